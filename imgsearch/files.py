@@ -1,0 +1,83 @@
+"""Writing files so that they are there whole or not at all, and what the operating system's refusals mean."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from imgsearch.errors import StorageError, StorageFull, StorageUnwritable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["TEMPORARY_SUFFIX", "atomic_file", "file_errors", "storage_full", "sync_folder"]
+
+TEMPORARY_SUFFIX: Final = ".tmp"
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``target``; sync it and rename it to ``target`` at the end of the block.
+
+    When the block raises, the temporary file is removed and ``target`` stays as it was.
+    """
+    temporary = target.with_name(f"{target.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    try:
+        yield temporary
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(target)
+        sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside ``folder`` survive a power loss (a no-op where folders cannot be opened)."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def file_errors(folder: Path) -> Iterator[None]:
+    """Translate what the operating system says about the storage under ``folder``; other errors pass.
+
+    Raises:
+        StorageFull, StorageUnwritable
+    """
+    try:
+        yield
+    except OSError as error:
+        translated = _translate(error, folder)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def storage_full(folder: Path) -> StorageFull:
+    """What to tell people when the disk is full."""
+    return StorageFull(
+        f"no space left in {folder}; nothing that was acknowledged is lost: free some space and run the command again"
+    )
+
+
+def _translate(error: OSError, folder: Path) -> StorageError | None:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return storage_full(folder)
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE):
+        return StorageUnwritable(
+            f"{folder} cannot be written or read ({error.strerror}): check the disk and permissions"
+        )
+    return None

@@ -1,0 +1,40 @@
+"""Where things lie when nobody says otherwise: the default instance, the model cache, the log."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+__all__ = ["CACHE_VARIABLE", "INSTANCE_VARIABLE", "cache_folder", "default_instance", "log_file"]
+
+INSTANCE_VARIABLE: Final = "IMGSEARCH_INSTANCE"
+CACHE_VARIABLE: Final = "IMGSEARCH_CACHE"
+APPLICATION: Final = "imgsearch"
+
+
+def default_instance() -> Path:
+    """``IMGSEARCH_INSTANCE``, else the folder ``default`` under the user's data directory."""
+    given = os.environ.get(INSTANCE_VARIABLE)
+    if given:
+        return Path(given)
+    from platformdirs import user_data_path
+
+    return user_data_path(APPLICATION, appauthor=False) / "default"
+
+
+def cache_folder() -> Path:
+    """``IMGSEARCH_CACHE``, else the user's cache directory: converted models, which can be made again."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return Path(given)
+    from platformdirs import user_cache_path
+
+    return user_cache_path(APPLICATION, appauthor=False)
+
+
+def log_file() -> Path:
+    """Where the trace of an unexpected error goes."""
+    from platformdirs import user_log_path
+
+    return user_log_path(APPLICATION, appauthor=False) / "imgsearch.log"
