@@ -1,0 +1,1 @@
+"""Where items, features and index generations live on disk, and how they are searched; no pixel comes here."""

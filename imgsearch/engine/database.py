@@ -1,0 +1,90 @@
+"""Connections to an instance's SQLite database, and what its failures mean.
+
+WAL mode, ``synchronous=FULL``: a commit is on the disk when it returns, and readers see the state of their first
+statement until they end their transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from imgsearch.errors import InstanceDamaged, StorageUnwritable
+from imgsearch.files import file_errors, storage_full
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["connect", "storage_errors", "transaction"]
+
+BUSY_TIMEOUT_S: Final = 30.0
+
+
+def connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    """Open an existing database.
+
+    Reading works on a read-only medium too: where the shared-memory file of the WAL cannot be made, the database is
+    opened as immutable, which nobody can write to there anyway.
+
+    Raises:
+        InstanceDamaged: the file is not a database.
+        StorageUnwritable: it cannot be opened for writing.
+    """
+    mode = "rw" if write else "ro"
+    options = [f"mode={mode}"]
+    if not write and not os.access(path.parent, os.W_OK):
+        options.append("immutable=1")
+    with storage_errors(path.parent):
+        connection = sqlite3.connect(
+            f"file:{quote(str(path))}?{'&'.join(options)}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+        )
+        try:
+            connection.execute("PRAGMA foreign_keys = ON")
+            if write:
+                connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, *, write: bool = False) -> Iterator[None]:
+    """One transaction around a block: committed at its end, rolled back when it raises.
+
+    A reading one pins the snapshot that its first statement sees.
+    """
+    connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # a full disk makes SQLite roll back by itself
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+@contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Translate what SQLite and the operating system say about the storage into imgsearch's errors."""
+    try:
+        with file_errors(folder):
+            yield
+    except sqlite3.Error as error:
+        raise _translate(error, folder) from error
+
+
+def _translate(error: sqlite3.Error, folder: Path) -> Exception:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith("SQLITE_FULL"):
+        return storage_full(folder)
+    if name.startswith(("SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+        return StorageUnwritable(f"{folder} cannot be written or read ({error}): check the disk and permissions")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")):
+        return InstanceDamaged(f"the database in {folder} is damaged ({error}): restore it from a backup")
+    return error

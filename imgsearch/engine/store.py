@@ -1,0 +1,396 @@
+"""The truth of an instance: items, their features and their attributes in SQLite."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from imgsearch.engine.database import connect, storage_errors, transaction
+from imgsearch.engine.filters import Condition
+from imgsearch.engine.schema import check_version, migrate
+from imgsearch.records import (
+    ATTRIBUTE_COLUMNS,
+    Attributes,
+    Extracted,
+    Item,
+    Key,
+    Location,
+    Region,
+    RegionMode,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+__all__ = [
+    "DATABASE_NAME",
+    "EVERYTHING",
+    "Generation",
+    "Store",
+    "StoredPicture",
+    "Upsert",
+    "category_condition",
+    "product_condition",
+]
+
+DATABASE_NAME: Final = "instance.db"
+
+FEATURE_TYPE: Final = np.dtype("<f2")
+"""Stored features are little-endian float16, L2-normalised."""
+
+MAX_PARAMETERS: Final = 500
+"""Ids per statement, far below SQLite's limit on parameters."""
+
+ITEM_COLUMNS: Final = (
+    "items.id, product_id, pic_name, category_id, region_mode, category_given, x1, x2, y1, y2, content_hash, token, "
+    f"relative_path, roots.path, {', '.join(ATTRIBUTE_COLUMNS)}"
+)
+ITEM_SOURCE: Final = "items LEFT JOIN roots ON roots.id = items.root_id"
+
+EVERYTHING: Final = Condition("1")
+
+
+def product_condition(product_id: str, pic_name: str | None = None) -> Condition:
+    """All pictures of a product, or the one with that name."""
+    condition = Condition("items.product_id = ?", (product_id,))
+    return condition if pic_name is None else condition.joined(Condition("items.pic_name = ?", (pic_name,)))
+
+
+def category_condition(category_ids: tuple[int, ...]) -> Condition:
+    """Items of exactly these categories."""
+    return Condition(f"items.category_id IN ({', '.join('?' * len(category_ids))})", category_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """One item to be written: new, or in place of the one with the same key."""
+
+    key: Key
+    extracted: Extracted
+    region_mode: RegionMode
+    category_given: bool
+    attributes: Attributes
+    location: Location | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPicture:
+    """An item as a search ranks it."""
+
+    item: Item
+    feature: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A published index file, as the database describes it."""
+
+    number: int
+    structure: str
+    """``flat``, or the FAISS factory string of an approximate index."""
+    bytes: int
+    checksum: str
+    items: int
+    max_id: int
+    nprobe: int | None
+    recall: float | None
+    """recall@10 against exact search, measured when it was built; None for an exact one."""
+    created: int
+    """Seconds since the epoch."""
+
+    @property
+    def file_name(self) -> str:
+        """Name of the index file inside the instance's folder."""
+        return f"index-{self.number}.faiss"
+
+
+class Store:
+    """One connection to an instance's database.
+
+    Writing methods run inside ``with store.writing():``, so that the caller decides what is one commit.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, settings: dict[str, Any]) -> None:
+        """Make a new database at ``path`` (no file may be there) with these settings."""
+        import os
+        import sqlite3
+
+        with storage_errors(path.parent):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            connection = sqlite3.connect(path, isolation_level=None)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                migrate(connection)
+                with transaction(connection, write=True):
+                    connection.executemany(
+                        "INSERT INTO settings VALUES (?, ?)",
+                        [(name, json.dumps(value)) for name, value in settings.items()],
+                    )
+            finally:
+                connection.close()
+
+    @classmethod
+    def open(cls, path: Path, *, write: bool) -> Store:
+        """Open an existing database; a writer brings an older format up to date.
+
+        Raises:
+            InstanceDamaged, NewerFormat, StorageUnwritable
+        """
+        connection = connect(path, write=write)
+        try:
+            with storage_errors(path.parent):
+                check_version(connection, str(path))
+                if write:
+                    migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection, path)
+
+    def close(self) -> None:
+        """Close the connection; the store is of no use after that."""
+        self._connection.close()
+
+    def reading(self) -> AbstractContextManager[None]:
+        """A block that sees one snapshot."""
+        return transaction(self._connection)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """A block that is committed as a whole, or not at all."""
+        return transaction(self._connection, write=True)
+
+    # Settings and facts
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that was given to ``create``."""
+        return {name: json.loads(value) for name, value in self._connection.execute("SELECT name, value FROM settings")}
+
+    def counts(self) -> dict[int, int]:
+        """Items per category, without the empty ones."""
+        return dict(self._connection.execute("SELECT category_id, items FROM counts WHERE items > 0"))
+
+    def count_products(self) -> int:
+        """How many different ProductIds there are."""
+        (count,) = self._connection.execute("SELECT count(DISTINCT product_id) FROM items").fetchone()
+        return int(count)
+
+    def count_newer(self, max_id: int) -> int:
+        """How many items have an id above ``max_id``."""
+        (count,) = self._connection.execute("SELECT count(*) FROM items WHERE id > ?", (max_id,)).fetchone()
+        return int(count)
+
+    # Items
+
+    def item(self, key: Key) -> Item | None:
+        """The item with this key."""
+        row = self._connection.execute(
+            f"SELECT {ITEM_COLUMNS} FROM {ITEM_SOURCE} WHERE product_id = ? AND pic_name = ?",
+            (key.product_id, key.pic_name),
+        ).fetchone()
+        return _item(row) if row else None
+
+    def feature(self, item_id: int) -> npt.NDArray[np.float32]:
+        """The stored feature of one item, shape (dimension,)."""
+        (blob,) = self._connection.execute("SELECT feature FROM features WHERE id = ?", (item_id,)).fetchone()
+        return np.frombuffer(blob, FEATURE_TYPE).astype(np.float32)
+
+    def pictures(self, ids: Iterable[int]) -> Iterator[StoredPicture]:
+        """Those of the ids that are items, with their features; in no particular order."""
+        for rows in self._by_id(
+            f"SELECT {ITEM_COLUMNS}, feature FROM {ITEM_SOURCE} JOIN features ON features.id = items.id", ids
+        ):
+            for row in rows:
+                yield StoredPicture(_item(row[:-1]), np.frombuffer(row[-1], FEATURE_TYPE).astype(np.float32))
+
+    def _by_id(self, select: str, ids: Iterable[int]) -> Iterator[sqlite3.Cursor]:
+        wanted = list(ids)
+        for start in range(0, len(wanted), MAX_PARAMETERS):
+            some = wanted[start : start + MAX_PARAMETERS]
+            yield self._connection.execute(f"{select} WHERE items.id IN ({','.join('?' * len(some))})", some)
+
+    def keys(self, condition: Condition) -> list[Key]:
+        """The keys of all items that meet the condition, sorted."""
+        rows = self._connection.execute(
+            f"SELECT product_id, pic_name FROM items WHERE {condition.sql} ORDER BY product_id, pic_name",
+            condition.parameters,
+        )
+        return [Key(*row) for row in rows]
+
+    def count(self, condition: Condition = EVERYTHING) -> int:
+        """How many items meet the condition."""
+        if condition is EVERYTHING:
+            return sum(self.counts().values())
+        (count,) = self._connection.execute(
+            f"SELECT count(*) FROM items WHERE {condition.sql}", condition.parameters
+        ).fetchone()
+        return int(count)
+
+    def matching_ids(self, condition: Condition) -> npt.NDArray[np.int64]:
+        """Ids of all items that meet the condition, rising."""
+        rows = self._connection.execute(f"SELECT id FROM items WHERE {condition.sql} ORDER BY id", condition.parameters)
+        return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+    def features(
+        self, condition: Condition = EVERYTHING, *, above: int = 0, chunk: int = 8192
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
+        """Ids and features of the items that meet the condition and have an id above ``above``, by rising id.
+
+        Yields:
+            Ids of shape (n,) and float16 features of shape (n, dimension), n at most ``chunk``.
+        """
+        if condition is EVERYTHING:
+            sql, parameters = "SELECT id, feature FROM features WHERE id > ? ORDER BY id", (above,)
+        else:
+            sql = (
+                "SELECT items.id, feature FROM items JOIN features ON features.id = items.id "
+                f"WHERE items.id > ? AND ({condition.sql}) ORDER BY items.id"
+            )
+            parameters = (above, *condition.parameters)
+        cursor = self._connection.execute(sql, parameters)
+        while rows := cursor.fetchmany(chunk):
+            ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
+            blob = b"".join(row[1] for row in rows)
+            yield ids, np.frombuffer(blob, FEATURE_TYPE).reshape(len(rows), -1)
+
+    def same_content(self, content_hash: bytes, condition: Condition, limit: int) -> list[int]:
+        """Ids of items made from the very same bytes, that meet the condition."""
+        rows = self._connection.execute(
+            f"SELECT id FROM items WHERE content_hash = ? AND ({condition.sql}) ORDER BY id LIMIT ?",
+            (content_hash, *condition.parameters, limit),
+        )
+        return [row[0] for row in rows]
+
+    # Changes
+
+    def upsert(self, change: Upsert) -> bool:
+        """Write one item under a new id; return whether there was one with the same key."""
+        extracted, key = change.extracted, change.key
+        replaced = bool(self.delete(product_condition(key.product_id, key.pic_name)))
+        root_id, relative = self._location(change.location)
+        region = extracted.region
+        names = (
+            "product_id, pic_name, category_id, category_given, region_mode, x1, x2, y1, y2, subjects, content_hash, "
+            f"token, root_id, relative_path, {', '.join(ATTRIBUTE_COLUMNS)}"
+        )
+        values = (
+            key.product_id,
+            key.pic_name,
+            extracted.category_id,
+            change.category_given,
+            change.region_mode,
+            region.x1,
+            region.x2,
+            region.y1,
+            region.y2,
+            json.dumps([str(subject) for subject in extracted.subjects]) if extracted.subjects else None,
+            extracted.content_hash,
+            extracted.token,
+            root_id,
+            relative,
+            *change.attributes.columns().values(),
+        )
+        cursor = self._connection.execute(
+            f"INSERT INTO items ({names}) VALUES ({', '.join('?' * len(values))})", values
+        )
+        self._connection.execute(
+            "INSERT INTO features (id, feature) VALUES (?, ?)",
+            (cursor.lastrowid, extracted.feature.astype(FEATURE_TYPE).tobytes()),
+        )
+        return replaced
+
+    def update(
+        self, item: Item, attributes: Attributes, category_id: int, category_given: bool, location: Location | None
+    ) -> None:
+        """Change what can be changed without the picture; without a location, the stored one stays."""
+        names = ", ".join(f"{name} = ?" for name in ATTRIBUTE_COLUMNS)
+        self._connection.execute(
+            f"UPDATE items SET category_id = ?, category_given = ?, {names} WHERE id = ?",
+            (category_id, category_given, *attributes.columns().values(), item.id),
+        )
+        if location is not None:
+            root_id, relative = self._location(location)
+            self._connection.execute(
+                "UPDATE items SET root_id = ?, relative_path = ? WHERE id = ?", (root_id, relative, item.id)
+            )
+
+    def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
+        """Remember the sources' tokens for items found unchanged: pairs of id and token."""
+        self._connection.executemany("UPDATE items SET token = ? WHERE id = ?", [(token, i) for i, token in tokens])
+
+    def delete(self, condition: Condition) -> list[Key]:
+        """Delete all items that meet the condition; return their keys, sorted."""
+        rows = self._connection.execute(
+            f"DELETE FROM items WHERE {condition.sql} RETURNING product_id, pic_name", condition.parameters
+        )
+        return sorted(Key(*row) for row in rows)
+
+    def _location(self, location: Location | None) -> tuple[int | None, str | None]:
+        if location is None:
+            return None, None
+        row = self._connection.execute("SELECT id FROM roots WHERE path = ?", (location.root,)).fetchone()
+        if row is None:
+            row = (self._connection.execute("INSERT INTO roots (path) VALUES (?)", (location.root,)).lastrowid,)
+        return row[0], location.relative
+
+    # Index generations
+
+    def generation(self) -> Generation | None:
+        """The published generation."""
+        row = self._connection.execute(
+            "SELECT number, structure, bytes, checksum, items, max_id, nprobe, recall, created "
+            "FROM generations ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        return Generation(*row) if row else None
+
+    def removed_ids(self) -> npt.NDArray[np.int64]:
+        """Ids that the published generation holds and that are no longer items."""
+        return np.fromiter((row[0] for row in self._connection.execute("SELECT id FROM removed")), dtype=np.int64)
+
+    def publish(self, generation: Generation) -> None:
+        """Make this generation, which holds every present item up to its ``max_id``, the one that readers use."""
+        self._connection.execute("DELETE FROM generations")
+        self._connection.execute(
+            "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                generation.number,
+                generation.structure,
+                generation.bytes,
+                generation.checksum,
+                generation.items,
+                generation.max_id,
+                generation.nprobe,
+                generation.recall,
+                generation.created or int(time.time()),
+            ),
+        )
+        self._connection.execute("DELETE FROM removed")
+
+
+def _item(row: tuple[Any, ...]) -> Item:
+    (item_id, product_id, pic_name, category_id, mode, given, x1, x2, y1, y2, content, token, relative, root) = row[:14]
+    return Item(
+        id=item_id,
+        key=Key(product_id, pic_name),
+        category_id=category_id,
+        region=Region(x1, x2, y1, y2),
+        region_mode=RegionMode(mode),
+        category_given=bool(given),
+        content_hash=content,
+        token=token,
+        attributes=Attributes(*row[14:]),
+        location=None if root is None else Location(root, relative).path(pic_name),
+    )
