@@ -1,0 +1,263 @@
+"""Converting a timm model for OpenVINO, once per machine, into a cache that any number of processes share.
+
+torch and timm take seconds to import and gigabytes to load, so they live in a child process that runs this module;
+the process that indexes or searches sees the result only. A converted model is a folder that appears whole, by one
+rename, under a lock: a second process waits for the first, and a killed one leaves nothing that anybody takes for a
+model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from imgsearch.algorithm.models import ModelRecord, weights_file
+from imgsearch.errors import InvalidModel
+from imgsearch.files import file_errors, sync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["ConvertedModel", "converted_model"]
+
+MODEL_NAME: Final = "model.xml"
+WEIGHTS_NAME: Final = "model.bin"
+RECORD_NAME: Final = "record.json"
+EXIT_INVALID: Final = 3
+MAX_FEATURE_DIMENSION: Final = 256
+
+
+class ConvertedModel:
+    """A model in the cache: its complete record, and the file that OpenVINO reads."""
+
+    def __init__(self, folder: Path, record: ModelRecord) -> None:
+        self.folder = folder
+        self.record = record
+
+    @property
+    def path(self) -> Path:
+        """The OpenVINO model; the weights lie beside it."""
+        return self.folder / MODEL_NAME
+
+    @classmethod
+    def load(cls, folder: Path) -> ConvertedModel | None:
+        """The model in that folder of the cache, if there is a complete one."""
+        try:
+            note = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
+            for name, size in note["sizes"].items():
+                if (folder / name).stat().st_size != size:
+                    return None
+            return cls(folder, ModelRecord.from_dict(note["record"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # whatever it is, it can be made again
+
+
+def converted_model(
+    record: ModelRecord, cache: Path, announce: Callable[[str], None] = lambda _message: None
+) -> ConvertedModel:
+    """The converted model from the cache; converts it first where it is not there.
+
+    Args:
+        record: of an embedded model, of an instance's stamp, or as ``find_model`` gives it.
+        cache: folder shared by all processes of the user.
+        announce: told once, with one line for people, before a conversion starts.
+
+    Raises:
+        InvalidModel: unknown to timm, weights missing or not fitting, or not to be had from the hub.
+        StorageFull, StorageUnwritable: the cache.
+    """
+    folder = cache / "models" / record.cache_name()
+    model = ConvertedModel.load(folder)
+    if model is None:
+        from filelock import FileLock
+
+        with file_errors(cache):
+            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with FileLock(folder.with_name(f"{folder.name}.lock")):
+                model = ConvertedModel.load(folder) or _convert(record, folder, announce)
+    if record.weights_hash and model.record.weights_hash != record.weights_hash:
+        raise InvalidModel(
+            f"the weights of {record.name} are other ones now (hash {model.record.weights_hash[:12]}… instead of "
+            f"{record.weights_hash[:12]}…): give the file they were in with --weights"
+        )
+    return model
+
+
+def _convert(record: ModelRecord, folder: Path, announce: Callable[[str], None]) -> ConvertedModel:
+    weights_file(record)  # a missing package is said at once
+    announce(f"Preparing the model {record.name}: this takes some seconds and happens once on this machine …")
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed: the lock is ours
+    temporary.mkdir(mode=0o700)
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "imgsearch.algorithm.conversion", str(temporary)],
+            input=json.dumps(record.as_dict()),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode == EXIT_INVALID:
+            raise InvalidModel(result.stdout.strip())
+        if result.returncode != 0:
+            raise RuntimeError(f"converting {record.name} failed with status {result.returncode}:\n{result.stderr}")
+        for path in (*temporary.iterdir(), temporary):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)  # an incomplete one
+        temporary.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    model = ConvertedModel.load(folder)
+    if model is None:
+        raise RuntimeError(f"the converted model in {folder} is incomplete")
+    return model
+
+
+# From here on: the child process.
+
+
+def _import_timm() -> Any:
+    """Import timm, which wants torchvision, of which it needs nothing here.
+
+    A torchvision built for another torch fails at import, because its C++ operators did not load; with their schemas
+    defined beforehand it imports.
+    """
+    import torch
+
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        sys.torchvision_library = library  # type: ignore[attr-defined]  # lives as long as the process
+    import timm
+
+    return timm
+
+
+def _load_network(record: ModelRecord) -> tuple[Any, str]:
+    """The network with its weights, and their hash."""
+    import torch
+
+    timm = _import_timm()
+    path = weights_file(record)
+    try:
+        network = timm.create_model(record.architecture, pretrained=path is None)
+    except RuntimeError as error:
+        if "Unknown model" in str(error):
+            raise InvalidModel(
+                f"timm knows no model {record.architecture!r}; "
+                "python -c 'import timm; print(timm.list_models())' lists them"
+            ) from None
+        raise InvalidModel(f"the model {record.architecture} cannot be made: {error}") from None
+    except Exception as error:
+        raise InvalidModel(
+            f"the weights of {record.architecture} cannot be had from the hub ({type(error).__name__}): "
+            "connect to the network, or give a file of weights with --weights"
+        ) from None
+    if path is None:
+        return network.eval(), _tensor_hash(network.state_dict())
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InvalidModel(f"the weights {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    _fit(network, state, path)
+    return network.eval(), record.weights_hash
+
+
+def _fit(network: Any, state: Any, path: Path) -> None:
+    """Load a state dict; other names are fine as long as the same tensors come in the same order."""
+    own = network.state_dict()
+    if not isinstance(state, dict):
+        raise InvalidModel(f"the weights {path} are not a state dict")
+    if set(state) != set(own):
+        shapes = [tuple(getattr(tensor, "shape", ())) for tensor in state.values()]
+        if shapes != [tuple(tensor.shape) for tensor in own.values()]:
+            raise InvalidModel(
+                f"the weights {path} do not fit: {len(state)} tensors where the model has {len(own)}, or other shapes"
+            )
+        state = dict(zip(own, state.values(), strict=True))
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InvalidModel(f"the weights {path} do not fit: {' '.join(str(error).split())[:200]}") from None
+
+
+def _tensor_hash(state: dict[str, Any]) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for tensor in state.values():
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def convert(record: ModelRecord, target: Path) -> ModelRecord:
+    """Convert a model into the files of ``target``; return its complete record.
+
+    Raises:
+        InvalidModel
+    """
+    # convert_model would report its use to OpenVINO's makers; without the module it has nothing to report with.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    from dataclasses import replace
+
+    import openvino
+    import torch
+
+    from imgsearch.algorithm.embedder import Embedder
+
+    network, weights_hash = _load_network(record)
+    own = network.pretrained_cfg
+    size = record.input_size or int(own.get("input_size", (3, 224, 224))[-1])
+    mean, std = (record.mean, record.std) if record.input_size else (tuple(own["mean"]), tuple(own["std"]))
+    embedder = Embedder(network, mean, std, MAX_FEATURE_DIMENSION).eval()
+    example = torch.zeros((1, size, size, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        dimension = int(embedder(example).shape[1])
+        converted = openvino.convert_model(embedder, example_input=example, input=[(1, size, size, 3)])
+    openvino.save_model(converted, target / MODEL_NAME, compress_to_fp16=True)
+    complete = replace(record, weights_hash=weights_hash, input_size=size, mean=mean, std=std, dimension=dimension)
+    note = {
+        "record": complete.as_dict(),
+        "sizes": {name: (target / name).stat().st_size for name in (MODEL_NAME, WEIGHTS_NAME)},
+    }
+    (target / RECORD_NAME).write_text(json.dumps(note, indent=1), encoding="utf-8")
+    return complete
+
+
+def main() -> int:
+    """Read a record on stdin, convert it into the folder given as argument."""
+    from pathlib import Path
+
+    record = ModelRecord.from_dict(json.load(sys.stdin))
+    try:
+        convert(record, Path(sys.argv[1]))
+    except InvalidModel as error:
+        sys.stdout.write(error.message)
+        return EXIT_INVALID
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

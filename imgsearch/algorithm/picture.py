@@ -1,0 +1,184 @@
+"""Decoding: the bytes of a picture to the pixels that the network sees.
+
+A picture is hostile input. Size and dimensions are checked before a pixel is decoded, decoders are limited to the
+supported formats, and whatever a decoder throws becomes one error class. Nothing is ever written to disk.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from imgsearch.errors import DamagedPicture, EmptyPicture, UnsupportedPicFormat, UnsupportedPicPixels
+from imgsearch.records import PictureOptions, Region, RegionMode
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from imgsearch.algorithm.limits import Limits
+
+__all__ = ["SUPPORTED_FORMATS", "Decoded", "OpenPicture"]
+
+SUPPORTED_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO")
+"""Pillow's names. MPO is what cameras with two lenses write under .jpg: its first frame is an ordinary JPEG."""
+
+OVERSAMPLING: Final = 2
+"""JPEGs are decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that keeps this many source pixels per network pixel."""
+
+EXIF_ORIENTATION: Final = 0x0112
+TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation to the turn that makes the picture upright."""
+SIDEWAYS: Final = frozenset({5, 6, 7, 8})
+
+# The instance's own limits, configurable and checked on the header alone, take the place of Pillow's fixed guard.
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What the network sees, and which part of the picture that is."""
+
+    pixels: npt.NDArray[np.uint8]
+    """Shape (size, size, 3), RGB, upright."""
+    region: Region
+    width: int
+    height: int
+
+
+class OpenPicture:
+    """A picture whose header has been read and checked; its pixels are decoded on demand.
+
+    Raises:
+        EmptyPicture, PictureTooLarge, UnsupportedPicFormat, UnsupportedPicPixels, DamagedPicture
+    """
+
+    def __init__(self, data: bytes, limits: Limits) -> None:
+        if not data:
+            raise EmptyPicture("the file is empty")
+        limits.check_bytes(len(data))
+        try:
+            self._image = Image.open(io.BytesIO(data), formats=SUPPORTED_FORMATS)
+        except UnidentifiedImageError:
+            raise UnsupportedPicFormat(
+                f"the content is not a {_format_list()} picture (whatever the file is called): "
+                "convert it to one of these"
+            ) from None
+        except Exception as error:
+            raise DamagedPicture(f"the header cannot be read: {_reason(error)}") from error
+        width, height = self._image.size
+        limits.check_pixels(width, height)
+        self._orientation = self._read_orientation()
+        self.width, self.height = (height, width) if self._orientation in SIDEWAYS else (width, height)
+
+    def _read_orientation(self) -> int:
+        if self._image.format == "TIFF":
+            return 1  # Pillow turns TIFFs by itself, and already reports the upright size
+        try:
+            value = self._image.getexif().get(EXIF_ORIENTATION, 1)
+        except Exception:  # broken EXIF says nothing about the pixels: take them as they are
+            return 1
+        return value if value in TURNS else 1
+
+    def effective_region(self, options: PictureOptions) -> Region:
+        """The part of the upright picture that counts under these options.
+
+        Raises:
+            InvalidRegion: the given region is outside the picture.
+        """
+        if options.region_mode is RegionMode.GIVEN and options.region is not None:
+            return options.region.check_within(self.width, self.height)
+        return Region(0, self.width, 0, self.height)
+
+    def decode(self, region: Region, size: int) -> Decoded:
+        """Decode ``region`` (pixels of the upright picture), squashed to ``size`` x ``size`` pixels of RGB.
+
+        Raises:
+            DamagedPicture: the pixels cannot be decoded.
+        """
+        raw_width, raw_height = self._image.size
+        box = self._to_raw(region)
+        share = min((box[2] - box[0]) / raw_width, (box[3] - box[1]) / raw_height)
+        try:
+            # A hint that only JPEG follows: the decoder then skips the detail that resizing would throw away.
+            wanted = max(1, round(OVERSAMPLING * size / share))
+            self._image.draft("RGB", (wanted, wanted))
+            self._image.load()
+            scale_x, scale_y = self._image.width / raw_width, self._image.height / raw_height
+            scaled_box = (box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y)
+            image = _to_rgb(self._image, scaled_box, size)
+            if self._orientation in TURNS:
+                image = image.transpose(TURNS[self._orientation])
+            pixels = np.asarray(image, dtype=np.uint8)
+        except MemoryError:
+            raise UnsupportedPicPixels(
+                f"the picture of {self.width} x {self.height} pixels does not fit into memory"
+            ) from None
+        except Exception as error:
+            raise DamagedPicture(f"the picture is damaged or cut off: {_reason(error)}") from error
+        return Decoded(pixels=pixels, region=region, width=self.width, height=self.height)
+
+    def _to_raw(self, region: Region) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom of an upright region in the picture as it is stored."""
+        x1, x2, y1, y2 = region.x1, region.x2, region.y1, region.y2
+        width, height = self.width, self.height
+        match self._orientation:
+            case 2:
+                return width - x2, y1, width - x1, y2
+            case 3:
+                return width - x2, height - y2, width - x1, height - y1
+            case 4:
+                return x1, height - y2, x2, height - y1
+            case 5:
+                return y1, x1, y2, x2
+            case 6:
+                return y1, width - x2, y2, width - x1
+            case 7:
+                return height - y2, width - x2, height - y1, width - x1
+            case 8:
+                return height - y2, x1, height - y1, x2
+            case _:
+                return x1, y1, x2, y2
+
+
+def _to_rgb(image: Image.Image, box: tuple[float, float, float, float], size: int) -> Image.Image:
+    """Cut out ``box``, resize it to a square and bring any mode to RGB, transparent parts on white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_eight_bit(image)
+    has_alpha = image.has_transparency_data
+    if has_alpha:
+        image = image.convert("RGBA")
+    elif image.mode not in ("RGB", "L"):  # resizing needs a mode whose values can be averaged
+        image = image.convert("RGB")
+    image = image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)
+    if has_alpha:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _to_eight_bit(image: Image.Image) -> Image.Image:
+    """Grey levels of 16 or 32 bits, or floats, to 8 bits; Pillow's own conversion would cut them off at 255."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    peak = float(values.max(initial=0.0))
+    white = 1.0 if image.mode == "F" and peak <= 1.0 else max(peak, 255.0 if image.mode == "F" else 65535.0)
+    return Image.fromarray(np.clip(values * (255.0 / white), 0, 255).astype(np.uint8))
+
+
+def _format_list() -> str:
+    return ", ".join(name for name in SUPPORTED_FORMATS[:-2]) + " or PPM"
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return (text[:200] or type(error).__name__).rstrip(".")
