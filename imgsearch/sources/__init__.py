@@ -1,0 +1,1 @@
+"""Where pictures and manifest lines come from; nothing is extracted or stored here."""

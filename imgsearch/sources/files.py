@@ -1,0 +1,170 @@
+"""Pictures in the file system: single files, folders, lists of paths."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from imgsearch.errors import ImgsearchError, PictureTooLarge, UnreadableSource
+from imgsearch.records import AddPicture, Attributes, Content, Key, Location, PictureOptions, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["PICTURE_SUFFIXES", "FilePicture", "FileRequest", "find_pictures", "operations"]
+
+PICTURE_SUFFIXES: Final = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+)
+"""What counts as a picture inside a folder; a file that is named itself is always tried."""
+
+SKIPPED_FOLDERS: Final = frozenset({"@eaDir", "__MACOSX"})
+"""Folders in which NAS systems and archivers keep thumbnails and copies of file attributes."""
+
+RACY_NANOSECONDS: Final = 2 * 10**9
+"""A file changed this recently could change again without its times showing it: its token is not relied on."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilePicture:
+    """One file."""
+
+    path: Path
+
+    def token(self) -> bytes | None:
+        """A digest of device, inode, size and times of change, as backup programs use it; None if just written."""
+        try:
+            return _token(self.path.stat())
+        except OSError:
+            return None
+
+    def read(self, max_bytes: int) -> Content:
+        """Return the whole file.
+
+        Raises:
+            PictureTooLarge: ``max_bytes`` or more, by its length or while reading.
+            UnreadableSource: missing, not a regular file, or not allowed.
+        """
+        try:
+            # Not blocking: opening a pipe that nobody writes to would wait for ever.
+            descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+            with open(descriptor, "rb") as file:
+                before = os.fstat(descriptor)
+                if not stat.S_ISREG(before.st_mode):
+                    raise UnreadableSource("it is not a regular file")
+                if before.st_size >= max_bytes:
+                    raise PictureTooLarge.of(before.st_size, max_bytes)
+                data = file.read(max_bytes)
+                token = _token(os.fstat(descriptor))
+        except OSError as error:
+            raise UnreadableSource(f"the file cannot be read: {error.strerror}") from None
+        if len(data) >= max_bytes:
+            raise PictureTooLarge.of(len(data), max_bytes)
+        return Content(data, token if token == _token(before) else None)
+
+
+def _token(status: os.stat_result) -> bytes | None:
+    changed = max(status.st_mtime_ns, status.st_ctime_ns)
+    if time.time_ns() - changed < RACY_NANOSECONDS:
+        return None
+    facts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return hashlib.blake2b(repr(facts).encode(), digest_size=8).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class FileRequest:
+    """What ``add PATH…`` was told: how keys are made, and what goes with every picture."""
+
+    product_id: str | None = None
+    pic_name: str | None = None
+    product_from: Literal["name", "parent"] = "name"
+    options: PictureOptions = PictureOptions()
+    attributes: Attributes = Attributes()
+    include_hidden: bool = False
+
+    def key(self, path: Path, name: str) -> Key:
+        """ProductId and PicName of a file.
+
+        Args:
+            path: of the file.
+            name: its path relative to the folder that was named, with ``/``; its file name if it was named itself.
+
+        Raises:
+            InvalidValue
+        """
+        if self.product_id is not None:
+            product_id = self.product_id
+        elif self.product_from == "parent":
+            product_id = path.resolve().parent.name
+        else:
+            product_id = name.removesuffix(path.suffix)
+        return Key(product_id, self.pic_name if self.pic_name is not None else name)
+
+
+def operations(paths: Iterable[Path], request: FileRequest) -> Iterator[AddPicture | Refused]:
+    """One operation for every picture under the paths, in a stable order."""
+    for path in paths:
+        if path.is_dir():
+            root = str(path.resolve())
+            for item in _walk(path, request.include_hidden):
+                yield item if isinstance(item, Refused) else _operation(item, _relative(item, path), root, request)
+        elif not path.exists():
+            yield Refused(str(path), UnreadableSource("there is no such file or folder"))
+        else:
+            yield _operation(path, path.name, str(path.resolve().parent), request)
+
+
+def _operation(path: Path, name: str, root: str, request: FileRequest) -> AddPicture | Refused:
+    try:
+        key = request.key(path, name)
+        _check_location(root)
+    except ImgsearchError as error:
+        return Refused(_printable(path), error)
+    location = Location(root, None if key.pic_name == name else name)
+    return AddPicture(str(path), key, FilePicture(path), request.options, request.attributes, location)
+
+
+def _check_location(root: str) -> None:
+    try:
+        root.encode()
+    except UnicodeEncodeError:
+        raise UnreadableSource("the folder's name is not valid UTF-8; rename it") from None
+
+
+def _printable(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def find_pictures(paths: Iterable[Path], *, include_hidden: bool = False) -> Iterator[Path]:
+    """All files that ``operations`` would try, without reading them."""
+    for path in paths:
+        if path.is_dir():
+            yield from (item for item in _walk(path, include_hidden) if isinstance(item, Path))
+        else:
+            yield path
+
+
+def _walk(folder: Path, include_hidden: bool) -> Iterator[Path | Refused]:
+    """Pictures below a folder, sorted; folders that are links are not followed, so circles cannot arise."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        yield Refused(_printable(folder), UnreadableSource(f"the folder cannot be read: {error.strerror}"))
+        return
+    for entry in entries:
+        if not include_hidden and (entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(folder / entry.name, include_hidden)
+        elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and not entry.is_dir():
+            yield folder / entry.name
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
