@@ -1,0 +1,202 @@
+"""One pass of indexing: read ahead, extract side by side, commit in order."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from imgsearch.categories import Kind
+from imgsearch.engine.store import Upsert, product_condition
+from imgsearch.errors import InputError
+from imgsearch.records import (
+    AddPicture,
+    Content,
+    DeletePictures,
+    Extracted,
+    Key,
+    Operation,
+    Outcome,
+    PictureOptions,
+    Refused,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
+
+    from imgsearch.algorithm.pipeline import Pipeline
+    from imgsearch.engine.engine import Engine
+    from imgsearch.records import Item
+
+__all__ = ["IndexingRun"]
+
+COMMIT_ITEMS: Final = 256
+COMMIT_SECONDS: Final = 1.0
+"""A batch is committed when it holds so many items, or when so much time has passed since the last one."""
+LOOK_AHEAD_PER_WORKER: Final = 4
+"""Pictures under way per worker; this bounds the memory, whatever the catalogue's size."""
+
+
+@dataclass(slots=True)
+class _InFlight:
+    """One operation between its reading and its commit."""
+
+    operation: Operation
+    item: Item | None = None
+    """What was stored under the key when the operation was read."""
+    future: Future[Extracted | Content] | None = None
+    """None: nothing is extracted, or the token says that the picture is unchanged."""
+
+
+class IndexingRun:
+    """Carries out operations on an engine whose instance is locked for writing."""
+
+    def __init__(self, engine: Engine, pipeline: Pipeline, kind: Kind) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self._pipeline = pipeline
+        self._kind = kind
+        self._window: deque[_InFlight] = deque()
+        self._unfinished: deque[Future[Extracted | Content]] = deque()
+        self._last_commit = time.monotonic()
+        self._keys: set[Key] = set()
+        self._products: set[str] = set()
+        """Keys under way, and products of which a deletion is under way."""
+
+    def outcomes(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
+        """The outcomes, in the order of the operations, each after its commit."""
+        for operation in operations:
+            if self._collides(operation):
+                # What is stored decides whether a picture is unchanged, so an earlier operation on it comes first.
+                yield from self._commit(len(self._window))
+            self._window.append(self._begin(operation))
+            while len(self._unfinished) > LOOK_AHEAD_PER_WORKER * self._pipeline.workers:
+                wait([self._unfinished.popleft()])
+            if len(self._window) >= COMMIT_ITEMS or time.monotonic() - self._last_commit > COMMIT_SECONDS:
+                yield from self._commit(self._finished_count())
+        yield from self._commit(len(self._window))
+
+    def _collides(self, operation: Operation) -> bool:
+        match operation:
+            case AddPicture(key=key):
+                return key in self._keys or key.product_id in self._products
+            case DeletePictures():
+                return bool(self._window)
+            case _:
+                return False
+
+    def _begin(self, operation: Operation) -> _InFlight:
+        match operation:
+            case AddPicture():
+                return self._begin_add(operation)
+            case DeletePictures(product_id=product_id):
+                self._products.add(product_id)
+        return _InFlight(operation)
+
+    def _begin_add(self, operation: AddPicture) -> _InFlight:
+        self._keys.add(operation.key)
+        item = self._store.item(operation.key)
+        flight = _InFlight(operation, item)
+        reusable = item if item is not None and _same_request(item, operation.options, self._kind) else None
+        if reusable is not None and reusable.token is not None and operation.picture.token() == reusable.token:
+            return flight
+        flight.future = self._pipeline.submit(
+            operation.picture,
+            operation.options,
+            lambda found: reusable is not None and found == reusable.content_hash,
+        )
+        self._unfinished.append(flight.future)
+        return flight
+
+    def _finished_count(self) -> int:
+        """How many operations at the head of the window wait for nothing but their commit."""
+        count = 0
+        for flight in self._window:
+            if flight.future is not None and not flight.future.done():
+                break
+            count += 1
+        return count
+
+    def _commit(self, count: int) -> list[Outcome]:
+        """Finish the first ``count`` operations of the window, in one transaction."""
+        flights = [self._window.popleft() for _ in range(count)]
+        results = [self._result(flight) for flight in flights]
+        if flights:
+            with self._engine.committing():
+                outcomes = [
+                    outcome
+                    for flight, result in zip(flights, results, strict=True)
+                    for outcome in self._store_result(flight, result)
+                ]
+        else:
+            outcomes = []
+        self._keys.difference_update(
+            flight.operation.key for flight in flights if isinstance(flight.operation, AddPicture)
+        )
+        if not self._window:
+            self._products.clear()
+        self._last_commit = time.monotonic()
+        return outcomes
+
+    @staticmethod
+    def _result(flight: _InFlight) -> Extracted | Content | InputError | None:
+        """What came of reading and extracting; waits for it."""
+        if flight.future is None:
+            return None
+        try:
+            return flight.future.result()
+        except InputError as error:  # other errors are not of this picture's making and end the run
+            return error
+
+    def _store_result(self, flight: _InFlight, result: Extracted | Content | InputError | None) -> Iterator[Outcome]:
+        operation = flight.operation
+        match operation:
+            case Refused(source=source, error=error, product_id=product_id, pic_name=pic_name):
+                yield Outcome(Status.FAILED, source, product_id, pic_name, error=error)
+            case DeletePictures(source=source, product_id=product_id, pic_name=pic_name):
+                for key in self._store.delete(product_condition(product_id, pic_name)):
+                    yield Outcome(Status.DELETED, source, key.product_id, key.pic_name)
+            case AddPicture():
+                yield self._store_picture(operation, flight.item, result)
+
+    def _store_picture(
+        self, operation: AddPicture, item: Item | None, result: Extracted | Content | InputError | None
+    ) -> Outcome:
+        key, options = operation.key, operation.options
+        category_given = self._kind is Kind.PRODUCT and options.category_id is not None
+        if isinstance(result, InputError):
+            return Outcome(Status.FAILED, operation.source, key.product_id, key.pic_name, error=result)
+        if isinstance(result, Extracted):
+            upsert = Upsert(key, result, options.region_mode, category_given, operation.attributes, operation.location)
+            replaced = self._store.upsert(upsert)
+            status = Status.REPLACED if replaced else Status.ADDED
+            return Outcome(status, operation.source, key.product_id, key.pic_name, result.category_id, result.region)
+        assert item is not None  # known by its token or its bytes
+        category_id = options.category_id if category_given and options.category_id is not None else item.category_id
+        changed = (item.attributes, item.category_id, item.category_given) != (
+            operation.attributes,
+            category_id,
+            category_given,
+        )
+        if changed or (operation.location is not None and operation.location.path(key.pic_name) != item.location):
+            self._store.update(item, operation.attributes, category_id, category_given, operation.location)
+        if isinstance(result, Content) and result.token != item.token:
+            self._store.set_tokens([(item.id, result.token)])
+        status = Status.REPLACED if changed else Status.UNCHANGED
+        return Outcome(status, operation.source, key.product_id, key.pic_name, category_id, item.region)
+
+
+def _same_request(item: Item, options: PictureOptions, kind: Kind) -> bool:
+    """Whether extracting the same bytes with these options would give what is stored.
+
+    A category that is given does not change the feature; one that has to be predicted is not there to be reused.
+    """
+    if kind is Kind.PRODUCT and options.category_id is None and item.category_given:
+        return False
+    if options.region_mode is not item.region_mode:
+        return False
+    return options.given_region is None or options.given_region == item.region

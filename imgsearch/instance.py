@@ -1,0 +1,356 @@
+"""The gateway: one instance, opened, locked, written and searched. This is the public Python API.
+
+An instance is a folder. Its kind, model and limits are fixed when it is made. Reading needs no lock; each writing
+method takes the writer lock for as long as it runs.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+from imgsearch.algorithm.limits import LIMIT_PROFILES, Limits
+from imgsearch.algorithm.models import DEFAULT_MODEL, FEATURE_VERSION, ModelRecord
+from imgsearch.categories import Kind
+from imgsearch.errors import InstanceEmpty, InstanceExists, ItemNotFound, StampMismatch
+from imgsearch.files import file_errors
+from imgsearch.paths import cache_folder
+from imgsearch.records import Key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from imgsearch.algorithm.conversion import ConvertedModel
+    from imgsearch.algorithm.pipeline import Pipeline
+    from imgsearch.engine.engine import Engine
+    from imgsearch.engine.filters import Condition
+    from imgsearch.engine.store import Generation
+    from imgsearch.records import Item, Operation, Outcome
+    from imgsearch.searching import Searcher
+
+__all__ = ["Deletion", "Instance", "InstanceInfo"]
+
+
+def _ignore(_message: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What a deletion removed, or would remove."""
+
+    keys: list[Key]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceInfo:
+    """Facts about an instance."""
+
+    folder: Path
+    kind: Kind
+    region_id: str | None
+    created: int
+    """Seconds since the epoch."""
+    items: int
+    products: int
+    categories: dict[int, int]
+    """Items per category, without the empty ones."""
+    limits: Limits
+    stamp: dict[str, Any]
+    generation: Generation | None
+    unindexed: int
+    """Items newer than the index; they are searched exactly beside it."""
+    disk_bytes: int
+
+
+class Instance:
+    """One instance, open for searching; writing methods lock it while they run.
+
+    Use as a context manager, or call ``close``.
+    """
+
+    def __init__(self, folder: Path, engine: Engine, *, cache: Path | None, announce: Callable[[str], None]) -> None:
+        self.folder = folder
+        self._engine = engine
+        self._cache = cache or cache_folder()
+        self._announce = announce
+        settings = engine.store.settings()
+        self.kind = Kind(settings["kind"])
+        self.limits = Limits(**settings["limits"])
+        self.region_id: str | None = settings["region_id"]
+        self.created: int = settings["created"]
+        self.model = ModelRecord.from_dict(settings["model"])
+
+    # Making and opening
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        kind: Kind = Kind.PRODUCT,
+        *,
+        model: str = DEFAULT_MODEL,
+        weights: Path | None = None,
+        limits: Limits = LIMIT_PROFILES["local"],
+        region_id: str | None = None,
+        cache: Path | None = None,
+        announce: Callable[[str], None] = _ignore,
+    ) -> None:
+        """Make an empty instance; the folder is made where it is missing.
+
+        Args:
+            folder: missing or empty.
+            kind: with categories or without.
+            model: an embedded model, or a timm architecture.
+            weights: a local file of weights for it.
+            limits: what a picture may measure.
+            region_id: OSS region whose buckets it may import from.
+            cache: of converted models; the user's own by default.
+            announce: told in one line when a model has to be converted first.
+
+        Raises:
+            InstanceExists: there is one, or other files.
+            InvalidModel, StorageFull, StorageUnwritable
+        """
+        from imgsearch.algorithm.models import find_model
+        from imgsearch.engine.engine import Engine
+        from imgsearch.engine.lock import writer_lock
+
+        if Engine.exists(folder):
+            raise InstanceExists(f"there is an instance in {folder} already")
+        if folder.exists() and not (folder.is_dir() and _is_free(folder)):
+            raise InstanceExists(f"{folder} is not an empty folder: name another one for the instance")
+        record = find_model(model, weights)
+        if not record.dimension:  # known only after conversion
+            record = cls._convert(record, cache or cache_folder(), announce).record
+        with file_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with writer_lock(folder):
+            if Engine.exists(folder):
+                raise InstanceExists(f"there is an instance in {folder} already")
+            Engine.create(
+                folder,
+                {
+                    "kind": kind,
+                    "limits": limits.as_dict(),
+                    "region_id": region_id,
+                    "model": record.as_dict(),
+                    "created": int(time.time()),
+                },
+            )
+
+    @classmethod
+    def open(cls, folder: Path, *, cache: Path | None = None, announce: Callable[[str], None] = _ignore) -> Self:
+        """Open an instance.
+
+        Raises:
+            InstanceNotFound, InstanceDamaged, NewerFormat
+        """
+        from imgsearch.engine.engine import Engine
+
+        return cls(folder, Engine.open(folder), cache=cache, announce=announce)
+
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """Whether the folder holds an instance."""
+        from imgsearch.engine.engine import Engine
+
+        return Engine.exists(folder)
+
+    def close(self) -> None:
+        """Release what is open."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    @staticmethod
+    def _convert(record: ModelRecord, cache: Path, announce: Callable[[str], None]) -> ConvertedModel:
+        from imgsearch.algorithm.conversion import converted_model
+
+        return converted_model(record, cache, announce)
+
+    @cached_property
+    def _converted(self) -> ConvertedModel:
+        current = self.model.feature_version == FEATURE_VERSION
+        converted = self._convert(self.model, self._cache, self._announce) if current else None
+        if converted is None or converted.record.stamp() != self.model.stamp():
+            raise StampMismatch(
+                f"the features in {self.folder} were made by {self.model.name} in another version of imgsearch: "
+                "make a new instance with 'imgsearch init' and add the pictures again"
+            )
+        return converted
+
+    def check_model(self, model: str, weights: Path | None = None) -> None:
+        """Refuse to go on with another model than the instance's.
+
+        Raises:
+            StampMismatch
+        """
+        from imgsearch.algorithm.models import find_model
+
+        asked = find_model(model, weights)
+        if asked.name != self.model.name or (asked.weights_hash and asked.weights_hash != self.model.weights_hash):
+            raise StampMismatch(
+                f"{self.folder} was made with the model {self.model.name}, which cannot be mixed with "
+                f"{asked.name}: make a new instance with 'imgsearch init --instance NEW --model {asked.name}' "
+                "and add the pictures to it"
+            )
+
+    @contextmanager
+    def _pipeline(self, *, workers: int | None = None) -> Iterator[Pipeline]:
+        """The way of pictures; the network is loaded when the first picture needs it."""
+        from threading import Lock
+
+        from imgsearch.algorithm.pipeline import Pipeline
+        from imgsearch.algorithm.runtime import Network, available_cores
+
+        parallel = workers != 1
+        lock = Lock()
+        loaded: list[Network] = []
+
+        def network() -> Network:
+            with lock:
+                if not loaded:
+                    loaded.append(Network(self._converted, self._cache, parallel=parallel))
+            return loaded[0]
+
+        with Pipeline(network, self.limits, self.kind, workers or available_cores() + 1) as pipeline:
+            yield pipeline
+
+    @contextmanager
+    def _writing(self, lock_timeout: float) -> Iterator[Engine]:
+        """A second connection, for writing, while the lock is held."""
+        from imgsearch.engine.engine import Engine
+        from imgsearch.engine.lock import writer_lock
+
+        with writer_lock(self.folder, lock_timeout):
+            engine = Engine.open(self.folder, write=True)
+            try:
+                yield engine
+            finally:
+                engine.close()
+
+    # Writing
+
+    def apply(
+        self, operations: Iterable[Operation], *, workers: int | None = None, lock_timeout: float = 0.0
+    ) -> Iterator[Outcome]:
+        """Carry out operations in their order, as a stream.
+
+        Pictures are read and extracted side by side; commits are batches, in order. An outcome is yielded when it is
+        committed: it is then on the disk and found by searches. A failed picture is an outcome too and does not end
+        the stream. A picture whose bytes, options and attributes are those stored is not extracted again.
+
+        Args:
+            operations: as the sources give them; read no further ahead than needed.
+            workers: pictures under way at once; by default one more than there are cores.
+            lock_timeout: seconds to wait for another writer.
+
+        Raises:
+            InstanceLocked, InstanceDamaged, InvalidModel, StampMismatch, StorageFull, StorageUnwritable
+        """
+        from imgsearch.indexing import IndexingRun
+
+        with self._writing(lock_timeout) as engine, self._pipeline(workers=workers) as pipeline:
+            yield from IndexingRun(engine, pipeline, self.kind).outcomes(operations)
+            if engine.rebuild_due():
+                engine.rebuild()
+
+    def delete(
+        self, product_id: str, pic_name: str | None = None, *, dry_run: bool = False, lock_timeout: float = 0.0
+    ) -> Deletion:
+        """Delete one picture of a product, or all of them; what is not there is not an error.
+
+        Raises:
+            InvalidValue, InstanceLocked, StorageFull, StorageUnwritable
+        """
+        from imgsearch.engine.store import product_condition
+
+        Key(product_id, pic_name or "any")  # refuses what no item can be called
+        return self._delete(product_condition(product_id, pic_name), dry_run, lock_timeout)
+
+    def delete_matching(self, expression: str, *, dry_run: bool = False, lock_timeout: float = 0.0) -> Deletion:
+        """Delete all items that a filter selects.
+
+        Raises:
+            InvalidFilter, InstanceLocked, StorageFull, StorageUnwritable
+        """
+        from imgsearch.engine.filters import compile_filter
+
+        return self._delete(compile_filter(expression), dry_run, lock_timeout)
+
+    def _delete(self, condition: Condition, dry_run: bool, lock_timeout: float) -> Deletion:
+        if dry_run:
+            with self._engine.store.reading():
+                return Deletion(self._engine.store.keys(condition))
+        with self._writing(lock_timeout) as engine, engine.committing() as store:
+            return Deletion(store.delete(condition))
+
+    def rebuild(self, *, lock_timeout: float = 0.0) -> Generation:
+        """Train the index anew from the stored features and swap it in; searches go on meanwhile.
+
+        Raises:
+            InstanceEmpty: there are no items.
+            InstanceLocked, StorageFull, StorageUnwritable
+        """
+        if self._engine.store.count() == 0:
+            raise InstanceEmpty(f"{self.folder} has no items, so there is nothing to rebuild: add pictures first")
+        with self._writing(lock_timeout) as engine:
+            return engine.rebuild()
+
+    # Reading
+
+    @contextmanager
+    def searching(self) -> Iterator[Searcher]:
+        """For one search or many: the network is loaded once."""
+        from imgsearch.searching import Searcher
+
+        with self._pipeline(workers=1) as pipeline:
+            yield Searcher(self, self._engine, pipeline)
+
+    def item(self, key: Key) -> Item:
+        """One stored item.
+
+        Raises:
+            ItemNotFound
+        """
+        item = self._engine.store.item(key)
+        if item is None:
+            raise ItemNotFound(f"there is no picture {key.pic_name!r} of product {key.product_id!r} in {self.folder}")
+        return item
+
+    def info(self) -> InstanceInfo:
+        """Facts about the instance."""
+        store = self._engine.store
+        with store.reading():
+            counts = store.counts()
+            generation = store.generation()
+            return InstanceInfo(
+                folder=self.folder,
+                kind=self.kind,
+                region_id=self.region_id,
+                created=self.created,
+                items=sum(counts.values()),
+                products=store.count_products(),
+                categories=counts,
+                limits=self.limits,
+                stamp=self.model.stamp(),
+                generation=generation,
+                unindexed=store.count_newer(generation.max_id if generation else 0),
+                disk_bytes=sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file()),
+            )
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether nothing lies in the folder but what a killed ``create`` may have left."""
+    from imgsearch.engine.engine import Engine
+
+    return all(Engine.is_leftover(path) for path in folder.iterdir())
