@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from imgsearch.engine.engine import Engine
     from imgsearch.engine.filters import Condition
     from imgsearch.engine.store import Generation
-    from imgsearch.records import Item, Operation, Outcome
+    from imgsearch.records import Item, Operation, Outcome, PictureSource
     from imgsearch.searching import Searcher
 
 __all__ = ["Deletion", "Instance", "InstanceInfo"]
@@ -326,6 +326,16 @@ class Instance:
         if item is None:
             raise ItemNotFound(f"there is no picture {key.pic_name!r} of product {key.product_id!r} in {self.folder}")
         return item
+
+    def thumbnail(self, picture: PictureSource, side: int) -> bytes:
+        """A small JPEG of a picture where its owner keeps it, made in memory for showing it; nothing is stored.
+
+        Raises:
+            PictureError, UnreadableSource
+        """
+        from imgsearch.algorithm.picture import OpenPicture
+
+        return OpenPicture(picture.read(self.limits.max_bytes).data, self.limits).thumbnail(side)
 
     def info(self) -> InstanceInfo:
         """Facts about the instance."""

@@ -117,7 +117,7 @@ class OpenPicture:
             self._image.load()
             scale_x, scale_y = self._image.width / raw_width, self._image.height / raw_height
             scaled_box = (box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y)
-            image = _to_rgb(self._image, scaled_box, size)
+            image = _to_rgb(self._image, scaled_box, (size, size))
             if self._orientation in TURNS:
                 image = image.transpose(TURNS[self._orientation])
             pixels = np.asarray(image, dtype=np.uint8)
@@ -128,6 +128,26 @@ class OpenPicture:
         except Exception as error:
             raise DamagedPicture(f"the picture is damaged or cut off: {_reason(error)}") from error
         return Decoded(pixels=pixels, region=region, width=self.width, height=self.height)
+
+    def thumbnail(self, side: int) -> bytes:
+        """The whole upright picture as a JPEG of at most ``side`` pixels a side, for showing it to its owner.
+
+        Raises:
+            DamagedPicture: the pixels cannot be decoded.
+        """
+        longest = max(self.width, self.height)
+        width, height = (max(1, round(edge * min(1.0, side / longest))) for edge in self._image.size)
+        try:
+            self._image.draft("RGB", (OVERSAMPLING * width, OVERSAMPLING * height))
+            self._image.load()
+            image = _to_rgb(self._image, (0, 0, *self._image.size), (width, height))
+            if self._orientation in TURNS:
+                image = image.transpose(TURNS[self._orientation])
+        except Exception as error:
+            raise DamagedPicture(f"the picture is damaged or cut off: {_reason(error)}") from error
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=85)
+        return buffer.getvalue()
 
     def _to_raw(self, region: Region) -> tuple[int, int, int, int]:
         """Left, top, right, bottom of an upright region in the picture as it is stored."""
@@ -152,8 +172,8 @@ class OpenPicture:
                 return x1, y1, x2, y2
 
 
-def _to_rgb(image: Image.Image, box: tuple[float, float, float, float], size: int) -> Image.Image:
-    """Cut out ``box``, resize it to a square and bring any mode to RGB, transparent parts on white."""
+def _to_rgb(image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
+    """Cut out ``box``, resize it to ``size`` and bring any mode to RGB, transparent parts on white."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_eight_bit(image)
     has_alpha = image.has_transparency_data
@@ -161,7 +181,7 @@ def _to_rgb(image: Image.Image, box: tuple[float, float, float, float], size: in
         image = image.convert("RGBA")
     elif image.mode not in ("RGB", "L"):  # resizing needs a mode whose values can be averaged
         image = image.convert("RGB")
-    image = image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)
+    image = image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)
     if has_alpha:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")

@@ -1,0 +1,96 @@
+"""``imgsearch info``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from imgsearch.categories import CATEGORIES, Kind
+from imgsearch.cli.options import FormatOption, InstanceOption, open_instance
+from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, text
+
+if TYPE_CHECKING:
+    from imgsearch.instance import InstanceInfo
+
+__all__ = ["info"]
+
+
+def info(instance: InstanceOption = None, output_format: FormatOption = None) -> None:
+    """Show what the instance holds: items, categories, model, limits, index."""
+    chosen = resolve_format(output_format)
+    with open_instance(instance) as target:
+        facts = target.info()
+    if chosen is Format.TABLE:
+        _print_table(facts)
+    elif chosen is Format.PATHS:
+        print_line(str(facts.folder))
+    else:
+        print_document(_document(facts))
+
+
+def _document(facts: InstanceInfo) -> dict[str, Any]:
+    """The service's Detail fields where it has them, ours beside them."""
+    generation = facts.generation
+    return {
+        "Success": True,
+        "Name": facts.folder.name,
+        "Path": str(facts.folder),
+        "Kind": facts.kind,
+        "ServiceType": 0 if facts.kind is Kind.PRODUCT else 1,
+        "RegionId": facts.region_id,
+        "UtcCreate": facts.created * 1000,
+        "TotalCount": facts.items,
+        "Products": facts.products,
+        "Categories": [
+            {"Id": number, "Name": CATEGORIES[number], "Count": count}
+            for number, count in sorted(facts.categories.items())
+        ],
+        "Stamp": facts.stamp,
+        "Limits": facts.limits.as_dict(),
+        "Index": None
+        if generation is None
+        else {
+            "Generation": generation.number,
+            "Structure": generation.structure,
+            "Items": generation.items,
+            "Recall": generation.recall,
+            "Nprobe": generation.nprobe,
+            "Bytes": generation.bytes,
+            "UtcCreate": generation.created * 1000,
+        },
+        "Unindexed": facts.unindexed,
+        "DiskBytes": facts.disk_bytes,
+    }
+
+
+def _print_table(facts: InstanceInfo) -> None:
+    from rich.table import Table
+
+    generation = facts.generation
+    categories = ", ".join(f"{CATEGORIES[number]} {count}" for number, count in sorted(facts.categories.items()))
+    limits = facts.limits
+    side = f", at most {limits.max_side} px a side" if limits.max_side else ""
+    rows = {
+        "Instance": facts.folder,
+        "Kind": facts.kind,
+        "Made": datetime.fromtimestamp(facts.created).astimezone().isoformat(" ", "seconds"),
+        "Items": f"{facts.items} pictures of {facts.products} products",
+        "Categories": categories if facts.kind is Kind.PRODUCT else None,
+        "OSS region": facts.region_id,
+        "Model": f"{facts.stamp['model']} ({facts.stamp['dimension']} dimensions, {facts.stamp['preprocessing']})",
+        "Limits": f"below {limits.max_bytes / 2**20:g} MB, at least {limits.min_side} px a side{side}, "
+        f"at most {limits.max_pixels / 1e6:g} megapixels",
+        "Index": "none yet"
+        if generation is None
+        else f"generation {generation.number}: {generation.structure}, {generation.items} items, "
+        + ("exact" if generation.recall is None else f"recall@10 {generation.recall:.4f}"),
+        "Not in it yet": f"{facts.unindexed} items, searched beside it",
+        "Disk": f"{facts.disk_bytes / 2**20:.1f} MB",
+    }
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, text(value))
+    console().print(table)

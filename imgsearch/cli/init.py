@@ -1,0 +1,67 @@
+"""``imgsearch init``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import typer
+
+from imgsearch.categories import Kind
+from imgsearch.cli.options import FormatOption, InstanceOption, KindOption, Model, Weights, announcer, instance_folder
+from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
+
+__all__ = ["init"]
+
+
+def init(
+    instance: InstanceOption = None,
+    kind: KindOption = Kind.PRODUCT,
+    model: Model = None,
+    weights: Weights = None,
+    region_id: Annotated[
+        str | None,
+        typer.Option("--region-id", metavar="ID", show_default=False, help="OSS region to import from: cn-shanghai, …"),
+    ] = None,
+    limits: Annotated[
+        Literal["local", "service"],
+        typer.Option(help="Picture limits: below 8 MB, 100 px a side, 64 megapixels; or those of the hosted API."),
+    ] = "local",
+    max_bytes: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="Pictures of so many bytes or more are refused.")
+    ] = None,
+    min_side: Annotated[int | None, typer.Option(min=1, show_default=False, help="Fewest pixels a side.")] = None,
+    max_side: Annotated[int | None, typer.Option(min=1, show_default=False, help="Most pixels a side.")] = None,
+    max_megapixels: Annotated[
+        float | None, typer.Option(min=0.000001, show_default=False, help="Most pixels in all, in millions.")
+    ] = None,
+    output_format: FormatOption = None,
+) -> None:
+    """Make an empty instance; an existing one is never touched."""
+    from imgsearch.algorithm.limits import LIMIT_PROFILES, MEGAPIXEL
+    from imgsearch.algorithm.models import DEFAULT_MODEL
+    from imgsearch.instance import Instance
+
+    given = {
+        "max_bytes": max_bytes,
+        "min_side": min_side,
+        "max_side": max_side,
+        "max_pixels": None if max_megapixels is None else round(max_megapixels * MEGAPIXEL),
+    }
+    folder = instance_folder(instance)
+    Instance.create(
+        folder,
+        kind,
+        model=model or DEFAULT_MODEL,
+        weights=weights,
+        limits=replace(LIMIT_PROFILES[limits], **{name: value for name, value in given.items() if value is not None}),
+        region_id=region_id,
+        announce=announcer(),
+    )
+    chosen = resolve_format(output_format)
+    if chosen is Format.TABLE:
+        console().print(f"Made an empty {kind} instance in {safe(str(folder))}", markup=False)
+    elif chosen is Format.PATHS:
+        print_line(str(folder))
+    else:
+        print_document({"Success": True, "Path": str(folder), "Kind": kind, "Model": model or DEFAULT_MODEL})

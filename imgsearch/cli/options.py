@@ -1,0 +1,118 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imgsearch.categories import Kind
+from imgsearch.cli.output import Format
+from imgsearch.paths import INSTANCE_VARIABLE, default_instance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imgsearch.instance import Instance
+
+__all__ = [
+    "AnyFormat",
+    "Category",
+    "Crop",
+    "FormatOption",
+    "InstanceOption",
+    "KindOption",
+    "LockTimeout",
+    "Model",
+    "Nul",
+    "Quiet",
+    "RegionOption",
+    "Weights",
+    "announcer",
+    "instance_folder",
+    "open_instance",
+]
+
+InstanceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-i",
+        "--instance",
+        metavar="DIR",
+        show_default=False,
+        help=f"The instance's folder; else {INSTANCE_VARIABLE}, else the folder 'default' of your data directory.",
+    ),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", show_default=False, help="Format of stdout: table on a terminal, else json."),
+]
+AnyFormat = Format | None
+KindOption = Annotated[
+    Kind, typer.Option("--kind", help="Kind of an instance that is made: with categories, or without.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        show_default=False,
+        help="efficientnet-lite0, -lite1, -lite2 (the default), or any timm architecture.",
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        show_default=False,
+        help="Local file of weights for --model (.safetensors or .pth).",
+    ),
+]
+Category = Annotated[
+    str | None, typer.Option("--category", metavar="ID|NAME", show_default=False, help="Category, such as 3 or Bag.")
+]
+Crop = Annotated[
+    bool, typer.Option("--crop/--no-crop", help="Find the subject (or use --region), or take the whole picture.")
+]
+RegionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        metavar="X1,X2,Y1,Y2",
+        show_default=False,
+        help="Part of the upright picture that counts, in pixels.",
+    ),
+]
+LockTimeout = Annotated[
+    float, typer.Option("--lock-timeout", metavar="SECONDS", min=0, help="How long to wait for another writer.")
+]
+Nul = Annotated[bool, typer.Option("-0", "--null", help="Names end with NUL instead of a newline (paths, and stdin).")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing when all is well.")]
+
+
+def instance_folder(given: Path | None) -> Path:
+    """The folder that was asked for, or the default one."""
+    return given if given is not None else default_instance()
+
+
+def announcer(*, quiet: bool = False) -> Callable[[str], None]:
+    """Where the gateway tells what takes its time: stderr, or nowhere."""
+
+    def announce(message: str) -> None:
+        if not quiet:
+            typer.echo(message, err=True)
+
+    return announce
+
+
+def open_instance(given: Path | None, *, quiet: bool = False) -> Instance:
+    """Open the instance that was asked for.
+
+    Raises:
+        InstanceNotFound, InstanceDamaged, NewerFormat
+    """
+    from imgsearch.instance import Instance
+
+    return Instance.open(instance_folder(given), announce=announcer(quiet=quiet))

@@ -1,0 +1,250 @@
+"""``imgsearch search``."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imgsearch.categories import CATEGORIES
+from imgsearch.cli.add import STDIN, picture_options
+from imgsearch.cli.options import Category, Crop, FormatOption, InstanceOption, Nul, Quiet, RegionOption, open_instance
+from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe, text
+from imgsearch.cli.report import error_document, warn
+from imgsearch.errors import ImgsearchError, InputError, UsageError
+from imgsearch.records import Key, PictureOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imgsearch.engine.engine import Hit
+    from imgsearch.instance import Instance
+    from imgsearch.records import PictureSource
+    from imgsearch.searching import Searcher, SearchOptions, SearchResult
+
+__all__ = ["search"]
+
+SCORE_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One query: a picture, or the key of an indexed one."""
+
+    name: str
+    picture: PictureSource | None = None
+    key: Key | None = None
+
+    def ask(self, searcher: Searcher, options: PictureOptions, search: SearchOptions) -> SearchResult:
+        """Put it to the instance."""
+        if self.picture is not None:
+            return searcher.by_picture(self.picture, options, search)
+        assert self.key is not None
+        return searcher.by_name(self.key, options.category_id, search)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A query and what came of it."""
+
+    question: _Question
+    result: SearchResult | InputError
+
+
+def search(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="IMAGE", show_default=False, help="Pictures, folders of them, or - for one on stdin."),
+    ] = None,
+    instance: InstanceOption = None,
+    product_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", show_default=False, help="With --pic-name: search with an indexed picture."),
+    ] = None,
+    pic_name: Annotated[str | None, typer.Option(metavar="NAME", show_default=False, help="See --product-id.")] = None,
+    num: Annotated[int, typer.Option("-n", "--num", help="Results at most, 1 to 100.")] = 10,
+    start: Annotated[int, typer.Option(help="Results to pass over first, 0 to 499.")] = 0,
+    category: Category = None,
+    any_category: Annotated[bool, typer.Option("--any-category", help="Search all categories.")] = False,
+    crop: Crop = True,
+    region: RegionOption = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option("--filter", metavar="EXPR", show_default=False, help='Such as: int_attr>=10 AND str_attr="red"'),
+    ] = None,
+    distinct_product: Annotated[
+        bool, typer.Option("--distinct-product", help="The best result of each product only.")
+    ] = False,
+    min_score: Annotated[float, typer.Option(help="Leave out results with a lower Score, 0 to 1.")] = 0.0,
+    exclude_self: Annotated[
+        bool, typer.Option("--exclude-self", help="Leave out the query picture itself, whatever it is called.")
+    ] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Show the pictures in the terminal.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", show_default=False, help="Write a contact sheet to look at.")
+    ] = None,
+    nul: Nul = False,
+    quiet: Quiet = False,
+    output_format: FormatOption = None,
+) -> None:
+    """Find similar pictures, best first."""
+    from imgsearch.searching import SearchOptions
+
+    chosen = resolve_format(output_format)
+    questions = _questions(images or [], product_id, pic_name)
+    if not images and (region is not None or not crop):
+        raise UsageError("--region and --no-crop go with a picture, not with --product-id and --pic-name")
+    options = picture_options(category, crop=crop, region=region)
+    wanted = SearchOptions(num, start, any_category, filter_, distinct_product, min_score, exclude_self)
+    several = len(images or []) > 1 or any(Path(image).is_dir() for image in images or [])
+    failed: list[ImgsearchError] = []
+    answers: list[_Answer] = []
+    with open_instance(instance, quiet=quiet) as target:
+        with target.searching() as searcher:
+            for question in questions:
+                try:
+                    answer = _Answer(question, question.ask(searcher, options, wanted))
+                except InputError as error:
+                    if not several:
+                        raise type(error)(f"{question.name}: {error.message}", code=error.code) from None
+                    failed.append(error)
+                    answer = _Answer(question, error)
+                _print(answer, chosen, target, several=several, nul=nul, preview=preview)
+                if html is not None:
+                    answers.append(answer)
+        if html is not None:
+            _write_sheet(html, answers, target)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _questions(images: list[str], product_id: str | None, pic_name: str | None) -> Iterator[_Question]:
+    if images and (product_id is not None or pic_name is not None):
+        raise UsageError("search with pictures or with --product-id and --pic-name, not with both")
+    if not images:
+        if product_id is None or pic_name is None:
+            raise UsageError(
+                "nothing to search with: name a picture, - for one on stdin, or --product-id and --pic-name"
+            )
+        return iter([_Question(f"{product_id}/{pic_name}", key=Key(product_id, pic_name))])
+    return _picture_questions(images)
+
+
+def _picture_questions(images: list[str]) -> Iterator[_Question]:
+    from imgsearch.sources.files import FilePicture, find_pictures
+    from imgsearch.sources.stdin import StreamPicture
+
+    for image in images:
+        if image == STDIN:
+            yield _Question(STDIN, StreamPicture(sys.stdin.buffer))
+        else:
+            for path in find_pictures([Path(image)]):
+                yield _Question(str(path), FilePicture(path))
+
+
+def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool, nul: bool, preview: bool) -> None:
+    name, result = answer.question.name, answer.result
+    if isinstance(result, InputError):
+        if chosen.is_json:
+            print_document({"Query": safe(name)} | error_document(result), one_line=True)
+        warn(f"{name}: {result.message} ({result.code})")
+    elif chosen.is_json:
+        document = _document(result, instance)
+        print_document(
+            {"Query": safe(name)} | document if several else document, one_line=several or chosen is Format.JSONL
+        )
+    elif chosen is Format.PATHS:
+        print_names([str(hit.item.location or hit.item.key.pic_name) for hit in result.hits], nul=nul)
+    else:
+        _print_table(name, result)
+    if preview and not isinstance(result, InputError) and chosen is Format.TABLE:
+        from imgsearch.cli.preview import show
+
+        show(result.hits, instance)
+
+
+def _document(result: SearchResult, instance: Instance) -> dict[str, Any]:
+    """The service's response."""
+    return {
+        "RequestId": str(uuid.uuid4()).upper(),
+        "Success": True,
+        "Code": 0,
+        "Msg": "success",
+        "Head": {
+            "DocsReturn": len(result.hits),
+            "DocsFound": result.found,
+            "SearchTime": round(result.seconds * 1000),
+        },
+        "PicInfo": {
+            "CategoryId": result.category_id,
+            "Region": str(result.region),
+            "MultiRegion": [{"Region": str(region)} for region in result.subjects],
+            "AllCategories": [{"Id": number, "Name": name} for number, name in instance.kind.category_table().items()],
+        },
+        "Auctions": [_auction(hit) for hit in result.hits],
+    }
+
+
+def _auction(hit: Hit) -> dict[str, Any]:
+    item = hit.item
+    attributes = item.attributes.service_fields()
+    return {
+        "ProductId": item.key.product_id,
+        "PicName": item.key.pic_name,
+        "CategoryId": item.category_id,
+        "CustomContent": attributes.pop("CustomContent"),
+        "Score": round(hit.score, SCORE_DIGITS),
+        "SortExprValues": hit.sort_expr_values,
+        **attributes,
+    }
+
+
+def _print_table(name: str, result: SearchResult) -> None:
+    from rich.table import Table
+
+    where = console()
+    table = Table(title=text(name), title_justify="left", caption_justify="left")
+    table.caption = f"{len(result.hits)} of {result.found} in {result.seconds * 1000:.0f} ms"
+    with_content = any(hit.item.attributes.custom_content for hit in result.hits)
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("Score", justify="right")
+    table.add_column("ProductId", overflow="fold", style="bold")
+    table.add_column("PicName", overflow="fold")
+    table.add_column("Category")
+    if with_content:
+        table.add_column("CustomContent", overflow="fold")
+    for rank, hit in enumerate(result.hits, 1):
+        item = hit.item
+        style = "bold green" if hit.identical else "green" if hit.score >= 0.5 else "dim"
+        score = "same" if hit.identical else f"{hit.score:.3f}"
+        cells = [
+            text(rank),
+            text(score, style),
+            text(item.key.product_id),
+            text(item.key.pic_name),
+            text(CATEGORIES.get(item.category_id, item.category_id)),
+        ]
+        if with_content:
+            cells.append(text(item.attributes.custom_content or ""))
+        table.add_row(*cells)
+    where.print(table)
+
+
+def _write_sheet(target: Path, answers: list[_Answer], instance: Instance) -> None:
+    from imgsearch.cli.contact_sheet import Row, write
+    from imgsearch.sources.files import FilePicture
+
+    rows = []
+    for answer in answers:
+        if isinstance(answer.result, InputError):
+            continue
+        picture = answer.question.picture
+        if answer.question.key is not None:
+            location = instance.item(answer.question.key).location
+            picture = None if location is None else FilePicture(location)
+        rows.append(Row(answer.question.name, picture, answer.result.hits))
+    write(target, rows, instance)
