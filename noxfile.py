@@ -1,0 +1,123 @@
+"""Everything a developer or a first-time user runs, by name.
+
+``python3 noxfile.py SESSION…`` needs Python 3.11, pip and git, no more: it makes its own environment for nox below
+``.nox`` and goes on there, from whatever folder it is called. With nox at hand, ``nox -s SESSION`` does the same.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+NOX_VERSION = "nox>=2025.2.9"
+
+try:
+    import nox
+except ImportError:
+    if __name__ != "__main__":
+        raise
+    import venv
+
+    _home = ROOT / ".nox" / "bootstrap"
+    _python = _home / ("Scripts" if os.name == "nt" else "bin") / "python"
+    _ready = _python.exists() and not subprocess.run([_python, "-c", "import nox"], check=False).returncode
+    if not _ready:
+        print(f"Setting up nox in {_home} …", file=sys.stderr, flush=True)
+        venv.create(_home, with_pip=True, clear=True)
+        subprocess.run([_python, "-m", "pip", "install", "--quiet", NOX_VERSION], check=True)
+    sys.exit(subprocess.run([_python, str(ROOT / "noxfile.py"), *sys.argv[1:]], check=False).returncode)
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+
+
+def _group(name: str) -> list[str]:
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def _install(session: nox.Session, *groups: str) -> None:
+    """The project itself and what the groups name, in one go, so that pip chooses versions that go together."""
+    session.install("-e", str(ROOT), *(requirement for group in groups for requirement in _group(group)))
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Index sample_data and find by picture: the main job, end to end."""
+    _install(session)
+    instance = str(Path(session.create_tmp()) / "sample")
+    pictures = ROOT / "sample_data"
+    session.run("imgsearch", "add", "-i", instance, "--manifest", str(pictures / "increment.meta"), "--format", "table")
+    queries = sorted((pictures / "queries").iterdir())
+    session.run("imgsearch", "search", "-i", instance, str(queries[0]), "-n", "5", "--format", "table")
+    output = session.run(
+        "imgsearch", "search", "-i", instance, *map(str, queries), "-n", "1", "--format", "jsonl", silent=True, stderr=None
+    )
+    _tell_first_hits(session, str(output))
+
+
+def _tell_first_hits(session: nox.Session, output: str) -> None:
+    """Compare each first hit with the product that the query picture is named after."""
+    import json
+
+    answers = [json.loads(line) for line in output.splitlines()]
+    right = sum(answer["Auctions"][0]["ProductId"] == Path(answer["Query"]).stem for answer in answers)
+    session.log(f"first hit is the same product: {right} of {len(answers)} sample queries")
+    first = answers[0]
+    if first["Auctions"][0]["ProductId"] != Path(first["Query"]).stem:
+        session.error(f"the first hit for {first['Query']} is another product")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole suite, side by side on all cores."""
+    _install(session, "test")
+    session.run("python", "-m", "pytest", "-n", "logical", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and suspicious code."""
+    session.install(*_group("lint"))
+    session.run("ruff", "format", "--check", str(ROOT))
+    session.run("ruff", "check", str(ROOT))
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types of the package, strictly."""
+    _install(session, "types")
+    session.run("mypy", "--config-file", str(ROOT / "pyproject.toml"))
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Print the tables of benchmarks/: speed, memory and, where the evaluation data lies beside, quality."""
+    _install(session)
+    session.install("psutil")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheel, install it alone, and start the command."""
+    session.install("build")
+    target = session.create_tmp()
+    session.run("python", "-m", "build", "--wheel", "--outdir", target, str(ROOT))
+    (wheel,) = sorted(Path(target).glob("*.whl"))[-1:]
+    session.install("--force-reinstall", str(wheel))
+    session.run("imgsearch", "--version")
+
+
+if __name__ == "__main__":
+    import nox.__main__
+
+    os.chdir(ROOT)
+    sys.argv = ["nox", "-s", *(sys.argv[1:] or nox.options.sessions)]
+    nox.__main__.main()

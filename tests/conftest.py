@@ -1,0 +1,108 @@
+"""Fixtures for all tests: a cache of converted models, instances, and the command line as a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgsearch.instance import Instance
+from tests.pictures import write_catalogue
+
+ROOT = Path(__file__).resolve().parent.parent
+EVALUATION_DATA = ROOT.parent / "shared" / "data"
+"""Photos with ground truth that lie beside some checkouts; never part of the project."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep every test away from the user's instance, cache and log; workers share the converted models."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMGSEARCH_CACHE", str(shared / "model-cache"))
+        patch.setenv("XDG_DATA_HOME", str(base / "data-home"))
+        patch.setenv("XDG_STATE_HOME", str(base / "state-home"))
+        patch.delenv("IMGSEARCH_INSTANCE", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def cache(_own_folders: None) -> Path:
+    """The folder of converted models that all tests share."""
+    return Path(os.environ["IMGSEARCH_CACHE"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where an instance can be made."""
+    return tmp_path / "instance"
+
+
+@pytest.fixture
+def instance(folder: Path) -> Iterator[Instance]:
+    """An empty product instance."""
+    Instance.create(folder)
+    with Instance.open(folder) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with twelve small JPEGs, not to be changed."""
+    path = tmp_path_factory.mktemp("catalogue")
+    write_catalogue(path, 12)
+    return path
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a process left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON document on stdout."""
+        document: dict[str, Any] = json.loads(self.stdout)
+        return document
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """JSON documents, one a line."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(folder: Path) -> Run:
+    """Run the command line in a process of its own, on the instance in ``folder``; its result comes back."""
+
+    def start(*arguments: object, stdin: bytes = b"", env: dict[str, str] | None = None) -> Result:
+        process = subprocess.run(
+            command(*arguments),
+            input=stdin,
+            capture_output=True,
+            check=False,
+            env={**os.environ, "IMGSEARCH_INSTANCE": str(folder), **(env or {})},
+            timeout=120,
+        )
+        return Result(process.returncode, process.stdout.decode(), process.stderr.decode())
+
+    return start
+
+
+def command(*arguments: object) -> list[str]:
+    """The words that start the command line."""
+    return [sys.executable, "-m", "imgsearch", *map(str, arguments)]
