@@ -41,7 +41,7 @@ STAGES: Final[dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: ``turn`` spins the product, ``tilt`` raises the camera (degrees), ``fill`` is its share of the frame."""
+    """One picture: ``turn`` spins the product, ``tilt`` raises the camera (degrees), ``fill`` is its share of it."""
 
     view: str
     stage: str
@@ -70,6 +70,7 @@ class Product:
     query: Shot
 
 
+# fmt: off
 PRODUCTS: Final[tuple[Product, ...]] = (
     # ---- kitchen ---------------------------------------------------------------------------------------------------
     Product(
@@ -80,25 +81,28 @@ PRODUCTS: Final[tuple[Product, ...]] = (
     Product(
         "mug-blue-striped", "Blue striped mug", OTHER, 890, "blue", "ceramic", "tableware",
         "Mug(#eeeeea, yes, #2450a0)",
-        (Shot("front", "butter", -20, 12), Shot("three-quarter", "walnut", 40, 30, "Warm", suffix=".png", size=(480, 400))),
+        (
+            Shot("front", "butter", -20, 12),
+            Shot("three-quarter", "walnut", 40, 30, "Warm", suffix=".png", size=(400, 340)),
+        ),
         Shot("query", "linen", -150, 24, "Cool", size=SQUARE),
     ),
     Product(
         "teapot-white", "White teapot with blue bands", OTHER, 3490, "white", "porcelain", "tableware",
         "Teapot(#f1f0ea, #24479a)",
-        (Shot("side", "sky", 0, 12), Shot("three-quarter", "walnut", 40, 32, "Cool")),
-        Shot("query", "stone", 205, 22, "Warm"),
+        (Shot("side", "sky", 0, 12, fill=0.92), Shot("three-quarter", "walnut", 40, 32, "Cool", fill=1.05)),
+        Shot("query", "stone", 205, 22, "Warm", fill=1.0),
     ),
     # ---- drinks ----------------------------------------------------------------------------------------------------
     Product(
         "bottle-green", "Green glass bottle", BOTTLE, 1250, "green", "glass", "drinks",
-        'Bottle(#3f9a4e, #efe8d2, #1f5a34, "VERDE")',
+        'Bottle(#62c070, #efe8d2, #1f5a34, "VERDE")',
         (Shot("front", "white", 0, 6, size=PORTRAIT), Shot("three-quarter", "oak", 25, 24, "Warm", size=PORTRAIT)),
         Shot("query", "grey", -30, 14, "Hard", size=SQUARE, fill=0.9),
     ),
     Product(
         "bottle-amber", "Amber glass bottle", BOTTLE, 1150, "amber", "glass", "drinks",
-        'Bottle(#c8741c, #f3f0e6, #7a2414, "ROSSO")',
+        'Bottle(#eda04a, #f3f0e6, #7a2414, "ROSSO")',
         (Shot("front", "grey", 0, 6, size=PORTRAIT), Shot("lying", "linen", 65, 42, "Warm", pose=LYING)),
         Shot("query", "tile", 25, 20, "Cool", size=PORTRAIT),
     ),
@@ -108,7 +112,6 @@ PRODUCTS: Final[tuple[Product, ...]] = (
         (
             Shot("front", "white", 0, 8, size=PORTRAIT),
             Shot("side", "mint", 62, 14, size=PORTRAIT),
-            Shot("three-quarter", "stone", -35, 26, "Cool"),
         ),
         Shot("query", "oak", 28, 16, "Hard", size=PORTRAIT),
     ),
@@ -137,7 +140,6 @@ PRODUCTS: Final[tuple[Product, ...]] = (
         (
             Shot("front", "white", 0, 8, size=SQUARE),
             Shot("three-quarter", "rose", 38, 22, "Cool"),
-            Shot("side", "walnut", 65, 14, size=SQUARE),
         ),
         Shot("query", "tile", -32, 18, "Warm", size=SQUARE),
     ),
@@ -181,8 +183,8 @@ PRODUCTS: Final[tuple[Product, ...]] = (
     Product(
         "watch-steel", "Steel wrist watch", ACCESSORIES, 18900, "silver", "steel", "accessories",
         "Watch(#c9ccd0, #1d3a63)",
-        (Shot("front", "white", 0, 10, size=SQUARE), Shot("three-quarter", "walnut", 38, 24, "Warm")),
-        Shot("query", "stone", -30, 18, "Cool", size=SQUARE),
+        (Shot("front", "white", 0, 10, size=SQUARE, fill=1.0), Shot("three-quarter", "walnut", 38, 24, "Warm", fill=1.15)),
+        Shot("query", "stone", -30, 18, "Cool", size=SQUARE, fill=1.05),
     ),
     Product(
         "hat-straw", "Straw hat", ACCESSORIES, 2990, "beige", "straw", "accessories", "Hat(#e2c07c, #26365e)",
@@ -217,7 +219,7 @@ PRODUCTS: Final[tuple[Product, ...]] = (
     ),
     Product(
         "armchair-teal", "Teal armchair", FURNITURE, 34900, "teal", "fabric", "furniture", "Armchair(#1f7a7c)",
-        (Shot("front", "white", 0, 12), Shot("three-quarter", "oak", 36, 18), Shot("side", "peach", 75, 12)),
+        (Shot("front", "white", 0, 12), Shot("three-quarter", "oak", 36, 18)),
         Shot("query", "tile", -32, 22, "Warm"),
     ),
     Product(
@@ -245,7 +247,10 @@ PRODUCTS: Final[tuple[Product, ...]] = (
     ),
     Product(
         "toy-car-blue", "Blue toy car", TOY, 1990, "blue", "wood", "toys", "Toy_Car(#1f5fb0)",
-        (Shot("side", "butter", 0, 8), Shot("three-quarter", "terracotta", 38, 26, "Warm", suffix=".png", size=(480, 360))),
+        (
+            Shot("side", "butter", 0, 8),
+            Shot("three-quarter", "terracotta", 38, 26, "Warm", suffix=".png", size=(420, 330)),
+        ),
         Shot("query", "grey", -35, 18, "Hard"),
     ),
     Product(
@@ -255,7 +260,7 @@ PRODUCTS: Final[tuple[Product, ...]] = (
     ),
     Product(
         "ball", "Beach ball", TOY, 990, "multicolour", "plastic", "toys", "Beach_Ball()",
-        (Shot("front", "white", 0, 12, size=SQUARE, fill=1.05), Shot("top", "oak", 40, 40, fill=1.1)),
+        (Shot("front", "white", 0, 12, size=SQUARE, fill=0.9), Shot("top", "oak", 40, 40, fill=1.1)),
         Shot("query", "terracotta", -20, 26, "Hard", fill=1.05),
     ),
     # ---- devices ---------------------------------------------------------------------------------------------------
@@ -265,7 +270,7 @@ PRODUCTS: Final[tuple[Product, ...]] = (
         (
             Shot("front", "white", 20, 10, size=SQUARE),
             Shot("three-quarter", "peach", 50, 18),
-            Shot("lying", "oak", 25, 52, "Cool", pose=LYING),
+            Shot("lying", "oak", 25, 52, "Cool", pose=LYING, fill=1.0),
         ),
         Shot("query", "sky", -32, 14, "Warm", size=SQUARE),
     ),
@@ -281,7 +286,7 @@ PRODUCTS: Final[tuple[Product, ...]] = (
     ),
     Product(
         "camera-retro", "Retro camera", DIGITAL, 42900, "brown", "metal", "devices", "Retro_Camera(#6b3a1e)",
-        (Shot("front", "white", 0, 8), Shot("three-quarter", "linen", 35, 24, "Warm"), Shot("top", "grey", -15, 50)),
+        (Shot("front", "white", 0, 8), Shot("three-quarter", "linen", 35, 24, "Warm")),
         Shot("query", "oak", -32, 18, "Cool"),
     ),
     # ---- clothes ---------------------------------------------------------------------------------------------------
@@ -292,3 +297,4 @@ PRODUCTS: Final[tuple[Product, ...]] = (
         Shot("query", "linen", -20, 72, "Hard", pose=LYING, size=SQUARE),
     ),
 )
+# fmt: on

@@ -77,7 +77,7 @@ def render(povray: str, text: str, size: tuple[int, int], draft: bool) -> Image.
         source, target = Path(folder, "scene.pov"), Path(folder, "scene.png")
         source.write_text(text, encoding="ascii")
         command = [povray, f"+I{source}", f"+O{target}", f"+W{width}", f"+H{height}", f"+L{SCENES}"]
-        command += ["+FN8", "-D", "-P", "-V", "+WT1", "+Q9", "-A" if draft else "+A0.2", "+AM2", "+R2"]
+        command += ["+FN8", "-D", "-P", "-V", "+WT1", "+Q9", "-A" if draft else "+A0.3", "+AM1", "+R2"]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode != 0 or not target.exists():
             raise RuntimeError(f"povray failed:\n{done.stderr[-2500:]}")
@@ -137,7 +137,9 @@ def main() -> int:
     """Command line entry point."""
     parser = argparse.ArgumentParser(description="Render the sample catalogue.")
     parser.add_argument("--only", action="append", metavar="PRODUCT", help="render this product only (may be repeated)")
-    parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="where to write (default: beside this file)")
+    parser.add_argument(
+        "--out", type=Path, default=HERE, metavar="DIR", help="where to write (default: beside this file)"
+    )
     parser.add_argument("--draft", action="store_true", help="half size, no antialiasing")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="also write a contact sheet of what was rendered")
     arguments = parser.parse_args()
