@@ -25,6 +25,8 @@ __all__ = ["SUPPORTED_FORMATS", "Decoded", "OpenPicture"]
 
 SUPPORTED_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO")
 """Pillow's names. MPO is what cameras with two lenses write under .jpg: its first frame is an ordinary JPEG."""
+OPENED_FORMATS: Final = tuple(name for name in SUPPORTED_FORMATS if name != "MPO")
+"""Pillow opens an MPO as a JPEG, and fails on the name of a format that has no opener of its own."""
 
 OVERSAMPLING: Final = 1.5
 """JPEGs are decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that keeps this many source pixels per network pixel.
@@ -71,7 +73,7 @@ class OpenPicture:
             raise EmptyPicture("the file is empty")
         limits.check_bytes(len(data))
         try:
-            self._image = Image.open(io.BytesIO(data), formats=SUPPORTED_FORMATS)
+            self._image = Image.open(io.BytesIO(data), formats=OPENED_FORMATS)
         except UnidentifiedImageError:
             raise UnsupportedPicFormat(
                 f"the content is not a {_format_list()} picture (whatever the file is called): "
