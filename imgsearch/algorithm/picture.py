@@ -73,7 +73,7 @@ class OpenPicture:
             raise EmptyPicture("the file is empty")
         limits.check_bytes(len(data))
         try:
-            self._image = Image.open(io.BytesIO(data), formats=OPENED_FORMATS)
+            image = Image.open(io.BytesIO(data), formats=OPENED_FORMATS)
         except UnidentifiedImageError:
             raise UnsupportedPicFormat(
                 f"the content is not a {_format_list()} picture (whatever the file is called): "
@@ -81,19 +81,11 @@ class OpenPicture:
             ) from None
         except Exception as error:
             raise DamagedPicture(f"the header cannot be read: {_reason(error)}") from error
-        width, height = self._image.size
-        limits.check_pixels(width, height)
-        self._orientation = self._read_orientation()
+        limits.check_pixels(*image.size)
+        self._data = data
+        self._raw_size = width, height = image.size
+        self._orientation = _read_orientation(image)
         self.width, self.height = (height, width) if self._orientation in SIDEWAYS else (width, height)
-
-    def _read_orientation(self) -> int:
-        if self._image.format == "TIFF":
-            return 1  # Pillow turns TIFFs by itself, and already reports the upright size
-        try:
-            value = self._image.getexif().get(EXIF_ORIENTATION, 1)
-        except Exception:  # broken EXIF says nothing about the pixels: take them as they are
-            return 1
-        return value if value in TURNS else 1
 
     def effective_region(self, options: PictureOptions) -> Region:
         """The part of the upright picture that counts under these options.
@@ -111,17 +103,15 @@ class OpenPicture:
         Raises:
             DamagedPicture: the pixels cannot be decoded.
         """
-        raw_width, raw_height = self._image.size
+        raw_width, raw_height = self._raw_size
         box = self._to_raw(region)
         share = min((box[2] - box[0]) / raw_width, (box[3] - box[1]) / raw_height)
         try:
-            # A hint that only JPEG follows: the decoder then skips the detail that resizing would throw away.
             wanted = max(1, round(OVERSAMPLING * size / share))
-            self._image.draft("RGB", (wanted, wanted))
-            self._image.load()
-            scale_x, scale_y = self._image.width / raw_width, self._image.height / raw_height
+            image = self._load(wanted, wanted)
+            scale_x, scale_y = image.width / raw_width, image.height / raw_height
             scaled_box = (box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y)
-            image = _to_rgb(self._image, scaled_box, (size, size))
+            image = _to_rgb(image, scaled_box, (size, size))
             if self._orientation in TURNS:
                 image = image.transpose(TURNS[self._orientation])
             pixels = np.asarray(image, dtype=np.uint8)
@@ -140,11 +130,10 @@ class OpenPicture:
             DamagedPicture: the pixels cannot be decoded.
         """
         longest = max(self.width, self.height)
-        width, height = (max(1, round(edge * min(1.0, side / longest))) for edge in self._image.size)
+        width, height = (max(1, round(edge * min(1.0, side / longest))) for edge in self._raw_size)
         try:
-            self._image.draft("RGB", (round(OVERSAMPLING * width), round(OVERSAMPLING * height)))
-            self._image.load()
-            image = _to_rgb(self._image, (0, 0, *self._image.size), (width, height))
+            image = self._load(round(OVERSAMPLING * width), round(OVERSAMPLING * height))
+            image = _to_rgb(image, (0, 0, *image.size), (width, height))
             if self._orientation in TURNS:
                 image = image.transpose(TURNS[self._orientation])
         except Exception as error:
@@ -152,6 +141,16 @@ class OpenPicture:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=85)
         return buffer.getvalue()
+
+    def _load(self, width: int, height: int) -> Image.Image:
+        """The decoded pixels, anew at each call, so that one picture can be decoded at several sizes.
+
+        The size is a hint that only JPEG follows: its decoder skips the detail that resizing would throw away.
+        """
+        image = Image.open(io.BytesIO(self._data), formats=OPENED_FORMATS)
+        image.draft("RGB", (width, height))
+        image.load()
+        return image
 
     def _to_raw(self, region: Region) -> tuple[int, int, int, int]:
         """Left, top, right, bottom of an upright region in the picture as it is stored."""
@@ -174,6 +173,16 @@ class OpenPicture:
                 return height - y2, x1, height - y1, x2
             case _:
                 return x1, y1, x2, y2
+
+
+def _read_orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":
+        return 1  # Pillow turns TIFFs by itself, and already reports the upright size
+    try:
+        value = image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # broken EXIF says nothing about the pixels: take them as they are
+        return 1
+    return value if value in TURNS else 1
 
 
 def _to_rgb(image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
