@@ -7,6 +7,7 @@ supported formats, and whatever a decoder throws becomes one error class. Nothin
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -48,6 +49,8 @@ SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 
 # The instance's own limits, configurable and checked on the header alone, take the place of Pillow's fixed guard.
 Image.MAX_IMAGE_PIXELS = None
+# What it grumbles about in metadata names neither the picture nor anything that its owner could do.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @dataclass(frozen=True, slots=True)
