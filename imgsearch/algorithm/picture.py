@@ -141,6 +141,7 @@ class OpenPicture:
                 image = image.transpose(TURNS[self._orientation])
         except Exception as error:
             raise DamagedPicture(f"the picture is damaged or cut off: {_reason(error)}") from error
+        image.info.clear()  # comments would go along, and one that is too long for JPEG could not be saved
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=85)
         return buffer.getvalue()
