@@ -105,25 +105,13 @@ class OpenPicture:
 
         Raises:
             DamagedPicture: the pixels cannot be decoded.
+            UnsupportedPicPixels: they do not fit into memory.
         """
         raw_width, raw_height = self._raw_size
         box = self._to_raw(region)
         share = min((box[2] - box[0]) / raw_width, (box[3] - box[1]) / raw_height)
-        try:
-            wanted = max(1, round(OVERSAMPLING * size / share))
-            image = self._load(wanted, wanted)
-            scale_x, scale_y = image.width / raw_width, image.height / raw_height
-            scaled_box = (box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y)
-            image = _to_rgb(image, scaled_box, (size, size))
-            if self._orientation in TURNS:
-                image = image.transpose(TURNS[self._orientation])
-            pixels = np.asarray(image, dtype=np.uint8)
-        except MemoryError:
-            raise UnsupportedPicPixels(
-                f"the picture of {self.width} x {self.height} pixels does not fit into memory"
-            ) from None
-        except Exception as error:
-            raise DamagedPicture(f"the picture is damaged or cut off: {_reason(error)}") from error
+        wanted = max(1, round(OVERSAMPLING * size / share))
+        pixels = np.asarray(self._upright(box, (wanted, wanted), (size, size)), dtype=np.uint8)
         return Decoded(pixels=pixels, region=region, width=self.width, height=self.height)
 
     def thumbnail(self, side: int) -> bytes:
@@ -131,30 +119,41 @@ class OpenPicture:
 
         Raises:
             DamagedPicture: the pixels cannot be decoded.
+            UnsupportedPicPixels: they do not fit into memory.
         """
         longest = max(self.width, self.height)
         width, height = (max(1, round(edge * min(1.0, side / longest))) for edge in self._raw_size)
-        try:
-            image = self._load(round(OVERSAMPLING * width), round(OVERSAMPLING * height))
-            image = _to_rgb(image, (0, 0, *image.size), (width, height))
-            if self._orientation in TURNS:
-                image = image.transpose(TURNS[self._orientation])
-        except Exception as error:
-            raise DamagedPicture(f"the picture is damaged or cut off: {_reason(error)}") from error
+        wanted = (round(OVERSAMPLING * width), round(OVERSAMPLING * height))
+        image = self._upright((0, 0, *self._raw_size), wanted, (width, height))
         image.info.clear()  # comments would go along, and one that is too long for JPEG could not be saved
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=85)
         return buffer.getvalue()
 
-    def _load(self, width: int, height: int) -> Image.Image:
-        """The decoded pixels, anew at each call, so that one picture can be decoded at several sizes.
+    def _upright(self, box: tuple[int, int, int, int], wanted: tuple[int, int], size: tuple[int, int]) -> Image.Image:
+        """Decode anew, so that one picture can be decoded at several sizes.
 
-        The size is a hint that only JPEG follows: its decoder skips the detail that resizing would throw away.
+        Args:
+            box: left, top, right, bottom of what counts, in the picture as it is stored.
+            wanted: a hint that only JPEG follows: the whole picture at about this size is enough, and its decoder
+                skips the detail that resizing would throw away.
+            size: of the box as it is stored, resized; the result is turned upright.
         """
-        image = Image.open(io.BytesIO(self._data), formats=OPENED_FORMATS)
-        image.draft("RGB", (width, height))
-        image.load()
-        return image
+        raw_width, raw_height = self._raw_size
+        try:
+            image = Image.open(io.BytesIO(self._data), formats=OPENED_FORMATS)
+            image.draft("RGB", wanted)
+            image.load()
+            horizontal = [edge * image.width / raw_width for edge in box[::2]]
+            vertical = [edge * image.height / raw_height for edge in box[1::2]]
+            result = _to_rgb(image, (horizontal[0], vertical[0], horizontal[1], vertical[1]), size)
+            return result.transpose(TURNS[self._orientation]) if self._orientation in TURNS else result
+        except MemoryError:
+            raise UnsupportedPicPixels(
+                f"the picture of {self.width} x {self.height} pixels does not fit into memory"
+            ) from None
+        except Exception as error:
+            raise DamagedPicture(f"the picture is damaged or cut off: {_reason(error)}") from error
 
     def _to_raw(self, region: Region) -> tuple[int, int, int, int]:
         """Left, top, right, bottom of an upright region in the picture as it is stored."""
