@@ -7,6 +7,7 @@ supported formats, and whatever a decoder throws becomes one error class. Nothin
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -192,6 +193,10 @@ def _to_rgb(image: Image.Image, box: tuple[float, float, float, float], size: tu
     """Cut out ``box``, resize it to ``size`` and bring any mode to RGB, transparent parts on white."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_eight_bit(image)
+    # Resizing averages over its surroundings; what lies outside the box must not count.
+    left, top = math.floor(box[0]), math.floor(box[1])
+    image = image.crop((left, top, math.ceil(box[2]), math.ceil(box[3])))
+    box = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
     has_alpha = image.has_transparency_data
     if has_alpha:
         image = image.convert("RGBA")
