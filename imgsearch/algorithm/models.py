@@ -71,8 +71,9 @@ class ModelRecord:
 
     def cache_name(self) -> str:
         """Name of its folder in the cache: another one for whatever makes another network."""
-        parts = (self.architecture, self.weights_hash or self.weights, str(self.input_size), str(self.feature_version))
-        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        weights = self.weights_hash or self.weights
+        parts = (self.architecture, weights, self.input_size, self.mean, self.std, self.feature_version)
+        digest = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
         return f"{self.name.replace('/', '_')[:60]}-{digest}"
 
 
