@@ -8,6 +8,7 @@ file of weights or, where there is a network, from the hub.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -141,7 +142,7 @@ def find_model(name: str, weights: Path | None = None) -> ModelRecord:
     if weights is None:
         return record or ModelRecord(name=name, architecture=name, weights=HUB, weights_hash="", input_size=0)
     try:
-        path = weights.resolve(strict=True)
+        path = Path(os.path.realpath(weights))  # resolve() fails on a circle of links with another class of error
         weights_hash = file_hash(path)
     except OSError as error:
         raise InvalidModel(f"the weights {weights} cannot be read: {error.strerror}") from None
