@@ -8,11 +8,14 @@ model.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.algorithm.models import ModelRecord, weights_file
@@ -21,7 +24,6 @@ from imgsearch.files import file_errors, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 __all__ = ["ConvertedModel", "converted_model"]
 
@@ -91,9 +93,10 @@ def converted_model(
 def _convert(record: ModelRecord, folder: Path, announce: Callable[[str], None]) -> ConvertedModel:
     weights_file(record)  # a missing package is said at once
     announce(f"Preparing the model {record.name}: this takes some seconds and happens once on this machine …")
-    temporary = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed: the lock is ours
-    temporary.mkdir(mode=0o700)
+    for leftover in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed: the lock is ours
+    # Under a new name each time: the killed one's child may still be writing.
+    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=folder.parent))
     try:
         result = subprocess.run(
             [sys.executable, "-m", "imgsearch.algorithm.conversion", str(temporary)],
@@ -248,8 +251,6 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
 
 def main() -> int:
     """Read a record on stdin, convert it into the folder given as argument."""
-    from pathlib import Path
-
     record = ModelRecord.from_dict(json.load(sys.stdin))
     try:
         convert(record, Path(sys.argv[1]))
