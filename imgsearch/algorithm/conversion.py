@@ -99,7 +99,8 @@ def _convert(record: ModelRecord, folder: Path, announce: Callable[[str], None])
     temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=folder.parent))
     try:
         result = subprocess.run(
-            [sys.executable, "-m", "imgsearch.algorithm.conversion", str(temporary)],
+            # -P: a timm.py in the folder where the user happens to be is not ours to run.
+            [sys.executable, "-P", "-m", "imgsearch.algorithm.conversion", str(temporary)],
             input=json.dumps(record.as_dict()),
             capture_output=True,
             text=True,
