@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -116,15 +117,46 @@ def _convert(record: ModelRecord, folder: Path, announce: Callable[[str], None])
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-        shutil.rmtree(folder, ignore_errors=True)  # an incomplete one
-        temporary.rename(folder)
-        sync_folder(folder.parent)
+        return _put_in_place(temporary, folder, record)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    model = ConvertedModel.load(folder)
-    if model is None:
-        raise RuntimeError(f"the converted model in {folder} is incomplete")
-    return model
+
+
+def _put_in_place(temporary: Path, folder: Path, asked: ModelRecord) -> ConvertedModel:
+    """Rename a converted model to the name of its complete record, and let the name that was asked for lead there.
+
+    The two differ where conversion found out what the model is fed with, or the hash of weights from the hub.
+    """
+    from filelock import FileLock
+
+    made = ConvertedModel.load(temporary)
+    if made is None:
+        raise RuntimeError(f"the converted model in {temporary} is incomplete")
+    home = folder.with_name(made.record.cache_name())
+    if home == folder:
+        _replace(home, temporary)
+    else:
+        with FileLock(f"{home}.lock"):
+            if ConvertedModel.load(home) is None:
+                _replace(home, temporary)
+        _remove(folder)
+        if asked.weights_hash in ("", made.record.weights_hash):  # else these weights are not the ones
+            with suppress(OSError):  # where there are no links, it is converted again
+                folder.symlink_to(home.name)
+    sync_folder(folder.parent)
+    return ConvertedModel(home, made.record)
+
+
+def _replace(folder: Path, temporary: Path) -> None:
+    _remove(folder)  # an incomplete one
+    temporary.rename(folder)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 # From here on: the child process.
