@@ -57,7 +57,17 @@ def demo(session: nox.Session) -> None:
     queries = sorted((pictures / "queries").iterdir())
     session.run("imgsearch", "search", "-i", instance, str(queries[0]), "-n", "5", "--format", "table")
     output = session.run(
-        "imgsearch", "search", "-i", instance, *map(str, queries), "-n", "1", "--format", "jsonl", silent=True, stderr=None
+        "imgsearch",
+        "search",
+        "-i",
+        instance,
+        *map(str, queries),
+        "-n",
+        "1",
+        "--format",
+        "jsonl",
+        silent=True,
+        stderr=None,
     )
     _tell_first_hits(session, str(output))
 

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Embedder"]
 
-GEM_POWER: Final = 3.0
+GEM_POWER: Final = 2.0
 GEM_FLOOR: Final = 1e-6
+CENTRE_WIDTH: Final = 0.5
+"""Standard deviation of the weight that places have in the pooling, in half sides of the region, from its centre."""
 SINGULAR_VALUE_POWER: Final = -0.5
 PROJECTION_SEED: Final = 256
 
@@ -23,7 +25,8 @@ class Embedder(nn.Module):
 
     Activation maps of a convolutional network are pooled by generalised mean (Radenović, Tolias and Chum,
     "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019), which lets the strong responses of a small
-    subject count for more than an average would. Other networks give their own pooled output.
+    subject count for more than an average would, and with a weight that falls off from the centre of the region, where
+    photographers put what matters. Other networks give their own pooled output.
 
     The projection needs no training data: the rows of the network's own classifier span the directions that tell
     classes apart, so their leading right singular vectors, with the strongest damped, keep what matters in few
@@ -54,11 +57,20 @@ class Embedder(nn.Module):
         planes = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
         maps = self.network.forward_features(planes)
         if maps.dim() == 4 and maps.shape[1] == self.projection.shape[0]:
-            pooled = maps.clamp(min=GEM_FLOOR).pow(GEM_POWER).mean(dim=(2, 3)).pow(1.0 / GEM_POWER)
+            weights = _centre_weights(maps.shape[2], maps.shape[3])
+            powers = maps.clamp(min=GEM_FLOOR).pow(GEM_POWER)
+            pooled = (powers * weights).sum(dim=(2, 3)).pow(1.0 / GEM_POWER)
         else:
             pooled = self.network.forward_head(maps, pre_logits=True)
         feature: torch.Tensor = nn.functional.normalize(pooled @ self.projection, dim=1)
         return feature
+
+
+def _centre_weights(height: int, width: int) -> torch.Tensor:
+    """Shape (height, width), sum 1."""
+    down, right = (torch.linspace(-1, 1, side).square() for side in (height, width))
+    weights = torch.exp(-(down[:, None] + right[None, :]) / (2 * CENTRE_WIDTH**2))
+    return weights / weights.sum()
 
 
 def _projection(network: Any, max_dimension: int) -> torch.Tensor:

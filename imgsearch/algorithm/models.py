@@ -45,8 +45,8 @@ class ModelRecord:
     dimension: int = 0
     """Length of the feature; 0 until it is known."""
     licence: str = "as its weights"
-    score_slope: float = 12.0
-    score_offset: float = -8.0
+    score_slope: float = 5.0
+    score_offset: float = -4.7
     """The calibration of Score: chance of the same product = 1 / (1 + exp(-(slope * cosine + offset)))."""
     feature_version: int = FEATURE_VERSION
 
@@ -72,8 +72,9 @@ class ModelRecord:
 
     def cache_name(self) -> str:
         """Name of its folder in the cache: another one for whatever makes another network."""
+        recipe = file_hash(Path(__file__).with_name("embedder.py"))
         weights = self.weights_hash or self.weights
-        parts = (self.architecture, weights, self.input_size, self.mean, self.std, self.feature_version)
+        parts = (self.architecture, weights, self.input_size, self.mean, self.std, recipe, self.feature_version)
         digest = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
         return f"{self.name.replace('/', '_')[:60]}-{digest}"
 
@@ -103,24 +104,24 @@ EMBEDDED_MODELS: Final[dict[str, ModelRecord]] = {
             224,
             "efficientnet-lite0-57934424.pth",
             "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            12.0,
-            -8.0,
+            4.27,
+            -4.14,
         ),
         _lite(
             1,
             240,
             "efficientnet-lite1-77cc7160.pth",
             "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-            12.0,
-            -8.0,
+            4.8,
+            -4.54,
         ),
         _lite(
             2,
             260,
             "efficientnet-lite2-9656183e.pth",
             "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-            12.0,
-            -8.0,
+            5.33,
+            -4.94,
         ),
     )
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
+from queue import SimpleQueue
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,22 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+_loading = Lock()
+
+
+def _load_openvino() -> Any:
+    """Import OpenVINO, and have its bindings look up NumPy's interface before two threads can.
+
+    They do so at the first array, inside a C++ static whose guard is taken with the GIL held and released in between:
+    two threads that meet there wait for each other for ever (seen with 2026.4.1).
+    """
+    with _loading:
+        import openvino
+
+        openvino.Type.u8.to_dtype()
+    return openvino
+
+
 class Network:
     """A compiled model: pixels in, feature out; safe to call from several threads at once.
 
@@ -32,9 +49,7 @@ class Network:
     """
 
     def __init__(self, model: ConvertedModel, cache: Path, *, parallel: bool) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = _load_openvino().Core()
         cores = available_cores()
         config: dict[str, Any] = {
             "CACHE_DIR": str(cache / "compiled"),
@@ -42,10 +57,13 @@ class Network:
             "NUM_STREAMS": cores if parallel else 1,
             "PERFORMANCE_HINT": "THROUGHPUT" if parallel else "LATENCY",
         }
-        self._compiled = core.compile_model(str(model.path), "CPU", config)
-        self._requests = threading.local()
+        compiled = core.compile_model(str(model.path), "CPU", config)
+        # Made and dropped in one place, not by threads that come and go; and no asynchronous queue: the destructor of
+        # OpenVINO's can abort the process at its end.
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(config["NUM_STREAMS"]):
+            self._requests.put(compiled.create_infer_request())
         self.input_size = model.record.input_size
-        self.streams = cores if parallel else 1
 
     def embed(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run the network on one picture, releasing the GIL.
@@ -56,9 +74,10 @@ class Network:
         Returns:
             Shape (dimension,), L2-normalised.
         """
-        request = getattr(self._requests, "request", None)
-        if request is None:
-            request = self._requests.request = self._compiled.create_infer_request()
-        output = request.infer({0: pixels[np.newaxis]}, share_inputs=True)
-        feature: npt.NDArray[np.float32] = np.array(output[0][0], dtype=np.float32)
+        request = self._requests.get()
+        try:
+            output = request.infer({0: pixels[np.newaxis]}, share_inputs=True)
+            feature: npt.NDArray[np.float32] = np.array(output[0][0], dtype=np.float32)
+        finally:
+            self._requests.put(request)
         return feature

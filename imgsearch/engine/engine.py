@@ -141,6 +141,7 @@ class Engine:
     def __init__(self, folder: Path, store: Store) -> None:
         self.folder = folder
         self.store = store
+        self._reader: IndexReader | None = None
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -282,7 +283,9 @@ class Engine:
         generation = self.store.generation()
         if generation is None or (condition is not EVERYTHING and found <= EXACT_SCAN_LIMIT):
             return _Scan(self.store, query.feature, condition)
-        return _IndexAndTail(IndexReader.open(self.folder, generation), self.store, query.feature, condition)
+        if self._reader is None or self._reader.generation != generation:
+            self._reader = IndexReader.open(self.folder, generation)
+        return _IndexAndTail(self._reader, self.store, query.feature, condition)
 
     def _rank(self, query: Query, calibration: Calibration, ids: set[int]) -> list[_Ranked]:
         pictures = list(self.store.pictures(ids))

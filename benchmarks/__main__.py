@@ -1,0 +1,20 @@
+"""``python -m benchmarks [NAME…]``: run all benchmarks, or the named ones."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks import cold_search, indexing, memory, models, quality
+
+BENCHMARKS = {module.__name__.rpartition(".")[2]: module for module in (quality, cold_search, indexing, memory, models)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME", help=", ".join(BENCHMARKS))
+    names = parser.parse_args().names or [name for name in BENCHMARKS if name != "models"]
+    for name in names:
+        BENCHMARKS[name].main()
+
+
+main()

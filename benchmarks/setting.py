@@ -1,0 +1,42 @@
+"""What all benchmarks share: where data lies, how a table is printed, how a machine is described."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+EVALUATION_DATA = Path(os.environ.get("IMGSEARCH_EVALUATION_DATA", ROOT.parent / "shared" / "data"))
+"""Photos with ground truth, not part of the project; see ``quality.py`` for the layout."""
+
+
+def cpu() -> str:
+    """The processor's name and how many cores this process may use."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+
+
+def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print one table with date and processor."""
+    table = Table(title=f"{title}\n{date.today().isoformat()}, {cpu()}", title_justify="left")  # noqa: DTZ011
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+    Console(width=120).print(table)
