@@ -109,14 +109,28 @@ class FileRequest:
 def operations(paths: Iterable[Path], request: FileRequest) -> Iterator[AddPicture | Refused]:
     """One operation for every picture under the paths, in a stable order."""
     for path in paths:
-        if path.is_dir():
+        problem = _problem(path)
+        if problem is not None:
+            yield Refused(_printable(path), problem)
+        elif path.is_dir():
             root = str(path.resolve())
             for item in _walk(path, request.include_hidden):
                 yield item if isinstance(item, Refused) else _operation(item, _relative(item, path), root, request)
-        elif not path.exists():
-            yield Refused(str(path), UnreadableSource("there is no such file or folder"))
         else:
             yield _operation(path, path.name, str(path.resolve().parent), request)
+
+
+def _problem(path: Path) -> UnreadableSource | None:
+    """Why a path that was named leads nowhere, if so."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return UnreadableSource("there is no such file or folder")
+    except OSError as error:
+        return UnreadableSource(f"the file cannot be read: {error.strerror}")
+    except ValueError:  # a NUL inside
+        return UnreadableSource("there is no such file or folder")
+    return None
 
 
 def _operation(path: Path, name: str, root: str, request: FileRequest) -> AddPicture | Refused:
@@ -143,7 +157,7 @@ def _printable(path: Path) -> str:
 def find_pictures(paths: Iterable[Path], *, include_hidden: bool = False) -> Iterator[Path]:
     """All files that ``operations`` would try, without reading them."""
     for path in paths:
-        if path.is_dir():
+        if _problem(path) is None and path.is_dir():
             yield from (item for item in _walk(path, include_hidden) if isinstance(item, Path))
         else:
             yield path
