@@ -176,8 +176,16 @@ def _walk(folder: Path, include_hidden: bool) -> Iterator[Path | Refused]:
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(folder / entry.name, include_hidden)
-        elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and not entry.is_dir():
+        elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and not _is_folder(entry):
             yield folder / entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder or a link to one; a link that leads nowhere, or in a circle, is not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _relative(path: Path, folder: Path) -> str:
