@@ -100,7 +100,7 @@ class FileRequest:
         if self.product_id is not None:
             product_id = self.product_id
         elif self.product_from == "parent":
-            product_id = path.resolve().parent.name
+            product_id = path.parent.resolve().name
         else:
             product_id = name.removesuffix(path.suffix)
         return Key(product_id, self.pic_name if self.pic_name is not None else name)
@@ -117,7 +117,7 @@ def operations(paths: Iterable[Path], request: FileRequest) -> Iterator[AddPictu
             for item in _walk(path, request.include_hidden):
                 yield item if isinstance(item, Refused) else _operation(item, _relative(item, path), root, request)
         else:
-            yield _operation(path, path.name, str(path.resolve().parent), request)
+            yield _operation(path, path.name, str(path.parent.resolve()), request)
 
 
 def _problem(path: Path) -> UnreadableSource | None:
