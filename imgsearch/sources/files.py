@@ -165,19 +165,27 @@ def find_pictures(paths: Iterable[Path], *, include_hidden: bool = False) -> Ite
 
 def _walk(folder: Path, include_hidden: bool) -> Iterator[Path | Refused]:
     """Pictures below a folder, sorted; folders that are links are not followed, so circles cannot arise."""
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        yield Refused(_printable(folder), UnreadableSource(f"the folder cannot be read: {error.strerror}"))
-        return
-    for entry in entries:
-        if not include_hidden and (entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS):
+    waiting: list[tuple[Path, os.DirEntry[str] | None]] = [(folder, None)]  # no recursion: folders can nest deeply
+    while waiting:
+        path, entry = waiting.pop()
+        if entry is not None:
+            path /= entry.name
+            if not entry.is_dir(follow_symlinks=False):
+                if os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and not _is_folder(entry):
+                    yield path
+                continue
+        try:
+            with os.scandir(path) as listing:
+                found = [item for item in listing if include_hidden or not _is_hidden(item.name)]
+        except OSError as error:
+            yield Refused(_printable(path), UnreadableSource(f"the folder cannot be read: {error.strerror}"))
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(folder / entry.name, include_hidden)
-        elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and not _is_folder(entry):
-            yield folder / entry.name
+        found.sort(key=lambda item: item.name, reverse=True)
+        waiting.extend((path, item) for item in found)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in SKIPPED_FOLDERS
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
