@@ -136,18 +136,19 @@ def _problem(path: Path) -> UnreadableSource | None:
 def _operation(path: Path, name: str, root: str, request: FileRequest) -> AddPicture | Refused:
     try:
         key = request.key(path, name)
-        _check_location(root)
+        _check_location(root, name)
     except ImgsearchError as error:
         return Refused(_printable(path), error)
     location = Location(root, None if key.pic_name == name else name)
     return AddPicture(str(path), key, FilePicture(path), request.options, request.attributes, location)
 
 
-def _check_location(root: str) -> None:
-    try:
-        root.encode()
-    except UnicodeEncodeError:
-        raise UnreadableSource("the folder's name is not valid UTF-8; rename it") from None
+def _check_location(root: str, name: str) -> None:
+    for what, value in (("folder", root), ("file", name)):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UnreadableSource(f"the {what}'s name is not valid UTF-8; rename it") from None
 
 
 def _printable(path: Path) -> str:
