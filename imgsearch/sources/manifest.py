@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from imgsearch.categories import parse_category
 from imgsearch.errors import ImgsearchError, InputError, InvalidManifest, InvalidRegion, InvalidValue, UnreadableSource
 from imgsearch.records import (
+    MAX_ID_CHARS,
     SERVICE_NAMES,
     AddPicture,
     Attributes,
@@ -22,6 +23,7 @@ from imgsearch.records import (
     PictureOptions,
     Refused,
     Region,
+    check_text,
 )
 from imgsearch.sources.files import FilePicture
 
@@ -113,8 +115,19 @@ def _operation(
             case other:
                 raise InvalidManifest(f"OperationType {str(other)[:40]!r} is not ADD or DELETE")
     except ImgsearchError as error:
-        ids = (value if isinstance(value := document.get(field), str) else None for field in ("ProductId", "PicName"))
-        return Refused(source, error, *ids)
+        return Refused(source, error, _id(document, "ProductId"), _id(document, "PicName"))
+
+
+def _id(document: dict[str, Any], field: str) -> str | None:
+    """For telling which item failed; None where it cannot be one, such as half a surrogate pair that JSON let pass."""
+    value = document.get(field)
+    if not isinstance(value, str):
+        return None
+    try:
+        check_text(value, "", field, MAX_ID_CHARS)
+    except InvalidValue:
+        return None
+    return value
 
 
 def _document(line: bytes) -> dict[str, Any]:
