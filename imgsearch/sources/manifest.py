@@ -200,7 +200,9 @@ def _category(document: dict[str, Any]) -> int | None:
 
 
 def _crop(document: dict[str, Any]) -> bool:
-    value = document.get("Crop", True)
+    value = document.get("Crop")
+    if value is None:
+        return True
     if not isinstance(value, bool):
         raise InvalidManifest(f"Crop {str(value)[:40]!r} is not true or false")
     return value
