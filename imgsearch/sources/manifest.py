@@ -108,6 +108,11 @@ def _operation(
             case "ADD":
                 return _add(document, source, product_id, pic_name, locate)
             case "DELETE":
+                if document.get("PicName") == "":
+                    raise InvalidValue(
+                        "PicName is empty; leave it out to delete all pictures of the product",
+                        code="NoSpecifiedPicName",
+                    )
                 Key(product_id, pic_name or "any")
                 return DeletePictures(source, product_id, pic_name)
             case None:
