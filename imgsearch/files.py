@@ -76,7 +76,16 @@ def storage_full(folder: Path) -> StorageFull:
 def _translate(error: OSError, folder: Path) -> StorageError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return storage_full(folder)
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE):
+    if error.errno in (
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOTDIR,
+        errno.EEXIST,
+    ):
         return StorageUnwritable(
             f"{folder} cannot be written or read ({error.strerror}): check the disk and permissions"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -180,7 +181,9 @@ class Attributes:
             service_name = SERVICE_NAMES[name]
             if name.startswith("int_attr"):
                 if not isinstance(value, int) or isinstance(value, bool) or value not in INT32:
-                    raise InvalidValue(f"{service_name} {value!r} is not a 32-bit whole number", code="InvalidIntAttr")
+                    raise InvalidValue(
+                        f"{service_name} {reprlib.repr(value)} is not a 32-bit whole number", code="InvalidIntAttr"
+                    )
                 continue
             code, limit = (
                 ("InvalidCustomContent", MAX_CUSTOM_CONTENT_CHARS)
@@ -188,7 +191,7 @@ class Attributes:
                 else ("InvalidStrAttr", MAX_STR_ATTR_CHARS)
             )
             if not isinstance(value, str):
-                raise InvalidValue(f"{service_name} {value!r} is not text", code=code)
+                raise InvalidValue(f"{service_name} {reprlib.repr(value)} is not text", code=code)
             check_text(value, code, service_name, limit)
 
     def columns(self) -> dict[str, Any]:

@@ -8,11 +8,15 @@ model.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.algorithm.models import ModelRecord, weights_file
@@ -21,7 +25,6 @@ from imgsearch.files import file_errors, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 __all__ = ["ConvertedModel", "converted_model"]
 
@@ -91,12 +94,14 @@ def converted_model(
 def _convert(record: ModelRecord, folder: Path, announce: Callable[[str], None]) -> ConvertedModel:
     weights_file(record)  # a missing package is said at once
     announce(f"Preparing the model {record.name}: this takes some seconds and happens once on this machine …")
-    temporary = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed: the lock is ours
-    temporary.mkdir(mode=0o700)
+    for leftover in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed: the lock is ours
+    # Under a new name each time: the killed one's child may still be writing.
+    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=folder.parent))
     try:
         result = subprocess.run(
-            [sys.executable, "-m", "imgsearch.algorithm.conversion", str(temporary)],
+            # -P: a timm.py in the folder where the user happens to be is not ours to run.
+            [sys.executable, "-P", "-m", "imgsearch.algorithm.conversion", str(temporary)],
             input=json.dumps(record.as_dict()),
             capture_output=True,
             text=True,
@@ -112,15 +117,46 @@ def _convert(record: ModelRecord, folder: Path, announce: Callable[[str], None])
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-        shutil.rmtree(folder, ignore_errors=True)  # an incomplete one
-        temporary.rename(folder)
-        sync_folder(folder.parent)
+        return _put_in_place(temporary, folder, record)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    model = ConvertedModel.load(folder)
-    if model is None:
-        raise RuntimeError(f"the converted model in {folder} is incomplete")
-    return model
+
+
+def _put_in_place(temporary: Path, folder: Path, asked: ModelRecord) -> ConvertedModel:
+    """Rename a converted model to the name of its complete record, and let the name that was asked for lead there.
+
+    The two differ where conversion found out what the model is fed with, or the hash of weights from the hub.
+    """
+    from filelock import FileLock
+
+    made = ConvertedModel.load(temporary)
+    if made is None:
+        raise RuntimeError(f"the converted model in {temporary} is incomplete")
+    home = folder.with_name(made.record.cache_name())
+    if home == folder:
+        _replace(home, temporary)
+    else:
+        with FileLock(f"{home}.lock"):
+            if ConvertedModel.load(home) is None:
+                _replace(home, temporary)
+        _remove(folder)
+        if asked.weights_hash in ("", made.record.weights_hash):  # else these weights are not the ones
+            with suppress(OSError):  # where there are no links, it is converted again
+                folder.symlink_to(home.name)
+    sync_folder(folder.parent)
+    return ConvertedModel(home, made.record)
+
+
+def _replace(folder: Path, temporary: Path) -> None:
+    _remove(folder)  # an incomplete one
+    temporary.rename(folder)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 # From here on: the child process.
@@ -248,8 +284,6 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
 
 def main() -> int:
     """Read a record on stdin, convert it into the folder given as argument."""
-    from pathlib import Path
-
     record = ModelRecord.from_dict(json.load(sys.stdin))
     try:
         convert(record, Path(sys.argv[1]))

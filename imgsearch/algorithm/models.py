@@ -8,6 +8,7 @@ file of weights or, where there is a network, from the hub.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -72,8 +73,9 @@ class ModelRecord:
     def cache_name(self) -> str:
         """Name of its folder in the cache: another one for whatever makes another network."""
         recipe = file_hash(Path(__file__).with_name("embedder.py"))
-        parts = (self.architecture, self.weights_hash or self.weights, str(self.input_size), recipe)
-        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        weights = self.weights_hash or self.weights
+        parts = (self.architecture, weights, self.input_size, self.mean, self.std, recipe, self.feature_version)
+        digest = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
         return f"{self.name.replace('/', '_')[:60]}-{digest}"
 
 
@@ -141,7 +143,7 @@ def find_model(name: str, weights: Path | None = None) -> ModelRecord:
     if weights is None:
         return record or ModelRecord(name=name, architecture=name, weights=HUB, weights_hash="", input_size=0)
     try:
-        path = weights.resolve(strict=True)
+        path = Path(os.path.realpath(weights))  # resolve() fails on a circle of links with another class of error
         weights_hash = file_hash(path)
     except OSError as error:
         raise InvalidModel(f"the weights {weights} cannot be read: {error.strerror}") from None

@@ -7,6 +7,8 @@ supported formats, and whatever a decoder throws becomes one error class. Nothin
 from __future__ import annotations
 
 import io
+import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +27,8 @@ __all__ = ["SUPPORTED_FORMATS", "Decoded", "OpenPicture"]
 
 SUPPORTED_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO")
 """Pillow's names. MPO is what cameras with two lenses write under .jpg: its first frame is an ordinary JPEG."""
+OPENED_FORMATS: Final = tuple(name for name in SUPPORTED_FORMATS if name != "MPO")
+"""Pillow opens an MPO as a JPEG, and fails on the name of a format that has no opener of its own."""
 
 OVERSAMPLING: Final = 1.5
 """JPEGs are decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that keeps this many source pixels per network pixel.
@@ -51,6 +55,8 @@ SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 
 # The instance's own limits, configurable and checked on the header alone, take the place of Pillow's fixed guard.
 Image.MAX_IMAGE_PIXELS = None
+# What it grumbles about in metadata names neither the picture nor anything that its owner could do.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class OpenPicture:
             raise EmptyPicture("the file is empty")
         limits.check_bytes(len(data))
         try:
-            self._image = Image.open(io.BytesIO(data), formats=SUPPORTED_FORMATS)
+            image = Image.open(io.BytesIO(data), formats=OPENED_FORMATS)
         except UnidentifiedImageError:
             raise UnsupportedPicFormat(
                 f"the content is not a {_format_list()} picture (whatever the file is called): "
@@ -84,19 +90,11 @@ class OpenPicture:
             ) from None
         except Exception as error:
             raise DamagedPicture(f"the header cannot be read: {_reason(error)}") from error
-        width, height = self._image.size
-        limits.check_pixels(width, height)
-        self._orientation = self._read_orientation()
+        limits.check_pixels(*image.size)
+        self._data = data
+        self._raw_size = width, height = image.size
+        self._orientation = _read_orientation(image)
         self.width, self.height = (height, width) if self._orientation in SIDEWAYS else (width, height)
-
-    def _read_orientation(self) -> int:
-        if self._image.format == "TIFF":
-            return 1  # Pillow turns TIFFs by itself, and already reports the upright size
-        try:
-            value = self._image.getexif().get(EXIF_ORIENTATION, 1)
-        except Exception:  # broken EXIF says nothing about the pixels: take them as they are
-            return 1
-        return value if value in TURNS else 1
 
     def effective_region(self, options: PictureOptions) -> Region:
         """The part of the upright picture that counts under these options.
@@ -113,27 +111,13 @@ class OpenPicture:
 
         Raises:
             DamagedPicture: the pixels cannot be decoded.
+            UnsupportedPicPixels: they do not fit into memory.
         """
-        raw_width, raw_height = self._image.size
+        raw_width, raw_height = self._raw_size
         box = self._to_raw(region)
         share = min((box[2] - box[0]) / raw_width, (box[3] - box[1]) / raw_height)
-        try:
-            # A hint that only JPEG follows: the decoder then skips the detail that resizing would throw away.
-            wanted = max(1, round(OVERSAMPLING * size / share))
-            self._image.draft("RGB", (wanted, wanted))
-            self._image.load()
-            scale_x, scale_y = self._image.width / raw_width, self._image.height / raw_height
-            scaled_box = (box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y)
-            image = _to_rgb(self._image, scaled_box, (size, size))
-            if self._orientation in TURNS:
-                image = image.transpose(TURNS[self._orientation])
-            pixels = np.asarray(image, dtype=np.uint8)
-        except MemoryError:
-            raise UnsupportedPicPixels(
-                f"the picture of {self.width} x {self.height} pixels does not fit into memory"
-            ) from None
-        except Exception as error:
-            raise DamagedPicture(f"the picture is damaged or cut off: {_reason(error)}") from error
+        wanted = max(1, round(OVERSAMPLING * size / share))
+        pixels = np.asarray(self._upright(box, (wanted, wanted), (size, size)), dtype=np.uint8)
         return Decoded(pixels=pixels, region=region, width=self.width, height=self.height)
 
     def thumbnail(self, side: int) -> bytes:
@@ -141,20 +125,41 @@ class OpenPicture:
 
         Raises:
             DamagedPicture: the pixels cannot be decoded.
+            UnsupportedPicPixels: they do not fit into memory.
         """
         longest = max(self.width, self.height)
-        width, height = (max(1, round(edge * min(1.0, side / longest))) for edge in self._image.size)
-        try:
-            self._image.draft("RGB", (round(OVERSAMPLING * width), round(OVERSAMPLING * height)))
-            self._image.load()
-            image = _to_rgb(self._image, (0, 0, *self._image.size), (width, height))
-            if self._orientation in TURNS:
-                image = image.transpose(TURNS[self._orientation])
-        except Exception as error:
-            raise DamagedPicture(f"the picture is damaged or cut off: {_reason(error)}") from error
+        width, height = (max(1, round(edge * min(1.0, side / longest))) for edge in self._raw_size)
+        wanted = (round(OVERSAMPLING * width), round(OVERSAMPLING * height))
+        image = self._upright((0, 0, *self._raw_size), wanted, (width, height))
+        image.info.clear()  # comments would go along, and one that is too long for JPEG could not be saved
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=85)
         return buffer.getvalue()
+
+    def _upright(self, box: tuple[int, int, int, int], wanted: tuple[int, int], size: tuple[int, int]) -> Image.Image:
+        """Decode anew, so that one picture can be decoded at several sizes.
+
+        Args:
+            box: left, top, right, bottom of what counts, in the picture as it is stored.
+            wanted: a hint that only JPEG follows: the whole picture at about this size is enough, and its decoder
+                skips the detail that resizing would throw away.
+            size: of the box as it is stored, resized; the result is turned upright.
+        """
+        raw_width, raw_height = self._raw_size
+        try:
+            image = Image.open(io.BytesIO(self._data), formats=OPENED_FORMATS)
+            image.draft("RGB", wanted)
+            image.load()
+            horizontal = [edge * image.width / raw_width for edge in box[::2]]
+            vertical = [edge * image.height / raw_height for edge in box[1::2]]
+            result = _to_rgb(image, (horizontal[0], vertical[0], horizontal[1], vertical[1]), size)
+            return result.transpose(TURNS[self._orientation]) if self._orientation in TURNS else result
+        except MemoryError:
+            raise UnsupportedPicPixels(
+                f"the picture of {self.width} x {self.height} pixels does not fit into memory"
+            ) from None
+        except Exception as error:
+            raise DamagedPicture(f"the picture is damaged or cut off: {_reason(error)}") from error
 
     def _to_raw(self, region: Region) -> tuple[int, int, int, int]:
         """Left, top, right, bottom of an upright region in the picture as it is stored."""
@@ -179,10 +184,24 @@ class OpenPicture:
                 return x1, y1, x2, y2
 
 
+def _read_orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":
+        return 1  # Pillow turns TIFFs by itself, and already reports the upright size
+    try:
+        value = image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # broken EXIF says nothing about the pixels: take them as they are
+        return 1
+    return value if value in TURNS else 1
+
+
 def _to_rgb(image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
     """Cut out ``box``, resize it to ``size`` and bring any mode to RGB, transparent parts on white."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_eight_bit(image)
+    # Resizing averages over its surroundings; what lies outside the box must not count.
+    left, top = math.floor(box[0]), math.floor(box[1])
+    image = image.crop((left, top, math.ceil(box[2]), math.ceil(box[3])))
+    box = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
     has_alpha = image.has_transparency_data
     if has_alpha:
         image = image.convert("RGBA")

@@ -100,7 +100,7 @@ class FileRequest:
         if self.product_id is not None:
             product_id = self.product_id
         elif self.product_from == "parent":
-            product_id = path.resolve().parent.name
+            product_id = path.parent.resolve().name
         else:
             product_id = name.removesuffix(path.suffix)
         return Key(product_id, self.pic_name if self.pic_name is not None else name)
@@ -109,31 +109,46 @@ class FileRequest:
 def operations(paths: Iterable[Path], request: FileRequest) -> Iterator[AddPicture | Refused]:
     """One operation for every picture under the paths, in a stable order."""
     for path in paths:
-        if path.is_dir():
+        problem = _problem(path)
+        if problem is not None:
+            yield Refused(_printable(path), problem)
+        elif path.is_dir():
             root = str(path.resolve())
             for item in _walk(path, request.include_hidden):
                 yield item if isinstance(item, Refused) else _operation(item, _relative(item, path), root, request)
-        elif not path.exists():
-            yield Refused(str(path), UnreadableSource("there is no such file or folder"))
         else:
-            yield _operation(path, path.name, str(path.resolve().parent), request)
+            yield _operation(path, path.name, str(path.parent.resolve()), request)
+
+
+def _problem(path: Path) -> UnreadableSource | None:
+    """Why a path that was named leads nowhere, if so."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return UnreadableSource("there is no such file or folder")
+    except OSError as error:
+        return UnreadableSource(f"the file cannot be read: {error.strerror}")
+    except ValueError:  # a NUL inside
+        return UnreadableSource("there is no such file or folder")
+    return None
 
 
 def _operation(path: Path, name: str, root: str, request: FileRequest) -> AddPicture | Refused:
     try:
         key = request.key(path, name)
-        _check_location(root)
+        _check_location(root, name)
     except ImgsearchError as error:
         return Refused(_printable(path), error)
     location = Location(root, None if key.pic_name == name else name)
     return AddPicture(str(path), key, FilePicture(path), request.options, request.attributes, location)
 
 
-def _check_location(root: str) -> None:
-    try:
-        root.encode()
-    except UnicodeEncodeError:
-        raise UnreadableSource("the folder's name is not valid UTF-8; rename it") from None
+def _check_location(root: str, name: str) -> None:
+    for what, value in (("folder", root), ("file", name)):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UnreadableSource(f"the {what}'s name is not valid UTF-8; rename it") from None
 
 
 def _printable(path: Path) -> str:
@@ -143,7 +158,7 @@ def _printable(path: Path) -> str:
 def find_pictures(paths: Iterable[Path], *, include_hidden: bool = False) -> Iterator[Path]:
     """All files that ``operations`` would try, without reading them."""
     for path in paths:
-        if path.is_dir():
+        if _problem(path) is None and path.is_dir():
             yield from (item for item in _walk(path, include_hidden) if isinstance(item, Path))
         else:
             yield path
@@ -151,19 +166,35 @@ def find_pictures(paths: Iterable[Path], *, include_hidden: bool = False) -> Ite
 
 def _walk(folder: Path, include_hidden: bool) -> Iterator[Path | Refused]:
     """Pictures below a folder, sorted; folders that are links are not followed, so circles cannot arise."""
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        yield Refused(_printable(folder), UnreadableSource(f"the folder cannot be read: {error.strerror}"))
-        return
-    for entry in entries:
-        if not include_hidden and (entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS):
+    waiting: list[tuple[Path, os.DirEntry[str] | None]] = [(folder, None)]  # no recursion: folders can nest deeply
+    while waiting:
+        path, entry = waiting.pop()
+        if entry is not None:
+            path /= entry.name
+            if not entry.is_dir(follow_symlinks=False):
+                if os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and not _is_folder(entry):
+                    yield path
+                continue
+        try:
+            with os.scandir(path) as listing:
+                found = [item for item in listing if include_hidden or not _is_hidden(item.name)]
+        except OSError as error:
+            yield Refused(_printable(path), UnreadableSource(f"the folder cannot be read: {error.strerror}"))
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(folder / entry.name, include_hidden)
-        elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and not entry.is_dir():
-            yield folder / entry.name
+        found.sort(key=lambda item: item.name, reverse=True)
+        waiting.extend((path, item) for item in found)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in SKIPPED_FOLDERS
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder or a link to one; a link that leads nowhere, or in a circle, is not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from imgsearch.categories import parse_category
 from imgsearch.errors import ImgsearchError, InputError, InvalidManifest, InvalidRegion, InvalidValue, UnreadableSource
 from imgsearch.records import (
+    MAX_ID_CHARS,
     SERVICE_NAMES,
     AddPicture,
     Attributes,
@@ -22,6 +23,7 @@ from imgsearch.records import (
     PictureOptions,
     Refused,
     Region,
+    check_text,
 )
 from imgsearch.sources.files import FilePicture
 
@@ -106,6 +108,11 @@ def _operation(
             case "ADD":
                 return _add(document, source, product_id, pic_name, locate)
             case "DELETE":
+                if document.get("PicName") == "":
+                    raise InvalidValue(
+                        "PicName is empty; leave it out to delete all pictures of the product",
+                        code="NoSpecifiedPicName",
+                    )
                 Key(product_id, pic_name or "any")
                 return DeletePictures(source, product_id, pic_name)
             case None:
@@ -113,8 +120,19 @@ def _operation(
             case other:
                 raise InvalidManifest(f"OperationType {str(other)[:40]!r} is not ADD or DELETE")
     except ImgsearchError as error:
-        ids = (value if isinstance(value := document.get(field), str) else None for field in ("ProductId", "PicName"))
-        return Refused(source, error, *ids)
+        return Refused(source, error, _id(document, "ProductId"), _id(document, "PicName"))
+
+
+def _id(document: dict[str, Any], field: str) -> str | None:
+    """For telling which item failed; None where it cannot be one, such as half a surrogate pair that JSON let pass."""
+    value = document.get(field)
+    if not isinstance(value, str):
+        return None
+    try:
+        check_text(value, "", field, MAX_ID_CHARS)
+    except InvalidValue:
+        return None
+    return value
 
 
 def _document(line: bytes) -> dict[str, Any]:
@@ -187,7 +205,9 @@ def _category(document: dict[str, Any]) -> int | None:
 
 
 def _crop(document: dict[str, Any]) -> bool:
-    value = document.get("Crop", True)
+    value = document.get("Crop")
+    if value is None:
+        return True
     if not isinstance(value, bool):
         raise InvalidManifest(f"Crop {str(value)[:40]!r} is not true or false")
     return value

@@ -24,9 +24,13 @@ def read_paths(stream: BinaryIO, *, nul: bool) -> Iterator[Path]:
     rest = b""
     while block := stream.read1(BLOCK_BYTES) if hasattr(stream, "read1") else stream.read(BLOCK_BYTES):
         *whole, rest = (rest + block).split(separator)
-        yield from (_path(name, nul) for name in whole if name.strip())
-    if rest.strip():
+        yield from (_path(name, nul) for name in whole if not _is_empty(name, nul))
+    if not _is_empty(rest, nul):
         yield _path(rest, nul)
+
+
+def _is_empty(name: bytes, nul: bool) -> bool:
+    return not (name if nul else name.strip())  # between NULs even a blank is a name
 
 
 def _path(name: bytes, nul: bool) -> Path:

