@@ -64,9 +64,9 @@ def best(instance: Instance, picture: Bytes, **search: object) -> tuple[Key, flo
     return hit.item.key, hit.score, hit.sort_expr_values
 
 
-def hits(instance: Instance, picture: Bytes, options: PictureOptions = PictureOptions(), **search: object) -> list[str]:
+def hits(instance: Instance, picture: Bytes, options: PictureOptions | None = None, **search: object) -> list[str]:
     with instance.searching() as searcher:
-        result = searcher.by_picture(picture, options, SearchOptions(num=100, **search))
+        result = searcher.by_picture(picture, options or PictureOptions(), SearchOptions(num=100, **search))
     return [hit.item.key.pic_name for hit in result.hits]
 
 
@@ -313,13 +313,16 @@ def test_filters_select_first(instance: Instance) -> None:
     apply(instance, *[add(Bytes(jpeg(n)), f"p{n}", f"{n}.jpg", int_attr=n, str_attr="ab"[n % 2]) for n in range(10)])
     expression = 'int_attr>=4 AND str_attr="a"'
     assert set(hits(instance, Bytes(jpeg(0)), filter=expression)) == {"4.jpg", "6.jpg", "8.jpg"}
-    assert [key.pic_name for key in instance.delete_matching(expression, dry_run=True).keys] == ["4.jpg", "6.jpg", "8.jpg"]
+    doomed = instance.delete_matching(expression, dry_run=True).keys
+    assert [key.pic_name for key in doomed] == ["4.jpg", "6.jpg", "8.jpg"]
     assert len(hits(instance, Bytes(jpeg(0)))) == 10
     assert len(instance.delete_matching(expression).keys) == 3
     assert len(hits(instance, Bytes(jpeg(0)))) == 7
 
 
-@pytest.mark.parametrize("options", [{"num": 0}, {"num": 101}, {"start": -1}, {"start": 500}, {"num": 100, "start": 401}])
+@pytest.mark.parametrize(
+    "options", [{"num": 0}, {"num": 101}, {"start": -1}, {"start": 500}, {"num": 100, "start": 401}]
+)
 def test_paging_limits(options: dict[str, int]) -> None:
     """1..100 results, 0..499 to start with, 500 in all."""
     with pytest.raises(InvalidPaging):
@@ -349,7 +352,7 @@ def test_opening_and_making(folder: Path, tmp_path: Path) -> None:
 def test_another_model_is_refused(instance: Instance) -> None:
     """Mixing features is refused, with the command that makes an instance for the other model."""
     instance.check_model("efficientnet-lite2")
-    with pytest.raises(StampMismatch, match="imgsearch init .*--model efficientnet-lite0"):
+    with pytest.raises(StampMismatch, match=r"imgsearch init .*--model efficientnet-lite0"):
         instance.check_model("efficientnet-lite0")
 
 
