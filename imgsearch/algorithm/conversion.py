@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -83,12 +84,24 @@ def converted_model(
             folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with FileLock(folder.with_name(f"{folder.name}.lock")):
                 model = ConvertedModel.load(folder) or _convert(record, folder, announce)
-    if record.weights_hash and model.record.weights_hash != record.weights_hash:
+    found = model.record
+    if record.weights_hash and found.weights_hash != record.weights_hash:
         raise InvalidModel(
-            f"the weights of {record.name} are other ones now (hash {model.record.weights_hash[:12]}… instead of "
+            f"the weights of {record.name} are other ones now (hash {found.weights_hash[:12]}… instead of "
             f"{record.weights_hash[:12]}…): give the file they were in with --weights"
         )
-    return model
+    # All else is as asked for: the same weights may lie elsewhere now than when the cache was filled.
+    return ConvertedModel(
+        model.folder,
+        replace(
+            record,
+            weights_hash=found.weights_hash,
+            input_size=found.input_size,
+            mean=found.mean,
+            std=found.std,
+            dimension=found.dimension,
+        ),
+    )
 
 
 def _convert(record: ModelRecord, folder: Path, announce: Callable[[str], None]) -> ConvertedModel:
@@ -256,8 +269,6 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     """
     # convert_model would report its use to OpenVINO's makers; without the module it has nothing to report with.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    from dataclasses import replace
-
     import openvino
     import torch
 
