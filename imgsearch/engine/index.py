@@ -42,6 +42,8 @@ RECALL_QUERIES: Final = 200
 SHORTLIST_FACTOR: Final = 4
 MIN_SHORTLIST: Final = 400
 """Candidates that an approximate index hands over for exact ranking: at least this many, or four times the hits."""
+TIE: Final = 1e-6
+"""Cosines so near to each other may be equal ones, rounded differently."""
 VERIFY_BELOW_BYTES: Final = 64 * 2**20
 """Files below this size have their checksum verified whenever they are opened."""
 
@@ -193,7 +195,10 @@ class IndexReader:
         only: npt.NDArray[np.int64] | None = None,
         without: npt.NDArray[np.int64] | None = None,
     ) -> npt.NDArray[np.int64]:
-        """Ids of the nearest items, a few more than ``size`` where the index is approximate.
+        """Ids of the nearest items, at least ``size`` of them or all there are.
+
+        An exact index gives the nearest ones, and with the last of them all that are just as near, so that the caller
+        decides between equal ones. An approximate index gives more than were asked for, to be ranked exactly.
 
         Args:
             query: shape (dimension,), L2-normalised.
@@ -209,14 +214,35 @@ class IndexReader:
         elif without is not None and len(without):
             selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(without))
         if self.generation.nprobe is None:
-            parameters = faiss.SearchParameters(sel=selector)
-        else:
-            size = max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
-            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=self.generation.nprobe)
-        size = min(size, self.generation.items)
-        _, ids = self._index.search(query.reshape(1, -1), size, params=parameters)
-        found: npt.NDArray[np.int64] = ids[0][ids[0] >= 0]
-        return found
+            return self._exact_shortlist(query, size, selector)
+        return self._approximate_shortlist(query, size, selector, self.generation.nprobe)
+
+    def _exact_shortlist(self, query: npt.NDArray[np.float32], size: int, selector: Any) -> npt.NDArray[np.int64]:
+        import faiss
+
+        fetched = size + 1
+        while True:
+            cosines, ids = self._index.search(
+                query.reshape(1, -1), min(fetched, self.generation.items), params=faiss.SearchParameters(sel=selector)
+            )
+            found: npt.NDArray[np.int64] = ids[0][ids[0] >= 0]
+            if len(found) < fetched or cosines[0, -1] < cosines[0, size - 1] - TIE:
+                return found
+            fetched *= 4
+
+    def _approximate_shortlist(
+        self, query: npt.NDArray[np.float32], size: int, selector: Any, nprobe: int
+    ) -> npt.NDArray[np.int64]:
+        import faiss
+
+        fetched = min(max(MIN_SHORTLIST, SHORTLIST_FACTOR * size), self.generation.items)
+        while True:
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
+            _, ids = self._index.search(query.reshape(1, -1), fetched, params=parameters)
+            found: npt.NDArray[np.int64] = ids[0][ids[0] >= 0]
+            if len(found) >= size or nprobe >= self._index.nlist:
+                return found
+            nprobe *= 4  # the lists nearest to the query hold too few that may be given
 
 
 def checksum_of(path: Path) -> str:
