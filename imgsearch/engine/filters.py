@@ -80,7 +80,8 @@ def compile_filter(expression: str) -> Condition:
         condition: Condition = _parser().parse(expression)  # type: ignore[assignment]
     except UnexpectedInput as error:
         place = getattr(error, "pos_in_stream", -1)
-        rest = expression[place : place + 30] if place >= 0 else ""
+        ended = getattr(getattr(error, "token", None), "type", None) == "$END"  # Lark names the last token's place
+        rest = expression[place : place + 30] if place >= 0 and not ended else ""
         where = f"at character {place + 1}, before {rest!r}" if rest.strip() else "at its end"
         raise InvalidFilter(
             f"the filter {expression[:80]!r} is not understood {where}; it should look like "
