@@ -95,7 +95,9 @@ def fill(engine: Engine, features: Features, *, first: int = 0) -> list[Upsert]:
         change(f"p{number}", "1.jpg", feature, attributes=Attributes(int_attr=number), category=number % 3)
         for number, feature in enumerate(features, first)
     ]
-    write(engine.store, changes)
+    with engine.committing() as store:
+        for one in changes:
+            store.upsert(one)
     return changes
 
 
