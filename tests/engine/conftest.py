@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import faiss
 import pytest
 
 from imgsearch.engine.engine import Engine
@@ -12,6 +13,12 @@ from imgsearch.engine.store import DATABASE_NAME, Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Threads of FAISS that wait for each other on busy cores would cost a thousand times what a search does."""
+    faiss.omp_set_num_threads(1)
 
 
 @pytest.fixture
