@@ -203,8 +203,8 @@ class IndexReader:
     ) -> npt.NDArray[np.int64]:
         """Ids of the nearest items, at least ``size`` of them or all there are.
 
-        An exact index gives the nearest ones, and with the last of them all that are just as near, so that the caller
-        decides between equal ones. An approximate index gives more than were asked for, to be ranked exactly.
+        With the last of them come all that are just as near, so that the caller decides between equal ones. An
+        approximate index gives more than were asked for, to be ranked exactly.
 
         Args:
             query: shape (dimension,), L2-normalised.
@@ -241,14 +241,18 @@ class IndexReader:
     ) -> npt.NDArray[np.int64]:
         import faiss
 
-        fetched = min(max(MIN_SHORTLIST, SHORTLIST_FACTOR * size), self.generation.items)
+        fetched = max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
         while True:
+            fetched = min(fetched, self.generation.items)
             parameters = faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
-            _, ids = self._index.search(query.reshape(1, -1), fetched, params=parameters)
+            estimates, ids = self._index.search(query.reshape(1, -1), fetched, params=parameters)
             found: npt.NDArray[np.int64] = ids[0][ids[0] >= 0]
-            if len(found) >= size or nprobe >= self._index.nlist:
+            if len(found) < fetched and nprobe < self._index.nlist:
+                nprobe *= 4  # the lists nearest to the query hold too few that may be given
+            elif size <= len(found) == fetched < self.generation.items and estimates[0, -1] >= estimates[0, size - 1]:
+                fetched *= 4  # all these are equal, and there may be more
+            else:
                 return found
-            nprobe *= 4  # the lists nearest to the query hold too few that may be given
 
 
 def checksum_of(path: Path) -> str:
