@@ -7,6 +7,7 @@ engine. Real features come in clusters (a product's photos lie near each other),
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from imgsearch.engine.store import Store, Upsert
 from imgsearch.records import Attributes, Extracted, Key, Location, Region, RegionMode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 Features = npt.NDArray[np.float32]
 
@@ -125,6 +126,30 @@ def finished(process: subprocess.Popen[str], timeout: float = 60) -> str:
     out, err = process.communicate(timeout=timeout)
     assert process.returncode == 0, err
     return out
+
+
+def die_at(step: int) -> Callable[[], int]:
+    """From now on count the steps of this process, and kill it at that one; 0 lets it live.
+
+    A step is the begin or the end of a call, so that each moment between two effects on the disk has its number.
+
+    Returns:
+        A function that stops counting and returns how many steps there were.
+    """
+    steps = 0
+
+    def count(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def stop() -> int:
+        sys.setprofile(None)
+        return steps
+
+    sys.setprofile(count)
+    return stop
 
 
 def nearest(
