@@ -1,0 +1,103 @@
+"""The documents are true: the tour runs, tables agree with the code, links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imgsearch import errors
+from imgsearch.cli.app import app
+from imgsearch.errors import ImgsearchError
+from tests.conftest import ROOT, command
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CLI = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+def all_errors() -> set[type[ImgsearchError]]:
+    return {getattr(errors, name) for name in errors.__all__}
+
+
+def test_the_tour_runs(tmp_path: Path) -> None:
+    """Every command of the README's tour ends with 0, in the order given, and its first hit is the right product."""
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+    blocks = re.findall(r"<!-- tour -->\n```console\n(.*?)```", README, re.DOTALL)
+    commands = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    assert len(commands) >= 10
+    for line in commands:
+        program, *arguments = shlex.split(line)
+        assert program == "imgsearch"
+        result = subprocess.run(command(*arguments), cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, (line, result.stderr)
+        if "mug-red.jpg" in line and "--format json" in line:
+            assert '"ProductId": "mug-red"' in result.stdout
+        if "teal" in line:
+            assert result.stdout.splitlines()[0].endswith("armchair-teal/front.jpg")
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    """The README's example finds the teapot."""
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+    (code,) = re.findall(r"<!-- python -->\n```python\n(.*?)```", README, re.DOTALL)
+    subprocess.run(
+        command("add", "-i", "shop", "sample_data/catalogue", "--product-from", "parent", "-q"),
+        cwd=tmp_path,
+        check=True,
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[0].startswith("teapot-white ")
+
+
+def test_commands_are_documented() -> None:
+    """Each command stands in the table of commands, and no other does."""
+    table = CLI.partition("## Commands")[2].partition("###")[0]
+    documented = set(re.findall(r"^\| `([a-z-]+)", table, re.MULTILINE))
+    existing = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
+    assert documented == existing
+
+
+def test_error_codes_are_documented() -> None:
+    """Each class's code and exit code are in the tables, and in the tree at the head of the module."""
+    tree = errors.__doc__ or ""
+    for error in all_errors() - {ImgsearchError}:
+        assert re.search(rf"\b{error.__name__}\b", tree), error
+        leaf = re.search(rf"\b{error.__name__} +(\d+) +([\w, …]+)", tree)
+        if leaf:
+            assert error.exit_code == int(leaf[1]), error
+            if "," not in leaf[2]:
+                assert error.code == leaf[2], error
+            assert f"| {error.exit_code} |" in CLI
+            assert all(f"`{code.strip()}`" in CLI for code in leaf[2].split(",") if code.strip() != "…"), error
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/cli.md", "docs/design.md", "benchmarks/README.md", "CHANGELOG.md"]
+)
+def test_links_lead_somewhere(document: str) -> None:
+    """Relative links point to files that are there."""
+    path = ROOT / document
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), target
+
+
+def test_sample_data_is_small() -> None:
+    """The sample catalogue stays below 6 MB, with at least 20 products and some 60 pictures."""
+    files = [path for path in (ROOT / "sample_data").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert sum(path.stat().st_size for path in files) < 6 * 2**20
+    products = [path for path in (ROOT / "sample_data" / "catalogue").iterdir() if path.is_dir()]
+    assert len(products) >= 20
+    assert sum(1 for product in products for _ in product.iterdir()) >= 60
+
+
+def test_nothing_of_the_evaluation_data_is_here() -> None:
+    """No file of the evaluation data is tracked."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, os.fsdecode(listed).split("\0")):
+        assert not name.startswith("shared/"), name
