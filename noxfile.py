@@ -25,7 +25,7 @@ except ImportError:
     _python = _home / ("Scripts" if os.name == "nt" else "bin") / "python"
     _ready = _python.exists() and not subprocess.run([_python, "-c", "import nox"], check=False).returncode
     if not _ready:
-        print(f"Setting up nox in {_home} …", file=sys.stderr, flush=True)
+        sys.stderr.write(f"Setting up nox in {_home} …\n")
         venv.create(_home, with_pip=True, clear=True)
         subprocess.run([_python, "-m", "pip", "install", "--quiet", NOX_VERSION], check=True)
     sys.exit(subprocess.run([_python, str(ROOT / "noxfile.py"), *sys.argv[1:]], check=False).returncode)
@@ -110,7 +110,6 @@ def types(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Print the tables of benchmarks/: speed, memory and, where the evaluation data lies beside, quality."""
     _install(session)
-    session.install("psutil")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

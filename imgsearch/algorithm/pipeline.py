@@ -10,7 +10,6 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Self
 
-from imgsearch.algorithm.picture import OpenPicture
 from imgsearch.categories import OTHER, Kind
 from imgsearch.records import Extracted, PictureOptions
 
@@ -91,6 +90,8 @@ class Pipeline:
         Raises:
             PictureError, InvalidRegion
         """
+        from imgsearch.algorithm.picture import OpenPicture
+
         picture = OpenPicture(content.data, self._limits)
         region = picture.effective_region(options)
         network = self._network()

@@ -28,7 +28,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """Open an existing database.
 
     Reading works on a read-only medium too: where the shared-memory file of the WAL cannot be made, the database is
-    opened as immutable, which nobody can write to there anyway.
+    opened as immutable, unless a WAL with commits of its own lies there, which SQLite would then pass over.
 
     Raises:
         InstanceDamaged: the file is not a database.
@@ -36,7 +36,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """
     mode = "rw" if write else "ro"
     options = [f"mode={mode}"]
-    if not write and not os.access(path.parent, os.W_OK):
+    if not write and not os.access(path.parent, os.W_OK) and not _has_wal(path):
         options.append("immutable=1")
     with storage_errors(path.parent):
         connection = sqlite3.connect(
@@ -51,6 +51,13 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def _has_wal(path: Path) -> bool:
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 from imgsearch.engine.database import storage_errors
 from imgsearch.engine.index import FLAT_LIMIT, IndexReader, build
 from imgsearch.engine.lock import HOLDER_NAME, LOCK_NAME
-from imgsearch.engine.score import Calibration, hamming, sort_expr_values
+from imgsearch.engine.score import Calibration, cosines, hamming, sort_expr_values
 from imgsearch.engine.store import DATABASE_NAME, EVERYTHING, Generation, Store, StoredPicture
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound
 from imgsearch.files import TEMPORARY_SUFFIX
@@ -108,17 +108,22 @@ class _Candidates(Protocol):
 
 
 class _Scan:
-    """Candidates of an exact scan over some items."""
+    """Candidates of an exact scan over some items; of equal ones, those that were added first."""
 
     def __init__(self, store: Store, query: npt.NDArray[np.float32], condition: Condition, above: int = 0) -> None:
-        parts = [(ids, features.astype(np.float32) @ query) for ids, features in store.features(condition, above=above)]
+        parts = [
+            (ids, cosines(query, features.astype(np.float32)))
+            for ids, features in store.features(condition, above=above)
+        ]
         self._ids = np.concatenate([ids for ids, _ in parts]) if parts else np.zeros(0, np.int64)
-        self._cosines = np.concatenate([cosines for _, cosines in parts]) if parts else np.zeros(0, np.float32)
+        self._cosines = np.concatenate([values for _, values in parts]) if parts else np.zeros(0, np.float32)
 
     def best(self, size: int) -> npt.NDArray[np.int64]:
         if size >= len(self._ids):
             return self._ids
-        return self._ids[np.argpartition(-self._cosines, size)[:size]]
+        least = -np.partition(-self._cosines, size - 1)[size - 1]
+        nearer, equal = self._ids[self._cosines > least], self._ids[self._cosines == least]
+        return np.concatenate([nearer, equal[: size - len(nearer)]])
 
 
 class _IndexAndTail:
@@ -291,10 +296,10 @@ class Engine:
         pictures = list(self.store.pictures(ids))
         if not pictures:
             return []
-        cosines = np.stack([picture.feature for picture in pictures]) @ query.feature
-        scores = calibration.scores(cosines)
+        similarities = cosines(query.feature, np.stack([picture.feature for picture in pictures]))
+        scores = calibration.scores(similarities)
         ranked = []
-        for picture, cosine, score in zip(pictures, cosines.tolist(), scores.tolist(), strict=True):
+        for picture, cosine, score in zip(pictures, similarities.tolist(), scores.tolist(), strict=True):
             same = query.is_identical(picture.item)
             ranked.append(_Ranked(picture, cosine, 1.0 if same else score, same))
         return sorted(ranked, key=_Ranked.order)

@@ -11,17 +11,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.errors import InvalidFilter
 from imgsearch.records import INT32
 
 if TYPE_CHECKING:
-    from lark import Lark
+    from lark import Lark, Token
 
 __all__ = ["Condition", "compile_filter"]
 
 MAX_FILTER_CHARS: Final = 4096
+MAX_NESTING: Final = 20
+"""Parentheses that change the meaning, inside each other; SQLite's own parser gives up beyond about 30."""
 
 GRAMMAR: Final = r"""
     ?start: any
@@ -70,10 +73,15 @@ def compile_filter(expression: str) -> Condition:
     if len(expression) > MAX_FILTER_CHARS:
         raise InvalidFilter(f"the filter has {len(expression)} characters; the limit is {MAX_FILTER_CHARS}")
     try:
+        expression.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidFilter(f"the filter is not valid UTF-8 at character {error.start + 1}") from None
+    try:
         condition: Condition = _parser().parse(expression)  # type: ignore[assignment]
     except UnexpectedInput as error:
         place = getattr(error, "pos_in_stream", -1)
-        rest = expression[place : place + 30] if place >= 0 else ""
+        ended = getattr(getattr(error, "token", None), "type", None) == "$END"  # Lark names the last token's place
+        rest = expression[place : place + 30] if place >= 0 and not ended else ""
         where = f"at character {place + 1}, before {rest!r}" if rest.strip() else "at its end"
         raise InvalidFilter(
             f"the filter {expression[:80]!r} is not understood {where}; it should look like "
@@ -83,7 +91,15 @@ def compile_filter(expression: str) -> Condition:
         if isinstance(error.orig_exc, InvalidFilter):
             raise error.orig_exc from None
         raise
+    if _nesting(condition.sql) > MAX_NESTING:
+        raise InvalidFilter(f"the filter has more than {MAX_NESTING} levels of AND and OR inside each other")
     return condition
+
+
+def _nesting(sql: str) -> int:
+    """How deep parentheses stand inside each other; there are no others in the SQL than those of its structure."""
+    depths = accumulate({"(": 1, ")": -1}.get(character, 0) for character in sql)
+    return max(depths, default=0)
 
 
 @cache
@@ -143,10 +159,11 @@ def _sql(operator: str) -> str:
     return "<>" if operator == "!=" else str(operator)
 
 
-def _number(token: str) -> int:
+def _number(token: Token) -> int:
     value = int(token) if len(token) <= 11 else None
     if value is None or value not in INT32:
-        raise InvalidFilter(f"{token[:20]} in the filter is not a 32-bit whole number")
+        place = (token.start_pos or 0) + 1
+        raise InvalidFilter(f"{token[:20]} at character {place} of the filter is not a 32-bit whole number")
     return value
 
 

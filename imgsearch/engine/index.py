@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -42,6 +43,8 @@ RECALL_QUERIES: Final = 200
 SHORTLIST_FACTOR: Final = 4
 MIN_SHORTLIST: Final = 400
 """Candidates that an approximate index hands over for exact ranking: at least this many, or four times the hits."""
+TIE: Final = 1e-6
+"""Cosines so near to each other may be equal ones, rounded differently."""
 VERIFY_BELOW_BYTES: Final = 64 * 2**20
 """Files below this size have their checksum verified whenever they are opened."""
 
@@ -129,7 +132,7 @@ def _write(index: Any, target: Path) -> tuple[int, str]:
     digest = hashlib.blake2b(digest_size=16)
     size = 0
     failure: list[OSError] = []
-    with atomic_file(target) as temporary, open(temporary, "xb") as file:
+    with atomic_file(target) as temporary, open(temporary, "xb", opener=_private) as file:
 
         def write(data: bytes) -> None:
             nonlocal size
@@ -149,6 +152,11 @@ def _write(index: Any, target: Path) -> tuple[int, str]:
             raise
         file.flush()
     return size, digest.hexdigest()
+
+
+def _private(path: str, flags: int) -> int:
+    """Open for the owner only, as the database is: the features of all items are in there."""
+    return os.open(path, flags, 0o600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +201,10 @@ class IndexReader:
         only: npt.NDArray[np.int64] | None = None,
         without: npt.NDArray[np.int64] | None = None,
     ) -> npt.NDArray[np.int64]:
-        """Ids of the nearest items, a few more than ``size`` where the index is approximate.
+        """Ids of the nearest items, at least ``size`` of them or all there are.
+
+        With the last of them come all that are just as near, so that the caller decides between equal ones. An
+        approximate index gives more than were asked for, to be ranked exactly.
 
         Args:
             query: shape (dimension,), L2-normalised.
@@ -209,14 +220,39 @@ class IndexReader:
         elif without is not None and len(without):
             selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(without))
         if self.generation.nprobe is None:
-            parameters = faiss.SearchParameters(sel=selector)
-        else:
-            size = max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
-            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=self.generation.nprobe)
-        size = min(size, self.generation.items)
-        _, ids = self._index.search(query.reshape(1, -1), size, params=parameters)
-        found: npt.NDArray[np.int64] = ids[0][ids[0] >= 0]
-        return found
+            return self._exact_shortlist(query, size, selector)
+        return self._approximate_shortlist(query, size, selector, self.generation.nprobe)
+
+    def _exact_shortlist(self, query: npt.NDArray[np.float32], size: int, selector: Any) -> npt.NDArray[np.int64]:
+        import faiss
+
+        fetched = size + 1
+        while True:
+            cosines, ids = self._index.search(
+                query.reshape(1, -1), min(fetched, self.generation.items), params=faiss.SearchParameters(sel=selector)
+            )
+            found: npt.NDArray[np.int64] = ids[0][ids[0] >= 0]
+            if len(found) < fetched or cosines[0, -1] < cosines[0, size - 1] - TIE:
+                return found
+            fetched *= 4
+
+    def _approximate_shortlist(
+        self, query: npt.NDArray[np.float32], size: int, selector: Any, nprobe: int
+    ) -> npt.NDArray[np.int64]:
+        import faiss
+
+        fetched = max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
+        while True:
+            fetched = min(fetched, self.generation.items)
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
+            estimates, ids = self._index.search(query.reshape(1, -1), fetched, params=parameters)
+            found: npt.NDArray[np.int64] = ids[0][ids[0] >= 0]
+            if len(found) < fetched and nprobe < self._index.nlist:
+                nprobe *= 4  # the lists nearest to the query hold too few that may be given
+            elif size <= len(found) == fetched < self.generation.items and estimates[0, -1] >= estimates[0, size - 1]:
+                fetched *= 4  # all these are equal, and there may be more
+            else:
+                return found
 
 
 def checksum_of(path: Path) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["MAX_RELEVANCE", "Calibration", "hamming", "relevance", "sort_expr_values"]
+__all__ = ["MAX_RELEVANCE", "Calibration", "cosines", "hamming", "relevance", "sort_expr_values"]
 
 MAX_RELEVANCE: Final = 7.33136443711219e24
 """The service's relevance of an identical picture (service.md, section 8.1)."""
@@ -37,6 +37,22 @@ class Calibration:
         """Scores in 0..MAX_SCORE, rising with the cosine; shape as given."""
         odds = np.clip(self.slope * cosines.astype(np.float64) + self.offset, -60.0, 60.0)
         return np.minimum(1.0 / (1.0 + np.exp(-odds)), MAX_SCORE)
+
+
+def cosines(query: npt.NDArray[np.float32], features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Cosines of L2-normalised features to the query, the same for equal features wherever they stand.
+
+    (A matrix product rounds by the position of a row, which would put equal items in a random order.)
+
+    Args:
+        query: shape (dimension,).
+        features: shape (n, dimension).
+
+    Returns:
+        Shape (n,).
+    """
+    products: npt.NDArray[np.float32] = np.einsum("ij,j->i", features, query)
+    return products
 
 
 def relevance(score: float, *, identical: bool) -> float:

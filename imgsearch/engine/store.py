@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from imgsearch.records import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -41,6 +42,9 @@ __all__ = [
     "category_condition",
     "product_condition",
 ]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 DATABASE_NAME: Final = "instance.db"
 
@@ -113,6 +117,17 @@ class Generation:
         return f"index-{self.number}.faiss"
 
 
+def _translated(read: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
+    """For reading methods that are called outside of the engine's own blocks: damage has its name there too."""
+
+    @functools.wraps(read)
+    def translated(self: Store, /, *args: P.args, **options: P.kwargs) -> T:
+        with storage_errors(self.path.parent):
+            return read(self, *args, **options)
+
+    return translated
+
+
 class Store:
     """One connection to an instance's database.
 
@@ -175,19 +190,23 @@ class Store:
 
     # Settings and facts
 
+    @_translated
     def settings(self) -> dict[str, Any]:
         """Everything that was given to ``create``."""
         return {name: json.loads(value) for name, value in self._connection.execute("SELECT name, value FROM settings")}
 
+    @_translated
     def counts(self) -> dict[int, int]:
         """Items per category, without the empty ones."""
         return dict(self._connection.execute("SELECT category_id, items FROM counts WHERE items > 0"))
 
+    @_translated
     def count_products(self) -> int:
         """How many different ProductIds there are."""
         (count,) = self._connection.execute("SELECT count(DISTINCT product_id) FROM items").fetchone()
         return int(count)
 
+    @_translated
     def count_newer(self, max_id: int) -> int:
         """How many items have an id above ``max_id``."""
         (count,) = self._connection.execute("SELECT count(*) FROM items WHERE id > ?", (max_id,)).fetchone()
@@ -195,6 +214,7 @@ class Store:
 
     # Items
 
+    @_translated
     def item(self, key: Key) -> Item | None:
         """The item with this key."""
         row = self._connection.execute(
@@ -203,6 +223,7 @@ class Store:
         ).fetchone()
         return _item(row) if row else None
 
+    @_translated
     def feature(self, item_id: int) -> npt.NDArray[np.float32]:
         """The stored feature of one item, shape (dimension,)."""
         (blob,) = self._connection.execute("SELECT feature FROM features WHERE id = ?", (item_id,)).fetchone()
@@ -222,6 +243,7 @@ class Store:
             some = wanted[start : start + MAX_PARAMETERS]
             yield self._connection.execute(f"{select} WHERE items.id IN ({','.join('?' * len(some))})", some)
 
+    @_translated
     def keys(self, condition: Condition) -> list[Key]:
         """The keys of all items that meet the condition, sorted."""
         rows = self._connection.execute(
@@ -230,6 +252,7 @@ class Store:
         )
         return [Key(*row) for row in rows]
 
+    @_translated
     def count(self, condition: Condition = EVERYTHING) -> int:
         """How many items meet the condition."""
         if condition is EVERYTHING:
@@ -348,6 +371,7 @@ class Store:
 
     # Index generations
 
+    @_translated
     def generation(self) -> Generation | None:
         """The published generation."""
         row = self._connection.execute(

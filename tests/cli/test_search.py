@@ -1,0 +1,195 @@
+"""``search`` through a real process: the service's document, paging, filters, formats, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from imgsearch.categories import CATEGORIES
+from tests.conftest import Run, command
+from tests.pictures import jpeg
+
+AUCTION = {"ProductId", "PicName", "CategoryId", "CustomContent", "Score", "SortExprValues"}
+AUCTION |= {f"{kind}Attr{number}" for kind in ("Int", "Str") for number in ("", 2, 3, 4)}
+
+
+@pytest.fixture
+def indexed(run: Run, catalogue: Path) -> Path:
+    """The catalogue, indexed: even numbers are bags, odd ones shoes."""
+    lines = [
+        {
+            "OperationType": "ADD",
+            "ProductId": f"p{n // 2}",
+            "PicName": f"{n:04}.jpg",
+            "CategoryId": 3 + n % 2,
+            "IntAttr": n,
+        }
+        for n in range(12)
+    ]
+    manifest = catalogue / "increment.meta"
+    manifest.write_text("\n".join(map(json.dumps, lines)))
+    assert run("add", "--manifest", manifest).returncode == 0
+    return catalogue
+
+
+def names(document: dict[str, list[dict[str, str]]]) -> list[str]:
+    return [hit["PicName"] for hit in document["Auctions"]]
+
+
+def test_document(run: Run, indexed: Path) -> None:
+    """The service's response, name by name."""
+    document = run("search", indexed / "0004.jpg", "-n", 3).document
+    assert set(document) == {"RequestId", "Success", "Code", "Msg", "Head", "PicInfo", "Auctions"}
+    assert (document["Success"], document["Code"], document["Msg"]) == (True, 0, "success")
+    assert document["Head"] == {"DocsReturn": 3, "DocsFound": 12, "SearchTime": document["Head"]["SearchTime"]}
+    assert document["PicInfo"] == {
+        "CategoryId": 88888888,
+        "Region": "0,160,0,120",
+        "MultiRegion": [{"Region": "0,160,0,120"}],
+        "AllCategories": [{"Id": number, "Name": name} for number, name in CATEGORIES.items()],
+    }
+    first, second, third = document["Auctions"]
+    assert set(first) == AUCTION
+    assert (first["PicName"], first["Score"], first["SortExprValues"]) == ("0004.jpg", 1.0, "7.33136443711219e+24;0")
+    relevance = [float(hit["SortExprValues"].partition(";")[0]) for hit in (first, second, third)]
+    assert relevance == sorted(relevance, reverse=True)
+    assert 1 > second["Score"] >= third["Score"] > 0
+
+
+def test_paging_is_one_ranking(run: Run, indexed: Path) -> None:
+    """Pages joined are the whole."""
+    query = indexed / "0001.jpg"
+    whole = names(run("search", query, "-n", 12).document)
+    pages = [names(run("search", query, "-n", 5, "--start", start).document) for start in (0, 5, 10)]
+    assert [name for page in pages for name in page] == whole
+    assert sorted(whole) == [f"{n:04}.jpg" for n in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--category", "bag"], {0, 2, 4, 6, 8, 10}),
+        (["--category", "4", "--any-category"], set(range(12))),
+        (["--filter", "int_attr>=10"], {10, 11}),
+        (["--filter", "int_attr in (1, 3) OR int_attr=6", "--category", "Shoes"], {1, 3}),
+        (["--min-score", "1"], {1}),
+        (["--exclude-self"], set(range(12)) - {1}),
+    ],
+    ids=str,
+)
+def test_what_is_selected(run: Run, indexed: Path, arguments: list[str], expected: set[int]) -> None:
+    """Categories, filters and thresholds select exactly."""
+    found = names(run("search", indexed / "0001.jpg", "-n", 100, *arguments).document)
+    assert {int(name[:4]) for name in found} == expected
+
+
+def test_distinct_product(run: Run, indexed: Path) -> None:
+    """One hit per ProductId, the best of each."""
+    hits = run("search", indexed / "0001.jpg", "-n", 100, "--distinct-product").document["Auctions"]
+    assert sorted(hit["ProductId"] for hit in hits) == [f"p{n}" for n in range(6)]
+    assert hits[0]["PicName"] == "0001.jpg"
+
+
+def test_by_name_and_by_stdin(run: Run, indexed: Path) -> None:
+    """An indexed picture, or bytes on stdin, are queries too."""
+    assert names(run("search", "--product-id", "p2", "--pic-name", "0005.jpg").document)[0] == "0005.jpg"
+    assert names(run("search", "-", stdin=jpeg(7)).document)[0] == "0007.jpg"
+
+
+def test_several_queries(run: Run, indexed: Path, tmp_path: Path) -> None:
+    """One document a line, with Query; a bad one does not end the others."""
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("text")
+    result = run("search", indexed / "0003.jpg", bad, indexed / "0005.jpg", "-n", 1)
+    assert result.returncode == 1
+    good, failed, other = result.lines
+    assert (good["Query"], names(good)) == (str(indexed / "0003.jpg"), ["0003.jpg"])
+    assert (failed["Success"], failed["Code"], failed["Query"]) == (False, "UnsupportedPicFormat", str(bad))
+    assert names(other) == ["0005.jpg"]
+    assert len(run("search", indexed, "-n", 1).lines) == 12
+
+
+def test_formats(run: Run, indexed: Path) -> None:
+    """A table for people, paths for other commands."""
+    query = indexed / "0002.jpg"
+    table = run("search", query, "--format", "table").stdout
+    assert "0002.jpg" in table
+    assert "same" in table
+    paths = run("search", query, "--format", "paths").stdout.splitlines()
+    assert paths[0] == str(query)
+    assert all(Path(path).exists() for path in paths)
+    separated = run("search", query, "--format", "paths", "-0").stdout
+    assert separated.split("\0")[:-1] == paths
+
+
+def test_contact_sheet(run: Run, indexed: Path, tmp_path: Path) -> None:
+    """One HTML file with the pictures inside, no reference to anything outside, names escaped."""
+    sheet = tmp_path / "sheet.html"
+    assert run("search", indexed / "0002.jpg", "-n", 4, "--html", sheet).returncode == 0
+    page = sheet.read_text()
+    assert page.count("data:image/jpeg;base64,") == 5
+    assert not re.search(r"(src|href)=\"?https?:", page)
+    assert [path.name for path in tmp_path.glob("sheet*")] == ["sheet.html"]
+
+
+def test_contact_sheet_survives_missing_and_hostile_names(run: Run, tmp_path: Path) -> None:
+    """A picture that is gone is said to be gone; a name cannot become markup."""
+    path = tmp_path / "gone.jpg"
+    path.write_bytes(jpeg(1))
+    run("add", path, "--product-id", "<script>alert(1)</script>")
+    query = path.rename(tmp_path / "query.jpg")
+    sheet = tmp_path / "sheet.html"
+    assert run("search", query, "--html", sheet).returncode == 0
+    assert "<script>" not in sheet.read_text()
+    assert "cannot be read" in sheet.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "code"),
+    [
+        (["missing.jpg"], 3, "PictureError"),
+        (["Q", "--region", "0,10,0,1000"], 3, "InvalidRegion"),
+        (["Q", "--category", "11"], 3, "InvalidCategory"),
+        (["Q", "--filter", "price > 3"], 3, "InvalidFilterClause"),
+        (["Q", "-n", "101"], 3, "InvalidNumParameter"),
+        (["Q", "--start", "500"], 3, "InvalidStartParameter"),
+        (["Q", "-n", "100", "--start", "450"], 3, "OverflowMaxResultNum"),
+        (["Q", "--min-score", "2"], 2, "BadRequest"),
+        (["--product-id", "p1", "--pic-name", "none.jpg"], 4, "PicNotExist"),
+        (["--product-id", "p1"], 2, "BadRequest"),
+        (["Q", "--product-id", "p1", "--pic-name", "0001.jpg"], 2, "BadRequest"),
+        (["--product-id", "p1", "--pic-name", "0001.jpg", "--region", "0,1,0,1"], 2, "BadRequest"),
+        ([], 2, "BadRequest"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_errors(run: Run, indexed: Path, arguments: list[str], exit_code: int, code: str) -> None:
+    """Each error has its code, its exit code, a document on stdout and one line on stderr."""
+    given = [str(indexed / "0001.jpg") if argument == "Q" else argument for argument in arguments]
+    result = run("search", *given)
+    assert (result.returncode, result.document["Success"], result.document["Code"]) == (exit_code, False, code)
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert result.document["Message"] in result.stderr
+
+
+def test_a_reader_that_has_enough(run: Run, folder: Path, indexed: Path) -> None:
+    """``| head -1``: no trace, the exit code of a closed pipe."""
+    process = subprocess.Popen(
+        command("search", indexed, *[indexed] * 20),
+        env={**os.environ, "IMGSEARCH_INSTANCE": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141
+    assert errors == b""

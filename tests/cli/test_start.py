@@ -1,0 +1,122 @@
+"""What each command imports, and how it behaves on a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run, command
+
+PROBE = """
+import sys, json
+from imgsearch.__main__ import main
+try:
+    main()
+except SystemExit:
+    pass
+sys.stderr.write("MODULES " + json.dumps(sorted(sys.modules)) + "\\n")
+"""
+
+ALWAYS_HEAVY = {"torch", "torchvision", "timm", "safetensors", "huggingface_hub"}
+
+
+def imported(folder: Path, *arguments: object) -> set[str]:
+    """Top-level names of all modules that a command has loaded at its end."""
+    import json
+
+    process = subprocess.run(
+        [sys.executable, "-c", PROBE, *map(str, arguments)],
+        env={**os.environ, "IMGSEARCH_INSTANCE": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = [line for line in process.stderr.splitlines() if line.startswith("MODULES ")]
+    return {name.partition(".")[0] for name in json.loads(line.removeprefix("MODULES "))}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "never"),
+    [
+        (["--help"], {"numpy", "faiss", "openvino", "PIL", "sqlite3"}),
+        (["--version"], {"numpy", "faiss", "openvino", "PIL", "sqlite3"}),
+        (["search", "--help"], {"numpy", "faiss", "openvino", "PIL", "sqlite3"}),
+        (["info"], {"faiss", "openvino", "PIL"}),
+        (["delete", "none"], {"faiss", "openvino", "PIL"}),
+        (["rebuild"], {"openvino", "PIL"}),
+        (["search", "--product-id", "0001", "--pic-name", "0001.jpg"], {"PIL", "openvino"}),
+        (["search", "PICTURE"], {"lark", "tqdm"}),
+        (["add", "CATALOGUE"], {"faiss", "openvino", "PIL"}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_imports(run: Run, folder: Path, catalogue: Path, arguments: list[str], never: set[str]) -> None:
+    """No command loads torch or timm; each loads only what it needs: no network if nothing is extracted."""
+    os.utime(catalogue / "0001.jpg", (1, 1))
+    assert run("add", catalogue).returncode == 0
+    run("add", catalogue)
+    places = {"PICTURE": catalogue / "0001.jpg", "CATALOGUE": catalogue}
+    loaded = imported(folder, *(places.get(argument, argument) for argument in arguments))
+    assert not loaded & (ALWAYS_HEAVY | never)
+
+
+def on_terminal(folder: Path, *arguments: object) -> tuple[int, str]:
+    """Run a command whose stdin, stdout and stderr are a terminal; its exit code and everything it showed."""
+    primary, secondary = pty.openpty()
+    termios.tcsetwinsize(secondary, (40, 100))
+    process = subprocess.Popen(
+        command(*arguments),
+        env={**os.environ, "IMGSEARCH_INSTANCE": str(folder), "TERM": "xterm-256color", "COLUMNS": "100"},
+        stdin=secondary,
+        stdout=secondary,
+        stderr=secondary,
+        close_fds=True,
+    )
+    os.close(secondary)
+    shown = b""
+    while True:
+        ready, _, _ = select.select([primary], [], [], 60)
+        assert ready, "nothing happened for a minute"
+        try:
+            data = os.read(primary, 65536)
+        except OSError:
+            break
+        if not data:
+            break
+        shown += data
+    os.close(primary)
+    return process.wait(timeout=60), shown.decode(errors="replace")
+
+
+def test_terminal_gets_a_bar_and_a_table(folder: Path, catalogue: Path) -> None:
+    """Progress only on a terminal, and a table by default there."""
+    code, shown = on_terminal(folder, "add", catalogue)
+    assert code == 0
+    assert "12 added" in shown
+    assert "pictures/s" in shown
+    code, shown = on_terminal(folder, "search", catalogue / "0003.jpg")
+    assert code == 0
+    assert "0003.jpg" in shown
+    assert "┃" in shown
+
+
+def test_preview_shows_pictures_in_the_terminal(folder: Path, catalogue: Path) -> None:
+    """Without sixel or Kitty's protocol, coloured half blocks."""
+    on_terminal(folder, "add", catalogue)
+    code, shown = on_terminal(folder, "search", catalogue / "0003.jpg", "-n", "2", "--preview")
+    assert code == 0
+    assert "▀" in shown or "▄" in shown
+
+
+def test_python_m_and_version(run: Run) -> None:
+    """The version is the package's."""
+    import imgsearch
+
+    assert run("--version").stdout.strip() == f"imgsearch {imgsearch.__version__}"

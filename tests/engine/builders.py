@@ -1,0 +1,161 @@
+"""What the engine's tests are built from: features like real ones, items, queries, and processes of their own.
+
+Features are unit vectors that float16 holds exactly as stored, so that every exact answer can be computed beside the
+engine. Real features come in clusters (a product's photos lie near each other), and so do these.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from imgsearch.engine.engine import Engine, Query
+from imgsearch.engine.score import Calibration
+from imgsearch.engine.store import Store, Upsert
+from imgsearch.records import Attributes, Extracted, Key, Location, Region, RegionMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+Features = npt.NDArray[np.float32]
+
+ROOT = Path(__file__).resolve().parents[2]
+DIMENSION = 32
+CALIBRATION = Calibration(8.0, -4.0)
+REGION = Region(10, 60, 5, 50)
+
+
+def stored(vectors: npt.NDArray[np.floating]) -> Features:
+    """Unit vectors as they come back from the store: normalised, then rounded to float16."""
+    unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return unit.astype(np.float16).astype(np.float32)
+
+
+def scattered(count: int, seed: int = 0, dimension: int = DIMENSION) -> Features:
+    """Features without any structure, shape (count, dimension)."""
+    return stored(np.random.default_rng(seed).standard_normal((count, dimension)))
+
+
+def clustered(count: int, seed: int = 0, *, clusters: int = 60, spread: float = 0.12) -> Features:
+    """Features in clusters, shape (count, DIMENSION)."""
+    generator = np.random.default_rng(seed)
+    centres = scattered(clusters, seed)
+    noise = generator.standard_normal((count, DIMENSION)) * spread
+    return stored(centres[generator.integers(0, clusters, count)] + noise)
+
+
+def change(
+    product_id: str = "p",
+    pic_name: str = "1.jpg",
+    feature: Features | None = None,
+    *,
+    content: bytes | None = None,
+    category: int = 0,
+    region: Region = REGION,
+    mode: RegionMode = RegionMode.SUBJECT,
+    subjects: tuple[Region, ...] = (),
+    token: bytes | None = None,
+    given: bool = False,
+    attributes: Attributes = Attributes(),
+    location: Location | None = None,
+) -> Upsert:
+    """One item to be written; its content is its own unless given."""
+    return Upsert(
+        Key(product_id, pic_name),
+        Extracted(
+            content if content is not None else f"{product_id}/{pic_name}".encode(),
+            token,
+            region,
+            subjects,
+            category,
+            scattered(1)[0] if feature is None else feature,
+        ),
+        mode,
+        given,
+        attributes,
+        location,
+    )
+
+
+def write(store: Store, changes: Iterable[Upsert]) -> None:
+    """Commit changes as a whole."""
+    with store.writing():
+        for one in changes:
+            store.upsert(one)
+
+
+def fill(engine: Engine, features: Features, *, first: int = 0) -> list[Upsert]:
+    """Commit items ``p0, p1, …`` (from ``first``); ``int_attr`` is the item's number."""
+    changes = [
+        change(f"p{number}", "1.jpg", feature, attributes=Attributes(int_attr=number), category=number % 3)
+        for number, feature in enumerate(features, first)
+    ]
+    with engine.committing() as store:
+        for one in changes:
+            store.upsert(one)
+    return changes
+
+
+def query(feature: Features, content: bytes = b"another picture", region: Region | None = None) -> Query:
+    """A query that is no item's picture unless its content is given."""
+    return Query(feature, content, region)
+
+
+def child(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start Python code in a process of its own, from the root of the project; its arguments are in ``sys.argv``."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str], timeout: float = 60) -> str:
+    """What a child printed, once it has ended well."""
+    out, err = process.communicate(timeout=timeout)
+    assert process.returncode == 0, err
+    return out
+
+
+def die_at(step: int) -> Callable[[], int]:
+    """From now on count the steps of this process, and kill it at that one; 0 lets it live.
+
+    A step is the begin or the end of a call, so that each moment between two effects on the disk has its number.
+
+    Returns:
+        A function that stops counting and returns how many steps there were.
+    """
+    steps = 0
+
+    def count(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def stop() -> int:
+        sys.setprofile(None)
+        return steps
+
+    sys.setprofile(count)
+    return stop
+
+
+def nearest(
+    features: Features, wanted: Features, size: int, among: Sequence[int] | None = None
+) -> npt.NDArray[np.int64]:
+    """Positions of the ``size`` features nearest to ``wanted``, best first, by brute force; equal ones in order."""
+    chosen = np.arange(len(features)) if among is None else np.asarray(among, np.int64)
+    cosines = features[chosen].astype(np.float64) @ wanted.astype(np.float64)
+    return chosen[np.lexsort((chosen, -cosines))[:size]]
