@@ -146,7 +146,6 @@ def test_refusals_of_the_system_have_names(
     "error",
     [
         FileNotFoundError(errno.ENOENT, "x"),
-        FileExistsError(errno.EEXIST, "x"),
         IsADirectoryError(errno.EISDIR, "x"),
         BrokenPipeError(errno.EPIPE, "x"),
         OSError("without a number"),

@@ -22,6 +22,7 @@ from imgsearch.engine.store import (
     category_condition,
     product_condition,
 )
+from imgsearch.errors import StorageUnwritable
 from imgsearch.records import Attributes, Key, Location, Region, RegionMode
 from tests.engine.builders import DIMENSION, change, scattered, stored, write
 
@@ -346,7 +347,7 @@ def test_settings_are_any_json(tmp_path: Path) -> None:
 
 def test_create_never_overwrites(home: Path) -> None:
     before = (home / DATABASE_NAME).read_bytes()
-    with pytest.raises(FileExistsError):
+    with pytest.raises(StorageUnwritable, match="File exists"):
         Store.create(home / DATABASE_NAME, {})
     assert (home / DATABASE_NAME).read_bytes() == before
 
