@@ -582,7 +582,7 @@ def test_a_killed_create_leaves_no_instance_and_nothing_in_the_way(tmp_path: Pat
     (tmp_path / "0").mkdir()
     steps = int(finished(child(CREATE, tmp_path / "0", 0)))
     outcomes = set()
-    for step in sorted({*moments(steps, 80), *range(steps - 60, steps, 3)}):
+    for step in sorted({*moments(steps, 80), *range(steps - 240, steps, 12)}):
         folder = tmp_path / str(step)
         folder.mkdir()
         child(CREATE, folder, step).communicate(timeout=60)
