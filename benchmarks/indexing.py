@@ -18,18 +18,18 @@ from benchmarks.setting import show
 from imgsearch import Instance, Status
 from imgsearch.algorithm.conversion import converted_model
 from imgsearch.algorithm.models import DEFAULT_MODEL, find_model
-from imgsearch.algorithm.runtime import Network, available_cores
+from imgsearch.algorithm.runtime import REQUESTS_PER_STREAM, Network, available_cores
 from imgsearch.paths import cache_folder
 from imgsearch.sources.files import FileRequest, operations
 
-PICTURES = 1500
+PICTURES = 2000
 ROUNDS = 5
 
 
 def bare_speed(network: Network, count: int) -> float:
-    """Pictures per second of the model alone, on as many threads as it has streams."""
+    """Pictures per second of the model alone, on as many threads as it has requests."""
     tensors = np.random.default_rng(0).integers(0, 256, (16, network.input_size, network.input_size, 3), np.uint8)
-    with ThreadPoolExecutor(available_cores()) as threads:
+    with ThreadPoolExecutor(REQUESTS_PER_STREAM * available_cores()) as threads:
         begun = time.perf_counter()
         for _ in threads.map(network.embed, (tensors[number % len(tensors)] for number in range(count))):
             pass

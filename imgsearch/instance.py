@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from imgsearch.algorithm.limits import LIMIT_PROFILES, Limits
 from imgsearch.algorithm.models import DEFAULT_MODEL, FEATURE_VERSION, ModelRecord
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from imgsearch.searching import Searcher
 
 __all__ = ["Deletion", "Instance", "InstanceInfo"]
+
+
+WORKERS_PER_CORE: Final = 3
+"""One decodes, one waits for the network, one for the GIL or the disk: fewer leave cores idle."""
 
 
 def _ignore(_message: str) -> None:
@@ -222,7 +226,7 @@ class Instance:
                     loaded.append(Network(self._converted, self._cache, parallel=parallel))
             return loaded[0]
 
-        with Pipeline(network, self.limits, self.kind, workers or available_cores() + 1) as pipeline:
+        with Pipeline(network, self.limits, self.kind, workers or WORKERS_PER_CORE * available_cores()) as pipeline:
             yield pipeline
 
     @contextmanager
@@ -251,7 +255,7 @@ class Instance:
 
         Args:
             operations: as the sources give them; read no further ahead than needed.
-            workers: pictures under way at once; by default one more than there are cores.
+            workers: pictures under way at once; by default three per core.
             lock_timeout: seconds to wait for another writer.
 
         Raises:

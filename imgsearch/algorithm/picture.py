@@ -199,9 +199,10 @@ def _to_rgb(image: Image.Image, box: tuple[float, float, float, float], size: tu
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_eight_bit(image)
     # Resizing averages over its surroundings; what lies outside the box must not count.
-    left, top = math.floor(box[0]), math.floor(box[1])
-    image = image.crop((left, top, math.ceil(box[2]), math.ceil(box[3])))
-    box = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    left, top, right, bottom = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+    if (left, top, right, bottom) != (0, 0, *image.size):
+        image = image.crop((left, top, right, bottom))
+        box = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
     has_alpha = image.has_transparency_data
     if has_alpha:
         image = image.convert("RGBA")
@@ -213,7 +214,7 @@ def _to_rgb(image: Image.Image, box: tuple[float, float, float, float], size: tu
     image = image.resize(size, filter_, box=box)
     if has_alpha:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_eight_bit(image: Image.Image) -> Image.Image:

@@ -24,6 +24,9 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+REQUESTS_PER_STREAM = 2
+"""One runs while the next is at hand: a stream must not wait for a Python thread to get the GIL."""
+
 _loading = Lock()
 
 
@@ -55,13 +58,14 @@ class Network:
             "CACHE_DIR": str(cache / "compiled"),
             "INFERENCE_NUM_THREADS": cores,
             "NUM_STREAMS": cores if parallel else 1,
+            "ENABLE_CPU_PINNING": False,  # decoding threads want the same cores
             "PERFORMANCE_HINT": "THROUGHPUT" if parallel else "LATENCY",
         }
         compiled = core.compile_model(str(model.path), "CPU", config)
         # Made and dropped in one place, not by threads that come and go; and no asynchronous queue: the destructor of
         # OpenVINO's can abort the process at its end.
         self._requests: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(config["NUM_STREAMS"]):
+        for _ in range(REQUESTS_PER_STREAM * config["NUM_STREAMS"]):
             self._requests.put(compiled.create_infer_request())
         self.input_size = model.record.input_size
 

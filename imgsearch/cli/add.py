@@ -87,7 +87,7 @@ def add(
     weights: Weights = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, show_default=False, help="Pictures under way at once; by default the cores and one more."),
+        typer.Option(min=1, show_default=False, help="Pictures under way at once; by default three per core."),
     ] = None,
     nul: Nul = False,
     include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Hidden files and folders too.")] = False,

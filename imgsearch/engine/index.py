@@ -219,9 +219,16 @@ class IndexReader:
             selector = faiss.IDSelectorBatch(only)
         elif without is not None and len(without):
             selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(without))
-        if self.generation.nprobe is None:
-            return self._exact_shortlist(query, size, selector)
-        return self._approximate_shortlist(query, size, selector, self.generation.nprobe)
+        threads = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(
+            1
+        )  # FAISS shares out queries, so more of them only wait for each other on a single one
+        try:
+            if self.generation.nprobe is None:
+                return self._exact_shortlist(query, size, selector)
+            return self._approximate_shortlist(query, size, selector, self.generation.nprobe)
+        finally:
+            faiss.omp_set_num_threads(threads)
 
     def _exact_shortlist(self, query: npt.NDArray[np.float32], size: int, selector: Any) -> npt.NDArray[np.int64]:
         import faiss
