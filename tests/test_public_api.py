@@ -1,0 +1,56 @@
+"""The public names, and what importing them costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import imgsearch
+
+
+@pytest.mark.parametrize("name", imgsearch.__all__)
+def test_each_name_is_there(name: str) -> None:
+    """What ``__all__`` promises can be had."""
+    assert getattr(imgsearch, name) is not None
+
+
+def test_another_name_is_an_attribute_error() -> None:
+    """As for any module."""
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = imgsearch.Nothing  # type: ignore[attr-defined]
+
+
+def test_importing_costs_nothing() -> None:
+    """``import imgsearch`` loads none of its modules and no library."""
+    code = "import sys; before = set(sys.modules); import imgsearch; print(*sorted(set(sys.modules) - before))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = {name for name in printed.split() if name not in sys.stdlib_module_names}
+    assert {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names} <= {"imgsearch"}
+
+
+def test_rooms_import_in_one_direction() -> None:
+    """No room imports one that stands before it: cli, gateway, then sources, algorithm and engine, then the records."""
+    import ast
+    from pathlib import Path
+
+    root = Path(imgsearch.__file__).parent
+    forbidden = {
+        "cli": set(),
+        "sources": {"cli", "instance", "indexing", "searching", "algorithm", "engine"},
+        "algorithm": {"cli", "instance", "indexing", "searching", "sources", "engine"},
+        "engine": {"cli", "instance", "indexing", "searching", "sources", "algorithm"},
+        "": {"cli"},
+    }
+    for path in root.rglob("*.py"):
+        room = path.relative_to(root).parts[0] if path.parent != root else ""
+        if path.name == "__main__.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                parts = name.split(".")
+                if parts[0] == "imgsearch" and len(parts) > 1:
+                    assert parts[1] not in forbidden[room], f"{path.relative_to(root)} imports {name}"
