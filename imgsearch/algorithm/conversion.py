@@ -8,6 +8,7 @@ model.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -33,6 +34,8 @@ MODEL_NAME: Final = "model.xml"
 WEIGHTS_NAME: Final = "model.bin"
 RECORD_NAME: Final = "record.json"
 EXIT_INVALID: Final = 3
+STEP: Final = "step "
+"""Begin of a line in which the converting process tells how far it is."""
 MAX_FEATURE_DIMENSION: Final = 256
 
 
@@ -69,7 +72,7 @@ def converted_model(
     Args:
         record: of an embedded model, of an instance's stamp, or as ``find_model`` gives it.
         cache: folder shared by all processes of the user.
-        announce: told once, with one line for people, before a conversion starts.
+        announce: told in lines for people that a conversion starts, and its steps.
 
     Raises:
         InvalidModel: unknown to timm, weights missing or not fitting, or not to be had from the hub.
@@ -112,18 +115,11 @@ def _convert(record: ModelRecord, folder: Path, announce: Callable[[str], None])
     # Under a new name each time: the killed one's child may still be writing.
     temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=folder.parent))
     try:
-        result = subprocess.run(
-            # -P: a timm.py in the folder where the user happens to be is not ours to run.
-            [sys.executable, "-P", "-m", "imgsearch.algorithm.conversion", str(temporary)],
-            input=json.dumps(record.as_dict()),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if result.returncode == EXIT_INVALID:
-            raise InvalidModel(result.stdout.strip())
-        if result.returncode != 0:
-            raise RuntimeError(f"converting {record.name} failed with status {result.returncode}:\n{result.stderr}")
+        status, said = _run_child(record, temporary, announce)
+        if status == EXIT_INVALID:
+            raise InvalidModel(said.strip().splitlines()[-1])
+        if status != 0:
+            raise RuntimeError(f"converting {record.name} failed with status {status}:\n{said}")
         for path in (*temporary.iterdir(), temporary):
             descriptor = os.open(path, os.O_RDONLY)
             try:
@@ -133,6 +129,31 @@ def _convert(record: ModelRecord, folder: Path, announce: Callable[[str], None])
         return _put_in_place(temporary, folder, record)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _run_child(record: ModelRecord, target: Path, announce: Callable[[str], None]) -> tuple[int, str]:
+    """Convert in a process of its own, announcing its steps; its exit status, and what else it said."""
+    said = []
+    with subprocess.Popen(
+        # -P: a timm.py in the folder where the user happens to be is not ours to run.
+        [sys.executable, "-P", "-m", "imgsearch.algorithm.conversion", str(target)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="backslashreplace",
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it died at once: its status says so
+            child.stdin.write(json.dumps(record.as_dict()))
+            child.stdin.close()
+        for line in child.stdout:
+            if line.startswith(STEP):
+                announce(f"  {line.removeprefix(STEP).rstrip()}")
+            else:
+                said.append(line)
+    return child.returncode, "".join(said)
 
 
 def _put_in_place(temporary: Path, folder: Path, asked: ModelRecord) -> ConvertedModel:
@@ -269,12 +290,16 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     """
     # convert_model would report its use to OpenVINO's makers; without the module it has nothing to report with.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    _tell("1/3 loading torch and timm")
     import openvino
     import torch
 
     from imgsearch.algorithm.embedder import Embedder
 
+    _import_timm()
+    _tell("2/3 reading the weights")
     network, weights_hash = _load_network(record)
+    _tell("3/3 converting for OpenVINO")
     own = network.pretrained_cfg
     size = record.input_size or int(own.get("input_size", (3, 224, 224))[-1])
     mean, std = (record.mean, record.std) if record.input_size else (tuple(own["mean"]), tuple(own["std"]))
@@ -291,6 +316,11 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     }
     (target / RECORD_NAME).write_text(json.dumps(note, indent=1), encoding="utf-8")
     return complete
+
+
+def _tell(step: str) -> None:
+    sys.stdout.write(f"{STEP}{step}\n")
+    sys.stdout.flush()
 
 
 def main() -> int:

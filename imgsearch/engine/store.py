@@ -268,7 +268,7 @@ class Store:
         return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
     def features(
-        self, condition: Condition = EVERYTHING, *, above: int = 0, chunk: int = 8192
+        self, condition: Condition = EVERYTHING, *, above: int = 0, chunk: int = 1024
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
         """Ids and features of the items that meet the condition and have an id above ``above``, by rising id.
 
