@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from imgsearch.instance import Instance
 
 __all__ = [
-    "AnyFormat",
     "Category",
     "Crop",
     "FormatOption",
@@ -48,7 +47,6 @@ FormatOption = Annotated[
     Format | None,
     typer.Option("--format", show_default=False, help="Format of stdout: table on a terminal, else json."),
 ]
-AnyFormat = Format | None
 KindOption = Annotated[
     Kind, typer.Option("--kind", help="Kind of an instance that is made: with categories, or without.")
 ]
