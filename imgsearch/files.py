@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["TEMPORARY_SUFFIX", "atomic_file", "file_errors", "storage_full", "sync_folder"]
+__all__ = ["TEMPORARY_SUFFIX", "atomic_file", "file_errors", "storage_full", "sync", "sync_folder"]
 
 TEMPORARY_SUFFIX: Final = ".tmp"
 
@@ -27,15 +27,16 @@ def atomic_file(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f"{target.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         yield temporary
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(temporary)
         temporary.replace(target)
         sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Make the content of a file, or the names in a folder, survive a power loss."""
+    _sync(os.open(path, os.O_RDONLY))
 
 
 def sync_folder(folder: Path) -> None:
@@ -44,6 +45,10 @@ def sync_folder(folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
         return
+    _sync(descriptor)
+
+
+def _sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     finally:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from imgsearch.algorithm.limits import LIMIT_PROFILES, Limits
 from imgsearch.algorithm.models import DEFAULT_MODEL, FEATURE_VERSION, ModelRecord
 from imgsearch.categories import Kind
-from imgsearch.errors import InstanceEmpty, InstanceExists, ItemNotFound, StampMismatch
+from imgsearch.errors import InstanceExists, ItemNotFound, StampMismatch
 from imgsearch.files import file_errors
 from imgsearch.paths import cache_folder
 from imgsearch.records import Key
@@ -305,8 +305,7 @@ class Instance:
             InstanceEmpty: there are no items.
             InstanceLocked, StorageFull, StorageUnwritable
         """
-        if self._engine.store.count() == 0:
-            raise InstanceEmpty(f"{self.folder} has no items, so there is nothing to rebuild: add pictures first")
+        self._engine.count_to_index()  # refuses an empty instance before it waits for the lock
         with self._writing(lock_timeout) as engine:
             return engine.rebuild()
 

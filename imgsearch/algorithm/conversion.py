@@ -8,10 +8,8 @@ model.
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.algorithm.models import ModelRecord, weights_file
 from imgsearch.errors import InvalidModel
-from imgsearch.files import file_errors, sync_folder
+from imgsearch.files import file_errors, sync, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,11 +119,7 @@ def _convert(record: ModelRecord, folder: Path, announce: Callable[[str], None])
         if status != 0:
             raise RuntimeError(f"converting {record.name} failed with status {status}:\n{said}")
         for path in (*temporary.iterdir(), temporary):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync(path)
         return _put_in_place(temporary, folder, record)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -145,7 +139,7 @@ def _run_child(record: ModelRecord, target: Path, announce: Callable[[str], None
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it died at once: its status says so
+        with suppress(BrokenPipeError):  # it died at once: its status says so
             child.stdin.write(json.dumps(record.as_dict()))
             child.stdin.close()
         for line in child.stdout:

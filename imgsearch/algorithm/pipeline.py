@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Self
 
 from imgsearch.categories import OTHER, Kind
-from imgsearch.records import Extracted, PictureOptions
+from imgsearch.records import Content, Extracted, PictureOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from imgsearch.algorithm.limits import Limits
     from imgsearch.algorithm.runtime import Network
-    from imgsearch.records import Content, PictureSource
+    from imgsearch.records import PictureSource
 
 __all__ = ["Pipeline", "content_hash"]
 
@@ -77,12 +77,11 @@ class Pipeline:
     def _read_and_extract(
         self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], bool]
     ) -> Extracted | Content:
-        from imgsearch.records import Content
-
         content = picture.read(self._limits.max_bytes)
-        if is_known(content_hash(content.data)):
+        digest = content_hash(content.data)
+        if is_known(digest):
             return Content(b"", content.token)
-        return self.extract(content, options)
+        return self._extract(content, digest, options)
 
     def extract(self, content: Content, options: PictureOptions) -> Extracted:
         """Turn the bytes of a picture into what is kept of it.
@@ -90,6 +89,9 @@ class Pipeline:
         Raises:
             PictureError, InvalidRegion
         """
+        return self._extract(content, content_hash(content.data), options)
+
+    def _extract(self, content: Content, digest: bytes, options: PictureOptions) -> Extracted:
         from imgsearch.algorithm.picture import OpenPicture
 
         picture = OpenPicture(content.data, self._limits)
@@ -97,7 +99,7 @@ class Pipeline:
         network = self._network()
         decoded = picture.decode(region, network.input_size)
         return Extracted(
-            content_hash=content_hash(content.data),
+            content_hash=digest,
             token=content.token,
             region=decoded.region,
             subjects=(),

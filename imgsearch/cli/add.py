@@ -12,6 +12,7 @@ import typer
 
 from imgsearch.categories import Kind
 from imgsearch.cli.options import (
+    STDIN,
     Category,
     Crop,
     FormatOption,
@@ -25,11 +26,12 @@ from imgsearch.cli.options import (
     Weights,
     announcer,
     instance_folder,
+    picture_options,
 )
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe, text
 from imgsearch.cli.report import warn
 from imgsearch.errors import ImgsearchError, UsageError
-from imgsearch.records import Attributes, Outcome, PictureOptions, Region, Status
+from imgsearch.records import Attributes, Outcome, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-STDIN = "-"
 FAILURES_SHOWN = 20
 
 StrAttr = Annotated[str | None, typer.Option(metavar="TEXT", show_default=False)]
@@ -125,20 +126,6 @@ def add(
     summary.show(chosen, perf_counter() - begun, quiet=quiet)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)
-
-
-def picture_options(category: str | None, *, crop: bool, region: str | None) -> PictureOptions:
-    """CategoryId, Crop and Region from their options; says so where a region is ignored.
-
-    Raises:
-        InvalidCategory, InvalidRegion
-    """
-    from imgsearch.categories import parse_category
-
-    parsed = None if region is None else Region.parse(region)
-    if parsed is not None and not crop:
-        warn("--no-crop takes the whole picture, so --region is ignored")
-    return PictureOptions(None if category is None else parse_category(category), crop, parsed)
 
 
 def _check(paths: list[str], manifest: Path | None, request: Any, plain: Any) -> None:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from imgsearch.engine.engine import Hit
     from imgsearch.instance import Instance
-    from imgsearch.records import PictureSource
+    from imgsearch.records import Item, PictureSource
 
-__all__ = ["Row", "write"]
+__all__ = ["Row", "picture_of", "write"]
 
 SIDE: Final = 220
 
@@ -68,14 +68,15 @@ def _row(row: Row, instance: Instance) -> str:
         key = hit.item.key
         score = "same picture" if hit.identical else f"{hit.score:.3f}"
         caption = f"<b>{score}</b><br>{escape(safe(key.product_id))}<br>{escape(safe(key.pic_name))}"
-        figures.append(_figure(_picture(hit), caption, "hit", instance))
+        figures.append(_figure(picture_of(hit.item), caption, "hit", instance))
     return f'<h2>{escape(safe(row.name))}</h2><div class="row">{"".join(figures)}</div>'
 
 
-def _picture(hit: Hit) -> PictureSource | None:
+def picture_of(item: Item) -> PictureSource | None:
+    """Where the owner keeps the picture of an item, if it was added from a file."""
     from imgsearch.sources.files import FilePicture
 
-    return None if hit.item.location is None else FilePicture(hit.item.location)
+    return None if item.location is None else FilePicture(item.location)
 
 
 def _figure(picture: PictureSource | None, caption: str, css_class: str, instance: Instance) -> str:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgsearch.categories import Kind
+from imgsearch.categories import Kind, parse_category
 from imgsearch.cli.output import Format
+from imgsearch.cli.report import warn
 from imgsearch.paths import INSTANCE_VARIABLE, default_instance
+from imgsearch.records import PictureOptions, Region
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from imgsearch.instance import Instance
 
 __all__ = [
+    "STDIN",
     "Category",
     "Crop",
     "FormatOption",
@@ -31,7 +34,11 @@ __all__ = [
     "announcer",
     "instance_folder",
     "open_instance",
+    "picture_options",
 ]
+
+STDIN = "-"
+"""What a path is called that is read from standard input."""
 
 InstanceOption = Annotated[
     Path | None,
@@ -114,3 +121,15 @@ def open_instance(given: Path | None, *, quiet: bool = False) -> Instance:
     from imgsearch.instance import Instance
 
     return Instance.open(instance_folder(given), announce=announcer(quiet=quiet))
+
+
+def picture_options(category: str | None, *, crop: bool, region: str | None) -> PictureOptions:
+    """CategoryId, Crop and Region from their options; says so where a region is ignored.
+
+    Raises:
+        InvalidCategory, InvalidRegion
+    """
+    parsed = None if region is None else Region.parse(region)
+    if parsed is not None and not crop:
+        warn("--no-crop takes the whole picture, so --region is ignored")
+    return PictureOptions(None if category is None else parse_category(category), crop, parsed)

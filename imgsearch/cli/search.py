@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgsearch.categories import CATEGORIES
-from imgsearch.cli.add import STDIN, picture_options
-from imgsearch.cli.options import Category, Crop, FormatOption, InstanceOption, Nul, Quiet, RegionOption, open_instance
+from imgsearch.cli.options import (
+    STDIN,
+    Category,
+    Crop,
+    FormatOption,
+    InstanceOption,
+    Nul,
+    Quiet,
+    RegionOption,
+    open_instance,
+    picture_options,
+)
 from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe, text
 from imgsearch.cli.report import error_document, warn
 from imgsearch.errors import ImgsearchError, InputError, UsageError
@@ -235,8 +245,7 @@ def _print_table(name: str, result: SearchResult) -> None:
 
 
 def _write_sheet(target: Path, answers: list[_Answer], instance: Instance) -> None:
-    from imgsearch.cli.contact_sheet import Row, write
-    from imgsearch.sources.files import FilePicture
+    from imgsearch.cli.contact_sheet import Row, picture_of, write
 
     rows = []
     for answer in answers:
@@ -244,7 +253,6 @@ def _write_sheet(target: Path, answers: list[_Answer], instance: Instance) -> No
             continue
         picture = answer.question.picture
         if answer.question.key is not None:
-            location = instance.item(answer.question.key).location
-            picture = None if location is None else FilePicture(location)
+            picture = picture_of(instance.item(answer.question.key))
         rows.append(Row(answer.question.name, picture, answer.result.hits))
     write(target, rows, instance)

@@ -323,6 +323,17 @@ class Engine:
         tail = self.store.count_newer(generation.max_id)
         return tail > max(TAIL_FLOOR, TAIL_SHARE * generation.items)
 
+    def count_to_index(self) -> int:
+        """How many items a rebuild would index.
+
+        Raises:
+            InstanceEmpty: none.
+        """
+        count = self.store.count()
+        if count == 0:
+            raise InstanceEmpty(f"{self.folder} has no items, so there is nothing to rebuild: add pictures first")
+        return count
+
     def rebuild(self, *, flat_limit: int = FLAT_LIMIT) -> Generation:
         """Train and write a new generation from the stored features and publish it; the caller holds the lock.
 
@@ -333,9 +344,7 @@ class Engine:
             StorageFull, StorageUnwritable: the old generation stays.
         """
         store = self.store
-        count = store.count()
-        if count == 0:
-            raise InstanceEmpty(f"{self.folder} has no items, so there is nothing to rebuild: add pictures first")
+        count = self.count_to_index()
         old = store.generation()
         number = old.number + 1 if old else 1
         with storage_errors(self.folder):

@@ -12,7 +12,7 @@ import hashlib
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -78,7 +78,7 @@ def build(folder: Path, number: int, count: int, chunks: Chunks, *, flat_limit: 
     nprobe, recall = (None, None) if structure == "flat" else _tune(index, lists, chunks, count)
     generation = Generation(number, structure, 0, "", count, max_id, nprobe, recall, int(time.time()))
     size, checksum = _write(index, folder / generation.file_name)
-    return Generation(number, structure, size, checksum, count, max_id, nprobe, recall, generation.created)
+    return replace(generation, bytes=size, checksum=checksum)
 
 
 def _number_of_lists(count: int) -> int:
@@ -220,9 +220,8 @@ class IndexReader:
         elif without is not None and len(without):
             selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(without))
         threads = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(
-            1
-        )  # FAISS shares out queries, so more of them only wait for each other on a single one
+        # FAISS shares out queries among its threads; on a single one they would only wait for each other.
+        faiss.omp_set_num_threads(1)
         try:
             if self.generation.nprobe is None:
                 return self._exact_shortlist(query, size, selector)

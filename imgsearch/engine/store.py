@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-import time
-from dataclasses import dataclass
+import os
+import sqlite3
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
@@ -25,7 +26,6 @@ from imgsearch.records import (
 )
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -141,9 +141,6 @@ class Store:
     @classmethod
     def create(cls, path: Path, settings: dict[str, Any]) -> None:
         """Make a new database at ``path`` (no file may be there) with these settings."""
-        import os
-        import sqlite3
-
         with storage_errors(path.parent):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             connection = sqlite3.connect(path, isolation_level=None)
@@ -387,20 +384,8 @@ class Store:
     def publish(self, generation: Generation) -> None:
         """Make this generation, which holds every present item up to its ``max_id``, the one that readers use."""
         self._connection.execute("DELETE FROM generations")
-        self._connection.execute(
-            "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                generation.number,
-                generation.structure,
-                generation.bytes,
-                generation.checksum,
-                generation.items,
-                generation.max_id,
-                generation.nprobe,
-                generation.recall,
-                generation.created or int(time.time()),
-            ),
-        )
+        values = astuple(generation)
+        self._connection.execute(f"INSERT INTO generations VALUES ({', '.join('?' * len(values))})", values)
         self._connection.execute("DELETE FROM removed")
 
 
