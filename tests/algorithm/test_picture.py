@@ -36,7 +36,7 @@ from imgsearch.errors import (
     UnsupportedPicPixels,
 )
 from imgsearch.records import PictureOptions, Region
-from tests.pictures import draw, encode, jpeg
+from tests.pictures import TURNED_FORMATS, draw, encode, jpeg, turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -252,18 +252,6 @@ def test_bmp_with_an_alpha_channel() -> None:
 
 
 # Orientation and regions
-
-
-TURNED_FORMATS = {"JPEG": {"quality": 95, "subsampling": 0}, "PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
-INVERSE = TURNS | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-
-
-def turned(upright: Image.Image, orientation: int, image_format: str) -> bytes:
-    """A file whose stored pixels lie as a camera held that way stores them, with the EXIF flag that says so."""
-    stored = upright.transpose(INVERSE[orientation]) if orientation in INVERSE else upright
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return encode(stored, image_format, exif=exif, **TURNED_FORMATS[image_format])
 
 
 @pytest.mark.parametrize("region", [None, Region(20, 170, 5, 160), Region(110, 299, 77, 200)], ids=str)
