@@ -31,7 +31,7 @@ from imgsearch.cli.options import (
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe, text
 from imgsearch.cli.report import warn
 from imgsearch.errors import ImgsearchError, UsageError
-from imgsearch.records import Attributes, Outcome, Status
+from imgsearch.records import AddPicture, Attributes, Outcome, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -161,10 +161,23 @@ def _operations(paths: list[str], manifest: Path | None, request: Any, *, nul: b
     from imgsearch.sources import manifest as manifests
 
     if manifest is not None:
-        yield from manifests.operations(manifest)
+        yield from _telling_of_ignored_regions(manifests.operations(manifest))
     for path in paths:
         listed = stdin.read_paths(sys.stdin.buffer, nul=nul) if path == STDIN else [Path(path)]
         yield from files.operations(listed, request)
+
+
+def _telling_of_ignored_regions(operations: Iterable[Operation]) -> Iterator[Operation]:
+    """Hand on the operations, and warn at the end: once, for a manifest may have millions of lines."""
+    first, count = "", 0
+    for operation in operations:
+        if isinstance(operation, AddPicture) and operation.options.region != operation.options.given_region:
+            first = first or operation.source
+            count += 1
+        yield operation
+    if count:
+        lines = f"{count} line{'s' if count > 1 else ''}"
+        warn(f"Crop false takes the whole picture, so the Region of {lines} is ignored, first {first}")
 
 
 def _progress(outcomes: Iterable[Outcome], paths: list[Path] | None, *, quiet: bool) -> Iterable[Outcome]:
