@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import cold_search, indexing, memory, models, quality
+from benchmarks import cold_search, indexing, memory, models, quality, robustness
 
-BENCHMARKS = {module.__name__.rpartition(".")[2]: module for module in (quality, cold_search, indexing, memory, models)}
+MODULES = (quality, robustness, cold_search, indexing, memory, models)
+BENCHMARKS = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 
 
 def main() -> None:
