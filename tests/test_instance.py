@@ -409,3 +409,25 @@ def test_folder_operations_find_files_again(instance: Instance, catalogue: Path)
     assert instance.item(Key("0003", "0003.jpg")).location == catalogue / "0003.jpg"
     thumbnail = instance.thumbnail(FilePicture(catalogue / "0003.jpg"), 64)
     assert thumbnail.startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_pictures_of_a_product_speak_for_each_other(folder: Path, kind: Kind) -> None:
+    """Within a category, that is: a generic instance has but one."""
+    Instance.create(folder, kind)
+    with Instance.open(folder) as instance:
+        apply(instance, add(Bytes(jpeg(1)), name="a.jpg", category_id=0), add(Bytes(jpeg(2)), "other"))
+
+        def score() -> float:
+            with instance.searching() as searcher:
+                hits = searcher.by_picture(Bytes(jpeg(3))).hits
+            return next(hit.score for hit in hits if hit.item.key == Key("p", "a.jpg"))
+
+        alone = score()
+        apply(instance, add(Bytes(jpeg(4)), name="b.jpg", category_id=3))
+        assert (score() == alone) is (kind is Kind.PRODUCT)
+        apply(instance, add(Bytes(jpeg(5)), name="c.jpg", category_id=0))
+        assert score() != alone
+        instance.delete("p", "c.jpg")
+        instance.delete("p", "b.jpg")
+        assert score() == alone

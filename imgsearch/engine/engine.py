@@ -3,6 +3,10 @@
 This is the narrow interface that another engine would implement: upsert and delete inside one commit, count, search
 with a condition, rebuild. SQLite is the truth; the FAISS file of the published generation is derived from it. Items
 newer than the generation are scanned exactly beside it, removed ones are passed over.
+
+A search ranks a fixed number of candidates, those nearest to the query by their own features, whichever part of the
+results is asked for: so the parts are slices of one order. What ranks them is their similarity together with the other
+pictures of their products (``evidence.py``).
 """
 
 from __future__ import annotations
@@ -14,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from imgsearch.engine.database import storage_errors
+from imgsearch.engine.evidence import similarities
 from imgsearch.engine.index import FLAT_LIMIT, IndexReader, build
 from imgsearch.engine.lock import HOLDER_NAME, LOCK_NAME
 from imgsearch.engine.score import Calibration, cosines, hamming, sort_expr_values
-from imgsearch.engine.store import DATABASE_NAME, EVERYTHING, Generation, Store, StoredPicture
+from imgsearch.engine.store import DATABASE_NAME, EVERYTHING, Generation, Pictures, Store, picture_condition
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound
 from imgsearch.files import TEMPORARY_SUFFIX
 
@@ -34,6 +39,16 @@ __all__ = ["Engine", "Hit", "Query", "Ranking"]
 
 EXACT_SCAN_LIMIT: Final = 20_000
 """A condition that so many items or fewer meet is answered by scanning exactly these."""
+MAX_RESULTS: Final = 500
+"""An order has at most so many places."""
+CANDIDATES: Final = MAX_RESULTS
+"""Items that are ranked beside the identical ones: always so many, so that no page sees another order."""
+DISTINCT_CANDIDATES: Final = 2 * CANDIDATES
+"""The same, where only the best item of each product is given: a product may have several pictures among them."""
+LAYER_FACTOR: Final = 4
+"""A page that these do not fill is filled from so many times as many."""
+PRODUCT_PICTURES: Final = 64
+"""Pictures of a product that lend evidence, the first by PicName: one with 100,000 costs no more than one with 64."""
 TAIL_FLOOR: Final = 1_000
 TAIL_SHARE: Final = 0.25
 """A rebuild is due when the unindexed items number more than the floor and this share of the indexed ones."""
@@ -51,9 +66,10 @@ class Query:
     region: Region | None = None
     """The region that the caller gave; None: automatic or the whole picture."""
 
-    def is_identical(self, item: Item) -> bool:
-        """Whether the item was made from the very same picture: the same bytes, and no other region of it."""
-        return item.content_hash == self.content_hash and (self.region is None or self.region == item.region)
+    @property
+    def identity(self) -> Condition:
+        """What items meet that were made from the very same picture: the same bytes, and no other region of it."""
+        return picture_condition(self.content_hash, self.region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +78,9 @@ class Hit:
 
     item: Item
     score: float
-    """0..1; 1 for an identical picture only."""
+    """0..1, from the similarity that ranks; 1 for an identical picture only."""
     distance: int
-    """Hamming distance of the feature codes, in bits; 0 for an identical picture."""
+    """Hamming distance of the feature codes of the two pictures, in bits; 0 for an identical picture."""
     identical: bool
 
     @property
@@ -83,23 +99,31 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class _Ranked:
-    """A candidate with its exact similarity."""
+    """A candidate with the similarity that ranks it."""
 
-    picture: StoredPicture
-    cosine: float
+    id: int
+    product_id: str
+    similarity: float
     score: float
     identical: bool
 
     def order(self) -> tuple[bool, float, int]:
         """Sort key: identical pictures first, then by similarity; equal ones in the order they were added."""
-        return not self.identical, -self.cosine, self.picture.item.id
+        return not self.identical, -self.similarity, self.id
 
 
 def _best_of_each_product(ranked: list[_Ranked]) -> list[_Ranked]:
     best: dict[str, _Ranked] = {}
     for hit in ranked:
-        best.setdefault(hit.picture.item.key.product_id, hit)
+        best.setdefault(hit.product_id, hit)
     return list(best.values())
+
+
+def _with_scores(
+    pictures: Pictures, values: npt.NDArray[np.float32], scores: npt.NDArray[np.float64], *, identical: bool
+) -> list[_Ranked]:
+    columns = zip(pictures.ids.tolist(), pictures.groups, values.tolist(), scores.tolist(), strict=True)
+    return [_Ranked(number, product_id, value, score, identical) for number, (product_id, _), value, score in columns]
 
 
 class _Candidates(Protocol):
@@ -229,15 +253,20 @@ class Engine:
     ) -> Ranking:
         """Rank the items that meet the condition by their similarity to the query.
 
+        An item is compared together with the other pictures of its product, whether or not these meet the condition:
+        a condition says what may be found, not what is known of it. Pages of one query are slices of one order. With
+        ``distinct_product``, products that take more candidates than are always ranked come behind all others.
+
         Args:
             query: feature and identity of the query picture.
             calibration: from cosine to Score.
             num: how many results at most.
-            start: how many to pass over first.
+            start: how many to pass over first; ``start + num`` beyond MAX_RESULTS gives no more than these.
             condition: filter first, rank then: ``num`` results whenever so many items meet it.
             distinct_product: the best item of each ProductId only.
             min_score: results with a lower Score are left out.
-            exclude_identical: leave out the query picture itself, whatever it is called.
+            exclude_identical: leave out the query picture itself, whatever it is called; nor does it speak for the
+                other pictures of its product.
 
         Raises:
             InstanceDamaged: the index file is lost or altered.
@@ -265,24 +294,39 @@ class Engine:
         min_score: float,
         exclude_identical: bool,
     ) -> Ranking:
-        store = self.store
-        found = store.count(condition)
-        identical = set(store.same_content(query.content_hash, condition, IDENTICAL_LIMIT))
-        candidates = self._candidates(query, condition, found)
-        wanted = start + num
-        size = wanted + len(identical)
-        while True:
-            ids = identical.union(candidates.best(size).tolist())
-            hits = self._rank(query, calibration, ids)
-            if exclude_identical:
-                hits = [hit for hit in hits if not hit.identical]
-            if distinct_product:
-                hits = _best_of_each_product(hits)
-            if len(hits) >= wanted or len(ids) >= found or not distinct_product:
+        found = self.store.count(condition)
+        wanted = min(start + num, MAX_RESULTS)
+        order: list[_Ranked] = []
+        for pictures, identical in self._layers(query, condition, found, distinct_product):
+            ranked = self._rank(query, calibration, pictures, identical, exclude_identical)
+            near = [hit for hit in ranked if hit.score >= min_score]
+            order = _best_of_each_product(order + near) if distinct_product else near
+            # What is below the smallest score here ends the order for every page; only a full page ends it early.
+            if not distinct_product or len(order) >= wanted or len(near) < len(ranked):
                 break
-            size *= 4
-        hits = [hit for hit in hits if hit.score >= min_score][start:wanted]
-        return Ranking(found, self._with_distances(query, hits))
+        return Ranking(found, self._hits(query, order[start:wanted]))
+
+    def _layers(
+        self, query: Query, condition: Condition, found: int, distinct_product: bool
+    ) -> Iterator[tuple[Pictures, npt.NDArray[np.bool_]]]:
+        """Items from near to far by their own features, in layers whose bounds are the same for every page.
+
+        Yields:
+            The pictures of a layer, with the identical ones in the first; and which are identical.
+        """
+        own = set(self.store.matching_ids(condition.joined(query.identity), IDENTICAL_LIMIT).tolist())
+        candidates = self._candidates(query, condition, found)
+        passed: set[int] = set()
+        inner, outer = 0, DISTINCT_CANDIDATES if distinct_product else CANDIDATES
+        while len(passed) < found:
+            ids = own.union(candidates.best(outer + len(own)).tolist()) - passed
+            pictures, identical = self.store.candidates(ids, query.identity)
+            nearest = np.lexsort((pictures.ids, -cosines(query.feature, pictures.features)))
+            others = nearest[~identical[nearest]][: outer - inner]
+            layer = np.concatenate([nearest[identical[nearest]], others])
+            passed.update(pictures.ids[layer].tolist())
+            yield pictures.take(layer), identical[layer]
+            inner, outer = outer, LAYER_FACTOR * outer
 
     def _candidates(self, query: Query, condition: Condition, found: int) -> _Candidates:
         generation = self.store.generation()
@@ -292,25 +336,38 @@ class Engine:
             self._reader = IndexReader.open(self.folder, generation)
         return _IndexAndTail(self._reader, self.store, query.feature, condition)
 
-    def _rank(self, query: Query, calibration: Calibration, ids: set[int]) -> list[_Ranked]:
-        pictures = list(self.store.pictures(ids))
-        if not pictures:
-            return []
-        similarities = cosines(query.feature, np.stack([picture.feature for picture in pictures]))
-        scores = calibration.scores(similarities)
+    def _rank(
+        self,
+        query: Query,
+        calibration: Calibration,
+        pictures: Pictures,
+        identical: npt.NDArray[np.bool_],
+        exclude_identical: bool,
+    ) -> list[_Ranked]:
+        """Put candidates into their order; identical ones by their own cosines, as evidence cannot add to certainty."""
+        others = pictures.take(np.flatnonzero(~identical))
         ranked = []
-        for picture, cosine, score in zip(pictures, similarities.tolist(), scores.tolist(), strict=True):
-            same = query.is_identical(picture.item)
-            ranked.append(_Ranked(picture, cosine, 1.0 if same else score, same))
+        if len(others.ids):
+            siblings = self.store.product_pictures(
+                dict.fromkeys(product_id for product_id, _ in others.groups),
+                PRODUCT_PICTURES,
+                query.identity.negated() if exclude_identical else EVERYTHING,
+            )
+            values = similarities(query.feature, others, siblings)
+            ranked += _with_scores(others, values, calibration.scores(values), identical=False)
+        if identical.any() and not exclude_identical:
+            same = pictures.take(np.flatnonzero(identical))
+            ranked += _with_scores(same, cosines(query.feature, same.features), np.ones(len(same.ids)), identical=True)
         return sorted(ranked, key=_Ranked.order)
 
-    def _with_distances(self, query: Query, ranked: list[_Ranked]) -> list[Hit]:
-        if not ranked:
+    def _hits(self, query: Query, page: list[_Ranked]) -> list[Hit]:
+        if not page:
             return []
-        distances = hamming(query.feature, np.stack([hit.picture.feature for hit in ranked])).tolist()
+        pictures = {picture.item.id: picture for picture in self.store.pictures([hit.id for hit in page])}
+        distances = hamming(query.feature, np.stack([pictures[hit.id].feature for hit in page])).tolist()
         return [
-            Hit(hit.picture.item, hit.score, 0 if hit.identical else distance, hit.identical)
-            for hit, distance in zip(ranked, distances, strict=True)
+            Hit(pictures[hit.id].item, hit.score, 0 if hit.identical else distance, hit.identical)
+            for hit, distance in zip(page, distances, strict=True)
         ]
 
     # Index

@@ -61,6 +61,10 @@ class Condition:
         """This and the others."""
         return _join("AND", (self, *others))
 
+    def negated(self) -> Condition:
+        """The opposite, for items of which this is either true or false (no column of it is unset)."""
+        return Condition(f"NOT ({self.sql})", self.parameters)
+
 
 def compile_filter(expression: str) -> Condition:
     """Compile a filter expression.

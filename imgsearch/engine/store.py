@@ -36,10 +36,12 @@ __all__ = [
     "DATABASE_NAME",
     "EVERYTHING",
     "Generation",
+    "Pictures",
     "Store",
     "StoredPicture",
     "Upsert",
     "category_condition",
+    "picture_condition",
     "product_condition",
 ]
 
@@ -74,6 +76,16 @@ def category_condition(category_ids: tuple[int, ...]) -> Condition:
     return Condition(f"items.category_id IN ({', '.join('?' * len(category_ids))})", category_ids)
 
 
+def picture_condition(content_hash: bytes, region: Region | None = None) -> Condition:
+    """Items made from the very same bytes; with a region, from that region of them only."""
+    condition = Condition("items.content_hash = ?", (content_hash,))
+    return condition if region is None else condition.joined(_region_condition(region))
+
+
+def _region_condition(region: Region) -> Condition:
+    return Condition("(items.x1, items.x2, items.y1, items.y2) = (?, ?, ?, ?)", astuple(region))
+
+
 @dataclass(frozen=True, slots=True)
 class Upsert:
     """One item to be written: new, or in place of the one with the same key."""
@@ -88,10 +100,26 @@ class Upsert:
 
 @dataclass(frozen=True, slots=True)
 class StoredPicture:
-    """An item as a search ranks it."""
+    """An item as a search returns it."""
 
     item: Item
     feature: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Some items as a search ranks them, column by column."""
+
+    ids: npt.NDArray[np.int64]
+    """Shape (n,)."""
+    groups: list[tuple[str, int]]
+    """ProductId and category of each."""
+    features: npt.NDArray[np.float32]
+    """Shape (n, dimension), L2-normalised; (0, 0) if there are none."""
+
+    def take(self, positions: npt.NDArray[np.int64]) -> Pictures:
+        """Those at the positions, in their order."""
+        return Pictures(self.ids[positions], [self.groups[n] for n in positions.tolist()], self.features[positions])
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,11 +262,51 @@ class Store:
             for row in rows:
                 yield StoredPicture(_item(row[:-1]), np.frombuffer(row[-1], FEATURE_TYPE).astype(np.float32))
 
-    def _by_id(self, select: str, ids: Iterable[int]) -> Iterator[sqlite3.Cursor]:
+    def candidates(self, ids: Iterable[int], marked: Condition) -> tuple[Pictures, npt.NDArray[np.bool_]]:
+        """Those of the ids that are items, in no particular order, and which of them meet a condition."""
+        rows = [
+            row
+            for cursor in self._by_id(
+                f"SELECT items.id, product_id, category_id, feature, {marked.sql} "
+                "FROM items JOIN features ON features.id = items.id",
+                ids,
+                marked.parameters,
+            )
+            for row in cursor
+        ]
+        return _pictures(rows), np.fromiter((row[4] for row in rows), dtype=np.bool_, count=len(rows))
+
+    def product_pictures(
+        self, product_ids: Iterable[str], limit: int, condition: Condition = EVERYTHING, *, chunk: int = 1024
+    ) -> Iterator[Pictures]:
+        """Pictures of some products: of each the first ``limit`` by PicName, and of these what meets the condition.
+
+        By name, because that is how an index keeps them: not more than these are read, however many a product has.
+
+        Yields:
+            At most ``chunk`` of them, at least one.
+        """
+        wanted = list(product_ids)
+        for start in range(0, len(wanted), MAX_PARAMETERS):
+            some = wanted[start : start + MAX_PARAMETERS]
+            # CROSS JOIN keeps SQLite to this order: from the product to its first pictures, from these to the features.
+            cursor = self._connection.execute(
+                f"WITH products (name) AS (VALUES {','.join(['(?)'] * len(some))}) "
+                "SELECT items.id, product_id, category_id, feature FROM products CROSS JOIN items ON items.id IN "
+                "(SELECT id FROM items WHERE product_id = products.name ORDER BY pic_name LIMIT ?) "
+                f"CROSS JOIN features ON features.id = items.id WHERE {condition.sql}",
+                (*some, limit, *condition.parameters),
+            )
+            while rows := cursor.fetchmany(chunk):
+                yield _pictures(rows)
+
+    def _by_id(self, select: str, ids: Iterable[int], parameters: tuple[Any, ...] = ()) -> Iterator[sqlite3.Cursor]:
         wanted = list(ids)
         for start in range(0, len(wanted), MAX_PARAMETERS):
             some = wanted[start : start + MAX_PARAMETERS]
-            yield self._connection.execute(f"{select} WHERE items.id IN ({','.join('?' * len(some))})", some)
+            yield self._connection.execute(
+                f"{select} WHERE items.id IN ({','.join('?' * len(some))})", (*parameters, *some)
+            )
 
     @_translated
     def keys(self, condition: Condition) -> list[Key]:
@@ -259,9 +327,11 @@ class Store:
         ).fetchone()
         return int(count)
 
-    def matching_ids(self, condition: Condition) -> npt.NDArray[np.int64]:
-        """Ids of all items that meet the condition, rising."""
-        rows = self._connection.execute(f"SELECT id FROM items WHERE {condition.sql} ORDER BY id", condition.parameters)
+    def matching_ids(self, condition: Condition, limit: int = -1) -> npt.NDArray[np.int64]:
+        """Ids of the items that meet the condition, rising: all of them, or the first ``limit``."""
+        rows = self._connection.execute(
+            f"SELECT id FROM items WHERE {condition.sql} ORDER BY id LIMIT ?", (*condition.parameters, limit)
+        )
         return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
     def features(
@@ -285,14 +355,6 @@ class Store:
             ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
             blob = b"".join(row[1] for row in rows)
             yield ids, np.frombuffer(blob, FEATURE_TYPE).reshape(len(rows), -1)
-
-    def same_content(self, content_hash: bytes, condition: Condition, limit: int) -> list[int]:
-        """Ids of items made from the very same bytes, that meet the condition."""
-        rows = self._connection.execute(
-            f"SELECT id FROM items WHERE content_hash = ? AND ({condition.sql}) ORDER BY id LIMIT ?",
-            (content_hash, *condition.parameters, limit),
-        )
-        return [row[0] for row in rows]
 
     # Changes
 
@@ -387,6 +449,16 @@ class Store:
         values = astuple(generation)
         self._connection.execute(f"INSERT INTO generations VALUES ({', '.join('?' * len(values))})", values)
         self._connection.execute("DELETE FROM removed")
+
+
+def _pictures(rows: list[tuple[Any, ...]]) -> Pictures:
+    """From rows that begin with id, ProductId, category and feature."""
+    features = np.frombuffer(b"".join(row[3] for row in rows), FEATURE_TYPE).astype(np.float32)
+    return Pictures(
+        np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows)),
+        [(row[1], row[2]) for row in rows],
+        features.reshape(len(rows), -1 if rows else 0),
+    )
 
 
 def _item(row: tuple[Any, ...]) -> Item:

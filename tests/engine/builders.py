@@ -22,7 +22,7 @@ from imgsearch.engine.store import Store, Upsert
 from imgsearch.records import Attributes, Extracted, Key, Location, Region, RegionMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
 Features = npt.NDArray[np.float32]
 
@@ -159,3 +159,25 @@ def nearest(
     chosen = np.arange(len(features)) if among is None else np.asarray(among, np.int64)
     cosines = features[chosen].astype(np.float64) @ wanted.astype(np.float64)
     return chosen[np.lexsort((chosen, -cosines))[:size]]
+
+
+def with_siblings(wanted: Features, feature: Features, siblings: Sequence[Features]) -> float:
+    """The similarity that ranks a picture with these siblings, by the formula; rounded as the engine rounds it."""
+    own = feature.astype(np.float64)
+    if not len(siblings):
+        return float(np.float32(own @ wanted))
+    joint = own + np.mean(np.asarray(siblings, np.float64), axis=0)
+    return float(np.float32(joint @ wanted.astype(np.float64) / np.linalg.norm(joint)))
+
+
+def ranking_similarities(
+    wanted: Features, features: Features, groups: Sequence[Hashable], names: Sequence[str]
+) -> list[float]:
+    """The similarities that rank all pictures of an instance; the first 64 names of a group lend evidence."""
+    members: dict[Hashable, list[int]] = {}
+    for number in sorted(range(len(names)), key=lambda number: names[number]):
+        members.setdefault(groups[number], []).append(number)
+    return [
+        with_siblings(wanted, feature, [features[n] for n in members[group][:64] if n != number])
+        for number, (feature, group) in enumerate(zip(features, groups, strict=True))
+    ]

@@ -20,6 +20,7 @@ from imgsearch.engine.store import (
     Store,
     Upsert,
     category_condition,
+    picture_condition,
     product_condition,
 )
 from imgsearch.errors import StorageUnwritable
@@ -234,14 +235,74 @@ def test_features_keep_float16_precision(tmp_path_factory: pytest.TempPathFactor
     assert exact.tolist() == rounded.tolist() == feature.astype(np.float16).tolist()
 
 
-def test_same_content_finds_equal_bytes_within_a_condition(store: Store) -> None:
+def test_a_picture_is_its_bytes_and_if_given_its_region(store: Store) -> None:
     write(
-        store, [change(f"p{n}", "1", content=b"same" if n % 2 else f"{n}".encode(), category=n % 3) for n in range(12)]
+        store,
+        [
+            change(
+                f"p{n}", "1", content=b"same" if n % 2 else f"{n}".encode(), category=n % 3, region=Region(0, 1, 0, n)
+            )
+            for n in range(1, 13)
+        ],
     )
-    assert store.same_content(b"same", EVERYTHING, 100) == [2, 4, 6, 8, 10, 12]
-    assert store.same_content(b"same", EVERYTHING, 2) == [2, 4]
-    assert store.same_content(b"same", category_condition((0,)), 100) == [4, 10]
-    assert store.same_content(b"other", EVERYTHING, 100) == []
+    same = picture_condition(b"same")
+    assert ids(store, same) == [1, 3, 5, 7, 9, 11]
+    assert store.matching_ids(same, 2).tolist() == [1, 3]
+    assert ids(store, category_condition((0,)).joined(same)) == [3, 9]
+    assert ids(store, picture_condition(b"same", Region(0, 1, 0, 5))) == [5]
+    assert ids(store, picture_condition(b"same", Region(0, 1, 5, 0))) == []
+    assert ids(store, picture_condition(b"same", Region(0, 1, 0, 5)).negated()) == [n for n in range(1, 13) if n != 5]
+    assert ids(store, picture_condition(b"other")) == []
+
+
+def test_candidates_are_items_marked_by_a_condition(store: Store) -> None:
+    """More than a statement has parameters; what is no item is passed over."""
+    features = scattered(700)
+    write(store, [change(f"p{n % 7}", str(n), feature, category=n % 3) for n, feature in enumerate(features)])
+    pictures, marked = store.candidates(range(1, 2000), category_condition((2,)))
+    assert sorted(pictures.ids.tolist()) == list(range(1, 701))
+    assert (pictures.features == features[pictures.ids - 1]).all()
+    assert pictures.groups == [(f"p{(n - 1) % 7}", (n - 1) % 3) for n in pictures.ids]
+    assert marked.tolist() == [(n - 1) % 3 == 2 for n in pictures.ids]
+    some = pictures.take(np.array([5, 2]))
+    assert (some.ids.tolist(), some.groups) == (pictures.ids[[5, 2]].tolist(), [pictures.groups[5], pictures.groups[2]])
+    pictures, marked = store.candidates([5000], EVERYTHING)
+    assert (len(pictures.ids), len(pictures.groups), len(pictures.features), len(marked)) == (0, 0, 0, 0)
+
+
+def test_pictures_of_products_are_the_first_by_name(store: Store) -> None:
+    """Of as many products as there are, in pieces; the condition is asked of those first ones only."""
+    write(store, [change(f"p{n}", name, category=int(name)) for n in range(600) for name in "3142"])
+    for chunk in (7, 5000):
+        parts = list(store.product_pictures((f"p{n}" for n in range(700)), 3, chunk=chunk))
+        assert all(0 < len(part.ids) <= chunk for part in parts)
+        found = [group for part in parts for group in part.groups]
+        assert sorted(found) == sorted((f"p{n}", category) for n in range(600) for category in (1, 2, 3))
+    (part,) = store.product_pictures(["p5", "none", "p7"], 3, category_condition((3, 4)))
+    assert sorted(part.groups) == [("p5", 3), ("p7", 3)]
+    assert part.features.tolist() == [scattered(1)[0].tolist()] * 2
+    assert list(store.product_pictures([], 3)) == list(store.product_pictures(["none"], 3)) == []
+
+
+def test_a_huge_product_costs_no_more_than_its_first_pictures(store: Store) -> None:
+    """Counted in steps of SQLite's machine: no row beyond the limit is so much as looked at."""
+    write(store, [change("some", f"{n:05}") for n in range(70)])
+    write(store, [change("huge", f"{n:05}") for n in range(2000)])
+    steps = {}
+    for product in ("some", "huge"):
+        count = 0
+
+        def step() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        store._connection.set_progress_handler(step, 1)
+        (part,) = store.product_pictures([product], 64)
+        store._connection.set_progress_handler(None, 1)
+        assert len(part.ids) == 64
+        steps[product] = count
+    assert 64 < steps["huge"] <= steps["some"] + 10
 
 
 def test_locations_share_their_roots(store: Store) -> None:
