@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 from benchmarks.indexing import bare_speed
-from benchmarks.quality import ALL, measure
+from benchmarks.quality import measure
 from benchmarks.setting import EVALUATION_DATA, show
 from imgsearch.algorithm.conversion import converted_model
 from imgsearch.algorithm.models import EMBEDDED_MODELS
@@ -34,10 +34,11 @@ def main() -> None:
     for name in networks:
         figures = measure(folder, name)
         grocery, magento = (
-            next(figures[source] for source in figures if word in source) for word in ("Grocery", "magento")
+            next(one for source, one in figures.groups.items() if word in source) for word in ("Grocery", "magento")
         )
-        hit1, _, _, precision = figures[ALL].row()
-        rows.append((name, hit1, precision, grocery.row()[0], magento.row()[0], round(statistics.median(speeds[name]))))
+        whole = figures.overall
+        speed = round(statistics.median(speeds[name]))
+        rows.append((name, whole.hit1, whole.mean_average_precision, grocery.hit1, magento.hit1, speed))
     show("Embedded models", ("model", "hit@1", "mAP", "hit@1 grocery", "hit@1 magento", "pictures/s"), rows)
 
 

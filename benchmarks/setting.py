@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 EVALUATION_DATA = Path(os.environ.get("IMGSEARCH_EVALUATION_DATA", ROOT.parent / "shared" / "data"))
-"""Photos with ground truth, not part of the project; see ``quality.py`` for the layout."""
+"""Photos with ground truth, not part of the project; ``docs/cli.md`` tells the layout."""
 
 
 def cpu() -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from imgsearch.categories import Kind
     from imgsearch.errors import ImgsearchError
+    from imgsearch.evaluation.evaluate import Evaluation, evaluate
     from imgsearch.instance import Instance
     from imgsearch.records import AddPicture, Attributes, DeletePictures, Key, Outcome, PictureOptions, Region, Status
     from imgsearch.searching import SearchOptions, SearchResult
@@ -23,6 +24,7 @@ _HOMES = {
     "AddPicture": "records",
     "Attributes": "records",
     "DeletePictures": "records",
+    "Evaluation": "evaluation.evaluate",
     "FilePicture": "sources.files",
     "ImgsearchError": "errors",
     "Instance": "instance",
@@ -34,12 +36,14 @@ _HOMES = {
     "SearchOptions": "searching",
     "SearchResult": "searching",
     "Status": "records",
+    "evaluate": "evaluation.evaluate",
 }
 
 __all__ = [
     "AddPicture",
     "Attributes",
     "DeletePictures",
+    "Evaluation",
     "FilePicture",
     "ImgsearchError",
     "Instance",
@@ -52,6 +56,7 @@ __all__ = [
     "SearchResult",
     "Status",
     "__version__",
+    "evaluate",
 ]
 
 

@@ -23,6 +23,7 @@ The tree::
     │   ├── InvalidValue                 3   InvalidProductId, InvalidPicName, InvalidIntAttr, …
     │   ├── InvalidPaging                3   InvalidNumParameter, InvalidStartParameter, OverflowMaxResultNum
     │   ├── InvalidManifest              3   InvalidMetaItem
+    │   ├── InvalidGroundTruth           3   BadRequest
     │   └── InvalidModel                 3   BadRequest
     ├── NotFound
     │   ├── InstanceNotFound             4   InvalidInstance
@@ -53,6 +54,7 @@ __all__ = [
     "InstanceUnusable",
     "InvalidCategory",
     "InvalidFilter",
+    "InvalidGroundTruth",
     "InvalidManifest",
     "InvalidModel",
     "InvalidPaging",
@@ -191,6 +193,10 @@ class InvalidManifest(InputError):
     """A manifest, or a line of it, that cannot be used."""
 
     code = "InvalidMetaItem"
+
+
+class InvalidGroundTruth(InputError):
+    """A labelled folder in which there is nothing to measure, or a table of it that cannot be used."""
 
 
 class InvalidModel(InputError):

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from imgsearch.engine.engine import Engine
     from imgsearch.engine.filters import Condition
     from imgsearch.engine.store import Generation
-    from imgsearch.records import Item, Operation, Outcome, PictureSource
+    from imgsearch.errors import InputError
+    from imgsearch.records import Extracted, Item, Operation, Outcome, PictureOptions, PictureSource
     from imgsearch.searching import Searcher
 
 __all__ = ["Deletion", "Instance", "InstanceInfo"]
@@ -121,16 +122,33 @@ class Instance:
             InvalidModel, StorageFull, StorageUnwritable
         """
         from imgsearch.algorithm.models import find_model
-        from imgsearch.engine.engine import Engine
-        from imgsearch.engine.lock import writer_lock
 
-        if Engine.exists(folder):
-            raise InstanceExists(f"there is an instance in {folder} already")
-        if folder.exists() and not (folder.is_dir() and _is_free(folder)):
-            raise InstanceExists(f"{folder} is not an empty folder: name another one for the instance")
+        _check_free(folder)
         record = find_model(model, weights)
         if not record.dimension:  # known only after conversion
             record = cls._convert(record, cache or cache_folder(), announce).record
+        cls._make(folder, kind, limits, region_id, record)
+
+    def create_alike(self, folder: Path) -> None:
+        """Make an empty instance of the same kind, model, limits and OSS region as this one.
+
+        Args:
+            folder: missing or empty.
+
+        Raises:
+            InstanceExists: there is one, or other files.
+            InvalidModel, StampMismatch: the model cannot be had any more, or not as it was.
+            StorageFull, StorageUnwritable
+        """
+        _check_free(folder)
+        record = self._converted.record  # what is wrong with the model is told of this instance, not of its likeness
+        self._make(folder, self.kind, self.limits, self.region_id, record)
+
+    @staticmethod
+    def _make(folder: Path, kind: Kind, limits: Limits, region_id: str | None, record: ModelRecord) -> None:
+        from imgsearch.engine.engine import Engine
+        from imgsearch.engine.lock import writer_lock
+
         with file_errors(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with writer_lock(folder):
@@ -330,6 +348,37 @@ class Instance:
             raise ItemNotFound(f"there is no picture {key.pic_name!r} of product {key.product_id!r} in {self.folder}")
         return item
 
+    def analyse(
+        self, pictures: Iterable[tuple[PictureSource, PictureOptions]], *, workers: int | None = None
+    ) -> Iterator[Extracted | InputError]:
+        """What ``add`` would find in each picture: its region, its category, its feature. Nothing is stored.
+
+        Args:
+            pictures: each with its CategoryId, Crop and Region; read no further ahead than needed.
+            workers: pictures under way at once; by default three per core.
+
+        Yields:
+            In the order of the pictures, what was found in one, or why it cannot be used.
+
+        Raises:
+            InvalidModel, StampMismatch
+        """
+        from imgsearch.analysing import analysed
+
+        with self._pipeline(workers=workers) as pipeline:
+            yield from analysed(pipeline, pictures)
+
+    def dimensions(self, picture: PictureSource) -> tuple[int, int]:
+        """Width and height of the upright picture in pixels, without decoding it.
+
+        Raises:
+            PictureError, UnreadableSource
+        """
+        from imgsearch.algorithm.picture import OpenPicture
+
+        opened = OpenPicture(picture.read(self.limits.max_bytes).data, self.limits)
+        return opened.width, opened.height
+
     def thumbnail(self, picture: PictureSource, side: int) -> bytes:
         """A small JPEG of a picture where its owner keeps it, made in memory for showing it; nothing is stored.
 
@@ -362,8 +411,15 @@ class Instance:
             )
 
 
-def _is_free(folder: Path) -> bool:
-    """Whether nothing lies in the folder but what a killed ``create`` may have left."""
+def _check_free(folder: Path) -> None:
+    """Refuse a folder in which anything lies but what a killed ``create`` may have left.
+
+    Raises:
+        InstanceExists
+    """
     from imgsearch.engine.engine import Engine
 
-    return all(Engine.is_leftover(path) for path in folder.iterdir())
+    if Engine.exists(folder):
+        raise InstanceExists(f"there is an instance in {folder} already")
+    if folder.exists() and not (folder.is_dir() and all(Engine.is_leftover(path) for path in folder.iterdir())):
+        raise InstanceExists(f"{folder} is not an empty folder: name another one for the instance")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from imgsearch.categories import Kind
+from imgsearch.cli.failures import print_failures
 from imgsearch.cli.options import (
     STDIN,
     Category,
@@ -24,11 +25,12 @@ from imgsearch.cli.options import (
     Quiet,
     RegionOption,
     Weights,
+    Workers,
     announcer,
     instance_folder,
     picture_options,
 )
-from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe, text
+from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
 from imgsearch.cli.report import warn
 from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.records import AddPicture, Attributes, Outcome, Status
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from imgsearch.records import Operation
 
 __all__ = ["add"]
-
-FAILURES_SHOWN = 20
 
 StrAttr = Annotated[str | None, typer.Option(metavar="TEXT", show_default=False)]
 IntAttr = Annotated[int | None, typer.Option(metavar="NUMBER", show_default=False)]
@@ -86,10 +86,7 @@ def add(
     kind: KindOption = Kind.PRODUCT,
     model: Model = None,
     weights: Weights = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, show_default=False, help="Pictures under way at once; by default three per core."),
-    ] = None,
+    workers: Workers = None,
     nul: Nul = False,
     include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Hidden files and folders too.")] = False,
     lock_timeout: LockTimeout = 0.0,
@@ -271,19 +268,7 @@ class _Summary:
             self._print_table(seconds)
 
     def _print_table(self, seconds: float) -> None:
-        from rich.table import Table
-
-        where = console()
         done = ", ".join(f"{self._counts[status]} {status}" for status in Status if self._counts[status])
         rate = f", {self._counts.total() / seconds:.0f} pictures/s" if seconds > 1 else ""
-        where.print(f"{done or 'nothing to do'} in {seconds:.1f} s{rate}")
-        if not self._failures:
-            return
-        table = Table(title="Failed", title_justify="left")
-        for name in ("Source", "Code", "Message"):
-            table.add_column(name, overflow="fold")
-        for failure in self._failures[:FAILURES_SHOWN]:
-            table.add_row(text(failure["Source"]), text(failure["Code"], "red"), text(failure["Message"]))
-        where.print(table)
-        if len(self._failures) > FAILURES_SHOWN:
-            where.print(f"and {len(self._failures) - FAILURES_SHOWN} more; --format json lists all")
+        console().print(f"{done or 'nothing to do'} in {seconds:.1f} s{rate}")
+        print_failures(self._failures)

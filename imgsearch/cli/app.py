@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import imgsearch
-from imgsearch.cli import add, delete, info, init, rebuild, search
+from imgsearch.cli import add, delete, evaluate, info, init, rebuild, search
 from imgsearch.cli.report import reporting
 
 __all__ = ["app"]
@@ -39,3 +39,4 @@ def _imgsearch(
 
 for _command in (init.init, add.add, search.search, delete.delete, rebuild.rebuild, info.info):
     app.command()(reporting(_command))
+app.command("eval")(reporting(evaluate.evaluate))  # a function of that name would hide Python's own

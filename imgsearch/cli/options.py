@@ -31,6 +31,7 @@ __all__ = [
     "Quiet",
     "RegionOption",
     "Weights",
+    "Workers",
     "announcer",
     "instance_folder",
     "open_instance",
@@ -89,6 +90,10 @@ RegionOption = Annotated[
         show_default=False,
         help="Part of the upright picture that counts, in pixels.",
     ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, show_default=False, help="Pictures under way at once; by default three per core."),
 ]
 LockTimeout = Annotated[
     float, typer.Option("--lock-timeout", metavar="SECONDS", min=0, help="How long to wait for another writer.")

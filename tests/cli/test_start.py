@@ -48,6 +48,8 @@ def imported(folder: Path, *arguments: object) -> set[str]:
         (["--help"], {"numpy", "faiss", "openvino", "PIL", "sqlite3"}),
         (["--version"], {"numpy", "faiss", "openvino", "PIL", "sqlite3"}),
         (["search", "--help"], {"numpy", "faiss", "openvino", "PIL", "sqlite3"}),
+        (["eval", "--help"], {"numpy", "faiss", "openvino", "PIL", "sqlite3", "lark", "tqdm"}),
+        (["eval", "CATALOGUE"], {"lark", "openvino", "tqdm"}),
         (["info"], {"faiss", "openvino", "PIL"}),
         (["delete", "none"], {"faiss", "openvino", "PIL"}),
         (["rebuild"], {"openvino", "PIL"}),

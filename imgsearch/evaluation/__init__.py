@@ -1,0 +1,1 @@
+"""How good search is on pictures whose answers are known: ground truth in, figures out."""

@@ -1,0 +1,106 @@
+"""Categories: how often the predicted one is right."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from imgsearch.evaluation.breakdown import Breakdown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imgsearch.evaluation.ground_truth import LabelledPicture
+    from imgsearch.evaluation.run import Run
+
+__all__ = ["CategoryFigures", "CategoryReport", "Judgement", "measure_categories"]
+
+RARE_BELOW: Final = 10
+"""An id with fewer pictures says too little to weigh as much as the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Of one prediction."""
+
+    strict: bool
+    """It is the label."""
+    lenient: bool
+    """It is the label, or one of those that are accepted as well."""
+
+    @classmethod
+    def of(cls, picture: LabelledPicture, predicted: int | None) -> Judgement:
+        """Judge a prediction; None, from a picture that cannot be read, is wrong."""
+        strict = predicted == picture.label
+        return cls(strict, strict or predicted in picture.accept)
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryFigures:
+    """Shares of pictures, 0 to 1."""
+
+    pictures: int
+    strict: float
+    lenient: float
+
+    @classmethod
+    def of(cls, judgements: Sequence[Judgement]) -> CategoryFigures:
+        """Summarise at least one picture."""
+        count = len(judgements)
+        return cls(count, sum(one.strict for one in judgements) / count, sum(one.lenient for one in judgements) / count)
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryReport:
+    """How good the prediction is."""
+
+    by_source: Breakdown[CategoryFigures]
+    by_category: dict[int, CategoryFigures]
+    """By label, only of those that have pictures."""
+
+    @property
+    def rare(self) -> list[int]:
+        """Ids with fewer than 10 pictures, which the macro figures leave out."""
+        return [number for number, figures in self.by_category.items() if figures.pictures < RARE_BELOW]
+
+    @property
+    def macro_strict(self) -> float | None:
+        """Mean over the ids that are not rare; None where all are."""
+        return self._macro([figures.strict for figures in self._frequent()])
+
+    @property
+    def macro_lenient(self) -> float | None:
+        """Mean over the ids that are not rare; None where all are."""
+        return self._macro([figures.lenient for figures in self._frequent()])
+
+    def _frequent(self) -> list[CategoryFigures]:
+        return [figures for figures in self.by_category.values() if figures.pictures >= RARE_BELOW]
+
+    @staticmethod
+    def _macro(shares: list[float]) -> float | None:
+        return sum(shares) / len(shares) if shares else None
+
+
+def measure_categories(run: Run, pictures: Sequence[LabelledPicture]) -> CategoryReport:
+    """Predict the category of each picture; one that cannot be read is wrong.
+
+    Raises:
+        What ``Instance.analyse`` raises.
+    """
+    judged = [
+        (picture, Judgement.of(picture, None if extracted is None else extracted.category_id))
+        for picture, extracted in zip(
+            pictures, run.analysed("categories", [picture.file for picture in pictures]), strict=True
+        )
+    ]
+    return report(judged)
+
+
+def report(judged: Sequence[tuple[LabelledPicture, Judgement]]) -> CategoryReport:
+    """Summarise at least one judged picture."""
+    labels = sorted(Counter(picture.label for picture, _ in judged))
+    return CategoryReport(
+        Breakdown.of(((picture.source, one) for picture, one in judged), CategoryFigures.of),
+        {label: CategoryFigures.of([one for picture, one in judged if picture.label == label]) for label in labels},
+    )

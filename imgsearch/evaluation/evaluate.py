@@ -1,0 +1,150 @@
+"""One evaluation from beginning to end: a labelled folder in, figures out.
+
+It is measured in an instance of its own, in the system's temporary folder: features only, removed at the end whatever
+happens. The pictures go the same way as in ``add`` and ``search``, so the figures are those of the product.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imgsearch.algorithm.models import DEFAULT_MODEL
+from imgsearch.categories import Kind
+from imgsearch.errors import InvalidGroundTruth
+from imgsearch.evaluation.categories import measure_categories
+from imgsearch.evaluation.ground_truth import GroundTruth, Part
+from imgsearch.evaluation.retrieval import measure_retrieval
+from imgsearch.evaluation.run import Run
+from imgsearch.evaluation.subjects import measure_subjects
+from imgsearch.files import file_errors
+from imgsearch.instance import Instance
+from imgsearch.records import PictureOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from imgsearch.evaluation.breakdown import Breakdown
+    from imgsearch.evaluation.categories import CategoryReport
+    from imgsearch.evaluation.retrieval import RetrievalFigures
+    from imgsearch.evaluation.run import Failure
+    from imgsearch.evaluation.subjects import SubjectFigures
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was measured; None for a part that the folder lacks or that was not asked for."""
+
+    model: str
+    kind: Kind
+    retrieval: Breakdown[RetrievalFigures] | None
+    """By source."""
+    categories: CategoryReport | None
+    subjects: Breakdown[SubjectFigures] | None
+    """By kind of picture."""
+    failures: list[Failure]
+    """Pictures that could not be used; each counts as missed."""
+    seconds: float
+
+
+def _ignore(*_: object) -> None:
+    """Tell nobody."""
+
+
+def evaluate(
+    folder: Path,
+    parts: Collection[Part] = tuple(Part),
+    *,
+    alike: Instance | None = None,
+    kind: Kind = Kind.PRODUCT,
+    model: str = DEFAULT_MODEL,
+    weights: Path | None = None,
+    crop: bool = True,
+    any_category: bool = False,
+    workers: int | None = None,
+    cache: Path | None = None,
+    announce: Callable[[str], None] = _ignore,
+    progress: Callable[[str, int, int], None] = _ignore,
+) -> Evaluation:
+    """Measure how good search, category prediction and subject finding are on pictures whose answers are known.
+
+    Args:
+        folder: with tables, or with a folder of pictures per product; ``GroundTruth.read`` says how.
+        parts: those that are wanted; what the folder lacks is left out. A generic instance has no categories, and
+            without ``crop`` no subject is looked for.
+        alike: measure with the kind, model and limits of this instance, which is not touched; the next three are then
+            not used.
+        kind: with categories or without.
+        model: an embedded model, or a timm architecture.
+        weights: a local file of weights for it.
+        crop: find the subject of each picture; else take the whole.
+        any_category: search all categories, not only that of the query.
+        workers: pictures under way at once; by default three per core.
+        cache: of converted models; the user's own by default.
+        announce: told in one line what takes its time.
+        progress: told what is being done, with how many pictures it is done, and of how many.
+
+    Raises:
+        InvalidGroundTruth: there is nothing to measure, or a table cannot be used.
+        InvalidModel, StampMismatch, StorageFull, StorageUnwritable
+    """
+    begun = time.perf_counter()
+    kind = kind if alike is None else alike.kind
+    truth = _measurable(GroundTruth.read(folder, parts), kind, announce, crop=crop)
+
+    def make(target: Path) -> None:
+        if alike is None:
+            Instance.create(target, kind, model=model, weights=weights, cache=cache, announce=announce)
+        else:
+            alike.create_alike(target)
+
+    with _temporary_instance(make, cache, announce) as instance:
+        run = Run(instance, PictureOptions(crop=crop), any_category, workers, progress)
+        return Evaluation(
+            model=instance.model.name,
+            kind=kind,
+            retrieval=None if truth.retrieval is None else measure_retrieval(run, truth.retrieval),
+            categories=None if truth.categories is None else measure_categories(run, truth.categories),
+            subjects=None if truth.subjects is None else measure_subjects(run, truth.subjects),
+            failures=run.failures,
+            seconds=time.perf_counter() - begun,
+        )
+
+
+def _measurable(truth: GroundTruth, kind: Kind, announce: Callable[[str], None], *, crop: bool) -> GroundTruth:
+    """Leave out what these settings leave nothing to measure of, and say so.
+
+    Raises:
+        InvalidGroundTruth: then nothing is left.
+    """
+    reasons = []
+    if kind is Kind.GENERIC and truth.categories is not None:
+        truth = replace(truth, categories=None)
+        reasons.append("no categories are measured: a generic instance has none")
+    if not crop and truth.subjects is not None:
+        truth = replace(truth, subjects=None)
+        reasons.append("no subjects are measured: none is looked for where the whole picture counts")
+    if not truth.parts():
+        raise InvalidGroundTruth("; ".join(reasons))
+    for reason in reasons:
+        announce(f"Left out: {reason}")
+    return truth
+
+
+@contextmanager
+def _temporary_instance(
+    make: Callable[[Path], None], cache: Path | None, announce: Callable[[str], None]
+) -> Iterator[Instance]:
+    with file_errors(Path(tempfile.gettempdir())):
+        temporary = tempfile.TemporaryDirectory(prefix="imgsearch-eval-")
+    with temporary as name:
+        target = Path(name) / "instance"
+        make(target)
+        with Instance.open(target, cache=cache, announce=announce) as instance:
+            yield instance
