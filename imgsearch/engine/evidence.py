@@ -1,12 +1,13 @@
 """What the other pictures of a product say about one of them.
 
 A product is seen from many sides, and a query shows one. A picture is therefore compared together with its siblings,
-the other pictures of the same product in the same category: its feature is augmented by their mean. This is the
-database-side feature augmentation of Arandjelović and Zisserman ("Three things everyone should know to improve object
-retrieval", CVPR 2012), with the products of the instance in place of neighbours in a matching graph.
+the other pictures of the same product in the same category: its feature is augmented by half of their mean, in which
+those count most that resemble it. This is the database-side feature augmentation of Arandjelović and Zisserman ("Three
+things everyone should know to improve object retrieval", CVPR 2012), with the products of the instance in place of
+neighbours in a matching graph, and the weights of a softmax over cosines.
 
-The mean is not normalised. Siblings that show the same thing have a long mean, which counts as much as the picture
-itself; what is filed under a catch-all ProductId has nothing in common, averages out to a short one, and counts little.
+The mean is not normalised. Siblings that show the same thing have a long mean; what is filed under a catch-all
+ProductId has nothing in common, averages out to a short one, and counts little.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["similarities"]
 
+WEIGHT: Final = 0.5
+"""Of the siblings' mean, beside 1 for the picture itself."""
+SHARPNESS: Final = 5.0
+"""A sibling weighs the exponential of so many times its cosine to the picture."""
 LEAST_LENGTH: Final = 1e-3
 """A sum of picture and siblings that is shorter than that has cancelled out and points nowhere."""
 
@@ -33,7 +38,7 @@ LEAST_LENGTH: Final = 1e-3
 def similarities(
     query: npt.NDArray[np.float32], candidates: Pictures, siblings: Iterable[Pictures]
 ) -> npt.NDArray[np.float32]:
-    """Cosines of the query to each candidate augmented by its siblings: ``cos(q, x + mean(siblings of x))``.
+    """Cosines of the query to each candidate augmented by its siblings: ``cos(q, x + WEIGHT * mean(siblings of x))``.
 
     A candidate without siblings (or that they cancel out) keeps its own cosine. Whatever the order of the siblings,
     equal candidates with equal siblings have the very same result.
@@ -47,27 +52,30 @@ def similarities(
     Returns:
         Shape (n,), float32, -1 to 1.
     """
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(candidates.groups))}
-    groups = np.array([numbers[group] for group in candidates.groups], np.int64)
-    # Sums of float16 values are exact in float64, so neither their order nor taking one out again leaves a trace.
-    sums = np.zeros((len(numbers), len(query)), np.float64)
-    counts = np.zeros(len(numbers), np.int64)
-    among = np.zeros(len(groups), np.bool_)
-    for piece in siblings:
-        places = np.array([numbers.get(group, -1) for group in piece.groups], np.int64)
-        order = np.argsort(places, kind="stable")
-        order = order[np.searchsorted(places[order], 0) :]  # -1: of a category that no candidate of the product has
-        if len(order):
-            present, starts, sizes = np.unique(places[order], return_index=True, return_counts=True)
-            sums[present] += np.add.reduceat(piece.features[order].astype(np.float64), starts, axis=0)
-            counts[present] += sizes
-            among |= np.isin(candidates.ids, piece.ids)
-
+    places: dict[tuple[str, int], list[int]] = {}
+    for place, group in enumerate(candidates.groups):
+        places.setdefault(group, []).append(place)
     features = candidates.features.astype(np.float64)
-    others = counts[groups] - among
-    augmented = features + (sums[groups] - among[:, None] * features) / np.maximum(others, 1)[:, None]
+    sums = np.zeros(features.shape, np.float64)
+    weights = np.zeros(len(features), np.float64)
+    for piece in siblings:
+        rows: dict[tuple[str, int], list[int]] = {}
+        for row, group in enumerate(piece.groups):
+            if group in places:  # else of a category that no candidate of the product has
+                rows.setdefault(group, []).append(row)
+        for group, members in rows.items():
+            mine = places[group]
+            theirs = piece.features[members].astype(np.float64)
+            # At cosine 1 the exponential is 1, so nothing overflows.
+            each = np.exp(SHARPNESS * (features[mine] @ theirs.T - 1))
+            each[candidates.ids[mine][:, None] == piece.ids[members][None]] = 0.0
+            sums[mine] += each @ theirs
+            weights[mine] += each.sum(axis=1)
+
+    others = weights > 0
+    augmented = features + WEIGHT * sums / np.where(others, weights, 1.0)[:, None]
     lengths = np.sqrt(np.einsum("ij,ij->i", augmented, augmented))
     products = np.einsum("ij,j->i", augmented, query.astype(np.float64))
-    counting = (others > 0) & (lengths >= LEAST_LENGTH)
+    counting = others & (lengths >= LEAST_LENGTH)
     joint = (products / np.maximum(lengths, LEAST_LENGTH)).astype(np.float32)
     return np.where(counting, joint, cosines(query, candidates.features))

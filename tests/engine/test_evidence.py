@@ -64,11 +64,9 @@ def test_similarities_are_those_of_the_formula(drawn: list[tuple[int, str, int]]
     for number in asked:
         siblings = [POOL[drawn[n][0]] for n in lending if n != number and drawn[n][1:] == drawn[number][1:]]
         own = POOL[drawn[number][0]]
-        if siblings and np.linalg.norm(own + np.mean(siblings, axis=0)) < 1e-3:
-            siblings = []
         by_formula.append(with_siblings(wanted, own, siblings))
     assert values == pytest.approx(by_formula, abs=1e-6)
-    assert similarities(wanted, columns(asked, drawn), pieces[::-1]).tolist() == values.tolist()
+    assert similarities(wanted, columns(asked, drawn), pieces[::-1]) == pytest.approx(values, abs=1e-6)
 
 
 @pytest.mark.parametrize("dimension", [3, 32, 1280])
@@ -82,7 +80,7 @@ def test_a_picture_without_siblings_keeps_its_cosine(dimension: int) -> None:
 
 
 def test_unrelated_siblings_do_little_harm() -> None:
-    """The mean of 63 unrelated features is short; that of related ones is as long as the feature itself."""
+    """The mean of 63 unrelated features is short; that of related ones is as long as a feature."""
     dimension = 256
     wanted = scattered(1, 3, dimension)[0]
     for related in (False, True):
@@ -91,7 +89,7 @@ def test_unrelated_siblings_do_little_harm() -> None:
         group = Pictures(np.arange(64), [("p", 0)] * 64, np.vstack([own, others]))
         (first, *_) = similarities(wanted, group, [group])
         if related:
-            assert first > own @ wanted + 0.15
+            assert first > own @ wanted + 0.1
         else:
             assert first == pytest.approx(own @ wanted, abs=0.05)
 
@@ -127,19 +125,19 @@ def rivals(request: pytest.FixtureRequest, engine: Engine) -> Engine:
 def test_siblings_decide_between_similar_pictures(rivals: Engine) -> None:
     """Order, Score and SortExprValues are of the same number; the distance is the picture's own."""
     hits = rivals.search(query(stored(WANTED)), CALIBRATION, num=10).hits
-    assert [str(hit.item.key.product_id + hit.item.key.pic_name) for hit in hits] == ["b1", "b2", "a1", "a2"]
+    assert [str(hit.item.key.product_id + hit.item.key.pic_name) for hit in hits] == ["b2", "b1", "a1", "a2"]
     by_formula = [
         with_siblings(stored(WANTED), own, [other])
-        for own, other in ((FAIR, stored(WANTED)), (stored(WANTED), FAIR), (NEAR, stored(FAR)), (stored(FAR), NEAR))
+        for own, other in ((stored(WANTED), FAIR), (FAIR, stored(WANTED)), (NEAR, stored(FAR)), (stored(FAR), NEAR))
     ]
     scores = CALIBRATION.scores(np.array(by_formula, np.float32))
     assert [hit.score for hit in hits] == pytest.approx(scores.tolist(), abs=1e-6)
     assert [float(hit.sort_expr_values.split(";")[0]) for hit in hits] == pytest.approx((10 * scores).tolist())
-    distances = hamming(stored(WANTED), np.stack([FAIR, stored(WANTED), NEAR, stored(FAR)]))
+    distances = hamming(stored(WANTED), np.stack([stored(WANTED), FAIR, NEAR, stored(FAR)]))
     assert [hit.distance for hit in hits] == distances.tolist()
     least = float(scores[1] + scores[2]) / 2
-    assert ranked(rivals, stored(WANTED), min_score=least) == ["b/1", "b/2"]
-    assert ranked(rivals, stored(WANTED), distinct_product=True) == ["b/1", "a/1"]
+    assert ranked(rivals, stored(WANTED), min_score=least) == ["b/2", "b/1"]
+    assert ranked(rivals, stored(WANTED), distinct_product=True) == ["b/2", "a/1"]
 
 
 def test_a_sibling_speaks_whether_or_not_it_may_be_found(rivals: Engine) -> None:
