@@ -241,7 +241,8 @@ class Instance:
         def network() -> Network:
             with lock:
                 if not loaded:
-                    loaded.append(Network(self._converted, self._cache, parallel=parallel))
+                    network = Network(self._converted, self._cache, parallel=parallel, announce=self._announce)
+                    loaded.append(network)
             return loaded[0]
 
         with Pipeline(network, self.limits, self.kind, workers or WORKERS_PER_CORE * available_cores()) as pipeline:

@@ -39,6 +39,9 @@ MAX_ID_CHARS: Final = 512
 MAX_CUSTOM_CONTENT_CHARS: Final = 4096
 MAX_STR_ATTR_CHARS: Final = 128
 INT32: Final = range(-(2**31), 2**31)
+SURE: Final = 0.9
+"""Chance of the categories that are searched together."""
+MAX_LIKELY: Final = 4
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -295,10 +298,26 @@ class Extracted:
     token: bytes | None
     region: Region
     subjects: tuple[Region, ...]
-    """Further subjects (MultiRegion)."""
+    """All subjects that were found, the main one first (MultiRegion); empty where none were looked for."""
     category_id: int
+    """As given, or the most likely one; 88888888 in a generic instance."""
+    chances: tuple[tuple[int, float], ...]
+    """Predicted categories with their chances, the most likely first; empty where nothing was predicted."""
     feature: npt.NDArray[np.float32]
     """Shape (dimension,), L2-normalised."""
+
+    def likely_categories(self) -> tuple[int, ...]:
+        """The categories to look in: the one in use, or as many as it takes to have the right one among them."""
+        if not self.chances:
+            return (self.category_id,)
+        chosen: list[int] = []
+        total = 0.0
+        for category_id, chance in self.chances:
+            chosen.append(category_id)
+            total += chance
+            if total >= SURE or len(chosen) == MAX_LIKELY:
+                break
+        return tuple(chosen)
 
 
 @dataclass(frozen=True, slots=True)

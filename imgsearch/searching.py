@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.algorithm.models import EMBEDDED_MODELS
-from imgsearch.categories import OTHER, Kind
+from imgsearch.categories import Kind
 from imgsearch.engine.engine import Query
-from imgsearch.engine.filters import Condition, compile_filter
+from imgsearch.engine.filters import compile_filter
 from imgsearch.engine.score import Calibration
 from imgsearch.engine.store import EVERYTHING, category_condition
 from imgsearch.errors import InvalidPaging, UsageError
@@ -17,9 +17,10 @@ from imgsearch.records import PictureOptions
 
 if TYPE_CHECKING:
     from imgsearch.algorithm.pipeline import Pipeline
-    from imgsearch.engine.engine import Engine, Hit
+    from imgsearch.engine.engine import Engine, Hit, Ranking
+    from imgsearch.engine.filters import Condition
     from imgsearch.instance import Instance
-    from imgsearch.records import Key, PictureSource, Region
+    from imgsearch.records import Extracted, Key, PictureSource, Region
 
 __all__ = ["SearchOptions", "SearchResult", "Searcher"]
 
@@ -41,7 +42,7 @@ class SearchOptions:
     start: int = 0
     """Results to pass over first, 0 to 499; ``start + num`` at most 500."""
     any_category: bool = False
-    """Search all categories of a product instance, whatever category is given."""
+    """Search all categories of a product instance, whatever category is given or predicted."""
     filter: str | None = None
     """An expression over attributes; it selects first, ranking comes then."""
     distinct_product: bool = False
@@ -73,7 +74,11 @@ class SearchResult:
     """How many items met the category and the filter."""
     hits: list[Hit]
     category_id: int
-    """The category that was given, else 88888888."""
+    """The category that was given or predicted; 88888888 in a generic instance."""
+    confidence: float | None
+    """Chance of the predicted category, 0 to 1; None where it was not predicted."""
+    searched_categories: tuple[int, ...]
+    """The categories that results belong to: more than one where the prediction is unsure, none where all count."""
     region: Region
     """The region of the query picture that was used; for an indexed one, the stored region."""
     subjects: tuple[Region, ...]
@@ -109,45 +114,90 @@ class Searcher:
             PictureError, UnreadableSource, InvalidRegion, InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
         """
         begun = time.perf_counter()
-        condition = self._condition(options.category_id, search)
-        extracted = self._pipeline.extract(picture.read(self._instance.limits.max_bytes), options)
+        content = picture.read(self._instance.limits.max_bytes)
+        compiled = self._filter(search)
+        return self._answer_picture(self._pipeline.extract(content, options), options, compiled, search, begun)
+
+    def by_subjects(
+        self,
+        picture: PictureSource,
+        options: PictureOptions = PictureOptions(),
+        search: SearchOptions = SearchOptions(),
+    ) -> list[SearchResult]:
+        """Search with each subject of a picture by itself, the main one first.
+
+        Takes and raises what ``by_picture`` does; where a region is given or Crop is false, that is the only subject.
+        """
+        begun = time.perf_counter()
+        content = picture.read(self._instance.limits.max_bytes)
+        compiled = self._filter(search)
+        results = []
+        for number, extracted in enumerate(self._pipeline.extract_all(content, options)):
+            asked = options if number == 0 else replace(options, region=extracted.region)
+            results.append(self._answer_picture(extracted, asked, compiled, search, begun))
+            begun = time.perf_counter()
+        return results
+
+    def _answer_picture(
+        self, extracted: Extracted, options: PictureOptions, compiled: Condition, search: SearchOptions, begun: float
+    ) -> SearchResult:
         query = Query(extracted.feature, extracted.content_hash, options.given_region)
-        subjects = extracted.subjects or (extracted.region,)
-        return self._answer(query, options.category_id, extracted.region, subjects, condition, search, begun)
+        categories = self._categories(extracted.likely_categories(), search)
+        ranking = self._rank(query, categories, compiled, search)
+        return SearchResult(
+            ranking.found,
+            ranking.hits,
+            extracted.category_id,
+            extracted.chances[0][1] if extracted.chances else None,
+            categories,
+            extracted.region,
+            extracted.subjects or (extracted.region,),
+            time.perf_counter() - begun,
+        )
 
     def by_name(
         self, key: Key, category_id: int | None = None, search: SearchOptions = SearchOptions()
     ) -> SearchResult:
         """Search with a picture that is indexed.
 
+        Args:
+            key: of the picture.
+            category_id: where to search; by default in the item's own category.
+            search: what to return.
+
         Raises:
             ItemNotFound, InvalidFilter, InstanceDamaged
         """
         begun = time.perf_counter()
-        condition = self._condition(category_id, search)
+        compiled = self._filter(search)
         item = self._instance.item(key)
         query = Query(self._engine.store.feature(item.id), item.content_hash, item.region)
-        return self._answer(query, category_id, item.region, (item.region,), condition, search, begun)
+        category = item.category_id if category_id is None or self._instance.kind is Kind.GENERIC else category_id
+        categories = self._categories((category,), search)
+        ranking = self._rank(query, categories, compiled, search)
+        return SearchResult(
+            ranking.found,
+            ranking.hits,
+            category,
+            None,
+            categories,
+            item.region,
+            (item.region,),
+            time.perf_counter() - begun,
+        )
 
-    def _condition(self, category_id: int | None, search: SearchOptions) -> Condition:
-        conditions = []
-        if self._instance.kind is Kind.PRODUCT and category_id is not None and not search.any_category:
-            conditions.append(category_condition((category_id,)))
-        if search.filter is not None:
-            conditions.append(compile_filter(search.filter))
-        return conditions[0].joined(*conditions[1:]) if conditions else EVERYTHING
+    def _filter(self, search: SearchOptions) -> Condition:
+        return EVERYTHING if search.filter is None else compile_filter(search.filter)
 
-    def _answer(
-        self,
-        query: Query,
-        category_id: int | None,
-        region: Region,
-        subjects: tuple[Region, ...],
-        condition: Condition,
-        search: SearchOptions,
-        begun: float,
-    ) -> SearchResult:
-        ranking = self._engine.search(
+    def _categories(self, likely: tuple[int, ...], search: SearchOptions) -> tuple[int, ...]:
+        return () if self._instance.kind is Kind.GENERIC or search.any_category else likely
+
+    def _rank(self, query: Query, categories: tuple[int, ...], compiled: Condition, search: SearchOptions) -> Ranking:
+        condition = compiled
+        if categories:
+            inside = category_condition(categories)
+            condition = inside if compiled is EVERYTHING else inside.joined(compiled)
+        return self._engine.search(
             query,
             self._calibration,
             num=search.num,
@@ -157,5 +207,3 @@ class Searcher:
             min_score=search.min_score,
             exclude_identical=search.exclude_self,
         )
-        category = OTHER if self._instance.kind is Kind.GENERIC or category_id is None else category_id
-        return SearchResult(ranking.found, ranking.hits, category, region, subjects, time.perf_counter() - begun)

@@ -20,6 +20,7 @@ from imgsearch import (
     SearchOptions,
     Status,
 )
+from imgsearch.algorithm.models import DEFAULT_MODEL
 from imgsearch.categories import OTHER
 from imgsearch.errors import (
     InstanceEmpty,
@@ -260,15 +261,17 @@ def test_region_and_crop(instance: Instance) -> None:
         add(picture, name="whole.jpg", crop=False, region=box),
         add(picture, name="auto.jpg"),
     )
-    whole = Region(0, 200, 0, 120)
     regions = {name: instance.item(Key("p", name)).region for name in ("box.jpg", "whole.jpg", "auto.jpg")}
-    assert regions == {"box.jpg": box, "whole.jpg": whole, "auto.jpg": whole}
+    everywhere = SearchOptions(any_category=True)
     with instance.searching() as searcher:
-        same = [hit.item.key.pic_name for hit in searcher.by_picture(picture).hits if hit.identical]
+        found = searcher.by_picture(picture, search=everywhere)
+        assert regions == {"box.jpg": box, "whole.jpg": Region(0, 200, 0, 120), "auto.jpg": found.region}
+        assert found.region.check_within(200, 120)
+        same = [hit.item.key.pic_name for hit in found.hits if hit.identical]
         assert sorted(same) == ["auto.jpg", "box.jpg", "whole.jpg"]
-        result = searcher.by_picture(picture, PictureOptions(region=box))
+        result = searcher.by_picture(picture, PictureOptions(region=box), everywhere)
         assert (result.region, [hit.item.key.pic_name for hit in result.hits if hit.identical]) == (box, ["box.jpg"])
-        other = searcher.by_picture(picture, PictureOptions(region=other_box))
+        other = searcher.by_picture(picture, PictureOptions(region=other_box), everywhere)
         assert not any(hit.identical for hit in other.hits)
 
 
@@ -279,7 +282,11 @@ def test_product_results_belong_exactly_to_the_category(instance: Instance) -> N
     assert set(hits(instance, query, PictureOptions(category_id=4))) == {"1.jpg", "3.jpg", "5.jpg", "7.jpg"}
     assert len(hits(instance, query, PictureOptions(category_id=4), any_category=True)) == 8
     assert hits(instance, query, PictureOptions(category_id=22)) == []
-    assert len(hits(instance, query)) == 8
+    assert len(hits(instance, query, any_category=True)) == 8
+    with instance.searching() as searcher:
+        predicted = searcher.by_picture(query)
+    assert predicted.searched_categories[0] == predicted.category_id
+    assert predicted.found == 4 * len({3, 4} & set(predicted.searched_categories))
 
 
 def test_generic_instances_have_one_category(folder: Path) -> None:
@@ -351,7 +358,7 @@ def test_opening_and_making(folder: Path, tmp_path: Path) -> None:
 
 def test_another_model_is_refused(instance: Instance) -> None:
     """Mixing features is refused, with the command that makes an instance for the other model."""
-    instance.check_model("efficientnet-lite2")
+    instance.check_model(DEFAULT_MODEL)
     with pytest.raises(StampMismatch, match=r"imgsearch init .*--model efficientnet-lite0"):
         instance.check_model("efficientnet-lite0")
 
@@ -420,7 +427,7 @@ def test_pictures_of_a_product_speak_for_each_other(folder: Path, kind: Kind) ->
 
         def score() -> float:
             with instance.searching() as searcher:
-                hits = searcher.by_picture(Bytes(jpeg(3))).hits
+                hits = searcher.by_picture(Bytes(jpeg(3)), search=SearchOptions(any_category=True)).hits
             return next(hit.score for hit in hits if hit.item.key == Key("p", "a.jpg"))
 
         alone = score()

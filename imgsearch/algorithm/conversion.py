@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.algorithm.models import ModelRecord, weights_file
+from imgsearch.algorithm.models import CATEGORISER, EMBEDDER, LOCATOR, ModelRecord, weights_file
 from imgsearch.errors import InvalidModel
 from imgsearch.files import file_errors, sync, sync_folder
 
@@ -212,7 +212,7 @@ def _import_timm() -> Any:
     return timm
 
 
-def _load_network(record: ModelRecord) -> tuple[Any, str]:
+def load_network(record: ModelRecord) -> tuple[Any, str]:
     """The network with its weights, and their hash."""
     import torch
 
@@ -288,28 +288,55 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     import openvino
     import torch
 
-    from imgsearch.algorithm.embedder import Embedder
-
     _import_timm()
     _tell("2/3 reading the weights")
-    network, weights_hash = _load_network(record)
+    network, weights_hash = load_network(record)
     _tell("3/3 converting for OpenVINO")
     own = network.pretrained_cfg
     size = record.input_size or int(own.get("input_size", (3, 224, 224))[-1])
     mean, std = (record.mean, record.std) if record.input_size else (tuple(own["mean"]), tuple(own["std"]))
-    embedder = Embedder(network, mean, std, MAX_FEATURE_DIMENSION).eval()
+    complete = replace(record, weights_hash=weights_hash, input_size=size, mean=mean, std=std)
+    module = _module(complete, network).eval()
     example = torch.zeros((1, size, size, 3), dtype=torch.uint8)
     with torch.no_grad():
-        dimension = int(embedder(example).shape[1])
-        converted = openvino.convert_model(embedder, example_input=example, input=[(1, size, size, 3)])
+        outputs = module(example)
+        converted = openvino.convert_model(module, example_input=example, input=[(1, size, size, 3)])
     openvino.save_model(converted, target / MODEL_NAME, compress_to_fp16=True)
-    complete = replace(record, weights_hash=weights_hash, input_size=size, mean=mean, std=std, dimension=dimension)
+    if record.purpose == EMBEDDER:
+        complete = replace(complete, dimension=int(outputs[0].shape[1]))
     note = {
         "record": complete.as_dict(),
         "sizes": {name: (target / name).stat().st_size for name in (MODEL_NAME, WEIGHTS_NAME)},
     }
     (target / RECORD_NAME).write_text(json.dumps(note, indent=1), encoding="utf-8")
     return complete
+
+
+def _module(record: ModelRecord, network: Any) -> Any:
+    """What is converted, for the record's purpose, with the network that the record is named after."""
+    from imgsearch.algorithm.embedder import CategoryNetworks, Embedder, classifier_projection, trained_projection
+    from imgsearch.algorithm.evidence import CategoryEvidence
+    from imgsearch.algorithm.locator import Decoder, Locator
+    from imgsearch.algorithm.parameters import CATEGORY, HEAD, SUBJECT, load_parameters
+
+    category = load_parameters(CATEGORY)
+    if record.purpose == LOCATOR:
+        decoder = Decoder().load(load_parameters(SUBJECT))
+        return Locator(network, decoder, CategoryEvidence(network, "whole", category))
+    networks = [network, *(load_network(joined)[0] for joined in record.joined_records)]
+    evidence = [
+        None if name is None else CategoryEvidence(one, name, category)
+        for one, name in zip(networks, record.evidence_names, strict=True)
+    ]
+    if record.purpose == CATEGORISER:
+        return CategoryNetworks(networks, [part for part in evidence if part is not None])
+    sizes = [record.input_size, *(joined.input_size for joined in record.joined_records)]
+    projection = (
+        trained_projection(load_parameters(HEAD))
+        if record.joined
+        else classifier_projection(network, MAX_FEATURE_DIMENSION)
+    )
+    return Embedder(networks, sizes, record.mean, record.std, projection, evidence)
 
 
 def _tell(step: str) -> None:

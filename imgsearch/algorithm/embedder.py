@@ -1,4 +1,4 @@
-"""The network as it is converted: pixels in, one short feature out. Runs in the converting process only."""
+"""The networks as they are converted: pixels in, one short feature out. Runs in the converting process only."""
 
 from __future__ import annotations
 
@@ -8,9 +8,22 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["Embedder"]
+    import numpy as np
+    import numpy.typing as npt
+
+    from imgsearch.algorithm.evidence import CategoryEvidence
+
+__all__ = [
+    "CategoryNetworks",
+    "Embedder",
+    "classifier_projection",
+    "joined",
+    "pooled_for_search",
+    "resized",
+    "trained_projection",
+]
 
 GEM_POWER: Final = 2.0
 GEM_FLOOR: Final = 1e-6
@@ -18,73 +31,145 @@ CENTRE_WIDTH: Final = 0.5
 """Standard deviation of the weight that places have in the pooling, in half sides of the region, from its centre."""
 SINGULAR_VALUE_POWER: Final = -0.5
 PROJECTION_SEED: Final = 256
+JOINED_WEIGHT: Final = 0.5
+"""Of every network but the first, whose features are better."""
+
+
+def pooled_for_search(maps: torch.Tensor) -> torch.Tensor:
+    """Activation maps to one vector, shape (n, channels, rows, columns) to (n, channels).
+
+    They are pooled by generalised mean (Radenović, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human
+    Annotation", TPAMI 2019), which lets the strong responses of a small subject count for more than an average would,
+    and with a weight that falls off from the centre of the region, where the subject is.
+    """
+    down, right = (torch.linspace(-1, 1, side).square() for side in maps.shape[2:])
+    weights = torch.exp(-(down[:, None] + right[None, :]) / (2 * CENTRE_WIDTH**2))
+    powers = maps.clamp(min=GEM_FLOOR).pow(GEM_POWER)
+    return (powers * (weights / weights.sum())).sum(dim=(2, 3)).pow(1.0 / GEM_POWER)
+
+
+def joined(pooled: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The pooled activations of several networks side by side, the first one's with the greatest weight."""
+    parts = [nn.functional.normalize(vectors, dim=1) for vectors in pooled]
+    return torch.cat([parts[0], *(JOINED_WEIGHT * part for part in parts[1:])], dim=1)
+
+
+def resized(planes: torch.Tensor, size: int | None) -> torch.Tensor:
+    """Planes of shape (n, 3, rows, columns) at the side that a network was trained for; None: as they are."""
+    if size is None:
+        return planes
+    return nn.functional.interpolate(planes, size=(size, size), mode="bilinear", align_corners=False)
 
 
 class Embedder(nn.Module):
-    """Normalisation, network, pooling, projection and L2 norm in one graph.
-
-    Activation maps of a convolutional network are pooled by generalised mean (Radenović, Tolias and Chum,
-    "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019), which lets the strong responses of a small
-    subject count for more than an average would, and with a weight that falls off from the centre of the region, where
-    photographers put what matters. Other networks give their own pooled output.
-
-    The projection needs no training data: the rows of the network's own classifier span the directions that tell
-    classes apart, so their leading right singular vectors, with the strongest damped, keep what matters in few
-    dimensions.
+    """Normalisation, networks, pooling, projection and L2 norm in one graph.
 
     Args:
-        network: a timm model with its weights.
+        networks: timm models with their weights; the activations of several are joined.
+        sizes: side that each is fed with, in pixels; the first one is that of the input.
         mean: of RGB values in 0..1, three numbers.
         std: likewise.
-        max_dimension: longest feature.
+        projection: shape (channels of all networks, dimension), and what is subtracted before, shape (channels,).
+        evidence: for each network, what reads the category off it; None: nothing does.
     """
 
     scale: torch.Tensor
     shift: torch.Tensor
     projection: torch.Tensor
+    origin: torch.Tensor
 
-    def __init__(self, network: Any, mean: Sequence[float], std: Sequence[float], max_dimension: int) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Any],
+        sizes: Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        projection: tuple[torch.Tensor, torch.Tensor],
+        evidence: Sequence[CategoryEvidence | None],
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.networks: Any = nn.ModuleList(networks)
+        self.sizes = [None if size == sizes[0] else size for size in sizes]
+        self.evidence = evidence
         scale = 1.0 / (255.0 * torch.tensor(std, dtype=torch.float64))
         shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
         self.register_buffer("scale", scale.float().view(1, 3, 1, 1))
         self.register_buffer("shift", shift.float().view(1, 3, 1, 1))
-        self.register_buffer("projection", _projection(network, max_dimension))
+        self.register_buffer("projection", projection[0])
+        self.register_buffer("origin", projection[1])
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """From uint8 of shape (n, size, size, 3) to the feature and, where there is one, the category evidence.
+
+        The feature is float32 of shape (n, dimension), L2-normalised; the evidence of shape (n, categories).
+        """
+        planes = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        pooled, shares = [], []
+        for network, size, evidence in zip(self.networks, self.sizes, self.evidence, strict=True):
+            maps = network.forward_features(resized(planes, size))
+            if maps.dim() == 4 and maps.shape[1] == network.num_features:
+                pooled.append(pooled_for_search(maps))
+            else:  # not a convolutional network: its own pooling
+                pooled.append(network.forward_head(maps, pre_logits=True))
+            if evidence is not None:
+                shares.append(evidence(maps.mean(dim=(2, 3))))
+        vectors = pooled[0] if len(pooled) == 1 else joined(pooled)
+        feature: torch.Tensor = nn.functional.normalize((vectors - self.origin) @ self.projection, dim=1)
+        return (feature, torch.stack(shares).sum(dim=0)) if shares else (feature,)
+
+
+class CategoryNetworks(nn.Module):
+    """Further networks that only read the category.
+
+    Args:
+        networks: timm models with mean and standard deviation 0.5.
+        evidence: what reads the category off each.
+    """
+
+    def __init__(self, networks: Sequence[Any], evidence: Sequence[CategoryEvidence]) -> None:
+        super().__init__()
+        self.networks: Any = nn.ModuleList(networks)
+        self.evidence: Any = nn.ModuleList(evidence)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """From uint8 of shape (n, size, size, 3) to float32 of shape (n, dimension), L2-normalised."""
-        planes = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
-        maps = self.network.forward_features(planes)
-        if maps.dim() == 4 and maps.shape[1] == self.projection.shape[0]:
-            weights = _centre_weights(maps.shape[2], maps.shape[3])
-            powers = maps.clamp(min=GEM_FLOOR).pow(GEM_POWER)
-            pooled = (powers * weights).sum(dim=(2, 3)).pow(1.0 / GEM_POWER)
-        else:
-            pooled = self.network.forward_head(maps, pre_logits=True)
-        feature: torch.Tensor = nn.functional.normalize(pooled @ self.projection, dim=1)
-        return feature
+        """From uint8 of shape (n, size, size, 3) to evidence of shape (n, categories)."""
+        planes = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        shares = [
+            evidence(network.forward_features(planes).mean(dim=(2, 3)))
+            for network, evidence in zip(self.networks, self.evidence, strict=True)
+        ]
+        return torch.stack(shares).sum(dim=0)
 
 
-def _centre_weights(height: int, width: int) -> torch.Tensor:
-    """Shape (height, width), sum 1."""
-    down, right = (torch.linspace(-1, 1, side).square() for side in (height, width))
-    weights = torch.exp(-(down[:, None] + right[None, :]) / (2 * CENTRE_WIDTH**2))
-    return weights / weights.sum()
+def trained_projection(parameters: Mapping[str, npt.NDArray[np.generic]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The projection of ``training/head.py``, and its origin."""
+    return torch.from_numpy(parameters["projection"]).float(), torch.from_numpy(parameters["origin"]).float()
 
 
-def _projection(network: Any, max_dimension: int) -> torch.Tensor:
-    """Shape (channels, dimension)."""
+def classifier_projection(network: Any, max_dimension: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A projection that needs no training data, for networks that have no trained one.
+
+    The rows of the network's own classifier span the directions that tell classes apart, so their leading right
+    singular vectors, with the strongest damped, keep what matters in few dimensions.
+
+    Args:
+        network: a timm model.
+        max_dimension: longest feature.
+
+    Returns:
+        Shape (channels, dimension), and an origin of zeros.
+    """
     classifier = network.get_classifier()
     weight = getattr(classifier, "weight", None)
     channels = int(network.head_hidden_size if hasattr(network, "head_hidden_size") else network.num_features)
+    origin = torch.zeros(channels)
     if weight is None or weight.dim() != 2 or weight.shape[1] != channels:
         if channels <= max_dimension:
-            return torch.eye(channels)
+            return torch.eye(channels), origin
         generator = torch.Generator().manual_seed(PROJECTION_SEED)
         gaussian = torch.randn((channels, max_dimension), generator=generator, dtype=torch.float64)
         basis: torch.Tensor = torch.linalg.qr(gaussian).Q
-        return basis.float()
+        return basis.float(), origin
     rows = weight.detach().double()
     rows = rows - rows.mean(dim=0, keepdim=True)
     _, values, vectors = torch.linalg.svd(rows, full_matrices=False)
@@ -94,4 +179,4 @@ def _projection(network: Any, max_dimension: int) -> torch.Tensor:
     strongest = vectors.gather(1, vectors.abs().argmax(dim=1, keepdim=True))
     vectors = vectors * strongest.sign()
     projection: torch.Tensor = (vectors * (values / values[0]).pow(SINGULAR_VALUE_POWER).unsqueeze(1)).T
-    return projection.float()
+    return projection.float(), origin

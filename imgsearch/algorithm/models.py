@@ -14,16 +14,39 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Final, Self
 
+from imgsearch.algorithm.parameters import CATEGORY, HEAD, SUBJECT, parameters_hash
 from imgsearch.errors import InvalidModel
 
-__all__ = ["DEFAULT_MODEL", "EMBEDDED_MODELS", "HUB", "ModelRecord", "find_model", "weights_file"]
+__all__ = [
+    "CATEGORISER",
+    "CATEGORY_SIZE",
+    "DEFAULT_MODEL",
+    "EMBEDDED_MODELS",
+    "EMBEDDER",
+    "HUB",
+    "LOCATOR",
+    "LOCATOR_SIZE",
+    "ModelRecord",
+    "find_model",
+    "weights_file",
+]
 
-FEATURE_VERSION: Final = 1
+FEATURE_VERSION: Final = 2
 """Rises with any change to the way from a picture to a feature."""
 
 PACKAGE: Final = "package:"
 FILE: Final = "file:"
 HUB: Final = "hub"
+EMBEDDER: Final = "embedder"
+LOCATOR: Final = "locator"
+CATEGORISER: Final = "categoriser"
+"""What networks are converted for: features, finding subjects, telling categories."""
+LOCATOR_SIZE: Final = 256
+"""Side of the whole picture, squashed, in which subjects are looked for, in pixels."""
+CATEGORY_SIZE: Final = 260
+"""Side of the region as the category networks see it, in pixels."""
+CATEGORY_MODELS: Final = {"efficientnet-lite2": "lite2", "efficientnet-lite1": "lite1"}
+"""Embedded models that tell the category from the region, and how the predictor's parameters call them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +67,21 @@ class ModelRecord:
     """Of RGB values in 0..1."""
     dimension: int = 0
     """Length of the feature; 0 until it is known."""
+    joined: tuple[str, ...] = ()
+    """Embedded models whose activations are joined to this one's; their projection to the feature is a trained one."""
+    purpose: str = EMBEDDER
+    """What its networks are converted for."""
     licence: str = "as its weights"
-    score_slope: float = 5.0
-    score_offset: float = -4.7
-    """The calibration of Score: chance of the same product = 1 / (1 + exp(-(slope * cosine + offset)))."""
+    score_slope: float = 3.0
+    score_offset: float = -4.0
+    """The calibration of Score: chance of the same product = 1 / (1 + exp(-(slope * artanh(cosine) + offset)))."""
     feature_version: int = FEATURE_VERSION
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The record that ``as_dict`` was taken of."""
-        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        sequences: dict[str, Any] = {name: tuple(values[name]) for name in ("mean", "std", "joined") if name in values}
+        return cls(**{**values, **sequences})
 
     def as_dict(self) -> dict[str, Any]:
         """For storing as JSON."""
@@ -63,19 +91,63 @@ class ModelRecord:
         """What must be equal for two features to be comparable."""
         return {
             "model": self.name,
-            "architecture": self.architecture,
-            "weights_hash": self.weights_hash,
-            "preprocessing": f"squash {self.input_size}, mean {self.mean}, std {self.std}",
+            "architecture": "+".join([self.architecture, *(part.architecture for part in self.joined_records)]),
+            "weights_hash": "+".join([self.weights_hash, *(part.weights_hash for part in self.joined_records)]),
+            "preprocessing": f"{LOCATOR_SIZE}, {self.input_size}, mean {self.mean}, std {self.std}",
+            "projection": f"trained {parameters_hash(HEAD)[:16]}" if self.joined else "classifier",
+            "subject": f"trained {parameters_hash(SUBJECT)[:16]}",
             "dimension": self.dimension,
             "feature_version": self.feature_version,
         }
 
+    @property
+    def joined_records(self) -> list[ModelRecord]:
+        """The records of the models joined to this one."""
+        return [EMBEDDED_MODELS[name] for name in self.joined]
+
+    @property
+    def evidence_names(self) -> list[str | None]:
+        """For each network of the embedder, how the category predictor calls it; None where it does not know it.
+
+        It knows the embedded models with their own weights, at the size that it was trained with.
+        """
+        if self.input_size != CATEGORY_SIZE:
+            return [None] * (1 + len(self.joined))
+        own = {record.weights_hash: name for name, record in EMBEDDED_MODELS.items() if not record.joined}
+        names = [own.get(self.weights_hash, ""), *self.joined]
+        return [CATEGORY_MODELS.get(name) for name in names]
+
+    def locator(self) -> ModelRecord:
+        """The network that finds subjects, the same one beside every model."""
+        return replace(EMBEDDED_MODELS["efficientnet-lite0"], name=LOCATOR, input_size=LOCATOR_SIZE, purpose=LOCATOR)
+
+    def categoriser(self) -> ModelRecord:
+        """The networks that tell the category beside those of the embedder."""
+        first, *others = (name for name, known in CATEGORY_MODELS.items() if known not in self.evidence_names)
+        return replace(
+            EMBEDDED_MODELS[first],
+            name=CATEGORISER,
+            input_size=CATEGORY_SIZE,
+            joined=tuple(others),
+            purpose=CATEGORISER,
+        )
+
     def cache_name(self) -> str:
-        """Name of its folder in the cache: another one for whatever makes another network."""
-        recipe = file_hash(Path(__file__).with_name("embedder.py"))
+        """Name of its folder in the cache: another one for whatever makes other networks."""
+        sources = [file_hash(Path(__file__).with_name(name)) for name in ("embedder.py", "evidence.py", "locator.py")]
+        trained = [parameters_hash(name) for name in (SUBJECT, HEAD, CATEGORY)]
         weights = self.weights_hash or self.weights
-        parts = (self.architecture, weights, self.input_size, self.mean, self.std, recipe, self.feature_version)
-        digest = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
+        parts = (
+            self.purpose,
+            self.architecture,
+            self.joined,
+            weights,
+            self.input_size,
+            self.mean,
+            self.std,
+            self.feature_version,
+        )
+        digest = hashlib.sha256("\n".join(map(str, (*parts, *sources, *trained))).encode()).hexdigest()[:16]
         return f"{self.name.replace('/', '_')[:60]}-{digest}"
 
 
@@ -96,7 +168,7 @@ def _lite(number: int, size: int, file_name: str, weights_hash: str, slope: floa
     )
 
 
-EMBEDDED_MODELS: Final[dict[str, ModelRecord]] = {
+_SINGLE: Final[dict[str, ModelRecord]] = {
     record.name: record
     for record in (
         _lite(
@@ -104,29 +176,40 @@ EMBEDDED_MODELS: Final[dict[str, ModelRecord]] = {
             224,
             "efficientnet-lite0-57934424.pth",
             "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            4.27,
-            -4.14,
+            2.64,
+            -3.47,
         ),
         _lite(
             1,
             240,
             "efficientnet-lite1-77cc7160.pth",
             "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-            4.8,
-            -4.54,
+            2.84,
+            -3.76,
         ),
         _lite(
             2,
             260,
             "efficientnet-lite2-9656183e.pth",
             "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-            5.33,
-            -4.94,
+            3.14,
+            -4.09,
         ),
     )
 }
 
-DEFAULT_MODEL: Final = "efficientnet-lite2"
+DEFAULT_MODEL: Final = "efficientnet-lite2+lite0"
+
+EMBEDDED_MODELS: Final[dict[str, ModelRecord]] = {
+    **_SINGLE,
+    DEFAULT_MODEL: replace(
+        _SINGLE["efficientnet-lite2"],
+        name=DEFAULT_MODEL,
+        joined=("efficientnet-lite0",),
+        score_slope=3.38,
+        score_offset=-4.14,
+    ),
+}
 
 
 def find_model(name: str, weights: Path | None = None) -> ModelRecord:
@@ -147,6 +230,8 @@ def find_model(name: str, weights: Path | None = None) -> ModelRecord:
         weights_hash = file_hash(path)
     except OSError as error:
         raise InvalidModel(f"the weights {weights} cannot be read: {error.strerror}") from None
+    if record is not None and record.joined:
+        raise InvalidModel(f"{name} joins several networks, so --weights cannot stand for them: name a single model")
     base = record or ModelRecord(name=name, architecture=name, weights="", weights_hash="", input_size=0)
     return replace(base, weights=f"{FILE}{path}", weights_hash=weights_hash)
 

@@ -9,21 +9,21 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from imgsearch.errors import DamagedPicture, EmptyPicture, UnsupportedPicFormat, UnsupportedPicPixels
-from imgsearch.records import PictureOptions, Region, RegionMode
+from imgsearch.records import Region
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.algorithm.limits import Limits
+    from imgsearch.records import PictureOptions
 
-__all__ = ["SUPPORTED_FORMATS", "Decoded", "OpenPicture"]
+__all__ = ["SUPPORTED_FORMATS", "OpenPicture"]
 
 SUPPORTED_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO")
 """Pillow's names. MPO is what cameras with two lenses write under .jpg: its first frame is an ordinary JPEG."""
@@ -59,17 +59,6 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """What the network sees, and which part of the picture that is."""
-
-    pixels: npt.NDArray[np.uint8]
-    """Shape (size, size, 3), RGB, upright."""
-    region: Region
-    width: int
-    height: int
-
-
 class OpenPicture:
     """A picture whose header has been read and checked; its pixels are decoded on demand.
 
@@ -96,18 +85,25 @@ class OpenPicture:
         self._orientation = _read_orientation(image)
         self.width, self.height = (height, width) if self._orientation in SIDEWAYS else (width, height)
 
-    def effective_region(self, options: PictureOptions) -> Region:
-        """The part of the upright picture that counts under these options.
+    @property
+    def whole(self) -> Region:
+        """The whole upright picture."""
+        return Region(0, self.width, 0, self.height)
+
+    def given_region(self, options: PictureOptions) -> Region:
+        """The part of the upright picture that the options name: the region that counts, or the whole picture.
 
         Raises:
             InvalidRegion: the given region is outside the picture.
         """
-        if options.region_mode is RegionMode.GIVEN and options.region is not None:
-            return options.region.check_within(self.width, self.height)
-        return Region(0, self.width, 0, self.height)
+        region = options.given_region
+        return self.whole if region is None else region.check_within(self.width, self.height)
 
-    def decode(self, region: Region, size: int) -> Decoded:
+    def decode(self, region: Region, size: int) -> npt.NDArray[np.uint8]:
         """Decode ``region`` (pixels of the upright picture), squashed to ``size`` x ``size`` pixels of RGB.
+
+        Returns:
+            Shape (size, size, 3).
 
         Raises:
             DamagedPicture: the pixels cannot be decoded.
@@ -117,8 +113,7 @@ class OpenPicture:
         box = self._to_raw(region)
         share = min((box[2] - box[0]) / raw_width, (box[3] - box[1]) / raw_height)
         wanted = max(1, round(OVERSAMPLING * size / share))
-        pixels = np.asarray(self._upright(box, (wanted, wanted), (size, size)), dtype=np.uint8)
-        return Decoded(pixels=pixels, region=region, width=self.width, height=self.height)
+        return np.asarray(self._upright(box, (wanted, wanted), (size, size)), dtype=np.uint8)
 
     def thumbnail(self, side: int) -> bytes:
         """The whole upright picture as a JPEG of at most ``side`` pixels a side, for showing it to its owner.

@@ -1,4 +1,4 @@
-"""The one way of a picture: read, check, decode, find the region and the category, extract. Pictures die here.
+"""The one way of a picture: read, check, decode, find the subject, extract, tell the category. Pictures die here.
 
 Both indexing and searching go through ``Pipeline.extract``; indexing runs several of them side by side in threads, so
 that reading and decoding one picture overlaps with the network's work on another.
@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
+from imgsearch.algorithm.category import CategoryPredictor, outline
+from imgsearch.algorithm.models import CATEGORY_SIZE, LOCATOR_SIZE
+from imgsearch.algorithm.subject import find_subjects, with_context
 from imgsearch.categories import OTHER, Kind
-from imgsearch.records import Content, Extracted, PictureOptions
+from imgsearch.records import Content, Extracted, PictureOptions, RegionMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
 
     from imgsearch.algorithm.limits import Limits
     from imgsearch.algorithm.runtime import Network
-    from imgsearch.records import PictureSource
+    from imgsearch.records import PictureSource, Region
 
 __all__ = ["Pipeline", "content_hash"]
 
@@ -91,23 +96,52 @@ class Pipeline:
         """
         return self._extract(content, content_hash(content.data), options)
 
+    def extract_all(self, content: Content, options: PictureOptions) -> list[Extracted]:
+        """Like ``extract``, for every subject that is found: the main one first, the others as regions given.
+
+        Raises:
+            PictureError, InvalidRegion
+        """
+        main = self.extract(content, options)
+        others = [replace(options, region=region) for region in main.subjects[1:]]
+        return [main, *(self._extract(content, main.content_hash, other) for other in others)]
+
     def _extract(self, content: Content, digest: bytes, options: PictureOptions) -> Extracted:
         from imgsearch.algorithm.picture import OpenPicture
 
         picture = OpenPicture(content.data, self._limits)
-        region = picture.effective_region(options)
+        region = picture.given_region(options)
+        predicts = self._kind is Kind.PRODUCT and options.category_id is None
+        subjects: tuple[Region, ...] = ()
         network = self._network()
-        decoded = picture.decode(region, network.input_size)
+        if predicts or options.region_mode is RegionMode.SUBJECT:
+            heat, evidence = network.locate(picture.decode(picture.whole, LOCATOR_SIZE))
+        if options.region_mode is RegionMode.SUBJECT:
+            subjects = find_subjects(heat, picture.width, picture.height)
+            region = subjects[0]
+        seen = with_context(region, picture.width, picture.height)
+        pixels = picture.decode(seen, network.input_size)
+        feature, share = network.embed(pixels)
+        chances: tuple[tuple[int, float], ...] = ()
+        if predicts:
+            if network.input_size != CATEGORY_SIZE:
+                pixels = picture.decode(seen, CATEGORY_SIZE)
+            evidence = evidence + network.categorise(pixels) + (0 if share is None else share)
+            silhouette = outline(heat, region, picture.width, picture.height)
+            chances = tuple(self._predictor.chances(evidence, silhouette))
         return Extracted(
             content_hash=digest,
             token=content.token,
-            region=decoded.region,
-            subjects=(),
-            category_id=self._category(options),
-            feature=network.embed(decoded.pixels),
+            region=region,
+            subjects=subjects,
+            category_id=chances[0][0] if predicts else self._category(options),
+            chances=chances,
+            feature=feature,
         )
 
+    @cached_property
+    def _predictor(self) -> CategoryPredictor:
+        return CategoryPredictor()
+
     def _category(self, options: PictureOptions) -> int:
-        if self._kind is Kind.GENERIC or options.category_id is None:
-            return OTHER
-        return options.category_id
+        return OTHER if self._kind is Kind.GENERIC or options.category_id is None else options.category_id

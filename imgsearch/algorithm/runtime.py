@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgsearch.algorithm.conversion import converted_model
+from imgsearch.algorithm.models import CATEGORISER, EMBEDDER, LOCATOR
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import numpy.typing as npt
 
     from imgsearch.algorithm.conversion import ConvertedModel
 
-__all__ = ["Network", "available_cores"]
+__all__ = ["Graph", "Network", "available_cores"]
 
 
 def available_cores() -> int:
@@ -44,14 +48,92 @@ def _load_openvino() -> Any:
 
 
 class Network:
-    """A compiled model: pixels in, feature out; safe to call from several threads at once.
+    """A compiled model: pixels in, numbers out; safe to call from several threads at once.
 
     Pictures go through one by one, whatever is indexed beside them, so that the same picture always gives the same
     numbers. With ``parallel=True`` as many run side by side as there are cores, one thread each, which gives the most
-    pictures per second; otherwise one picture gets all cores, which gives the quickest single answer.
+    pictures per second; otherwise one picture gets all cores, which gives the quickest single answer. What finds
+    subjects and tells categories is loaded when the first picture needs it, and converted where it has not been yet.
+
+    Args:
+        model: that makes the features.
+        cache: folder of converted and compiled models.
+        parallel: many pictures side by side, or one as quickly as possible.
+        announce: told in lines for people when something has to be converted first.
     """
 
-    def __init__(self, model: ConvertedModel, cache: Path, *, parallel: bool) -> None:
+    def __init__(
+        self,
+        model: ConvertedModel,
+        cache: Path,
+        *,
+        parallel: bool,
+        announce: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        self._model = model
+        self._announce = announce
+        self._cache = cache
+        self._parallel = parallel
+        self._lock = Lock()
+        self._graphs: dict[str, Graph] = {}
+        self.input_size = model.record.input_size
+
+    def embed(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """The feature of a region, and what the same networks say of its category, if they can.
+
+        Args:
+            pixels: shape (input_size, input_size, 3), RGB.
+
+        Returns:
+            Shape (dimension,), L2-normalised; shape (categories,) or None.
+        """
+        feature, *evidence = self._graph(EMBEDDER)(pixels)
+        return feature, evidence[0] if evidence else None
+
+    def locate(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Where the subjects of a whole picture are, and what it says of the category.
+
+        Args:
+            pixels: shape (LOCATOR_SIZE, LOCATOR_SIZE, 3), RGB.
+
+        Returns:
+            Heat of shape (rows, columns) in 0..1; evidence of shape (categories,).
+        """
+        heat, evidence = self._graph(LOCATOR)(pixels)
+        return heat, evidence
+
+    def categorise(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """What further networks say of a region's category.
+
+        Args:
+            pixels: shape (CATEGORY_SIZE, CATEGORY_SIZE, 3), RGB.
+
+        Returns:
+            Shape (categories,).
+        """
+        return self._graph(CATEGORISER)(pixels)[0]
+
+    def _graph(self, purpose: str) -> Graph:
+        with self._lock:
+            if purpose not in self._graphs:
+                model = self._model
+                if purpose != EMBEDDER:
+                    record = model.record.locator() if purpose == LOCATOR else model.record.categoriser()
+                    model = converted_model(record, self._cache, self._announce)
+                self._graphs[purpose] = Graph(model.path, self._cache, parallel=self._parallel)
+            return self._graphs[purpose]
+
+
+class Graph:
+    """One compiled OpenVINO model and the requests that run it; safe to call from several threads at once.
+
+    Args:
+        path: of the converted model.
+        cache: folder for what compiling it gives.
+        parallel: many pictures side by side, or one as quickly as possible.
+    """
+
+    def __init__(self, path: Path, cache: Path, *, parallel: bool) -> None:
         core = _load_openvino().Core()
         cores = available_cores()
         config: dict[str, Any] = {
@@ -61,27 +143,18 @@ class Network:
             "ENABLE_CPU_PINNING": False,  # decoding threads want the same cores
             "PERFORMANCE_HINT": "THROUGHPUT" if parallel else "LATENCY",
         }
-        compiled = core.compile_model(str(model.path), "CPU", config)
+        compiled = core.compile_model(str(path), "CPU", config)
         # Made and dropped in one place, not by threads that come and go; and no asynchronous queue: the destructor of
         # OpenVINO's can abort the process at its end.
         self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(REQUESTS_PER_STREAM * config["NUM_STREAMS"]):
             self._requests.put(compiled.create_infer_request())
-        self.input_size = model.record.input_size
 
-    def embed(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Run the network on one picture, releasing the GIL.
-
-        Args:
-            pixels: shape (input_size, input_size, 3), RGB.
-
-        Returns:
-            Shape (dimension,), L2-normalised.
-        """
+    def __call__(self, pixels: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        """Run it on one picture, releasing the GIL; each output without its first axis."""
         request = self._requests.get()
         try:
-            output = request.infer({0: pixels[np.newaxis]}, share_inputs=True)
-            feature: npt.NDArray[np.float32] = np.array(output[0][0], dtype=np.float32)
+            outputs = request.infer({0: pixels[np.newaxis]}, share_inputs=True)
+            return [np.array(outputs[number][0], dtype=np.float32) for number in range(len(outputs))]
         finally:
             self._requests.put(request)
-        return feature

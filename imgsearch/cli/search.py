@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["search"]
 
 SCORE_DIGITS = 6
+CONFIDENCE_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,16 @@ class _Question:
     picture: PictureSource | None = None
     key: Key | None = None
 
-    def ask(self, searcher: Searcher, options: PictureOptions, search: SearchOptions) -> SearchResult:
-        """Put it to the instance."""
-        if self.picture is not None:
-            return searcher.by_picture(self.picture, options, search)
-        assert self.key is not None
-        return searcher.by_name(self.key, options.category_id, search)
+    def ask(
+        self, searcher: Searcher, options: PictureOptions, search: SearchOptions, *, all_subjects: bool
+    ) -> list[SearchResult]:
+        """Put it to the instance: one answer, or one for each subject."""
+        if self.picture is None:
+            assert self.key is not None
+            return [searcher.by_name(self.key, options.category_id, search)]
+        if all_subjects:
+            return searcher.by_subjects(self.picture, options, search)
+        return [searcher.by_picture(self.picture, options, search)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,9 @@ def search(
     any_category: Annotated[bool, typer.Option("--any-category", help="Search all categories.")] = False,
     crop: Crop = True,
     region: RegionOption = None,
+    all_subjects: Annotated[
+        bool, typer.Option("--all-subjects", help="Search with every subject of a picture, one answer for each.")
+    ] = False,
     filter_: Annotated[
         str | None,
         typer.Option("--filter", metavar="EXPR", show_default=False, help='Such as: int_attr>=10 AND str_attr="red"'),
@@ -106,8 +114,10 @@ def search(
 
     chosen = resolve_format(output_format)
     questions = _questions(images or [], product_id, pic_name)
-    if not images and (region is not None or not crop):
-        raise UsageError("--region and --no-crop go with a picture, not with --product-id and --pic-name")
+    if not images and (region is not None or not crop or all_subjects):
+        raise UsageError(
+            "--region, --no-crop and --all-subjects go with a picture, not with --product-id and --pic-name"
+        )
     options = picture_options(category, crop=crop, region=region)
     wanted = SearchOptions(num, start, any_category, filter_, distinct_product, min_score, exclude_self)
     several = len(images or []) > 1 or any(Path(image).is_dir() for image in images or [])
@@ -116,16 +126,19 @@ def search(
     with open_instance(instance, quiet=quiet) as target:
         with target.searching() as searcher:
             for question in questions:
+                results: list[SearchResult] | list[InputError]
                 try:
-                    answer = _Answer(question, question.ask(searcher, options, wanted))
+                    results = question.ask(searcher, options, wanted, all_subjects=all_subjects)
                 except InputError as error:
                     if not several:
                         raise type(error)(f"{question.name}: {error.message}", code=error.code) from None
                     failed.append(error)
-                    answer = _Answer(question, error)
-                _print(answer, chosen, target, several=several, nul=nul, preview=preview)
-                if html is not None:
-                    answers.append(answer)
+                    results = [error]
+                for result in results:
+                    answer = _Answer(question, result)
+                    _print(answer, chosen, target, several=several or all_subjects, nul=nul, preview=preview)
+                    if html is not None:
+                        answers.append(answer)
         if html is not None:
             _write_sheet(html, answers, target)
     if failed:
@@ -191,6 +204,8 @@ def _document(result: SearchResult, instance: Instance) -> dict[str, Any]:
         },
         "PicInfo": {
             "CategoryId": result.category_id,
+            **({} if result.confidence is None else {"Confidence": round(result.confidence, CONFIDENCE_DIGITS)}),
+            "SearchedCategories": list(result.searched_categories),
             "Region": str(result.region),
             "MultiRegion": [{"Region": str(region)} for region in result.subjects],
             "AllCategories": [{"Id": number, "Name": name} for number, name in instance.kind.category_table().items()],
@@ -218,7 +233,8 @@ def _print_table(name: str, result: SearchResult) -> None:
 
     where = console()
     table = Table(title=text(name), title_justify="left", caption_justify="left")
-    table.caption = f"{len(result.hits)} of {result.found} in {result.seconds * 1000:.0f} ms"
+    took = f"{result.seconds * 1000:.0f} ms"
+    table.caption = text(f"{len(result.hits)} of {result.found} in {took}, region {result.region}{_where(result)}")
     with_content = any(hit.item.attributes.custom_content for hit in result.hits)
     table.add_column("#", justify="right", style="dim")
     table.add_column("Score", justify="right")
@@ -242,6 +258,16 @@ def _print_table(name: str, result: SearchResult) -> None:
             cells.append(text(item.attributes.custom_content or ""))
         table.add_row(*cells)
     where.print(table)
+
+
+def _where(result: SearchResult) -> str:
+    """In which categories was searched, for people."""
+    names = [CATEGORIES[category_id] for category_id in result.searched_categories]
+    if not names:
+        return ""
+    if len(names) > 1 and result.confidence is not None:
+        return f", in {', '.join(names)}: {names[0]} is unsure ({result.confidence:.0%}); --category tells"
+    return f", in {names[0]}"
 
 
 def _write_sheet(target: Path, answers: list[_Answer], instance: Instance) -> None:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+FILES = {MODEL_NAME, WEIGHTS_NAME, RECORD_NAME}
+"""What a converted model consists of."""
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
 LINES = 4
 """What people are told of one conversion."""
@@ -53,7 +56,7 @@ print(json.dumps({"path": str(model.path), "said": said, "heavy": heavy}))
 
 
 def feature(model: ConvertedModel, cache: Path) -> np.ndarray:
-    return Network(model, cache, parallel=False).embed(PIXELS)
+    return Network(model, cache, parallel=False).embed(PIXELS)[0]
 
 
 def leftovers(cache: Path) -> list[str]:
@@ -85,7 +88,7 @@ def test_the_record_is_complete_afterwards(tiny: ConvertedModel, weights: Path) 
 
 
 def test_the_cache_holds_exactly_the_model(tiny: ConvertedModel, cache: Path) -> None:
-    assert {path.name for path in tiny.folder.iterdir()} == {MODEL_NAME, WEIGHTS_NAME, RECORD_NAME}
+    assert {path.name for path in tiny.folder.iterdir()} == FILES
     assert leftovers(cache) == []
 
 
@@ -151,7 +154,7 @@ def test_the_child_reports_to_nobody_and_prints_its_steps_only(weights: Path, tm
     assert {"torch", "timm", "openvino", "safetensors.torch"} <= imported
     assert not {name for name in imported if name.startswith("openvino_telemetry.")}, "more than a refused attempt"
     assert [line.split()[:2] for line in result.stdout.splitlines()] == [["step", f"{n}/3"] for n in (1, 2, 3)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([MODEL_NAME, WEIGHTS_NAME, RECORD_NAME])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
 
 
 # Weights

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from imgsearch.algorithm import models
 from imgsearch.algorithm.conversion import MAX_FEATURE_DIMENSION
 from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS, HUB, ModelRecord, find_model, weights_file
+from imgsearch.algorithm.parameters import CATEGORY, HEAD, SUBJECT, parameters_hash
 from imgsearch.errors import InvalidModel
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ CHANGES: dict[str, Any] = {
     "mean": (0.1, 0.2, 0.3),
     "std": (0.1, 0.2, 0.3),
     "feature_version": RECORD.feature_version + 1,
+    "joined": ("efficientnet-lite1",),
 }
 """What makes another network, or feeds it otherwise."""
 
@@ -38,7 +41,8 @@ CHANGES: dict[str, Any] = {
 def test_embedded_records_are_complete(record: ModelRecord) -> None:
     assert EMBEDDED_MODELS[record.name] is find_model(record.name) is record
     for field in fields(record):
-        assert getattr(record, field.name) or field.name == "score_offset", field.name
+        assert getattr(record, field.name) or field.name in {"score_offset", "joined"}, field.name
+    assert [part.name for part in record.joined_records] == list(record.joined)
     assert 32 <= record.input_size <= 1024
     assert 0 < record.dimension <= MAX_FEATURE_DIMENSION
     assert len(record.mean) == len(record.std) == 3
@@ -98,8 +102,13 @@ def test_weights_that_are_not_known_yet_are_told_apart_by_their_source() -> None
 def test_the_stamp_holds_what_makes_features_comparable() -> None:
     stamp = RECORD.stamp()
     assert json.loads(json.dumps(stamp)) == stamp, "it is stored and exported as JSON"
-    assert set(stamp) == {"model", "architecture", "weights_hash", "preprocessing", "dimension", "feature_version"}
-    assert (stamp["model"], stamp["weights_hash"]) == (RECORD.name, RECORD.weights_hash)
+    names = {"model", "architecture", "weights_hash", "preprocessing", "projection", "subject", "dimension"}
+    assert set(stamp) == {*names, "feature_version"}
+    assert stamp["model"] == RECORD.name
+    assert stamp["weights_hash"].split("+") == [
+        RECORD.weights_hash,
+        *(one.weights_hash for one in RECORD.joined_records),
+    ]
     assert (stamp["dimension"], stamp["feature_version"]) == (RECORD.dimension, RECORD.feature_version)
 
 
@@ -125,7 +134,7 @@ def test_any_other_name_is_one_of_timm(name: str) -> None:
     assert weights_file(record) is None
 
 
-@pytest.mark.parametrize("name", ["resnet50", DEFAULT_MODEL])
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet-lite2"])
 def test_local_weights(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are known by their content, and by their whole path, so that a command run elsewhere finds them."""
     path = tmp_path / "weights.pth"
@@ -187,3 +196,30 @@ def test_a_package_without_its_file() -> None:
     record = replace(RECORD, weights=RECORD.weights + ".gone")
     with pytest.raises(InvalidModel, match="cannot be read"):
         weights_file(record)
+
+
+def test_the_trained_parameters_are_in_the_stamp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that shape features; another category predictor leaves features comparable."""
+    before = RECORD.stamp()
+    for name in (SUBJECT, HEAD, CATEGORY):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                models, "parameters_hash", lambda one, name=name: "other" if one == name else parameters_hash(one)
+            )
+            assert (RECORD.stamp() != before) == (name != CATEGORY)
+            changed = RECORD.cache_name()
+        assert changed != RECORD.cache_name(), "the cache holds what was converted with it"
+
+
+def test_category_evidence_comes_from_networks_that_the_predictor_knows(tmp_path: Path) -> None:
+    assert RECORD.evidence_names == ["lite2", None]
+    assert find_model("efficientnet-lite2").evidence_names == ["lite2"]
+    assert find_model("efficientnet-lite1").evidence_names == [None], "at another size than it was trained with"
+    (tmp_path / "other.pth").write_bytes(b"x")
+    assert find_model("efficientnet-lite2", tmp_path / "other.pth").evidence_names == [None]
+
+
+def test_joined_models_take_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "other.pth").write_bytes(b"x")
+    with pytest.raises(InvalidModel, match="joins several networks"):
+        find_model(DEFAULT_MODEL, tmp_path / "other.pth")

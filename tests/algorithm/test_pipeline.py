@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
+from imgsearch.algorithm.conversion import converted_model
 from imgsearch.algorithm.limits import Limits
+from imgsearch.algorithm.models import DEFAULT_MODEL, find_model
 from imgsearch.algorithm.picture import OpenPicture
 from imgsearch.algorithm.pipeline import Pipeline, content_hash
 from imgsearch.algorithm.runtime import Network
+from imgsearch.algorithm.subject import with_context
 from imgsearch.categories import CATEGORIES, OTHER, Kind
 from imgsearch.errors import (
     DamagedPicture,
@@ -120,8 +124,9 @@ def test_what_is_kept_of_a_picture(pipeline: Pipeline, network: Network, tmp_pat
     assert extracted.content_hash == content_hash(data)
     assert extracted.region == region
     assert extracted.category_id in CATEGORIES
-    pixels = OpenPicture(data, Limits()).decode(region, network.input_size).pixels
-    assert np.array_equal(extracted.feature, network.embed(pixels))
+    seen = with_context(region, 300, 200)
+    pixels = OpenPicture(data, Limits()).decode(seen, network.input_size)
+    assert np.array_equal(extracted.feature, network.embed(pixels)[0])
     assert extracted.feature.dtype == np.float32
 
 
@@ -162,6 +167,62 @@ def test_categories(network: Network, kind: Kind, given: int | None, expected: s
     with Pipeline(lambda: network, Limits(), kind) as pipeline:
         extracted = pipeline.extract(Content(jpeg(1)), PictureOptions(category_id=given))
     assert extracted.category_id in expected
+    assert bool(extracted.chances) == (kind is Kind.PRODUCT and given is None), "predicted only where it is asked for"
+    if extracted.chances:
+        ids, chances = zip(*extracted.chances, strict=True)
+        assert set(ids) == set(CATEGORIES)
+        assert sum(chances) == pytest.approx(1)
+        assert list(chances) == sorted(chances, reverse=True)
+        assert extracted.category_id == ids[0]
+
+
+# Subjects
+
+
+def two_things() -> bytes:
+    """A large red disc on the left and a smaller blue one on the right, on white."""
+    image = Image.new("RGB", (600, 300), "white")
+    pencil = ImageDraw.Draw(image)
+    pencil.ellipse((40, 50, 240, 250), fill=(200, 30, 30))
+    pencil.ellipse((430, 90, 550, 210), fill=(30, 60, 200))
+    return encode(image, "PNG")
+
+
+@pytest.fixture(scope="module")
+def shipped(cache: Path) -> Network:
+    return Network(converted_model(find_model(DEFAULT_MODEL), cache), cache, parallel=False)
+
+
+def test_every_subject_is_found_and_the_main_one_is_used(shipped: Network) -> None:
+    with Pipeline(lambda: shipped, Limits(), Kind.GENERIC) as pipeline:
+        content = Content(two_things())
+        extracted = pipeline.extract(content, PictureOptions())
+        everything = pipeline.extract_all(content, PictureOptions())
+    assert extracted.region == extracted.subjects[0]
+    boxes = [(one.x1, one.x2, one.y1, one.y2) for one in extracted.subjects]
+    assert np.allclose(boxes, [(40, 241, 50, 251), (430, 551, 90, 211)], atol=24)
+    assert [one.region for one in everything] == list(extracted.subjects)
+    assert np.array_equal(everything[0].feature, extracted.feature)
+    assert everything[0].feature @ everything[1].feature < 0.9
+
+
+def test_a_found_subject_and_the_same_region_given_have_the_same_feature(shipped: Network) -> None:
+    with Pipeline(lambda: shipped, Limits(), Kind.PRODUCT) as pipeline:
+        content = Content(two_things())
+        found = pipeline.extract(content, PictureOptions())
+        given = pipeline.extract(content, PictureOptions(region=found.region))
+    assert np.array_equal(given.feature, found.feature)
+    assert given.chances == found.chances
+    assert (given.region, given.subjects) == (found.region, ())
+
+
+@pytest.mark.parametrize(
+    "options", [PictureOptions(crop=False), PictureOptions(region=Region(0, 600, 0, 300))], ids=str
+)
+def test_where_the_region_is_known_nothing_is_looked_for(shipped: Network, options: PictureOptions) -> None:
+    with Pipeline(lambda: shipped, Limits(), Kind.GENERIC) as pipeline:
+        everything = pipeline.extract_all(Content(two_things()), options)
+    assert [(one.region, one.subjects) for one in everything] == [(Region(0, 600, 0, 300), ())]
 
 
 # Failures

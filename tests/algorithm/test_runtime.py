@@ -42,7 +42,7 @@ def network(model: ConvertedModel, cache: Path) -> Network:
 def test_a_feature_is_a_short_unit_vector(model: ConvertedModel, network: Network) -> None:
     assert network.input_size == model.record.input_size
     for picture in pictures(5, network.input_size):
-        feature = network.embed(picture)
+        feature = network.embed(picture)[0]
         assert (feature.dtype, feature.shape) == (np.float32, (model.record.dimension,))
         assert np.isfinite(feature).all()
         assert np.linalg.norm(feature) == pytest.approx(1, abs=1e-3)
@@ -51,12 +51,12 @@ def test_a_feature_is_a_short_unit_vector(model: ConvertedModel, network: Networ
 def test_extreme_pictures_have_features_too(network: Network) -> None:
     size = network.input_size
     for value in (0, 128, 255):
-        feature = network.embed(np.full((size, size, 3), value, np.uint8))
+        feature = network.embed(np.full((size, size, 3), value, np.uint8))[0]
         assert np.linalg.norm(feature) == pytest.approx(1, abs=1e-3)
 
 
 def test_other_pictures_have_other_features(network: Network) -> None:
-    features = np.stack([network.embed(picture) for picture in pictures(6, network.input_size)])
+    features = np.stack([network.embed(picture)[0] for picture in pictures(6, network.input_size)])
     similar = features @ features.T
     assert (similar - np.eye(len(features)) < 0.9999).all()
 
@@ -64,7 +64,7 @@ def test_other_pictures_have_other_features(network: Network) -> None:
 def test_features_stay_when_the_next_one_is_made(network: Network) -> None:
     """They own their numbers; the network's output buffer is used again."""
     first, second = pictures(2, network.input_size)
-    feature = network.embed(first)
+    feature = network.embed(first)[0]
     kept = feature.copy()
     network.embed(second)
     assert np.array_equal(feature, kept)
@@ -72,11 +72,11 @@ def test_features_stay_when_the_next_one_is_made(network: Network) -> None:
 
 def test_any_layout_in_memory_gives_the_same_bits(network: Network) -> None:
     (picture,) = pictures(1, network.input_size)
-    expected = network.embed(picture)
+    expected = network.embed(picture)[0]
     read_only = picture.copy()
     read_only.flags.writeable = False
     for same in (np.asfortranarray(picture), picture[::-1].copy()[::-1], np.stack([picture] * 2)[1], read_only):
-        assert np.array_equal(network.embed(same), expected)
+        assert np.array_equal(network.embed(same)[0], expected)
 
 
 def test_the_same_bits_alone_in_a_crowd_and_in_either_mode(
@@ -84,11 +84,11 @@ def test_the_same_bits_alone_in_a_crowd_and_in_either_mode(
 ) -> None:
     """Indexing side by side and searching alone must meet in the very same feature."""
     images = pictures(6, network.input_size)
-    alone = [network.embed(image) for image in images]
+    alone = [network.embed(image)[0] for image in images]
     for parallel in (True, False):
         crowded = Network(model, cache, parallel=parallel)
         with ThreadPoolExecutor(8) as threads:
-            found = list(threads.map(lambda number, crowded=crowded: crowded.embed(images[number % 6]), range(48)))
+            found = list(threads.map(lambda number, crowded=crowded: crowded.embed(images[number % 6])[0], range(48)))
         for number, feature in enumerate(found):
             assert np.array_equal(feature, alone[number % 6])
 
@@ -101,7 +101,7 @@ from imgsearch.algorithm.conversion import ConvertedModel
 from imgsearch.algorithm.runtime import Network
 model = ConvertedModel.load(Path(sys.argv[1]))
 pixels = np.frombuffer(sys.stdin.buffer.read(), np.uint8).reshape(model.record.input_size, -1, 3)
-sys.stdout.buffer.write(Network(model, Path(sys.argv[2]), parallel=True).embed(pixels).tobytes())
+sys.stdout.buffer.write(Network(model, Path(sys.argv[2]), parallel=True).embed(pixels)[0].tobytes())
 assert "torch" not in sys.modules
 """
 
@@ -110,7 +110,7 @@ def test_the_same_bits_in_another_process(model: ConvertedModel, network: Networ
     (picture,) = pictures(1, network.input_size)
     words = [sys.executable, "-c", IN_A_NEW_PROCESS, model.folder, cache]
     result = subprocess.run(words, input=picture.tobytes(), capture_output=True, check=True, timeout=60)
-    assert result.stdout == network.embed(picture).tobytes()
+    assert result.stdout == network.embed(picture)[0].tobytes()
     assert result.stderr == b""
 
 
@@ -151,16 +151,16 @@ def test_damage_in_the_compiled_cache_changes_nothing(
 ) -> None:
     """As a process that is killed while writing leaves it, or a full disk."""
     (picture,) = pictures(1, tiny.record.input_size)
-    expected = Network(tiny, tmp_path, parallel=False).embed(picture)
+    expected = Network(tiny, tmp_path, parallel=False).embed(picture)[0]
     damage(tmp_path)
-    assert np.array_equal(Network(tiny, tmp_path, parallel=False).embed(picture), expected)
+    assert np.array_equal(Network(tiny, tmp_path, parallel=False).embed(picture)[0], expected)
 
 
 def test_works_without_a_compiled_cache(tiny: ConvertedModel, cache: Path, tmp_path: Path) -> None:
     (tmp_path / "compiled").write_text("no folder can be made here")
     (picture,) = pictures(1, tiny.record.input_size)
-    expected = Network(tiny, cache, parallel=False).embed(picture)
-    assert np.array_equal(Network(tiny, tmp_path, parallel=False).embed(picture), expected)
+    expected = Network(tiny, cache, parallel=False).embed(picture)[0]
+    assert np.array_equal(Network(tiny, tmp_path, parallel=False).embed(picture)[0], expected)
 
 
 # Cores

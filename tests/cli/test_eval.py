@@ -90,7 +90,7 @@ def test_document(run: Run, labelled: Path, folder: Path) -> None:
     assert list(document) == [
         "Success", "Model", "Kind", "Retrieval", "Categories", "Subjects", "Failures", "Seconds",
     ]  # fmt: skip
-    assert (document["Model"], document["Kind"]) == ("efficientnet-lite2", "product")
+    assert (document["Model"], document["Kind"]) == ("efficientnet-lite2+lite0", "product")
     assert set(document["Retrieval"]) == {"all"}
     assert set(document["Retrieval"]["all"]) == FIGURES
     categories = document["Categories"]
@@ -112,7 +112,7 @@ def test_parts_and_formats(run: Run, labelled: Path) -> None:
     assert "Categories" not in document
     assert {"Retrieval", "Subjects"} <= set(document)
     table = run("eval", labelled, "--format", "table").stdout
-    for word in ("hit@10", "mAP", "3 Bag", "rare", "mean IoU", "whole picture", "efficientnet-lite2"):
+    for word in ("hit@10", "mAP", "3 Bag", "rare", "mean IoU", "whole picture", "efficientnet-lite2+lite0"):
         assert word in table
 
 

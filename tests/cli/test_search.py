@@ -14,6 +14,8 @@ from imgsearch.categories import CATEGORIES
 from tests.conftest import Run, command
 from tests.pictures import jpeg
 
+EVERYWHERE = "--any-category"
+"""Where the ranking matters, not which category is predicted for a drawing."""
 AUCTION = {"ProductId", "PicName", "CategoryId", "CustomContent", "Score", "SortExprValues"}
 AUCTION |= {f"{kind}Attr{number}" for kind in ("Int", "Str") for number in ("", 2, 3, 4)}
 
@@ -43,16 +45,21 @@ def names(document: dict[str, list[dict[str, str]]]) -> list[str]:
 
 def test_document(run: Run, indexed: Path) -> None:
     """The service's response, name by name."""
-    document = run("search", indexed / "0004.jpg", "-n", 3).document
+    document = run("search", indexed / "0004.jpg", "-n", 3, "--no-crop", EVERYWHERE).document
     assert set(document) == {"RequestId", "Success", "Code", "Msg", "Head", "PicInfo", "Auctions"}
     assert (document["Success"], document["Code"], document["Msg"]) == (True, 0, "success")
     assert document["Head"] == {"DocsReturn": 3, "DocsFound": 12, "SearchTime": document["Head"]["SearchTime"]}
-    assert document["PicInfo"] == {
-        "CategoryId": 88888888,
+    info = document["PicInfo"]
+    assert info == {
+        "CategoryId": info["CategoryId"],
+        "Confidence": info["Confidence"],
+        "SearchedCategories": [],
         "Region": "0,160,0,120",
         "MultiRegion": [{"Region": "0,160,0,120"}],
         "AllCategories": [{"Id": number, "Name": name} for number, name in CATEGORIES.items()],
     }
+    assert info["CategoryId"] in CATEGORIES
+    assert 0 < info["Confidence"] <= 1
     first, second, third = document["Auctions"]
     assert set(first) == AUCTION
     assert (first["PicName"], first["Score"], first["SortExprValues"]) == ("0004.jpg", 1.0, "7.33136443711219e+24;0")
@@ -61,11 +68,20 @@ def test_document(run: Run, indexed: Path) -> None:
     assert 1 > second["Score"] >= third["Score"] > 0
 
 
+def test_document_of_a_given_category(run: Run, indexed: Path) -> None:
+    """It is named and searched, and nothing was predicted."""
+    document = run("search", indexed / "0004.jpg", "--no-crop", "--category", "3").document
+    info = document["PicInfo"]
+    assert set(info) == {"CategoryId", "SearchedCategories", "Region", "MultiRegion", "AllCategories"}
+    assert (info["CategoryId"], info["SearchedCategories"], info["Region"]) == (3, [3], "0,160,0,120")
+    assert (document["Head"]["DocsFound"], names(document)[0]) == (6, "0004.jpg")
+
+
 def test_paging_is_one_ranking(run: Run, indexed: Path) -> None:
     """Pages joined are the whole."""
     query = indexed / "0001.jpg"
-    whole = names(run("search", query, "-n", 12).document)
-    pages = [names(run("search", query, "-n", 5, "--start", start).document) for start in (0, 5, 10)]
+    whole = names(run("search", query, "-n", 12, EVERYWHERE).document)
+    pages = [names(run("search", query, "-n", 5, "--start", start, EVERYWHERE).document) for start in (0, 5, 10)]
     assert [name for page in pages for name in page] == whole
     assert sorted(whole) == [f"{n:04}.jpg" for n in range(12)]
 
@@ -75,10 +91,10 @@ def test_paging_is_one_ranking(run: Run, indexed: Path) -> None:
     [
         (["--category", "bag"], {0, 2, 4, 6, 8, 10}),
         (["--category", "4", "--any-category"], set(range(12))),
-        (["--filter", "int_attr>=10"], {10, 11}),
+        (["--filter", "int_attr>=10", EVERYWHERE], {10, 11}),
         (["--filter", "int_attr in (1, 3) OR int_attr=6", "--category", "Shoes"], {1, 3}),
-        (["--min-score", "1"], {1}),
-        (["--exclude-self"], set(range(12)) - {1}),
+        (["--min-score", "1", EVERYWHERE], {1}),
+        (["--exclude-self", EVERYWHERE], set(range(12)) - {1}),
     ],
     ids=str,
 )
@@ -90,22 +106,26 @@ def test_what_is_selected(run: Run, indexed: Path, arguments: list[str], expecte
 
 def test_distinct_product(run: Run, indexed: Path) -> None:
     """One hit per ProductId, the best of each."""
-    hits = run("search", indexed / "0001.jpg", "-n", 100, "--distinct-product").document["Auctions"]
+    hits = run("search", indexed / "0001.jpg", "-n", 100, "--distinct-product", EVERYWHERE).document["Auctions"]
     assert sorted(hit["ProductId"] for hit in hits) == [f"p{n}" for n in range(6)]
     assert hits[0]["PicName"] == "0001.jpg"
 
 
 def test_by_name_and_by_stdin(run: Run, indexed: Path) -> None:
     """An indexed picture, or bytes on stdin, are queries too."""
-    assert names(run("search", "--product-id", "p2", "--pic-name", "0005.jpg").document)[0] == "0005.jpg"
-    assert names(run("search", "-", stdin=jpeg(7)).document)[0] == "0007.jpg"
+    by_name = run("search", "--product-id", "p2", "--pic-name", "0005.jpg").document
+    assert names(by_name)[0] == "0005.jpg"
+    assert sorted(names(by_name)) == [f"{n:04}.jpg" for n in range(1, 12, 2)], "its own category is searched"
+    assert (by_name["PicInfo"]["CategoryId"], by_name["PicInfo"]["SearchedCategories"]) == (4, [4])
+    assert "Confidence" not in by_name["PicInfo"]
+    assert names(run("search", "-", EVERYWHERE, stdin=jpeg(7)).document)[0] == "0007.jpg"
 
 
 def test_several_queries(run: Run, indexed: Path, tmp_path: Path) -> None:
     """One document a line, with Query; a bad one does not end the others."""
     bad = tmp_path / "bad.jpg"
     bad.write_text("text")
-    result = run("search", indexed / "0003.jpg", bad, indexed / "0005.jpg", "-n", 1)
+    result = run("search", indexed / "0003.jpg", bad, indexed / "0005.jpg", "-n", 1, EVERYWHERE)
     assert result.returncode == 1
     good, failed, other = result.lines
     assert (good["Query"], names(good)) == (str(indexed / "0003.jpg"), ["0003.jpg"])
@@ -117,20 +137,20 @@ def test_several_queries(run: Run, indexed: Path, tmp_path: Path) -> None:
 def test_formats(run: Run, indexed: Path) -> None:
     """A table for people, paths for other commands."""
     query = indexed / "0002.jpg"
-    table = run("search", query, "--format", "table").stdout
+    table = run("search", query, EVERYWHERE, "--format", "table").stdout
     assert "0002.jpg" in table
     assert "same" in table
-    paths = run("search", query, "--format", "paths").stdout.splitlines()
+    paths = run("search", query, EVERYWHERE, "--format", "paths").stdout.splitlines()
     assert paths[0] == str(query)
     assert all(Path(path).exists() for path in paths)
-    separated = run("search", query, "--format", "paths", "-0").stdout
+    separated = run("search", query, EVERYWHERE, "--format", "paths", "-0").stdout
     assert separated.split("\0")[:-1] == paths
 
 
 def test_contact_sheet(run: Run, indexed: Path, tmp_path: Path) -> None:
     """One HTML file with the pictures inside, no reference to anything outside, names escaped."""
     sheet = tmp_path / "sheet.html"
-    assert run("search", indexed / "0002.jpg", "-n", 4, "--html", sheet).returncode == 0
+    assert run("search", indexed / "0002.jpg", "-n", 4, EVERYWHERE, "--html", sheet).returncode == 0
     page = sheet.read_text()
     assert page.count("data:image/jpeg;base64,") == 5
     assert not re.search(r"(src|href)=\"?https?:", page)

@@ -75,6 +75,7 @@ def change(
             region,
             subjects,
             category,
+            (),
             scattered(1)[0] if feature is None else feature,
         ),
         mode,
@@ -166,7 +167,8 @@ def with_siblings(wanted: Features, feature: Features, siblings: Sequence[Featur
     own = feature.astype(np.float64)
     if not len(siblings):
         return float(np.float32(own @ wanted))
-    joint = own + np.mean(np.asarray(siblings, np.float64), axis=0)
+    others = np.asarray(siblings, np.float64)
+    joint = own + 0.5 * np.average(others, axis=0, weights=np.exp(5 * (others @ own)))
     return float(np.float32(joint @ wanted.astype(np.float64) / np.linalg.norm(joint)))
 
 

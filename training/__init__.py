@@ -1,0 +1,1 @@
+"""How the trained parameters of the package were made; see README.md for the data and the figures."""

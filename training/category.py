@@ -1,0 +1,260 @@
+"""Train the category predictor: python -m training category.
+
+A softmax regression over normalised activations of three networks and the subject's outline, on top of a prior: the
+chances that the networks' own ImageNet classifiers give to the classes grouped in ``imagenet.csv``. The prior lets
+categories of which there are few pictures profit from the 1.2 million of ImageNet.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from imgsearch.algorithm.category import outline
+from imgsearch.algorithm.evidence import log_priors
+from imgsearch.algorithm.subject import find_subjects
+from imgsearch.categories import CATEGORIES
+from imgsearch.records import Region
+from training.composites import SIDE
+from training.networks import Activations, pretrained
+from training.pictures import EvaluationData, Row
+from training.views import CROP, cut, heat_maps
+
+IDS = sorted(CATEGORIES)
+NETWORKS = {"lite2": 1.0, "lite1": 0.7, "whole": 0.7}
+"""What the activations of each network weigh; ``whole`` is Lite0 over the whole picture, which finds the subject."""
+NUMBERS = {"lite2": 2, "lite1": 1, "whole": 0}
+OUTLINE_WEIGHT = 0.2
+DECAY = 0.1
+BALANCE = 0.7
+"""Pictures of a category weigh its count to the power of minus this: 0 as they are, 1 all categories alike."""
+UNSEEN = 0.995
+"""A category without pictures wins over at most the rest of the training pictures."""
+FOLDS = 10
+
+
+@dataclass
+class Examples:
+    """Activations and labels of some views of pictures; arrays have a row per view."""
+
+    pooled: dict[str, np.ndarray]
+    outlines: np.ndarray
+    labels: np.ndarray
+    products: np.ndarray
+
+    def subset(self, chosen: np.ndarray) -> Examples:
+        pooled = {name: rows[chosen] for name, rows in self.pooled.items()}
+        return Examples(pooled, self.outlines[chosen], self.labels[chosen], self.products[chosen])
+
+
+def joined(*parts: Examples) -> Examples:
+    return Examples(
+        {name: np.concatenate([part.pooled[name] for part in parts]) for name in NETWORKS},
+        np.concatenate([part.outlines for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.products for part in parts]),
+    )
+
+
+def groups() -> np.ndarray:
+    """Shape (categories, 1000): which ImageNet classes speak for a category; all others for Other."""
+    members = np.zeros((len(IDS), 1000), bool)
+    with (Path(__file__).parent / "imagenet.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            members[IDS.index(int(row["category"])), [int(one) for one in row["classes"].split()]] = True
+    members[-1] = ~members.any(axis=0)
+    return members
+
+
+def train() -> dict[str, np.ndarray]:
+    """Cross-validate, then fit everything; the parameters."""
+    data = EvaluationData()
+    labelled = _views(data, "categories", data.labels, "label", ("subject", "mirrored", "wide", "whole"))
+    gallery = _views(data, "retrieval", data.gallery, "category", ("subject",))
+    subject_views = np.arange(len(data.labels))
+    print(f"{len(data.labels)} labelled pictures, {len(gallery.labels)} of the gallery")
+    for seed in range(3):
+        _report(data.labels, _cross_validated(labelled, gallery, subject_views, seed), f"seed {seed}")
+    parameters = fit(joined(labelled, gallery))
+    queries = [row for row in data.retrieval if row["split"] == "query"]
+    held = _views(data, "retrieval", queries, "category", ("subject",))
+    scores = score(parameters, held)
+    print(f"queries of the retrieval part, not learned from: {np.mean(scores.argmax(axis=1) == held.labels):.3f}")
+    return parameters
+
+
+def _product(data: EvaluationData, part: str, row: Row) -> str:
+    """What must not be on both sides of a split: the product, by its name or by a file that both parts use."""
+    if "product_id" in row:
+        return row["product_id"].lower()
+    known = {data.origin("retrieval", other): other["product_id"] for other in data.retrieval}
+    name = Path(row["file"]).stem
+    style = re.match(r"magento_([a-z]+\d+)", name)
+    return (known.get(data.origin(part, row)) or (f"magento-{style[1]}" if style else name)).lower()
+
+
+def _views(data: EvaluationData, part: str, rows: list[Row], label: str, kinds: tuple[str, ...]) -> Examples:
+    pictures = [data.picture(part, row) for row in rows]
+    heats = heat_maps(pictures)
+    regions = [find_subjects(heat, *picture.size)[0] for heat, picture in zip(heats, pictures, strict=True)]
+    found = [_view(kind, *one) for kind in kinds for one in zip(pictures, heats, regions, strict=True)]
+    crops = [np.asarray(crop) for crop, _, _ in found]
+    wholes = [np.asarray(whole) for _, whole, _ in found]
+    pooled = {name: Activations(NUMBERS[name], CROP)(crops)[1] for name in ("lite2", "lite1")}
+    pooled["whole"] = Activations(0, SIDE)(wholes)[1]
+    labels = np.array([IDS.index(int(row[label])) for row in rows])
+    products = np.array([_product(data, part, row) for row in rows])
+    outlines = np.stack([silhouette for _, _, silhouette in found])
+    return Examples(pooled, outlines, np.tile(labels, len(kinds)), np.tile(products, len(kinds)))
+
+
+def _view(
+    kind: str, picture: Image.Image, heat: np.ndarray, region: Region
+) -> tuple[Image.Image, Image.Image, np.ndarray]:
+    """The crop, the whole picture and the outline in one of the ways that a picture is looked at."""
+    whole = picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=2)
+    silhouette = outline(heat, region, *picture.size)
+    if kind == "mirrored":
+        crop, whole = (one.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for one in (cut(picture, region), whole))
+        side = round(len(silhouette) ** 0.5)
+        return crop, whole, silhouette.reshape(side, side)[:, ::-1].reshape(-1)
+    if kind == "wide":
+        draw = random.Random(0)
+        reach = [round(0.2 * draw.uniform(0.8, 1.2) * (end - begin)) for begin, end in _sides(region)]
+        wide = Region(
+            max(0, region.x1 - reach[0]),
+            min(picture.width, region.x2 + reach[0]),
+            max(0, region.y1 - reach[1]),
+            min(picture.height, region.y2 + reach[1]),
+        )
+        return cut(picture, wide), whole, silhouette
+    if kind == "whole":
+        everything = Region(0, picture.width, 0, picture.height)
+        return cut(picture, everything, context=False), whole, silhouette
+    return cut(picture, region), whole, silhouette
+
+
+def _sides(region: Region) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (region.x1, region.x2), (region.y1, region.y2)
+
+
+def _inputs(examples: Examples) -> np.ndarray:
+    parts = []
+    for name, weight in NETWORKS.items():
+        vectors = examples.pooled[name].astype(np.float32)
+        parts.append(weight * vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    return np.hstack([*parts, OUTLINE_WEIGHT * (examples.outlines - 0.5)])
+
+
+def _prior(examples: Examples) -> np.ndarray:
+    """The mean over the networks of the logarithms of the prior chances; shape (n, categories)."""
+    members = torch.from_numpy(groups())
+    masks = torch.zeros(members.shape).masked_fill(~members, -1e4)
+    total = 0.0
+    for name, number in NUMBERS.items():
+        classifier = pretrained(number).get_classifier()
+        with torch.no_grad():
+            logits = classifier(torch.from_numpy(examples.pooled[name].astype(np.float32)))
+            total = total + log_priors(logits, masks)
+    return (total / len(NUMBERS)).numpy()
+
+
+def fit(examples: Examples, prior: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """The parameters as the package uses them."""
+    inputs = _inputs(examples)
+    prior = _prior(examples) if prior is None else prior
+    mean, scale = inputs.mean(axis=0), float(inputs.std())
+    seen = np.unique(examples.labels)
+    counts = np.bincount(examples.labels, minlength=len(IDS))
+    share = torch.from_numpy((1.0 / np.maximum(counts, 1))[examples.labels] ** BALANCE).float()
+    x, p = torch.from_numpy((inputs - mean) / scale).float(), torch.from_numpy(prior[:, seen]).float()
+    y = torch.from_numpy(np.searchsorted(seen, examples.labels))
+    weights = torch.zeros((x.shape[1], len(seen)), requires_grad=True)
+    bias = torch.zeros(len(seen), requires_grad=True)
+    trust = torch.tensor(1.0, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights, bias, trust], max_iter=200, history_size=10, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        losses = torch.nn.functional.cross_entropy(x @ weights + bias + trust * p, y, reduction="none")
+        loss = (losses * share).sum() / share.sum() + DECAY * weights.square().sum() + 1e-3 * bias.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    trained = np.zeros((x.shape[1], len(IDS)), np.float32)
+    trained[:, seen] = weights.detach().numpy() / scale
+    offsets = np.zeros(len(IDS), np.float32)
+    offsets[seen] = bias.detach().numpy() - mean @ trained[:, seen]
+    return _packed(trained, offsets, trust.item(), inputs, prior, seen)
+
+
+def _packed(
+    trained: np.ndarray, offsets: np.ndarray, trust: float, inputs: np.ndarray, prior: np.ndarray, seen: np.ndarray
+) -> dict[str, np.ndarray]:
+    scores = inputs @ trained + trust * prior + offsets
+    best = scores[:, seen].max(axis=1)
+    for unseen in set(range(len(IDS))) - set(seen.tolist()):
+        offsets[unseen] = -np.quantile(trust * prior[:, unseen] - best, UNSEEN)
+    parameters = {"ids": np.array(IDS), "groups": groups(), "prior_weight": np.float32(trust / len(NUMBERS))}
+    first = 0
+    for name, weight in NETWORKS.items():
+        rows = trained[first : first + 1280]
+        parameters[f"weights_{name}"] = (weight * rows).astype(np.float16)
+        first += 1280
+    parameters["outline"] = (OUTLINE_WEIGHT * trained[first:]).astype(np.float32)
+    parameters["bias"] = (offsets - 0.5 * OUTLINE_WEIGHT * trained[first:].sum(axis=0)).astype(np.float32)
+    return parameters
+
+
+def score(parameters: dict[str, np.ndarray], examples: Examples) -> np.ndarray:
+    """What the package computes, here for many; shape (n, categories)."""
+    total = len(NUMBERS) * parameters["prior_weight"] * _prior(examples) + parameters["bias"]
+    for name in NETWORKS:
+        vectors = examples.pooled[name].astype(np.float32)
+        total = total + vectors / np.linalg.norm(vectors, axis=1, keepdims=True) @ parameters[f"weights_{name}"]
+    return total + examples.outlines @ parameters["outline"]
+
+
+def _cross_validated(labelled: Examples, gallery: Examples, subject_views: np.ndarray, seed: int) -> np.ndarray:
+    """Scores of the labelled pictures by predictors that saw no picture of the same product."""
+    products = np.unique(labelled.products)
+    folds = np.random.default_rng(seed).permutation(len(products)) % FOLDS
+    fold = folds[np.searchsorted(products, labelled.products)]
+    scores = np.zeros((len(subject_views), len(IDS)))
+    for number in range(FOLDS):
+        held = set(products[folds == number])
+        others = gallery.subset(np.array([product not in held for product in gallery.products]))
+        parameters = fit(joined(labelled.subset(fold != number), others))
+        tested = subject_views[fold[subject_views] == number]
+        scores[tested] = score(parameters, labelled.subset(tested))
+    return scores
+
+
+def _report(rows: list[Row], scores: np.ndarray, name: str) -> None:
+    predicted = np.array(IDS)[scores.argmax(axis=1)]
+    labels = np.array([int(row["label"]) for row in rows])
+    accepted = [{int(one) for one in f"{row['label']} {row['accept']}".split()} for row in rows]
+    strict = predicted == labels
+    lenient = np.array([one in some for one, some in zip(predicted, accepted, strict=True)])
+    common = [one for one in np.unique(labels) if (labels == one).sum() >= 10]
+    macro = [np.mean([hits[labels == one].mean() for one in common]) for hits in (strict, lenient)]
+    chances = np.exp(scores - scores.max(axis=1, keepdims=True))
+    chances /= chances.sum(axis=1, keepdims=True)
+    print(
+        f"{name}: strict {strict.mean():.3f}, lenient {lenient.mean():.3f}, macro {macro[0]:.3f}, {macro[1]:.3f}; "
+        f"mean chance of the best {chances.max(axis=1).mean():.3f}"
+    )
+    order = np.argsort(-chances, axis=1)
+    sums = np.take_along_axis(chances, order, axis=1).cumsum(axis=1)
+    for enough in (0.5, 0.8, 0.9, 0.95, 0.98):
+        used = (sums < enough).sum(axis=1) + 1
+        found = [bool(some & {IDS[k] for k in row[:n]}) for some, row, n in zip(accepted, order, used, strict=True)]
+        print(f"  up to {enough}: {used.mean():.2f} categories, right one among them {np.mean(found):.3f}")
