@@ -19,15 +19,19 @@ RELEVANCE_PER_SCORE: Final = 10.0
 """Relevance of pictures that are not identical: 0 to 10, as the service's published pairs (2.6 to 5.7) suggest."""
 MAX_SCORE: Final = 0.999999
 """Score of a picture that is not the identical one, however near."""
+LARGEST_COSINE: Final = 1 - 1e-7
+"""Above it float32 tells nothing apart."""
 CODE_BITS: Final = 512
 CODE_SEED: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A logistic curve from cosine to Score: the chance that a match of that cosine shows the same product.
+    """A curve from cosine to Score: the chance that a match of that cosine shows the same product.
 
-    Fitted per model; Score 0.5 is where right and wrong matches balance.
+    The odds' logarithm is linear in the cosine's inverse hyperbolic tangent (Fisher's transformation), which grows
+    without bound towards 1, so that near copies come near to Score 1. Fitted per model; Score 0.5 is where right and
+    wrong matches balance.
     """
 
     slope: float
@@ -35,7 +39,8 @@ class Calibration:
 
     def scores(self, cosines: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Scores in 0..MAX_SCORE, rising with the cosine; shape as given."""
-        odds = np.clip(self.slope * cosines.astype(np.float64) + self.offset, -60.0, 60.0)
+        bounded = np.clip(cosines.astype(np.float64), -LARGEST_COSINE, LARGEST_COSINE)
+        odds = np.clip(self.slope * np.arctanh(bounded) + self.offset, -60.0, 60.0)
         return np.minimum(1.0 / (1.0 + np.exp(-odds)), MAX_SCORE)
 
 

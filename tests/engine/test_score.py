@@ -27,12 +27,14 @@ def test_scores_rise_with_the_cosine_and_stay_below_one(slope: float, offset: fl
 
 
 def test_scores_tell_cosines_apart_where_it_matters() -> None:
-    """Half is where slope and offset say; the curve is steep there, and flat at both ends."""
-    scores = Calibration(20.0, -12.0).scores(np.array([-1, 0, 0.5, 0.6, 0.7, 1], np.float32))
-    assert scores[3] == pytest.approx(0.5, abs=1e-5)
-    assert scores[2] == pytest.approx(1 - scores[4], abs=1e-5)
+    """Half is where slope and offset say: at tanh(0.7); towards cosine 1 Score reaches its greatest value."""
+    values = np.tanh(np.array([-9, 0, 0.6, 0.7, 0.8, 1.5])).astype(np.float32)
+    scores = Calibration(20.0, -14.0).scores(values)
+    assert scores[3] == pytest.approx(0.5, abs=1e-4)
+    assert scores[2] == pytest.approx(1 - scores[4], abs=1e-4)
     assert (np.diff(scores) > 0).all()
     assert scores[4] - scores[2] > 0.7
+    assert Calibration(3.0, -4.0).scores(np.ones(1, np.float32))[0] > 0.99
 
 
 @pytest.mark.parametrize("slope", [1e3, 1e9])
