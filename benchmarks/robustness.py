@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
-from benchmarks.quality import read_ground_truth
 from benchmarks.setting import EVALUATION_DATA, ROOT, show
-from imgsearch import AddPicture, FilePicture, Instance, Key, Kind, SearchOptions
+from imgsearch import AddPicture, FilePicture, Instance, Kind, SearchOptions
 from imgsearch.algorithm.limits import Limits
 from imgsearch.algorithm.models import DEFAULT_MODEL
+from imgsearch.evaluation.ground_truth import GroundTruth, Part
 from imgsearch.records import Content
 
 if TYPE_CHECKING:
@@ -243,21 +243,22 @@ def measure(folder: Path, kind: Kind = Kind.GENERIC, model: str = DEFAULT_MODEL)
         kind: of the instance; no category is given, neither when indexing nor when searching.
         model: of the instance.
     """
-    gallery = [picture for picture in read_ground_truth(folder) if picture.split == "gallery"]
+    truth = GroundTruth.read(folder, [Part.RETRIEVAL]).retrieval
+    assert truth is not None
+    gallery = truth.gallery
     found = {edit.name: Found() for edit in EDITS}
     with tempfile.TemporaryDirectory() as temporary:
         target = Path(temporary) / "instance"
         Instance.create(target, kind, model=model, limits=Limits(min_side=1))  # a crop may be of any size
         with Instance.open(target) as instance:
             for outcome in instance.apply(
-                AddPicture(str(picture.file), _key(picture.product_id, picture.file, folder), FilePicture(picture.file))
-                for picture in gallery
+                AddPicture(str(picture.file), picture.key, FilePicture(picture.file)) for picture in gallery
             ):
                 if outcome.error is not None:
                     raise outcome.error
             with instance.searching() as searcher:
                 for picture in gallery:
-                    key = _key(picture.product_id, picture.file, folder)
+                    key = picture.key
                     with Image.open(picture.file) as opened:
                         image = ImageOps.exif_transpose(opened).convert("RGB")
                     for edit in EDITS:
@@ -270,10 +271,6 @@ def measure(folder: Path, kind: Kind = Kind.GENERIC, model: str = DEFAULT_MODEL)
                         counts.picture += hit.item.key == key
                         counts.product += hit.item.key.product_id == key.product_id
     return found
-
-
-def _key(product_id: str, file: Path, folder: Path) -> Key:
-    return Key(product_id, file.relative_to(folder).as_posix())
 
 
 def main() -> None:
