@@ -266,7 +266,8 @@ def _where(result: SearchResult) -> str:
     if not names:
         return ""
     if len(names) > 1 and result.confidence is not None:
-        return f", in {', '.join(names)}: {names[0]} is unsure ({result.confidence:.0%}); --category tells"
+        unsure = f"{names[0]} is unsure ({result.confidence:.0%})"
+        return f", in {', '.join(names)}: {unsure}; --category tells, --any-category looks everywhere"
     return f", in {names[0]}"
 
 
