@@ -48,7 +48,7 @@ def test_results_belong_to_the_searched_categories_and_no_others(shop: Path, que
     assert info["CategoryId"] == searched[0]
     assert 1 <= len(searched) <= 4
     assert 0 < info["Confidence"] <= 1
-    assert (len(searched) == 1) == (info["Confidence"] >= 0.9)
+    assert (len(searched) == 1) == (info["Confidence"] >= 0.95)
     assert {auction["CategoryId"] for auction in document["Auctions"]} <= set(searched)
     with Instance.open(shop) as instance:
         counts = instance.info().categories
