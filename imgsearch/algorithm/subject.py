@@ -43,11 +43,14 @@ def find_subjects(heat: npt.NDArray[np.float32], width: int, height: int) -> tup
         At least one region inside the picture; the whole picture where nothing stands out.
     """
     heat = np.nan_to_num(np.asarray(heat, dtype=np.float32))
-    peak = float(heat.max())
+    peak = heat.max()
     if peak < NOTHING:
         return (Region(0, width, 0, height),)
-    threshold = THRESHOLD if peak > THRESHOLD else FAINT * peak
-    labels = _components(heat > threshold)
+    # A float32, as the heat: beside a float64 of nearly the same value the peak may pass while no place does.
+    threshold = np.float32(THRESHOLD)
+    if peak < threshold:
+        threshold = FAINT * peak
+    labels = _components(heat >= threshold)
     masses = np.bincount(labels.ravel(), weights=heat.ravel())
     masses[0] = 0.0
     order = np.argsort(-masses, kind="stable")
@@ -86,11 +89,12 @@ def _components(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         if np.array_equal(spread, labels):
             break
         labels = spread
-    return np.unique(labels, return_inverse=True)[1].reshape(mask.shape) if not mask.all() else mask.astype(np.int64)
+    # The 0 in front is there for a mask that leaves nothing outside.
+    return np.unique(np.append(0, labels), return_inverse=True)[1][1:].reshape(mask.shape)
 
 
 def _box(
-    heat: npt.NDArray[np.float32], component: npt.NDArray[np.bool_], threshold: float, width: int, height: int
+    heat: npt.NDArray[np.float32], component: npt.NDArray[np.bool_], threshold: np.float32, width: int, height: int
 ) -> Region:
     rows, columns = np.nonzero(component)
     own = np.where(component, heat, 0.0)
@@ -103,7 +107,9 @@ def _box(
     return Region(x1, x2, y1, y2)
 
 
-def _edges(inside: npt.NDArray[np.float32], around: npt.NDArray[np.float32], threshold: float) -> tuple[float, float]:
+def _edges(
+    inside: npt.NDArray[np.float32], around: npt.NDArray[np.float32], threshold: np.float32
+) -> tuple[float, float]:
     """Where a profile of the heat passes the threshold, in cells: the map is coarse, its slope tells more.
 
     Args:

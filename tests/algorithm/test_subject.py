@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from imgsearch.algorithm.subject import FURTHER, MAX_SUBJECTS, MIN_SIDE, find_subjects, with_context
+from imgsearch.algorithm.subject import FURTHER, MAX_SUBJECTS, MIN_SIDE, THRESHOLD, find_subjects, with_context
 from imgsearch.records import Region
 
 SIDES = st.integers(min_value=100, max_value=9000)
@@ -28,6 +28,7 @@ def heat(*boxes: tuple[int, int, int, int, float]) -> np.ndarray:
 
 
 @given(HEATS, SIDES, SIDES)
+@example(np.full((32, 32), THRESHOLD, np.float32), 100, 100)
 def test_regions_lie_inside_the_picture(cells: np.ndarray, width: int, height: int) -> None:
     regions = find_subjects(cells, width, height)
     assert 1 <= len(regions) <= MAX_SUBJECTS
