@@ -145,14 +145,14 @@ class Searcher:
         categories = self._categories(extracted.likely_categories(), search)
         ranking = self._rank(query, categories, compiled, search)
         return SearchResult(
-            ranking.found,
-            ranking.hits,
-            extracted.category_id,
-            extracted.chances[0][1] if extracted.chances else None,
-            categories,
-            extracted.region,
-            extracted.subjects or (extracted.region,),
-            time.perf_counter() - begun,
+            found=ranking.found,
+            hits=ranking.hits,
+            category_id=extracted.category_id,
+            confidence=extracted.chances[0][1] if extracted.chances else None,
+            searched_categories=categories,
+            region=extracted.region,
+            subjects=extracted.subjects or (extracted.region,),
+            seconds=time.perf_counter() - begun,
         )
 
     def by_name(
@@ -176,14 +176,14 @@ class Searcher:
         categories = self._categories((category,), search)
         ranking = self._rank(query, categories, compiled, search)
         return SearchResult(
-            ranking.found,
-            ranking.hits,
-            category,
-            None,
-            categories,
-            item.region,
-            (item.region,),
-            time.perf_counter() - begun,
+            found=ranking.found,
+            hits=ranking.hits,
+            category_id=category,
+            confidence=None,
+            searched_categories=categories,
+            region=item.region,
+            subjects=(item.region,),
+            seconds=time.perf_counter() - begun,
         )
 
     def _filter(self, search: SearchOptions) -> Condition:

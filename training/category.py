@@ -48,18 +48,21 @@ class Examples:
 
     pooled: dict[str, np.ndarray]
     outlines: np.ndarray
+    priors: np.ndarray
     labels: np.ndarray
     products: np.ndarray
 
     def subset(self, chosen: np.ndarray) -> Examples:
         pooled = {name: rows[chosen] for name, rows in self.pooled.items()}
-        return Examples(pooled, self.outlines[chosen], self.labels[chosen], self.products[chosen])
+        rest = (self.outlines, self.priors, self.labels, self.products)
+        return Examples(pooled, *(rows[chosen] for rows in rest))
 
 
 def joined(*parts: Examples) -> Examples:
     return Examples(
         {name: np.concatenate([part.pooled[name] for part in parts]) for name in NETWORKS},
         np.concatenate([part.outlines for part in parts]),
+        np.concatenate([part.priors for part in parts]),
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.products for part in parts]),
     )
@@ -119,7 +122,7 @@ def _views(data: EvaluationData, part: str, rows: list[Row], label: str, kinds: 
     labels = np.array([IDS.index(int(row[label])) for row in rows])
     products = np.array([_product(data, part, row) for row in rows])
     outlines = np.stack([silhouette for _, _, silhouette in found])
-    return Examples(pooled, outlines, np.tile(labels, len(kinds)), np.tile(products, len(kinds)))
+    return Examples(pooled, outlines, _priors(pooled), np.tile(labels, len(kinds)), np.tile(products, len(kinds)))
 
 
 def _view(
@@ -160,28 +163,25 @@ def _inputs(examples: Examples) -> np.ndarray:
     return np.hstack([*parts, OUTLINE_WEIGHT * (examples.outlines - 0.5)])
 
 
-def _prior(examples: Examples) -> np.ndarray:
+def _priors(pooled: dict[str, np.ndarray]) -> np.ndarray:
     """The mean over the networks of the logarithms of the prior chances; shape (n, categories)."""
     members = torch.from_numpy(groups())
-    masks = torch.zeros(members.shape).masked_fill(~members, -1e4)
     total = 0.0
     for name, number in NUMBERS.items():
         classifier = pretrained(number).get_classifier()
         with torch.no_grad():
-            logits = classifier(torch.from_numpy(examples.pooled[name].astype(np.float32)))
-            total = total + log_priors(logits, masks)
+            total = total + log_priors(classifier(torch.from_numpy(pooled[name].astype(np.float32))), members)
     return (total / len(NUMBERS)).numpy()
 
 
-def fit(examples: Examples, prior: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def fit(examples: Examples) -> dict[str, np.ndarray]:
     """The parameters as the package uses them."""
     inputs = _inputs(examples)
-    prior = _prior(examples) if prior is None else prior
     mean, scale = inputs.mean(axis=0), float(inputs.std())
     seen = np.unique(examples.labels)
     counts = np.bincount(examples.labels, minlength=len(IDS))
     share = torch.from_numpy((1.0 / np.maximum(counts, 1))[examples.labels] ** BALANCE).float()
-    x, p = torch.from_numpy((inputs - mean) / scale).float(), torch.from_numpy(prior[:, seen]).float()
+    x, p = torch.from_numpy((inputs - mean) / scale).float(), torch.from_numpy(examples.priors[:, seen]).float()
     y = torch.from_numpy(np.searchsorted(seen, examples.labels))
     weights = torch.zeros((x.shape[1], len(seen)), requires_grad=True)
     bias = torch.zeros(len(seen), requires_grad=True)
@@ -200,7 +200,7 @@ def fit(examples: Examples, prior: np.ndarray | None = None) -> dict[str, np.nda
     trained[:, seen] = weights.detach().numpy() / scale
     offsets = np.zeros(len(IDS), np.float32)
     offsets[seen] = bias.detach().numpy() - mean @ trained[:, seen]
-    return _packed(trained, offsets, trust.item(), inputs, prior, seen)
+    return _packed(trained, offsets, trust.item(), inputs, examples.priors, seen)
 
 
 def _packed(
@@ -223,7 +223,7 @@ def _packed(
 
 def score(parameters: dict[str, np.ndarray], examples: Examples) -> np.ndarray:
     """What the package computes, here for many; shape (n, categories)."""
-    total = len(NUMBERS) * parameters["prior_weight"] * _prior(examples) + parameters["bias"]
+    total = len(NUMBERS) * parameters["prior_weight"] * examples.priors + parameters["bias"]
     for name in NETWORKS:
         vectors = examples.pooled[name].astype(np.float32)
         total = total + vectors / np.linalg.norm(vectors, axis=1, keepdims=True) @ parameters[f"weights_{name}"]

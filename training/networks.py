@@ -14,6 +14,7 @@ from torch import nn
 
 from imgsearch.algorithm.conversion import load_network
 from imgsearch.algorithm.embedder import pooled_for_search, resized
+from imgsearch.algorithm.evidence import centred
 from imgsearch.algorithm.locator import stage_maps
 from imgsearch.algorithm.models import EMBEDDED_MODELS
 from imgsearch.algorithm.runtime import Graph
@@ -37,7 +38,7 @@ class _Outputs(nn.Module):
         self.stages = stages
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        planes = resized(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0, self.size)
+        planes = resized(centred(pixels), self.size)
         stages, last = stage_maps(self.network, planes)
         if self.stages:
             return tuple(stages)

@@ -314,8 +314,8 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
 
 def _module(record: ModelRecord, network: Any) -> Any:
     """What is converted, for the record's purpose, with the network that the record is named after."""
-    from imgsearch.algorithm.embedder import CategoryNetworks, Embedder, classifier_projection, trained_projection
-    from imgsearch.algorithm.evidence import CategoryEvidence
+    from imgsearch.algorithm.embedder import Embedder, classifier_projection, trained_projection
+    from imgsearch.algorithm.evidence import CategoryEvidence, CategoryNetworks
     from imgsearch.algorithm.locator import Decoder, Locator
     from imgsearch.algorithm.parameters import CATEGORY, HEAD, SUBJECT, load_parameters
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from imgsearch.algorithm.evidence import CategoryEvidence
 
 __all__ = [
-    "CategoryNetworks",
     "Embedder",
     "classifier_projection",
     "joined",
@@ -116,29 +115,6 @@ class Embedder(nn.Module):
         vectors = pooled[0] if len(pooled) == 1 else joined(pooled)
         feature: torch.Tensor = nn.functional.normalize((vectors - self.origin) @ self.projection, dim=1)
         return (feature, torch.stack(shares).sum(dim=0)) if shares else (feature,)
-
-
-class CategoryNetworks(nn.Module):
-    """Further networks that only read the category.
-
-    Args:
-        networks: timm models with mean and standard deviation 0.5.
-        evidence: what reads the category off each.
-    """
-
-    def __init__(self, networks: Sequence[Any], evidence: Sequence[CategoryEvidence]) -> None:
-        super().__init__()
-        self.networks: Any = nn.ModuleList(networks)
-        self.evidence: Any = nn.ModuleList(evidence)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """From uint8 of shape (n, size, size, 3) to evidence of shape (n, categories)."""
-        planes = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        shares = [
-            evidence(network.forward_features(planes).mean(dim=(2, 3)))
-            for network, evidence in zip(self.networks, self.evidence, strict=True)
-        ]
-        return torch.stack(shares).sum(dim=0)
 
 
 def trained_projection(parameters: Mapping[str, npt.NDArray[np.generic]]) -> tuple[torch.Tensor, torch.Tensor]:

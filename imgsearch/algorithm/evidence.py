@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["CategoryEvidence", "log_priors"]
+__all__ = ["CategoryEvidence", "CategoryNetworks", "centred", "log_priors"]
+
+NEVER: Final = -1e4
+"""Stands for minus infinity in bfloat16, too."""
+
+
+def centred(pixels: torch.Tensor) -> torch.Tensor:
+    """From uint8 of shape (n, rows, columns, 3) to planes (n, 3, rows, columns), with mean and deviation 0.5."""
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def log_priors(logits: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
@@ -21,13 +29,14 @@ def log_priors(logits: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
 
     Args:
         logits: shape (n, classes).
-        groups: shape (categories, classes), 0 where a class speaks for the category, else -inf.
+        groups: boolean of shape (categories, classes), whether a class speaks for a category.
 
     Returns:
         Shape (n, categories).
     """
     chances = logits.log_softmax(dim=1)
-    return torch.logsumexp(chances[:, None, :] + groups[None], dim=2)
+    speaking = torch.zeros(groups.shape).masked_fill(~groups, NEVER)
+    return torch.logsumexp(chances[:, None, :] + speaking[None], dim=2)
 
 
 class CategoryEvidence(nn.Module):
@@ -50,9 +59,7 @@ class CategoryEvidence(nn.Module):
         super().__init__()
         self.classifier = network.get_classifier()
         self.register_buffer("weights", torch.from_numpy(parameters[f"weights_{name}"]).float())
-        members = torch.from_numpy(parameters["groups"]).bool()
-        groups = torch.zeros(members.shape)
-        self.register_buffer("groups", groups.masked_fill(~members, -1e4))
+        self.register_buffer("groups", torch.from_numpy(parameters["groups"]).bool())
         self.prior_weight = float(parameters["prior_weight"])
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
@@ -60,3 +67,26 @@ class CategoryEvidence(nn.Module):
         linear = nn.functional.normalize(pooled, dim=1) @ self.weights
         share: torch.Tensor = linear + self.prior_weight * log_priors(self.classifier(pooled), self.groups)
         return share
+
+
+class CategoryNetworks(nn.Module):
+    """Further networks that only read the category.
+
+    Args:
+        networks: timm models with mean and standard deviation 0.5.
+        evidence: what reads the category off each.
+    """
+
+    def __init__(self, networks: Sequence[Any], evidence: Sequence[CategoryEvidence]) -> None:
+        super().__init__()
+        self.networks: Any = nn.ModuleList(networks)
+        self.evidence: Any = nn.ModuleList(evidence)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """From uint8 of shape (n, size, size, 3) to evidence of shape (n, categories)."""
+        planes = centred(pixels)
+        shares = [
+            evidence(network.forward_features(planes).mean(dim=(2, 3)))
+            for network, evidence in zip(self.networks, self.evidence, strict=True)
+        ]
+        return torch.stack(shares).sum(dim=0)

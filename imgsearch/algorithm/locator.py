@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
+from imgsearch.algorithm.evidence import centred
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -113,6 +115,5 @@ class Locator(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """From uint8 of shape (n, size, size, 3) to heat (n, size / 8, size / 8) in 0..1, evidence (n, categories)."""
-        planes = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        stages, last = stage_maps(self.network, planes)
+        stages, last = stage_maps(self.network, centred(pixels))
         return self.decoder(stages).sigmoid(), self.evidence(last.mean(dim=(2, 3)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
@@ -19,12 +18,12 @@ from imgsearch.categories import OTHER, Kind
 from imgsearch.records import Content, Extracted, PictureOptions, RegionMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     from imgsearch.algorithm.limits import Limits
     from imgsearch.algorithm.runtime import Network
-    from imgsearch.records import PictureSource, Region
+    from imgsearch.records import PictureSource
 
 __all__ = ["Pipeline", "content_hash"]
 
@@ -102,46 +101,45 @@ class Pipeline:
         Raises:
             PictureError, InvalidRegion
         """
-        main = self.extract(content, options)
-        others = [replace(options, region=region) for region in main.subjects[1:]]
-        return [main, *(self._extract(content, main.content_hash, other) for other in others)]
+        return list(self._extract_each(content, content_hash(content.data), options))
 
     def _extract(self, content: Content, digest: bytes, options: PictureOptions) -> Extracted:
+        return next(self._extract_each(content, digest, options))
+
+    def _extract_each(self, content: Content, digest: bytes, options: PictureOptions) -> Iterator[Extracted]:
+        """The main subject, and on demand the further ones; the whole picture is looked at once for all of them."""
         from imgsearch.algorithm.picture import OpenPicture
 
         picture = OpenPicture(content.data, self._limits)
-        region = picture.given_region(options)
+        given = picture.given_region(options)
+        finds = options.region_mode is RegionMode.SUBJECT
         predicts = self._kind is Kind.PRODUCT and options.category_id is None
-        subjects: tuple[Region, ...] = ()
+        category = OTHER if self._kind is Kind.GENERIC or options.category_id is None else options.category_id
         network = self._network()
-        if predicts or options.region_mode is RegionMode.SUBJECT:
+        if finds or predicts:
             heat, evidence = network.locate(picture.decode(picture.whole, LOCATOR_SIZE))
-        if options.region_mode is RegionMode.SUBJECT:
-            subjects = find_subjects(heat, picture.width, picture.height)
-            region = subjects[0]
-        seen = with_context(region, picture.width, picture.height)
-        pixels = picture.decode(seen, network.input_size)
-        feature, share = network.embed(pixels)
-        chances: tuple[tuple[int, float], ...] = ()
-        if predicts:
-            if network.input_size != CATEGORY_SIZE:
-                pixels = picture.decode(seen, CATEGORY_SIZE)
-            evidence = evidence + network.categorise(pixels) + (0 if share is None else share)
-            silhouette = outline(heat, region, picture.width, picture.height)
-            chances = tuple(self._predictor.chances(evidence, silhouette))
-        return Extracted(
-            content_hash=digest,
-            token=content.token,
-            region=region,
-            subjects=subjects,
-            category_id=chances[0][0] if predicts else self._category(options),
-            chances=chances,
-            feature=feature,
-        )
+        subjects = find_subjects(heat, picture.width, picture.height) if finds else ()
+        for number, region in enumerate(subjects or (given,)):
+            seen = with_context(region, picture.width, picture.height)
+            pixels = picture.decode(seen, network.input_size)
+            feature, share = network.embed(pixels)
+            chances: tuple[tuple[int, float], ...] = ()
+            if predicts:
+                if network.input_size != CATEGORY_SIZE:
+                    pixels = picture.decode(seen, CATEGORY_SIZE)
+                total = evidence + network.categorise(pixels) + (0 if share is None else share)
+                silhouette = outline(heat, region, picture.width, picture.height)
+                chances = tuple(self._predictor.chances(total, silhouette))
+            yield Extracted(
+                content_hash=digest,
+                token=content.token,
+                region=region,
+                subjects=subjects if number == 0 else (),
+                category_id=chances[0][0] if chances else category,
+                chances=chances,
+                feature=feature,
+            )
 
     @cached_property
     def _predictor(self) -> CategoryPredictor:
         return CategoryPredictor()
-
-    def _category(self, options: PictureOptions) -> int:
-        return OTHER if self._kind is Kind.GENERIC or options.category_id is None else options.category_id

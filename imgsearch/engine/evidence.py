@@ -40,8 +40,7 @@ def similarities(
 ) -> npt.NDArray[np.float32]:
     """Cosines of the query to each candidate augmented by its siblings: ``cos(q, x + WEIGHT * mean(siblings of x))``.
 
-    A candidate without siblings (or that they cancel out) keeps its own cosine. Whatever the order of the siblings,
-    equal candidates with equal siblings have the very same result.
+    A candidate without siblings (or that they cancel out) keeps its own cosine.
 
     Args:
         query: shape (dimension,), L2-normalised.
