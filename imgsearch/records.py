@@ -39,7 +39,7 @@ MAX_ID_CHARS: Final = 512
 MAX_CUSTOM_CONTENT_CHARS: Final = 4096
 MAX_STR_ATTR_CHARS: Final = 128
 INT32: Final = range(-(2**31), 2**31)
-SURE: Final = 0.95
+SURE: Final = 0.9
 """Chance of the categories that are searched together."""
 MAX_LIKELY: Final = 4
 

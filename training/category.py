@@ -8,7 +8,6 @@ categories of which there are few pictures profit from the 1.2 million of ImageN
 from __future__ import annotations
 
 import csv
-import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL import Image
 from benchmarks.setting import ROOT
 from imgsearch.algorithm.category import outline
 from imgsearch.algorithm.evidence import log_priors
+from imgsearch.algorithm.models import CATEGORY_MODELS, EMBEDDED_MODELS
 from imgsearch.algorithm.subject import find_subjects
 from imgsearch.categories import CATEGORIES
 from imgsearch.records import Region
@@ -32,14 +32,20 @@ IDS = sorted(CATEGORIES)
 NETWORKS = {"lite2": 1.0, "lite1": 0.7, "whole": 0.7}
 """What the activations of each network weigh; ``whole`` is Lite0 over the whole picture, which finds the subject."""
 NUMBERS = {"lite2": 2, "lite1": 1, "whole": 0}
+INNER = {known: EMBEDDED_MODELS[model].input_size for model, known in CATEGORY_MODELS.items()}
+"""Side that the networks which look at the region are fed with."""
 OUTLINE_WEIGHT = 0.2
+PRIOR = 0.8
+"""Weight of the prior. A learned one becomes 1.4: it serves the pictures of the training, and others less."""
 DECAY = 0.1
-BALANCE = 0.7
+BALANCE = 0.5
 """Pictures of a category weigh its count to the power of minus this: 0 as they are, 1 all categories alike."""
 UNSEEN = 0.995
 """A category without pictures wins over at most the rest of the training pictures."""
+WIDER = 0.2
+"""Margin of the wide view on each side, as a share of the region's own."""
 FOLDS = 10
-SEEDS = 1
+SEEDS = 3
 
 
 @dataclass
@@ -117,7 +123,7 @@ def _views(data: EvaluationData, part: str, rows: list[Row], label: str, kinds: 
     found = [_view(kind, *one) for kind in kinds for one in zip(pictures, heats, regions, strict=True)]
     crops = [np.asarray(crop) for crop, _, _ in found]
     wholes = [np.asarray(whole) for _, whole, _ in found]
-    pooled = {name: Activations(NUMBERS[name], CROP)(crops)[1] for name in ("lite2", "lite1")}
+    pooled = {name: Activations(NUMBERS[name], CROP, inner=INNER[name])(crops)[1] for name in INNER}
     pooled["whole"] = Activations(0, SIDE)(wholes)[1]
     labels = np.array([IDS.index(int(row[label])) for row in rows])
     products = np.array([_product(data, part, row) for row in rows])
@@ -136,8 +142,7 @@ def _view(
         side = round(len(silhouette) ** 0.5)
         return crop, whole, silhouette.reshape(side, side)[:, ::-1].reshape(-1)
     if kind == "wide":
-        draw = random.Random(0)
-        reach = [round(0.2 * draw.uniform(0.8, 1.2) * (end - begin)) for begin, end in _sides(region)]
+        reach = [round(WIDER * (end - begin)) for begin, end in _sides(region)]
         wide = Region(
             max(0, region.x1 - reach[0]),
             min(picture.width, region.x2 + reach[0]),
@@ -185,12 +190,11 @@ def fit(examples: Examples) -> dict[str, np.ndarray]:
     y = torch.from_numpy(np.searchsorted(seen, examples.labels))
     weights = torch.zeros((x.shape[1], len(seen)), requires_grad=True)
     bias = torch.zeros(len(seen), requires_grad=True)
-    trust = torch.tensor(1.0, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights, bias, trust], max_iter=200, history_size=10, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([weights, bias], max_iter=200, history_size=10, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        losses = torch.nn.functional.cross_entropy(x @ weights + bias + trust * p, y, reduction="none")
+        losses = torch.nn.functional.cross_entropy(x @ weights + bias + PRIOR * p, y, reduction="none")
         loss = (losses * share).sum() / share.sum() + DECAY * weights.square().sum() + 1e-3 * bias.square().sum()
         loss.backward()
         return loss
@@ -200,17 +204,17 @@ def fit(examples: Examples) -> dict[str, np.ndarray]:
     trained[:, seen] = weights.detach().numpy() / scale
     offsets = np.zeros(len(IDS), np.float32)
     offsets[seen] = bias.detach().numpy() - mean @ trained[:, seen]
-    return _packed(trained, offsets, trust.item(), inputs, examples.priors, seen)
+    return _packed(trained, offsets, inputs, examples.priors, seen)
 
 
 def _packed(
-    trained: np.ndarray, offsets: np.ndarray, trust: float, inputs: np.ndarray, prior: np.ndarray, seen: np.ndarray
+    trained: np.ndarray, offsets: np.ndarray, inputs: np.ndarray, prior: np.ndarray, seen: np.ndarray
 ) -> dict[str, np.ndarray]:
-    scores = inputs @ trained + trust * prior + offsets
+    scores = inputs @ trained + PRIOR * prior + offsets
     best = scores[:, seen].max(axis=1)
     for unseen in set(range(len(IDS))) - set(seen.tolist()):
-        offsets[unseen] = -np.quantile(trust * prior[:, unseen] - best, UNSEEN)
-    parameters = {"ids": np.array(IDS), "groups": groups(), "prior_weight": np.float32(trust / len(NUMBERS))}
+        offsets[unseen] = -np.quantile(PRIOR * prior[:, unseen] - best, UNSEEN)
+    parameters = {"ids": np.array(IDS), "groups": groups(), "prior_weight": np.float32(PRIOR / len(NUMBERS))}
     first = 0
     for name, weight in NETWORKS.items():
         rows = trained[first : first + 1280]

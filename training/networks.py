@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from imgsearch.algorithm.conversion import load_network
-from imgsearch.algorithm.embedder import pooled_for_search, resized
-from imgsearch.algorithm.evidence import centred
+from imgsearch.algorithm.embedder import pooled_for_search
 from imgsearch.algorithm.locator import stage_maps
 from imgsearch.algorithm.models import EMBEDDED_MODELS
+from imgsearch.algorithm.planes import centred, resized
 from imgsearch.algorithm.runtime import Graph
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Activations:
     """
 
     def __init__(self, number: int, size: int, *, inner: int | None = None, stages: bool = False) -> None:
-        module = _Outputs(number, inner, stages=stages).eval()
+        module = _Outputs(number, None if inner == size else inner, stages=stages).eval()
         example = torch.zeros((1, size, size, 3), dtype=torch.uint8)
         with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
             converted = openvino.convert_model(module, example_input=example, input=[(1, size, size, 3)])

@@ -19,7 +19,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.algorithm.models import CATEGORISER, EMBEDDER, LOCATOR, ModelRecord, weights_file
+from imgsearch.algorithm.models import (
+    CATEGORISER,
+    CATEGORY_MODELS,
+    EMBEDDED_MODELS,
+    EMBEDDER,
+    LOCATOR,
+    ModelRecord,
+    weights_file,
+)
 from imgsearch.errors import InvalidModel
 from imgsearch.files import file_errors, sync, sync_folder
 
@@ -329,7 +337,10 @@ def _module(record: ModelRecord, network: Any) -> Any:
         for one, name in zip(networks, record.evidence_names, strict=True)
     ]
     if record.purpose == CATEGORISER:
-        return CategoryNetworks(networks, [part for part in evidence if part is not None])
+        own_sizes = {known: EMBEDDED_MODELS[name].input_size for name, known in CATEGORY_MODELS.items()}
+        sides = [own_sizes[name] for name in record.evidence_names if name is not None]
+        inner = [None if side == record.input_size else side for side in sides]
+        return CategoryNetworks(networks, inner, [part for part in evidence if part is not None])
     sizes = [record.input_size, *(joined.input_size for joined in record.joined_records)]
     projection = (
         trained_projection(load_parameters(HEAD))

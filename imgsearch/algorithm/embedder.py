@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
+from imgsearch.algorithm.planes import resized
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -20,7 +22,6 @@ __all__ = [
     "classifier_projection",
     "joined",
     "pooled_for_search",
-    "resized",
     "trained_projection",
 ]
 
@@ -51,13 +52,6 @@ def joined(pooled: Sequence[torch.Tensor]) -> torch.Tensor:
     """The pooled activations of several networks side by side, the first one's with the greatest weight."""
     parts = [nn.functional.normalize(vectors, dim=1) for vectors in pooled]
     return torch.cat([parts[0], *(JOINED_WEIGHT * part for part in parts[1:])], dim=1)
-
-
-def resized(planes: torch.Tensor, size: int | None) -> torch.Tensor:
-    """Planes of shape (n, 3, rows, columns) at the side that a network was trained for; None: as they are."""
-    if size is None:
-        return planes
-    return nn.functional.interpolate(planes, size=(size, size), mode="bilinear", align_corners=False)
 
 
 class Embedder(nn.Module):

@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
+from imgsearch.algorithm.planes import centred, resized
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["CategoryEvidence", "CategoryNetworks", "centred", "log_priors"]
+__all__ = ["CategoryEvidence", "CategoryNetworks", "log_priors"]
 
 NEVER: Final = -1e4
 """Stands for minus infinity in bfloat16, too."""
-
-
-def centred(pixels: torch.Tensor) -> torch.Tensor:
-    """From uint8 of shape (n, rows, columns, 3) to planes (n, 3, rows, columns), with mean and deviation 0.5."""
-    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def log_priors(logits: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
@@ -74,19 +71,23 @@ class CategoryNetworks(nn.Module):
 
     Args:
         networks: timm models with mean and standard deviation 0.5.
+        sizes: side that each is fed with, in pixels; None: as the pixels come.
         evidence: what reads the category off each.
     """
 
-    def __init__(self, networks: Sequence[Any], evidence: Sequence[CategoryEvidence]) -> None:
+    def __init__(
+        self, networks: Sequence[Any], sizes: Sequence[int | None], evidence: Sequence[CategoryEvidence]
+    ) -> None:
         super().__init__()
         self.networks: Any = nn.ModuleList(networks)
+        self.sizes = sizes
         self.evidence: Any = nn.ModuleList(evidence)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """From uint8 of shape (n, size, size, 3) to evidence of shape (n, categories)."""
         planes = centred(pixels)
         shares = [
-            evidence(network.forward_features(planes).mean(dim=(2, 3)))
-            for network, evidence in zip(self.networks, self.evidence, strict=True)
+            evidence(network.forward_features(resized(planes, size)).mean(dim=(2, 3)))
+            for network, size, evidence in zip(self.networks, self.sizes, self.evidence, strict=True)
         ]
         return torch.stack(shares).sum(dim=0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
-from imgsearch.algorithm.evidence import centred
+from imgsearch.algorithm.planes import centred
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

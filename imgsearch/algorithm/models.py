@@ -134,7 +134,8 @@ class ModelRecord:
 
     def cache_name(self) -> str:
         """Name of its folder in the cache: another one for whatever makes other networks."""
-        sources = [file_hash(Path(__file__).with_name(name)) for name in ("embedder.py", "evidence.py", "locator.py")]
+        modules = ("embedder.py", "evidence.py", "locator.py", "planes.py")
+        sources = [file_hash(Path(__file__).with_name(name)) for name in modules]
         trained = [parameters_hash(name) for name in (SUBJECT, HEAD, CATEGORY)]
         weights = self.weights_hash or self.weights
         parts = (
@@ -206,8 +207,8 @@ EMBEDDED_MODELS: Final[dict[str, ModelRecord]] = {
         _SINGLE["efficientnet-lite2"],
         name=DEFAULT_MODEL,
         joined=("efficientnet-lite0",),
-        score_slope=3.38,
-        score_offset=-4.14,
+        score_slope=7.84,
+        score_offset=-4.79,
     ),
 }
 
