@@ -32,7 +32,7 @@ def test_searches_as_people_make_them() -> None:
     assert found.retrieval.overall.mean_average_precision >= 0.65
     sources = {name.partition("/")[0]: figures for name, figures in found.retrieval.groups.items()}
     assert sources["marcusklasson"].hit1 >= 0.66
-    assert sources["magento"].hit1 >= 0.55
+    assert sources["magento"].hit1 >= 0.58
     assert found.subjects is not None
     assert found.subjects.overall.found.mean >= 0.75
     assert found.subjects.overall.found.share_50 >= 0.83

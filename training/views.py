@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
+import string
 
 import numpy as np
 import torch
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
 from imgsearch.algorithm.locator import Decoder
 from imgsearch.algorithm.parameters import SUBJECT, load_parameters
-from imgsearch.algorithm.subject import find_subjects, with_context
+from imgsearch.algorithm.subject import MIN_SIDE, find_subjects, with_context
 from imgsearch.records import Region
 from training.composites import SIDE
 from training.networks import Activations
 
 CROP = 260
 """Side of what the networks see of a subject, in pixels."""
+OPACITIES = 0.2, 0.7
+"""Of watermarks, the least and the greatest."""
 
 
 def heat_maps(pictures: list[Image.Image]) -> np.ndarray:
@@ -62,6 +65,56 @@ def changed(picture: Image.Image, region: Region, draw: random.Random) -> Image.
         corners = (d[0], d[1], d[2], CROP - d[3], CROP - d[4], CROP - d[5], CROP - d[6], d[7])
         view = view.transform((CROP, CROP), Image.Transform.QUAD, corners, Image.Resampling.BICUBIC)
     return view
+
+
+def part(picture: Image.Image, region: Region, draw: random.Random) -> Image.Image:
+    """A piece out of the middle of a subject, mirrored or not."""
+    across, down = region.x2 - region.x1, region.y2 - region.y1
+    share = draw.uniform(0.45, 0.85)
+    left = region.x1 + round(draw.uniform(0.2, 0.8) * (1 - share) * across)
+    top = region.y1 + round(draw.uniform(0.2, 0.8) * (1 - share) * down)
+    right = min(picture.width, max(left + MIN_SIDE, round(left + share * across)))
+    bottom = min(picture.height, max(top + MIN_SIDE, round(top + share * down)))
+    view = cut(picture, Region(left, right, top, bottom), context=False)
+    return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draw.random() < 0.5 else view
+
+
+def marked(view: Image.Image, draw: random.Random) -> Image.Image:
+    """A view with a watermark: letters of any size, colour and direction over all of it, or one line."""
+    diagonal = round((view.width**2 + view.height**2) ** 0.5)
+    size = round(diagonal * draw.uniform(0.03, 0.14))
+    font = ImageFont.load_default(size)
+    text = (
+        "".join(draw.choice(string.ascii_letters + string.digits + "  .-") for _ in range(draw.randrange(4, 16))) + "  "
+    )
+    layer = Image.new("RGBA", (diagonal, diagonal))
+    canvas = ImageDraw.Draw(layer)
+    repeats = 1 + diagonal // max(1, round(canvas.textlength(text, font)))
+    alpha = round(255 * draw.uniform(*OPACITIES))
+    light = draw.random() < 0.7
+    fill, edge = (255, 255, 255), (40, 40, 40)
+    if not light:
+        fill, edge = tuple(draw.randrange(100) for _ in range(3)), (230, 230, 230)
+    if draw.random() < 0.2:
+        fill = tuple(draw.randrange(256) for _ in range(3))
+    stroke = draw.choice((0, 0, 1, 1, 2))
+    top, step = draw.uniform(-size, size), size * draw.uniform(1.3, 4)
+    if draw.random() < 0.25:  # one line
+        top, step = diagonal / 2 - size, float(diagonal)
+    while top < diagonal:
+        canvas.text(
+            (-size * draw.uniform(0, 3), top),
+            text * (repeats + 1),
+            fill=(*fill, alpha),
+            font=font,
+            stroke_width=stroke,
+            stroke_fill=(*edge, alpha),
+        )
+        top += step
+    layer = layer.rotate(draw.choice((0, draw.uniform(-60, 60))), Image.Resampling.BICUBIC)
+    left, upper = (diagonal - view.width) // 2, (diagonal - view.height) // 2
+    layer = layer.crop((left, upper, left + view.width, upper + view.height))
+    return Image.alpha_composite(view.convert("RGBA"), layer).convert("RGB")
 
 
 def _reframed(region: Region, picture: Image.Image, draw: random.Random) -> Region:
