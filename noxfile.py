@@ -92,6 +92,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def long(session: nox.Session) -> None:
+    """The tests that take minutes: imports at size, killed again and again."""
+    _install(session, "test")
+    session.run("python", "-m", "pytest", "-m", "long", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and suspicious code."""
     session.install(*_group("lint"))

@@ -77,7 +77,7 @@ def test_error_codes_are_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/cli.md", "docs/design.md", "benchmarks/README.md", "CHANGELOG.md"]
+    "document", ["README.md", "docs/cli.md", "docs/cron.md", "docs/design.md", "benchmarks/README.md", "CHANGELOG.md"]
 )
 def test_links_lead_somewhere(document: str) -> None:
     """Relative links point to files that are there."""

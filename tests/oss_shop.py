@@ -1,0 +1,146 @@
+"""A catalogue with an ``increment.meta`` that lies on the disk and in a bucket alike; what is compared of instances."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imgsearch.instance import Instance
+from tests.conftest import ROOT, Result, command
+from tests.oss_server import OssServer
+
+BUCKET, FOLDER = "my-catalogue", "shop/pictures"
+ADDRESS = f"oss://{BUCKET}/{FOLDER}"
+SAMPLES = ROOT / "sample_data" / "catalogue"
+
+
+@dataclass
+class Shop:
+    """A folder, and the server that has the same."""
+
+    folder: Path
+    server: OssServer
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def write(self, lines: Iterable[dict[str, Any] | str]) -> None:
+        """Make a manifest of documents, or of lines as they are."""
+        text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+        (self.folder / "increment.meta").write_text(text)
+        self.upload()
+
+    def upload(self) -> None:
+        """Put what is in the folder into the bucket, and nothing else."""
+        self.server.buckets[BUCKET] = {}
+        for path in self.folder.rglob("*"):
+            if path.is_file():
+                self.server.put(BUCKET, f"{FOLDER}/{path.relative_to(self.folder).as_posix()}", path.read_bytes())
+
+    def pictures(self) -> list[bytes]:
+        return [path.read_bytes() for path in self.folder.rglob("*.jpg")]
+
+    def start(self, instance: Path, *arguments: object, **env: str) -> subprocess.Popen[bytes]:
+        """An import in a process of its own."""
+        return subprocess.Popen(
+            command("oss-import", ADDRESS, "-i", instance, *arguments),
+            env={**os.environ, **self.server.environment(), **self.environment, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(self, instance: Path, *arguments: object, **env: str) -> Result:
+        """An import from its start to its end."""
+        process = self.start(instance, *arguments, **env)
+        try:
+            stdout, stderr = process.communicate(timeout=300)
+        finally:
+            process.kill()
+        return Result(process.returncode, stdout.decode(), stderr.decode())
+
+    def downloads(self) -> int:
+        """Bodies of pictures that were sent so far."""
+        return sum(not key.endswith("increment.meta") for key in self.server.fetched)
+
+
+def copy_samples(folder: Path, count: int) -> list[str]:
+    """Put ``count`` real pictures into sub-folders and return their names; each file has bytes of its own."""
+    sources = sorted(SAMPLES.rglob("*.jpg"))
+    names = []
+    for number in range(count):
+        source = sources[number % len(sources)]
+        name = f"{source.parent.name}/{number // len(sources)}/{source.name}"
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Bytes behind the end of a JPEG mean nothing to a decoder, and make another file of it.
+        path.write_bytes(source.read_bytes() + number.to_bytes(4, "big"))
+        names.append(name)
+    return names
+
+
+def line(name: str, **fields: Any) -> dict[str, Any]:
+    """An ADD line."""
+    return {"OperationType": "ADD", "ProductId": name.partition("/")[0], "PicName": name, **fields}
+
+
+def content(folder: Path) -> dict[tuple[str, str], Any]:
+    """All that an instance holds of its items, but where they came from."""
+    with Instance.open(folder) as instance:
+        store = instance._engine.store
+        items: dict[tuple[str, str], Any] = {}
+        for ids, features in store.features():
+            stored = {picture.item.id: picture.item for picture in store.pictures(ids.tolist())}
+            for number, feature in zip(ids.tolist(), features, strict=True):
+                item = stored[number]
+                items[item.key.product_id, item.key.pic_name] = (
+                    item.category_id,
+                    item.region,
+                    item.region_mode,
+                    item.category_given,
+                    item.content_hash,
+                    item.attributes,
+                    np.asarray(feature).tobytes(),
+                )
+    return items
+
+
+def byte_runs(folders: Iterable[Path], pictures: Iterable[bytes], since: float = 0.0) -> list[str]:
+    """Files below the folders that hold 32 bytes in a row of one of the pictures, whatever lies around them.
+
+    Every eighth position of each picture is looked for at every position of each file; what looks alike in eight bytes
+    is then compared in full.
+
+    Args:
+        folders: to be searched.
+        pictures: whose bytes are looked for; runs of one value, as headers and padding have them, do not count.
+        since: files that were last changed before are passed over, seconds since the epoch.
+    """
+    wanted: dict[int, set[bytes]] = {}
+    for data in pictures:
+        for start in range(0, len(data) - 32, 8):
+            run = data[start : start + 32]
+            if len(set(run)) > 12:
+                wanted.setdefault(int.from_bytes(run[:8], "little"), set()).add(run)
+    known = np.zeros(2**22, np.bool_)
+    known[_mixed(np.fromiter(wanted, np.uint64, len(wanted)))] = True
+    found = []
+    for path in (path for folder in folders for path in folder.rglob("*")):
+        if not path.is_file() or path.stat().st_mtime < since:
+            continue
+        data = path.read_bytes()
+        for shift in range(8):
+            words = np.frombuffer(data[shift : len(data) - (len(data) - shift) % 8], "<u8")
+            for index in np.flatnonzero(known[_mixed(words)]).tolist():
+                start = shift + 8 * index
+                if data[start : start + 32] in wanted.get(int(words[index]), ()):
+                    found.append(str(path))
+    return sorted(set(found))
+
+
+def _mixed(words: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    return words.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(42)
