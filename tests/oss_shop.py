@@ -109,37 +109,43 @@ def content(folder: Path) -> dict[tuple[str, str], Any]:
     return items
 
 
-def byte_runs(folders: Iterable[Path], pictures: Iterable[bytes], since: float = 0.0) -> list[str]:
-    """Files below the folders that hold 32 bytes in a row of one of the pictures, whatever lies around them.
+class ByteRuns:
+    """Looks for 32 bytes in a row of any of some pictures, whatever lies around them.
 
     Every eighth position of each picture is looked for at every position of each file; what looks alike in eight bytes
-    is then compared in full.
-
-    Args:
-        folders: to be searched.
-        pictures: whose bytes are looked for; runs of one value, as headers and padding have them, do not count.
-        since: files that were last changed before are passed over, seconds since the epoch.
+    is then compared in full. Runs of few values, as headers and padding have them, do not count.
     """
-    wanted: dict[int, set[bytes]] = {}
-    for data in pictures:
-        for start in range(0, len(data) - 32, 8):
-            run = data[start : start + 32]
+
+    def __init__(self, pictures: Iterable[bytes]) -> None:
+        self._wanted: dict[int, set[bytes]] = {}
+        for run in {data[start : start + 32] for data in pictures for start in range(0, len(data) - 32, 8)}:
             if len(set(run)) > 12:
-                wanted.setdefault(int.from_bytes(run[:8], "little"), set()).add(run)
-    known = np.zeros(2**22, np.bool_)
-    known[_mixed(np.fromiter(wanted, np.uint64, len(wanted)))] = True
-    found = []
-    for path in (path for folder in folders for path in folder.rglob("*")):
-        if not path.is_file() or path.stat().st_mtime < since:
-            continue
-        data = path.read_bytes()
+                self._wanted.setdefault(int.from_bytes(run[:8], "little"), set()).add(run)
+        self._known = np.zeros(2**22, np.bool_)
+        self._known[_mixed(np.fromiter(self._wanted, np.uint64, len(self._wanted)))] = True
+
+    def found(self, folders: Iterable[Path], since: float = 0.0) -> list[str]:
+        """Files below the folders that hold such a run.
+
+        Args:
+            folders: to be searched.
+            since: files that were last changed before are passed over, seconds since the epoch.
+        """
+        paths = (path for folder in folders if folder.exists() for path in folder.rglob("*"))
+        return sorted(
+            str(path)
+            for path in paths
+            if path.is_file() and path.stat().st_mtime >= since and self._holds_one(path.read_bytes())
+        )
+
+    def _holds_one(self, data: bytes) -> bool:
         for shift in range(8):
             words = np.frombuffer(data[shift : len(data) - (len(data) - shift) % 8], "<u8")
-            for index in np.flatnonzero(known[_mixed(words)]).tolist():
+            for index in np.flatnonzero(self._known[_mixed(words)]).tolist():
                 start = shift + 8 * index
-                if data[start : start + 32] in wanted.get(int(words[index]), ()):
-                    found.append(str(path))
-    return sorted(set(found))
+                if data[start : start + 32] in self._wanted.get(int(words[index]), ()):
+                    return True
+        return False
 
 
 def _mixed(words: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:

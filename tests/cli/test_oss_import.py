@@ -17,7 +17,7 @@ import pytest
 from imgsearch.engine.lock import writer_lock
 from tests.conftest import Run
 from tests.oss_server import ALLOW_ALL, KEY_ID, SECRET, Fault, Key, Role
-from tests.oss_shop import ADDRESS, BUCKET, FOLDER, Shop, byte_runs, content, copy_samples, line
+from tests.oss_shop import ADDRESS, BUCKET, FOLDER, ByteRuns, Shop, content, copy_samples, line
 from tests.pictures import draw, encode
 
 ARN = "acs:ram::1234567890123456:role/imagesearch-reader"
@@ -524,14 +524,15 @@ def test_nothing_of_a_picture_is_left(shop: Shop, folder: Path, cache: Path) -> 
     shop.write([line(name) for name in [*names, "cut.jpg"]])
     places = [folder, Path(shop.environment["TMPDIR"]), Path(shop.environment["HOME"])]
     assert shop.run(folder).returncode == 1
-    assert byte_runs(places, shop.pictures()) == []
-    assert byte_runs([cache], shop.pictures(), since=begun) == []
+    runs = ByteRuns(shop.pictures())
+    assert runs.found(places) == []
+    assert runs.found([cache], since=begun) == []
     shop.server.keys[KEY_ID].uses = 20
     (shop.folder / names[1]).write_bytes(encode(draw(1)))
     assert shop.run(folder.parent / "second").returncode == 7
-    assert byte_runs([folder.parent / "second", *places], shop.pictures()) == []
-    (places[1] / "left").write_bytes(b"abc" + shop.pictures()[0][1003:1060] + b"def")
-    assert byte_runs(places, shop.pictures()) == [str(places[1] / "left")], "the scan finds what is there"
+    assert ByteRuns(shop.pictures()).found([folder.parent / "second", *places]) == []
+    (places[1] / "left").write_bytes(b"abc" + shop.pictures()[5][1003:1060] + b"def")
+    assert runs.found(places) == [str(places[1] / "left")], "the scan finds what is there"
 
 
 def test_the_server_is_strict() -> None:

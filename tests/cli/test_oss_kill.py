@@ -1,0 +1,65 @@
+"""An import that is killed at any moment: running it again goes on, and ends where an uninterrupted one ends.
+
+Contract: what a line of output acknowledged is never downloaded again, nothing of a picture is left anywhere, and the
+instance is in the end the one that was never killed.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.oss_shop import FOLDER, ByteRuns, Shop, content, copy_samples, line
+
+
+def kill_and_go_on(shop: Shop, folder: Path, cache: Path, pictures: int, rounds: int, seed: int) -> None:
+    """Kill imports into new instances, each at another moment, and finish each in a second run."""
+    begun = time.time()
+    names = copy_samples(shop.folder, pictures)
+    shop.write([line(name, IntAttr=number) for number, name in enumerate(names)])
+    shop.server.latency = 0.01
+    started = time.monotonic()
+    assert shop.run(folder / "whole").returncode == 0
+    seconds = time.monotonic() - started
+    expected = content(folder / "whole")
+    runs = ByteRuns(shop.pictures())
+    assert len(expected) == pictures
+    chance = random.Random(seed)
+    interrupted = 0
+    for number in range(rounds):
+        instance = folder / f"killed-{number}"
+        process = shop.start(instance, "--format", "jsonl")
+        time.sleep(chance.uniform(0.2, seconds))
+        process.kill()
+        stdout, _ = process.communicate()
+        acknowledged = {
+            document["PicName"]
+            for text in stdout.splitlines(keepends=True)
+            if text.endswith(b"\n") and (document := json.loads(text)).get("Status") == "added"
+        }
+        interrupted += 0 < len(acknowledged) < pictures
+        places = [instance, *(Path(shop.environment[name]) for name in ("TMPDIR", "HOME"))]
+        assert runs.found(places) == []
+        before = {name: shop.server.counts[f"GET {FOLDER}/{name}"] for name in acknowledged}
+        again = shop.run(instance)
+        assert again.returncode == 0, again.stderr
+        assert again.document["Unchanged"] >= len(acknowledged)
+        assert {name: shop.server.counts[f"GET {FOLDER}/{name}"] for name in acknowledged} == before
+        assert content(instance) == expected
+    assert runs.found([folder, cache], since=begun) == []
+    assert interrupted > rounds / 5, "the moments were not in the middle of the work"
+
+
+def test_killed(shop: Shop, folder: Path, cache: Path) -> None:
+    """A few moments."""
+    kill_and_go_on(shop, folder, cache, pictures=120, rounds=3, seed=7)
+
+
+@pytest.mark.long
+def test_killed_twenty_times(shop: Shop, folder: Path, cache: Path) -> None:
+    """Twenty moments over more pictures than one commit takes."""
+    kill_and_go_on(shop, folder, cache, pictures=600, rounds=20, seed=11)
