@@ -6,15 +6,22 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from imgsearch.engine.engine import Engine
+from imgsearch.engine.store import Upsert
 from imgsearch.instance import Instance
+from imgsearch.records import Attributes, Content, Extracted, Key, PictureOptions, RegionMode
+from imgsearch.sources.oss.access import Access
+from imgsearch.sources.oss.address import OssAddress
+from imgsearch.sources.oss.bucket import BucketReader
 from tests.conftest import ROOT, Result, command
 from tests.oss_server import OssServer
+from tests.pictures import jpeg
 
 BUCKET, FOLDER = "my-catalogue", "shop/pictures"
 ADDRESS = f"oss://{BUCKET}/{FOLDER}"
@@ -107,6 +114,53 @@ def content(folder: Path) -> dict[tuple[str, str], Any]:
                     np.asarray(feature).tobytes(),
                 )
     return items
+
+
+def put_alike(server: OssServer, count: int) -> None:
+    """Put so many objects with one small picture into the bucket, each with an ETag of its own, and their manifest."""
+    picture = jpeg(1)
+    names = [f"{number // 1000:04}/{number:07}.jpg" for number in range(count)]
+    for number, name in enumerate(names):
+        server.put(BUCKET, f"{FOLDER}/{name}", picture, etag=f"{number:032X}")
+    if names:
+        text = "\n".join(json.dumps(line(name, CategoryId=3)) for name in names)
+        server.put(BUCKET, f"{FOLDER}/increment.meta", text.encode())
+
+
+def remember_alike(folder: Path, count: int, endpoint: str) -> None:
+    """Make the instance that an import of ``put_alike`` would leave, without extracting each picture.
+
+    The tokens are those that the listing shows; the features are all the same one. Keys are taken from ``OSS_*``.
+    """
+    Instance.create(folder)
+    with Instance.open(folder) as instance:
+        (found,) = instance.analyse([(_Alike(), PictureOptions(category_id=3))])
+    assert isinstance(found, Extracted)
+    bucket = BucketReader(OssAddress.parse(ADDRESS), endpoint, Access(), None, connections=1, timeout=60)
+    engine = Engine.open(folder, write=True)
+    behind, complete, stored = "", False, 0
+    while not complete:
+        page = bucket.page(behind)
+        behind, complete = page.objects[-1].key, page.complete
+        with engine.committing() as store:
+            for listed in page.objects:
+                name = listed.key.removeprefix(f"{FOLDER}/")
+                if name.endswith(".jpg"):
+                    key = Key(name.partition("/")[0], name)
+                    extracted = replace(found, token=listed.token)
+                    store.upsert(Upsert(key, extracted, RegionMode.SUBJECT, True, Attributes(), None))
+                    stored += 1
+    engine.rebuild()
+    engine.close()
+    assert stored == count
+
+
+class _Alike:
+    def token(self) -> None:
+        """None that counts."""
+
+    def read(self, _max_bytes: int) -> Content:
+        return Content(jpeg(1))
 
 
 class ByteRuns:

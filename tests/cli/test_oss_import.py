@@ -17,7 +17,18 @@ import pytest
 from imgsearch.engine.lock import writer_lock
 from tests.conftest import Run
 from tests.oss_server import ALLOW_ALL, KEY_ID, SECRET, Fault, Key, Role
-from tests.oss_shop import ADDRESS, BUCKET, FOLDER, ByteRuns, Shop, content, copy_samples, line
+from tests.oss_shop import (
+    ADDRESS,
+    BUCKET,
+    FOLDER,
+    ByteRuns,
+    Shop,
+    content,
+    copy_samples,
+    line,
+    put_alike,
+    remember_alike,
+)
 from tests.pictures import draw, encode
 
 ARN = "acs:ram::1234567890123456:role/imagesearch-reader"
@@ -136,6 +147,22 @@ def test_objects_that_are_written_again_with_the_same_bytes(shop: Shop, folder: 
     assert shop.downloads() == 2
     assert counts(shop.run(folder).document) == (0, 0, 1, 0, 0)
     assert shop.downloads() == 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("count", [100_000])
+def test_unchanged_lines_at_size(shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """The second run asks for the manifest and for pages of the listing, and for nothing else."""
+    put_alike(shop.server, count)
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", SECRET)
+    remember_alike(folder, count, shop.server.url)
+    shop.server.counts.clear()
+    result = shop.run(folder)
+    assert (result.returncode, counts(result.document)) == (0, (0, 0, count, 0, 0)), result.stderr
+    assert shop.server.counts["GET object"] == shop.server.counts[f"GET {FOLDER}/increment.meta"] == 1
+    assert shop.server.counts["HEAD object"] == 0
+    assert shop.server.counts["list"] < count / 500
 
 
 # Faults of the storage

@@ -56,7 +56,7 @@ def kill_and_go_on(shop: Shop, folder: Path, cache: Path, pictures: int, rounds:
 
 def test_killed(shop: Shop, folder: Path, cache: Path) -> None:
     """A few moments."""
-    kill_and_go_on(shop, folder, cache, pictures=120, rounds=3, seed=7)
+    kill_and_go_on(shop, folder, cache, pictures=80, rounds=3, seed=7)
 
 
 @pytest.mark.long
