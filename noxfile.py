@@ -116,7 +116,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """Print the tables of benchmarks/: speed, memory and, where the evaluation data lies beside, quality."""
-    _install(session)
+    _install(session, "test")  # some stand on what the tests have made
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

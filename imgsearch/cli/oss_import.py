@@ -219,7 +219,7 @@ def _reader(
     from imgsearch.sources.oss.bucket import BucketReader
 
     access = Access(role_arn, sts_endpoint)
-    return BucketReader(address, url, access, region, connections=downloads, timeout=timeout)
+    return BucketReader(address, url, access, region, connections=downloads + 1, timeout=timeout)
 
 
 def _foreseen(target: Instance | None, bucket: BucketReader, manifest: BinaryIO) -> Iterable[Outcome]:

@@ -320,6 +320,16 @@ def test_ways_to_keys(shop: Shop, folder: Path, way: str) -> None:
     assert (shop.server.counts["metadata"] > 0) == (way == "machine")
 
 
+def test_a_netrc_for_any_host_does_not_replace_the_signature(shop: Shop, folder: Path) -> None:
+    """Some people keep passwords of all hosts there, and requests would send them."""
+    (name,) = copy_samples(shop.folder, 1)
+    shop.write([line(name)])
+    netrc = Path(shop.environment["HOME"]) / ".netrc"
+    netrc.write_text("default login somebody password something\n")
+    netrc.chmod(0o600)
+    assert shop.run(folder).returncode == 0
+
+
 def test_the_explained_policy_is_enough_and_not_more_than_needed(shop: Shop, run: Run, folder: Path) -> None:
     """What is printed allows the import; without any of its statements it is refused."""
     names = copy_samples(shop.folder, 3)

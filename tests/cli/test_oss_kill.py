@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -59,7 +60,25 @@ def test_killed(shop: Shop, folder: Path, cache: Path) -> None:
     kill_and_go_on(shop, folder, cache, pictures=80, rounds=3, seed=7)
 
 
+def test_interrupted(shop: Shop, folder: Path) -> None:
+    """Ctrl-C: exit code 130 once the downloads under way have ended, and the log says so; running again goes on."""
+    names = copy_samples(shop.folder, 80)
+    shop.write([line(name) for name in names])
+    process = shop.start(folder, "--format", "jsonl", "--downloads", 2, "--log-file", folder.parent / "log")
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    done = len([first, *rest.splitlines()])
+    assert (process.returncode, b"interrupted" in errors) == (130, True), errors
+    assert 0 < done < 80
+    assert "interrupted" in (folder.parent / "log").read_text()
+    again = shop.run(folder)
+    assert again.document["Added"] + again.document["Unchanged"] == 80
+    assert again.document["Unchanged"] >= done
+
+
 @pytest.mark.long
 def test_killed_twenty_times(shop: Shop, folder: Path, cache: Path) -> None:
     """Twenty moments over more pictures than one commit takes."""
-    kill_and_go_on(shop, folder, cache, pictures=600, rounds=20, seed=11)
+    kill_and_go_on(shop, folder, cache, pictures=400, rounds=20, seed=11)

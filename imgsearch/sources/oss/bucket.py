@@ -27,6 +27,8 @@ from imgsearch.sources.oss.policy import GET_LOCATION, GET_OBJECT, LIST_OBJECTS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import requests
+
     from imgsearch.sources.oss.access import Access
     from imgsearch.sources.oss.address import OssAddress
 
@@ -94,11 +96,13 @@ class BucketReader:
         self._access = access
         self._timeout = timeout
         self._failures = 0
+        session = oss2.Session(pool_size=connections)
+        session.session.auth = _as_signed
         self._bucket = oss2.Bucket(
             access.signer(region),
             endpoint,
             address.bucket,
-            session=oss2.Session(pool_size=connections),
+            session=session,
             connect_timeout=(min(CONNECT_SECONDS, timeout), min(SILENCE_SECONDS, timeout)),
             region=region,
             # Bodies are checked here: oss2 prepares each check for a sixth of a millisecond, and its crcmod has no
@@ -262,6 +266,11 @@ class BucketReader:
         if received and result.server_crc not in (None, checksum):
             raise BrokenBody("its CRC-64 is not the storage's")
         return None if result.etag is None else str(result.etag)
+
+
+def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keep requests from putting what a ``.netrc`` holds for this or any host in the signature's place."""
+    return request
 
 
 def _packet(raw: urllib3.HTTPResponse) -> bytes:
