@@ -115,6 +115,19 @@ def test_an_import_of_2000_lines_equals_an_add(shop: Shop, run: Run, folder: Pat
     check_equals_add(shop, run, folder, 2000, "cn-shanghai")
 
 
+def test_a_new_instance_keeps_the_region_it_was_made_with(shop: Shop, run: Run, folder: Path) -> None:
+    """From then on no --region-id is needed, and another one is refused."""
+    (name,) = copy_samples(shop.folder, 1)
+    shop.write([line(name)])
+    result = shop.run(folder, "--region-id", "cn-shanghai", "--kind", "generic")
+    assert (result.returncode, "Made a new generic instance" in result.stderr) == (0, True)
+    assert run("info").document["RegionId"] == "cn-shanghai"
+    shop.server.counts.clear()
+    assert shop.run(folder).returncode == 0
+    assert (shop.server.counts["V4"], shop.server.counts["V1"]) == (4, 0)
+    assert shop.run(folder, "--region-id", "cn-beijing").document["Code"] == "BucketRegionMismatch"
+
+
 def test_running_again_downloads_nothing(shop: Shop, folder: Path) -> None:
     """Unchanged objects cost one listing; changed lines without a change of the picture none of their bytes either."""
     names = copy_samples(shop.folder, 30)

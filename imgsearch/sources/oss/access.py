@@ -76,6 +76,7 @@ class Access:
         self._sts_endpoint = sts_endpoint
         self._lock = Lock()
         self._renewed = 0.0
+        self._has_token = False
         self._provider: Any = None
 
     def signer(self, region: str | None) -> Any:
@@ -92,12 +93,14 @@ class Access:
             if self._provider is None:
                 self._provider = self._make_provider()
             provider = self._provider
-        return self._asked(provider.get_credentials)
+        credentials = self._asked(provider.get_credentials)
+        self._has_token = bool(credentials.get_security_token())
+        return credentials
 
     def renew(self) -> bool:
         """Forget a token that was refused, so that the next request gets a new one; False if there is no other."""
         with self._lock:
-            if self._role_arn is None and _from_environment(self._provider):
+            if not self._has_token or (self._role_arn is None and _from_environment(self._provider)):
                 return False
             if time.monotonic() - self._renewed > RENEWAL_SECONDS:
                 self._renewed = time.monotonic()

@@ -106,7 +106,7 @@ class BucketReader:
             connect_timeout=(min(CONNECT_SECONDS, timeout), min(SILENCE_SECONDS, timeout)),
             region=region,
             # Bodies are checked here: oss2 prepares each check for a sixth of a millisecond, and its crcmod has no
-            # wheels, so it is a hundred times slower wherever no compiler was at hand.
+            # wheels, so it is fifty times slower wherever no compiler was at hand.
             enable_crc=False,
         )
 
