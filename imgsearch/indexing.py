@@ -61,13 +61,17 @@ class IndexingRun:
         self._window: deque[_InFlight] = deque()
         self._unfinished: deque[Future[Extracted | Content]] = deque()
         self._last_commit = time.monotonic()
+        self._source_error: ImgsearchError | None = None
         self._keys: set[Key] = set()
         self._products: set[str] = set()
         """Keys under way, and products of which a deletion is under way."""
 
     def outcomes(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
-        """The outcomes, in the order of the operations, each after its commit."""
-        for operation in operations:
+        """The outcomes, in the order of the operations, each after its commit.
+
+        What a source raises ends the run when all operations that it gave before are committed.
+        """
+        for operation in self._until_the_source_fails(operations):
             if self._collides(operation):
                 # What is stored decides whether a picture is unchanged, so an earlier operation on it comes first.
                 yield from self._commit(len(self._window))
@@ -77,6 +81,14 @@ class IndexingRun:
             if len(self._window) >= COMMIT_ITEMS or time.monotonic() - self._last_commit > COMMIT_SECONDS:
                 yield from self._commit(self._finished_count())
         yield from self._commit(len(self._window))
+        if self._source_error is not None:
+            raise self._source_error
+
+    def _until_the_source_fails(self, operations: Iterable[Operation]) -> Iterator[Operation]:
+        try:
+            yield from operations
+        except ImgsearchError as error:
+            self._source_error = error
 
     def _collides(self, operation: Operation) -> bool:
         match operation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 
@@ -114,6 +115,19 @@ def test_what_ends_the_run_loses_nothing_before_it(instance: Instance) -> None:
         outcomes.extend(instance.apply(given, readers=4))
     assert [outcome.pic_name for outcome in outcomes] == [f"{n:03}.jpg" for n in range(7)]
     assert instance.info().items == 7
+
+
+def test_a_source_that_fails_loses_nothing_it_gave_before(instance: Instance) -> None:
+    """As when the listing of a bucket is refused in the middle of a manifest."""
+
+    def source() -> Iterator[Operation]:
+        yield from (add(n, Slow(n, 0.01)) for n in range(7))
+        raise StorageUnwritable("planted")
+
+    outcomes: list[Outcome] = []
+    with pytest.raises(StorageUnwritable, match="planted"):
+        outcomes.extend(instance.apply(source(), readers=4))
+    assert len(outcomes) == instance.info().items == 7
 
 
 def test_rebuild_at_the_end(instance: Instance) -> None:
