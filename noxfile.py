@@ -92,6 +92,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def long(session: nox.Session) -> None:
+    """The tests that take minutes: imports at size, killed again and again."""
+    _install(session, "test")
+    session.run("python", "-m", "pytest", "-m", "long", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and suspicious code."""
     session.install(*_group("lint"))
@@ -109,7 +116,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """Print the tables of benchmarks/: speed, memory and, where the evaluation data lies beside, quality."""
-    _install(session)
+    _install(session, "test")  # some stand on what the tests have made
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

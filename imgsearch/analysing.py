@@ -6,7 +6,6 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from imgsearch.errors import InputError, InvalidModel
-from imgsearch.indexing import LOOK_AHEAD_PER_WORKER
 from imgsearch.records import Content, Extracted, PictureOptions
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def analysed(
     waiting: deque[Future[Extracted | Content]] = deque()
     for picture, options in pictures:
         waiting.append(pipeline.submit(picture, options, _never_known))
-        if len(waiting) > LOOK_AHEAD_PER_WORKER * pipeline.workers:
+        if len(waiting) > pipeline.look_ahead:
             yield _result(waiting.popleft())
     while waiting:
         yield _result(waiting.popleft())

@@ -16,7 +16,7 @@ The tree::
     │   │   ├── UnsupportedPicFormat     3   UnsupportedPicFormat
     │   │   ├── UnsupportedPicPixels     3   UnsupportedPicPixels
     │   │   └── DamagedPicture           3   PictureError
-    │   ├── UnreadableSource             3   PictureError
+    │   ├── UnreadableSource             3   PictureError, AccessDenied, TimeoutForTransferImage, InternalOssError, …
     │   ├── InvalidRegion                3   InvalidRegion
     │   ├── InvalidCategory              3   InvalidCategory
     │   ├── InvalidFilter                3   InvalidFilterClause
@@ -34,6 +34,24 @@ The tree::
     │   ├── InstanceDamaged              6   AccessEngineFailed
     │   ├── NewerFormat                  6   UnsupportedInstanceType
     │   └── StampMismatch                6   UnsupportedInstanceType
+    ├── RemoteError
+    │   ├── CredentialsMissing           7   NoCredentials
+    │   ├── UnknownKey                   7   InvalidAccessKeyId
+    │   ├── WrongSecret                  7   SignatureDoesNotMatch
+    │   ├── TokenRefused                 7   SecurityTokenExpired, InvalidSecurityToken
+    │   ├── ClockSkew                    7   RequestTimeTooSkewed
+    │   ├── InvalidRoleArn               7   InvalidRoleArn
+    │   ├── RoleNotFound                 7   RoleNotExist
+    │   ├── RoleNotAssumable             7   RoleNotAssumable
+    │   ├── RoleOfOtherType              7   InvalidRoleType
+    │   ├── PolicyInsufficient           7   AccessDenied
+    │   ├── RegionMismatch               7   BucketRegionMismatch
+    │   ├── InvalidBucket                7   InvalidBucketName
+    │   ├── BucketNotFound               7   NoSuchBucket
+    │   ├── PathNotFound                 7   InvalidPath
+    │   ├── ManifestNotFound             7   NoSuchManifest
+    │   ├── InvalidEndpoint              7   InvalidEndpoint
+    │   └── RemoteUnavailable            7   NetworkException
     └── StorageError
         ├── StorageFull                  8   InstanceOverQuota
         └── StorageUnwritable            8   NoPermission
@@ -42,6 +60,9 @@ The tree::
 from __future__ import annotations
 
 __all__ = [
+    "BucketNotFound",
+    "ClockSkew",
+    "CredentialsMissing",
     "DamagedPicture",
     "EmptyPicture",
     "ImgsearchError",
@@ -52,27 +73,42 @@ __all__ = [
     "InstanceLocked",
     "InstanceNotFound",
     "InstanceUnusable",
+    "InvalidBucket",
     "InvalidCategory",
+    "InvalidEndpoint",
     "InvalidFilter",
     "InvalidGroundTruth",
     "InvalidManifest",
     "InvalidModel",
     "InvalidPaging",
     "InvalidRegion",
+    "InvalidRoleArn",
     "InvalidValue",
     "ItemNotFound",
+    "ManifestNotFound",
     "NewerFormat",
     "NotFound",
+    "PathNotFound",
     "PictureError",
     "PictureTooLarge",
+    "PolicyInsufficient",
+    "RegionMismatch",
+    "RemoteError",
+    "RemoteUnavailable",
+    "RoleNotAssumable",
+    "RoleNotFound",
+    "RoleOfOtherType",
     "StampMismatch",
     "StorageError",
     "StorageFull",
     "StorageUnwritable",
+    "TokenRefused",
+    "UnknownKey",
     "UnreadableSource",
     "UnsupportedPicFormat",
     "UnsupportedPicPixels",
     "UsageError",
+    "WrongSecret",
 ]
 
 
@@ -158,7 +194,7 @@ class DamagedPicture(PictureError):
 
 
 class UnreadableSource(InputError):
-    """A file that is missing, is not a regular file, or may not be read."""
+    """A file or an object in a bucket that is missing, is no file, may not be read, or does not come."""
 
     code = "PictureError"
 
@@ -256,6 +292,115 @@ class StampMismatch(InstanceUnusable):
     """The instance's features come from another model or another preprocessing."""
 
     code = "UnsupportedInstanceType"
+
+
+class RemoteError(ImgsearchError):
+    """Base of: the remote storage refuses or is misconfigured, each documented cause (service.md, 10.2) by itself."""
+
+    code = "InternalOssError"
+    exit_code = 7
+
+
+class CredentialsMissing(RemoteError):
+    """No access key, token or role of the machine was found anywhere."""
+
+    code = "NoCredentials"
+
+
+class UnknownKey(RemoteError):
+    """An access key that does not exist or is disabled."""
+
+    code = "InvalidAccessKeyId"
+
+
+class WrongSecret(RemoteError):
+    """A secret that does not belong to the access key."""
+
+    code = "SignatureDoesNotMatch"
+
+
+class TokenRefused(RemoteError):
+    """A security token that has expired, or that was never valid (``InvalidSecurityToken``)."""
+
+    code = "SecurityTokenExpired"
+
+
+class ClockSkew(RemoteError):
+    """This machine's clock is too far from the storage's for a signature to count."""
+
+    code = "RequestTimeTooSkewed"
+
+
+class InvalidRoleArn(RemoteError):
+    """A role ARN that is none."""
+
+    code = "InvalidRoleArn"
+
+
+class RoleNotFound(RemoteError):
+    """A role ARN that names no role."""
+
+    code = "RoleNotExist"
+
+
+class RoleNotAssumable(RemoteError):
+    """The caller may not assume the role."""
+
+    code = "RoleNotAssumable"
+
+
+class RoleOfOtherType(RemoteError):
+    """A role whose trust policy names another service or account than the caller's."""
+
+    code = "InvalidRoleType"
+
+
+class PolicyInsufficient(RemoteError):
+    """A policy is missing, wrong, or gives no rights on that path."""
+
+    code = "AccessDenied"
+
+
+class RegionMismatch(RemoteError):
+    """A bucket in another region than the instance."""
+
+    code = "BucketRegionMismatch"
+
+
+class InvalidBucket(RemoteError):
+    """A name that no bucket can have."""
+
+    code = "InvalidBucketName"
+
+
+class BucketNotFound(RemoteError):
+    """There is no bucket of that name."""
+
+    code = "NoSuchBucket"
+
+
+class PathNotFound(RemoteError):
+    """There is nothing under that path of the bucket, or it cannot be a path."""
+
+    code = "InvalidPath"
+
+
+class ManifestNotFound(RemoteError):
+    """The path has objects, and no ``increment.meta`` among them."""
+
+    code = "NoSuchManifest"
+
+
+class InvalidEndpoint(RemoteError):
+    """An address that is none of the storage's."""
+
+    code = "InvalidEndpoint"
+
+
+class RemoteUnavailable(RemoteError):
+    """The storage cannot be reached, or answers with nothing but its own faults."""
+
+    code = "NetworkException"
 
 
 class StorageError(ImgsearchError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from imgsearch.categories import Kind
 from imgsearch.engine.store import Upsert, product_condition
-from imgsearch.errors import InputError
+from imgsearch.errors import ImgsearchError, InputError
 from imgsearch.records import (
     AddPicture,
     Content,
@@ -32,13 +32,11 @@ if TYPE_CHECKING:
     from imgsearch.engine.engine import Engine
     from imgsearch.records import Item
 
-__all__ = ["IndexingRun"]
+__all__ = ["IndexingRun", "is_changed", "is_unchanged", "same_request"]
 
 COMMIT_ITEMS: Final = 256
 COMMIT_SECONDS: Final = 1.0
 """A batch is committed when it holds so many items, or when so much time has passed since the last one."""
-LOOK_AHEAD_PER_WORKER: Final = 4
-"""Pictures under way per worker; this bounds the memory, whatever the catalogue's size."""
 
 
 @dataclass(slots=True)
@@ -63,22 +61,34 @@ class IndexingRun:
         self._window: deque[_InFlight] = deque()
         self._unfinished: deque[Future[Extracted | Content]] = deque()
         self._last_commit = time.monotonic()
+        self._source_error: ImgsearchError | None = None
         self._keys: set[Key] = set()
         self._products: set[str] = set()
         """Keys under way, and products of which a deletion is under way."""
 
     def outcomes(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
-        """The outcomes, in the order of the operations, each after its commit."""
-        for operation in operations:
+        """The outcomes, in the order of the operations, each after its commit.
+
+        What a source raises ends the run when all operations that it gave before are committed.
+        """
+        for operation in self._until_the_source_fails(operations):
             if self._collides(operation):
                 # What is stored decides whether a picture is unchanged, so an earlier operation on it comes first.
                 yield from self._commit(len(self._window))
             self._window.append(self._begin(operation))
-            while len(self._unfinished) > LOOK_AHEAD_PER_WORKER * self._pipeline.workers:
+            while len(self._unfinished) > self._pipeline.look_ahead:
                 wait([self._unfinished.popleft()])
             if len(self._window) >= COMMIT_ITEMS or time.monotonic() - self._last_commit > COMMIT_SECONDS:
                 yield from self._commit(self._finished_count())
         yield from self._commit(len(self._window))
+        if self._source_error is not None:
+            raise self._source_error
+
+    def _until_the_source_fails(self, operations: Iterable[Operation]) -> Iterator[Operation]:
+        try:
+            yield from operations
+        except ImgsearchError as error:
+            self._source_error = error
 
     def _collides(self, operation: Operation) -> bool:
         match operation:
@@ -101,8 +111,8 @@ class IndexingRun:
         self._keys.add(operation.key)
         item = self._store.item(operation.key)
         flight = _InFlight(operation, item)
-        reusable = item if item is not None and _same_request(item, operation.options, self._kind) else None
-        if reusable is not None and reusable.token is not None and operation.picture.token() == reusable.token:
+        reusable = item if item is not None and same_request(item, operation.options, self._kind) else None
+        if reusable is not None and is_unchanged(reusable, operation):
             return flight
         flight.future = self._pipeline.submit(
             operation.picture,
@@ -121,10 +131,21 @@ class IndexingRun:
             count += 1
         return count
 
-    def _commit(self, count: int) -> list[Outcome]:
-        """Finish the first ``count`` operations of the window, in one transaction."""
+    def _commit(self, count: int) -> Iterator[Outcome]:
+        """Finish the first ``count`` operations of the window, in one transaction.
+
+        What ends the run is raised when those before it are committed.
+        """
         flights = [self._window.popleft() for _ in range(count)]
-        results = [self._result(flight) for flight in flights]
+        results: list[Extracted | Content | InputError | None] = []
+        end: BaseException | None = None
+        try:
+            for flight in flights:
+                results.append(self._result(flight))  # noqa: PERF401  # what came before an error counts
+        except ImgsearchError as error:
+            end = error
+            del flights[len(results) :]
+        outcomes: list[Outcome] = []
         if flights:
             with self._engine.committing():
                 outcomes = [
@@ -132,15 +153,15 @@ class IndexingRun:
                     for flight, result in zip(flights, results, strict=True)
                     for outcome in self._store_result(flight, result)
                 ]
-        else:
-            outcomes = []
         self._keys.difference_update(
             flight.operation.key for flight in flights if isinstance(flight.operation, AddPicture)
         )
         if not self._window:
             self._products.clear()
         self._last_commit = time.monotonic()
-        return outcomes
+        yield from outcomes
+        if end is not None:
+            raise end
 
     @staticmethod
     def _result(flight: _InFlight) -> Extracted | Content | InputError | None:
@@ -167,21 +188,17 @@ class IndexingRun:
         self, operation: AddPicture, item: Item | None, result: Extracted | Content | InputError | None
     ) -> Outcome:
         key, options = operation.key, operation.options
-        category_given = self._kind is Kind.PRODUCT and options.category_id is not None
         if isinstance(result, InputError):
             return Outcome(Status.FAILED, operation.source, key.product_id, key.pic_name, error=result)
         if isinstance(result, Extracted):
+            category_given = self._kind is Kind.PRODUCT and options.category_id is not None
             upsert = Upsert(key, result, options.region_mode, category_given, operation.attributes, operation.location)
             replaced = self._store.upsert(upsert)
             status = Status.REPLACED if replaced else Status.ADDED
             return Outcome(status, operation.source, key.product_id, key.pic_name, result.category_id, result.region)
         assert item is not None  # known by its token or its bytes
-        category_id = options.category_id if category_given and options.category_id is not None else item.category_id
-        changed = (item.attributes, item.category_id, item.category_given) != (
-            operation.attributes,
-            category_id,
-            category_given,
-        )
+        category_id, category_given = category_in_use(item, options, self._kind)
+        changed = is_changed(item, operation, self._kind)
         if changed or (operation.location is not None and operation.location.path(key.pic_name) != item.location):
             self._store.update(item, operation.attributes, category_id, category_given, operation.location)
         if isinstance(result, Content) and result.token != item.token:
@@ -190,7 +207,12 @@ class IndexingRun:
         return Outcome(status, operation.source, key.product_id, key.pic_name, category_id, item.region)
 
 
-def _same_request(item: Item, options: PictureOptions, kind: Kind) -> bool:
+def is_unchanged(item: Item, operation: AddPicture) -> bool:
+    """Whether the source's token says that the picture is the one that was stored."""
+    return item.token is not None and operation.picture.token() == item.token
+
+
+def same_request(item: Item, options: PictureOptions, kind: Kind) -> bool:
     """Whether extracting the same bytes with these options would give what is stored.
 
     A category that is given does not change the feature; one that has to be predicted is not there to be reused.
@@ -200,3 +222,16 @@ def _same_request(item: Item, options: PictureOptions, kind: Kind) -> bool:
     if options.region_mode is not item.region_mode:
         return False
     return options.given_region is None or options.given_region == item.region
+
+
+def category_in_use(item: Item, options: PictureOptions, kind: Kind) -> tuple[int, bool]:
+    """The category of a stored picture that is asked for again, and whether it is a given one."""
+    if kind is Kind.PRODUCT and options.category_id is not None:
+        return options.category_id, True
+    return item.category_id, False
+
+
+def is_changed(item: Item, operation: AddPicture, kind: Kind) -> bool:
+    """Whether something else than the picture differs from what is stored: attributes or category."""
+    stored = item.attributes, (item.category_id, item.category_given)
+    return stored != (operation.attributes, category_in_use(item, operation.options, kind))

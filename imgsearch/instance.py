@@ -227,7 +227,7 @@ class Instance:
             )
 
     @contextmanager
-    def _pipeline(self, *, workers: int | None = None) -> Iterator[Pipeline]:
+    def _pipeline(self, *, workers: int | None = None, readers: int = 0) -> Iterator[Pipeline]:
         """The way of pictures; the network is loaded when the first picture needs it."""
         from threading import Lock
 
@@ -245,7 +245,8 @@ class Instance:
                     loaded.append(network)
             return loaded[0]
 
-        with Pipeline(network, self.limits, self.kind, workers or WORKERS_PER_CORE * available_cores()) as pipeline:
+        workers = workers or WORKERS_PER_CORE * available_cores()
+        with Pipeline(network, self.limits, self.kind, workers, readers) as pipeline:
             yield pipeline
 
     @contextmanager
@@ -264,7 +265,13 @@ class Instance:
     # Writing
 
     def apply(
-        self, operations: Iterable[Operation], *, workers: int | None = None, lock_timeout: float = 0.0
+        self,
+        operations: Iterable[Operation],
+        *,
+        workers: int | None = None,
+        readers: int = 0,
+        rebuild: bool = False,
+        lock_timeout: float = 0.0,
     ) -> Iterator[Outcome]:
         """Carry out operations in their order, as a stream.
 
@@ -275,17 +282,33 @@ class Instance:
         Args:
             operations: as the sources give them; read no further ahead than needed.
             workers: pictures under way at once; by default three per core.
+            readers: pictures that are read at once beside these, for sources that wait for a network.
+            rebuild: train the index anew at the end, whether or not that is due, before another writer can come.
             lock_timeout: seconds to wait for another writer.
 
         Raises:
+            InstanceEmpty: there are no items, which ``rebuild`` needs before anything is done.
             InstanceLocked, InstanceDamaged, InvalidModel, StampMismatch, StorageFull, StorageUnwritable
         """
         from imgsearch.indexing import IndexingRun
 
-        with self._writing(lock_timeout) as engine, self._pipeline(workers=workers) as pipeline:
+        with self._writing(lock_timeout) as engine, self._pipeline(workers=workers, readers=readers) as pipeline:
+            if rebuild:
+                engine.count_to_index()
             yield from IndexingRun(engine, pipeline, self.kind).outcomes(operations)
-            if engine.rebuild_due():
+            # Of an instance that the operations have emptied, there is nothing to rebuild.
+            if engine.rebuild_due() or (rebuild and engine.store.count()):
                 engine.rebuild()
+
+    def foresee(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
+        """What ``apply`` would do, without reading a picture: each operation is compared with what is stored now.
+
+        So a picture that cannot be decoded is foreseen as added, and of several operations on one key each is told as
+        if it were the only one.
+        """
+        from imgsearch.foreseeing import foreseen
+
+        return foreseen(self._engine.store, operations, self.kind)
 
     def delete(
         self, product_id: str, pic_name: str | None = None, *, dry_run: bool = False, lock_timeout: float = 0.0
@@ -317,6 +340,14 @@ class Instance:
         with self._writing(lock_timeout) as engine, engine.committing() as store:
             return Deletion(store.delete(condition))
 
+    def check_rebuildable(self) -> None:
+        """Refuse to rebuild where there is nothing to index.
+
+        Raises:
+            InstanceEmpty: there are no items.
+        """
+        self._engine.count_to_index()
+
     def rebuild(self, *, lock_timeout: float = 0.0) -> Generation:
         """Train the index anew from the stored features and swap it in; searches go on meanwhile.
 
@@ -324,7 +355,7 @@ class Instance:
             InstanceEmpty: there are no items.
             InstanceLocked, StorageFull, StorageUnwritable
         """
-        self._engine.count_to_index()  # refuses an empty instance before it waits for the lock
+        self.check_rebuildable()  # before it waits for the lock
         with self._writing(lock_timeout) as engine:
             return engine.rebuild()
 
@@ -348,6 +379,10 @@ class Instance:
         if item is None:
             raise ItemNotFound(f"there is no picture {key.pic_name!r} of product {key.product_id!r} in {self.folder}")
         return item
+
+    def has_item(self, key: Key) -> bool:
+        """Whether an item is stored under that key."""
+        return self._engine.store.item(key) is not None
 
     def analyse(
         self, pictures: Iterable[tuple[PictureSource, PictureOptions]], *, workers: int | None = None

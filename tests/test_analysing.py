@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from imgsearch import AddPicture, FilePicture, Instance, Key, Kind, PictureOptions, Region
+from imgsearch.algorithm.pipeline import LOOK_AHEAD_PER_WORKER
 from imgsearch.errors import InputError, InvalidModel, StampMismatch, UnreadableSource
-from imgsearch.indexing import LOOK_AHEAD_PER_WORKER
 from imgsearch.records import Content, Extracted
 from tests.pictures import jpeg, write_catalogue
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
@@ -76,8 +77,19 @@ def test_error_codes_are_documented() -> None:
             assert all(f"`{code.strip()}`" in CLI for code in leaf[2].split(",") if code.strip() != "…"), error
 
 
+def test_options_of_unattended_imports_exist() -> None:
+    """Every option that crontabs and units of docs/cron.md give to the command is one of it."""
+    text = (ROOT / "docs" / "cron.md").read_text(encoding="utf-8")
+    lines = re.findall(r"imgsearch oss-import ([^|`\n]*)", text)
+    assert len(lines) >= 6
+    (found,) = [info.callback for info in app.registered_commands if info.name == "oss-import"]
+    options = {word for line in lines for word in re.findall(r"--[a-z-]+", line)}
+    parameters = {f"--{name.replace('_', '-')}" for name in inspect.signature(found).parameters} | {"--format"}
+    assert options <= parameters, options - parameters
+
+
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/cli.md", "docs/design.md", "benchmarks/README.md", "CHANGELOG.md"]
+    "document", ["README.md", "docs/cli.md", "docs/cron.md", "docs/design.md", "benchmarks/README.md", "CHANGELOG.md"]
 )
 def test_links_lead_somewhere(document: str) -> None:
     """Relative links point to files that are there."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, Self
 
 from imgsearch.algorithm.category import CategoryPredictor, outline
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline", "content_hash"]
 
 HASH_BYTES: Final = 16
+LOOK_AHEAD_PER_WORKER: Final = 4
+"""Pictures under way per worker; this bounds the memory, whatever the catalogue's size."""
 
 
 def content_hash(data: bytes) -> bytes:
@@ -42,15 +44,20 @@ class Pipeline:
         network: gives the network, compiled at the first call; not called while every picture is known.
         limits: of the instance.
         kind: of the instance.
-        workers: how many pictures are under way at once in ``submit``.
+        workers: how many pictures are extracted at once in ``submit``.
+        readers: how many are read at once beside these, for sources that wait for a network; 0: each worker reads the
+            picture that it extracts.
     """
 
-    def __init__(self, network: Callable[[], Network], limits: Limits, kind: Kind, workers: int = 1) -> None:
+    def __init__(
+        self, network: Callable[[], Network], limits: Limits, kind: Kind, workers: int = 1, readers: int = 0
+    ) -> None:
         self._network = network
         self._limits = limits
         self._kind = kind
-        self.workers = workers
+        self.look_ahead = LOOK_AHEAD_PER_WORKER * workers + readers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="imgsearch")
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="imgsearch-read") if readers else None
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +67,11 @@ class Pipeline:
 
     def close(self) -> None:
         """Give up what has not begun and wait for what has."""
+        if self._readers is not None:
+            self._readers.shutdown(wait=False, cancel_futures=True)
         self._threads.shutdown(wait=True, cancel_futures=True)
+        if self._readers is not None:
+            self._readers.shutdown(wait=True)
 
     def submit(
         self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], bool]
@@ -76,12 +87,19 @@ class Pipeline:
             A future of what was extracted, or of the bare token (a Content without data) for a known picture; it
             raises what ``extract`` and ``PictureSource.read`` raise.
         """
-        return self._threads.submit(self._read_and_extract, picture, options, is_known)
+        if self._readers is None:
+            return self._threads.submit(self._extract_unknown, partial(self._read, picture), options, is_known)
+        # Workers take pictures in their order: while one waits for a slow one, the readers go on with those behind.
+        reading = self._readers.submit(self._read, picture)
+        return self._threads.submit(self._extract_unknown, reading.result, options, is_known)
 
-    def _read_and_extract(
-        self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], bool]
+    def _read(self, picture: PictureSource) -> Content:
+        return picture.read(self._limits.max_bytes)
+
+    def _extract_unknown(
+        self, read: Callable[[], Content], options: PictureOptions, is_known: Callable[[bytes], bool]
     ) -> Extracted | Content:
-        content = picture.read(self._limits.max_bytes)
+        content = read()
         digest = content_hash(content.data)
         if is_known(digest):
             return Content(b"", content.token)

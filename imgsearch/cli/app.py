@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import imgsearch
-from imgsearch.cli import add, delete, evaluate, info, init, rebuild, search
+from imgsearch.cli import add, delete, evaluate, info, init, oss_import, rebuild, search
 from imgsearch.cli.report import reporting
 
 __all__ = ["app"]
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 some items failed, 2 usage, 3 bad input, 4 not there, 5 locked, 6 damaged, "
-    "8 disk full, 70 a bug, 130 interrupted.",
+    "7 remote storage, 8 disk full, 70 a bug, 130 interrupted.",
 )
 
 
@@ -39,4 +39,5 @@ def _imgsearch(
 
 for _command in (init.init, add.add, search.search, delete.delete, rebuild.rebuild, info.info):
     app.command()(reporting(_command))
+app.command("oss-import")(reporting(oss_import.oss_import))
 app.command("eval")(reporting(evaluate.evaluate))  # a function of that name would hide Python's own

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsearch.categories import Kind, parse_category
-from imgsearch.cli.output import Format
+from imgsearch.cli.output import Format, safe
 from imgsearch.cli.report import warn
 from imgsearch.paths import INSTANCE_VARIABLE, default_instance
 from imgsearch.records import PictureOptions, Region
@@ -35,6 +35,7 @@ __all__ = [
     "announcer",
     "instance_folder",
     "open_instance",
+    "open_or_make",
     "picture_options",
 ]
 
@@ -138,3 +139,34 @@ def picture_options(category: str | None, *, crop: bool, region: str | None) -> 
     if parsed is not None and not crop:
         warn("--no-crop takes the whole picture, so --region is ignored")
     return PictureOptions(None if category is None else parse_category(category), crop, parsed)
+
+
+def open_or_make(
+    given: Path | None,
+    kind: Kind,
+    model: str | None,
+    weights: Path | None,
+    *,
+    region_id: str | None = None,
+    quiet: bool = False,
+) -> Instance:
+    """Open the instance that was asked for, and make it first, saying so, where there is none.
+
+    Raises:
+        StampMismatch: there is one with another model than the one that was asked for.
+        InvalidModel, InstanceExists, InstanceDamaged, NewerFormat, StorageFull, StorageUnwritable
+    """
+    from imgsearch.algorithm.models import DEFAULT_MODEL
+    from imgsearch.instance import Instance
+
+    folder = instance_folder(given)
+    announce = announcer(quiet=quiet)
+    if not Instance.exists(folder):
+        Instance.create(
+            folder, kind, model=model or DEFAULT_MODEL, weights=weights, region_id=region_id, announce=announce
+        )
+        announce(f"Made a new {kind} instance in {safe(str(folder))}")
+    opened = Instance.open(folder, announce=announce)
+    if model is not None or weights is not None:
+        opened.check_model(model or opened.model.name, weights)
+    return opened

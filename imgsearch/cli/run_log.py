@@ -1,0 +1,91 @@
+"""The log of an unattended run: a file that each run adds timestamped lines to."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from imgsearch.cli.output import safe
+from imgsearch.errors import ImgsearchError, UsageError
+from imgsearch.files import file_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import IO
+
+__all__ = ["opened_text", "run_log"]
+
+log: Final = logging.getLogger("imgsearch")
+USER_INFO: Final = re.compile(r"://[^/@\s]*@")
+"""Where some addresses hold a password."""
+
+
+class _OneLine(logging.Formatter):
+    """Time with its zone, level, message; whatever a name holds, a record is one line."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s [%(process)d] %(message)s", "%Y-%m-%dT%H:%M:%S%z")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return safe(super().format(record))
+
+
+@contextmanager
+def opened_text(path: Path, mode: str, option: str) -> Iterator[IO[str]]:
+    """Open a file that an option names, for people to read while it grows.
+
+    Raises:
+        UsageError: its folder is not there, or it is a folder itself.
+        StorageFull, StorageUnwritable
+    """
+    with file_errors(path):
+        try:
+            file = path.open(mode, encoding="utf-8", errors="backslashreplace", buffering=1)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise UsageError(f"{option} {str(path)!r} cannot be written: {error.strerror}") from None
+    with file:
+        yield file
+
+
+@contextmanager
+def run_log(path: Path | None) -> Iterator[None]:
+    """Log a run from its command to its exit code; nothing where no file was asked for.
+
+    Raises:
+        UsageError, StorageFull, StorageUnwritable
+    """
+    if path is None:
+        yield
+        return
+    with opened_text(path, "a", "--log-file") as file:
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(_OneLine())
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+        try:
+            log.info("begun: imgsearch %s", USER_INFO.sub("://…@", shlex.join(sys.argv[1:])))
+            yield
+        except ImgsearchError as error:
+            log.error("ended with exit code %d: %s (%s)", error.exit_code, error.message, error.code)
+            raise
+        except typer.Exit as end:
+            log.warning("ended with exit code %d", end.exit_code)
+            raise
+        except KeyboardInterrupt:
+            log.warning("interrupted")
+            raise
+        except BaseException as error:
+            log.error("ended by %s", type(error).__name__)  # the trace goes where all traces go
+            raise
+        else:
+            log.info("ended with exit code 0")
+        finally:
+            log.removeHandler(handler)

@@ -1,0 +1,128 @@
+"""How a person names what to import: ``oss://BUCKET/PATH``, a region, an endpoint, a role."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from imgsearch.errors import InvalidBucket, InvalidEndpoint, InvalidRoleArn, PathNotFound, UsageError
+from imgsearch.sources.manifest import MANIFEST_NAME
+
+__all__ = ["OssAddress", "check_role_arn", "endpoint_region", "endpoint_url"]
+
+SCHEME: Final = "oss://"
+BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+ROLE_ARN: Final = re.compile(r"acs:ram::\d{16}:role/[A-Za-z0-9.@_-]{1,64}")
+"""service.md, 10.1."""
+REGION: Final = re.compile(r"[a-z]{2,}(-[a-z0-9]+)+")
+HOST: Final = re.compile(r"[\w.-]+(:\d{1,5})?", re.ASCII)
+REGIONAL_HOST: Final = re.compile(r"oss-(?P<region>[a-z0-9-]+?)(-internal)?\.aliyuncs\.com")
+LOOPBACK: Final = ("127.", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class OssAddress:
+    """A folder in a bucket; ``folder`` has no slash at its ends and is empty for the whole bucket."""
+
+    bucket: str
+    folder: str
+
+    @classmethod
+    def parse(cls, text: str) -> OssAddress:
+        """Read ``oss://BUCKET/PATH``; a slash at the end means nothing.
+
+        Raises:
+            UsageError: it does not begin with ``oss://``.
+            InvalidBucket, PathNotFound
+        """
+        if not text.startswith(SCHEME):
+            raise UsageError("name the folder that holds increment.meta as oss://BUCKET/PATH")
+        bucket, _, path = text.removeprefix(SCHEME).partition("/")
+        if not BUCKET.fullmatch(bucket):
+            # What stands before an @ could be a key that was put there by mistake; it is not repeated.
+            shown = repr(bucket[:80]) if "@" not in bucket else "with an @"
+            raise InvalidBucket(
+                f"a bucket {shown} cannot exist: its name has 3 to 63 lower-case letters, digits and hyphens, no "
+                "hyphen at the ends; name the folder as oss://BUCKET/PATH"
+            )
+        folder = path.strip("/")
+        parts = folder.split("/") if folder else []
+        if not all(part not in ("", ".", "..") and part.isprintable() for part in parts):
+            raise PathNotFound(
+                f"the path {path[:200]!r} is none: it needs names between its slashes, no '.' and no '..'"
+            )
+        if parts and parts[-1] == MANIFEST_NAME:
+            raise PathNotFound(f"the path ends with {MANIFEST_NAME}: name the folder that holds it")
+        return cls(bucket, folder)
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.bucket}/{self.folder}"
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of all objects in the folder begin with."""
+        return f"{self.folder}/" if self.folder else ""
+
+    def key(self, name: str) -> str:
+        """The key of the object with that name in the folder."""
+        return self.prefix + name
+
+    @property
+    def manifest_key(self) -> str:
+        """The key of ``increment.meta``."""
+        return self.key(MANIFEST_NAME)
+
+    @property
+    def manifest(self) -> str:
+        """How people know the manifest."""
+        return f"{SCHEME}{self.bucket}/{self.manifest_key}"
+
+
+def endpoint_url(endpoint: str | None, region: str | None) -> str:
+    """The address of the storage: the one that was given, else the public one of the region.
+
+    Without a scheme it is https, as keys and pictures travel there; only a loopback address is taken for http.
+
+    Raises:
+        UsageError: neither was given.
+        InvalidEndpoint
+    """
+    if endpoint is None:
+        if region is None:
+            raise UsageError(
+                "the region of the bucket is not known: give --region-id (such as cn-shanghai) or --endpoint, or make "
+                "the instance with 'imgsearch init --region-id'"
+            )
+        if not REGION.fullmatch(region):
+            raise InvalidEndpoint(f"the region {region[:40]!r} is none: they are called cn-shanghai, eu-central-1, …")
+        return f"https://oss-{region}.aliyuncs.com"
+    scheme, mark, host = endpoint.rpartition("://")
+    host = host.rstrip("/")
+    if not mark:
+        scheme = "http" if host.startswith(LOOPBACK) else "https"
+    if scheme not in ("http", "https") or not HOST.fullmatch(host):
+        shown = repr(endpoint[:80]) if "@" not in endpoint else "with an @"
+        raise InvalidEndpoint(
+            f"the endpoint {shown} is none: give a host such as oss-cn-shanghai-internal.aliyuncs.com"
+        )
+    return f"{scheme}://{host}"
+
+
+def endpoint_region(endpoint: str) -> str | None:
+    """The region that a host of OSS itself names; None for any other host."""
+    found = REGIONAL_HOST.fullmatch(urlsplit(endpoint).hostname or "")
+    return found["region"] if found else None
+
+
+def check_role_arn(arn: str) -> None:
+    """Refuse what is not the ARN of a role.
+
+    Raises:
+        InvalidRoleArn
+    """
+    if not ROLE_ARN.fullmatch(arn):
+        raise InvalidRoleArn(
+            f"the role ARN {arn[:120]!r} is invalid: it reads acs:ram::<16-digit account id>:role/<name>"
+        )
