@@ -473,4 +473,5 @@ def test_the_sample_catalogue_by_its_folders() -> None:
     result = evaluate(ROOT / "sample_data" / "catalogue", kind=Kind.GENERIC).retrieval
     assert result is not None
     assert result.overall.queries == 74
-    assert result.overall.hit5 >= 0.97
+    assert result.overall.hit5 >= 0.95
+    assert result.overall.mean_average_precision >= 0.78
