@@ -13,7 +13,7 @@ from imgsearch.engine.filters import compile_filter
 from imgsearch.engine.score import Calibration
 from imgsearch.engine.store import EVERYTHING, category_condition
 from imgsearch.errors import InvalidPaging, UsageError
-from imgsearch.records import PictureOptions
+from imgsearch.records import MAX_RESULTS, PictureOptions
 
 if TYPE_CHECKING:
     from imgsearch.algorithm.pipeline import Pipeline
@@ -26,7 +26,6 @@ __all__ = ["SearchOptions", "SearchResult", "Searcher"]
 
 MAX_NUM: Final = 100
 MAX_START: Final = 499
-MAX_RESULTS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from imgsearch.engine.score import Calibration, cosines, hamming, sort_expr_valu
 from imgsearch.engine.store import DATABASE_NAME, EVERYTHING, Generation, Pictures, Store, picture_condition
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound
 from imgsearch.files import TEMPORARY_SUFFIX
+from imgsearch.records import MAX_RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +40,6 @@ __all__ = ["Engine", "Hit", "Query", "Ranking"]
 
 EXACT_SCAN_LIMIT: Final = 20_000
 """A condition that so many items or fewer meet is answered by scanning exactly these."""
-MAX_RESULTS: Final = 500
-"""An order has at most so many places."""
 CANDIDATES: Final = MAX_RESULTS
 """Items that are ranked beside the identical ones: always so many, so that no page sees another order."""
 DISTINCT_CANDIDATES: Final = 2 * CANDIDATES

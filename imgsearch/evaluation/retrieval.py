@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from imgsearch.errors import InputError, InvalidGroundTruth
 from imgsearch.evaluation.breakdown import Breakdown
-from imgsearch.records import AddPicture
-from imgsearch.searching import MAX_NUM, MAX_RESULTS, SearchOptions
+from imgsearch.records import MAX_RESULTS, AddPicture
+from imgsearch.searching import MAX_NUM, SearchOptions
 from imgsearch.sources.files import FilePicture
 
 if TYPE_CHECKING:

@@ -22,12 +22,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from imgsearch.engine.engine import DISTINCT_CANDIDATES, MAX_RESULTS, TAIL_FLOOR, Engine, Query, Ranking
+from imgsearch.engine.engine import DISTINCT_CANDIDATES, TAIL_FLOOR, Engine, Query, Ranking
 from imgsearch.engine.filters import compile_filter
 from imgsearch.engine.score import hamming
 from imgsearch.engine.store import DATABASE_NAME, EVERYTHING, Generation, product_condition
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound
-from imgsearch.records import Attributes, Key, Region
+from imgsearch.records import MAX_RESULTS, Attributes, Key, Region
 from tests.engine.builders import (
     CALIBRATION,
     REGION,

@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsearch.categories import OTHER
-from imgsearch.engine.engine import CANDIDATES, MAX_RESULTS, PRODUCT_PICTURES, Engine
+from imgsearch.engine.engine import PRODUCT_PICTURES, Engine
 from imgsearch.engine.evidence import similarities
 from imgsearch.engine.filters import compile_filter
 from imgsearch.engine.score import cosines, hamming
 from imgsearch.engine.store import EVERYTHING, Pictures, category_condition, product_condition
-from imgsearch.records import Attributes
-from imgsearch.searching import MAX_RESULTS as MOST_ASKED_FOR
+from imgsearch.records import MAX_RESULTS, Attributes
 from tests.engine.builders import (
     CALIBRATION,
     Features,
@@ -282,7 +281,3 @@ def test_every_page_costs_the_same_statements(catalogue: Engine, name: str) -> N
     }
     assert max(counts) <= 16
     assert max(counts) - min(counts) <= 1  # as many more as equal candidates at the edge of the index take
-
-
-def test_the_order_has_as_many_places_as_can_be_asked_for() -> None:
-    assert MOST_ASKED_FOR <= MAX_RESULTS <= CANDIDATES
