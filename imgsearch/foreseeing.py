@@ -23,7 +23,7 @@ def foreseen(store: Store, operations: Iterable[Operation], kind: Kind) -> Itera
     for operation in operations:
         match operation:
             case Refused():
-                yield _refused(operation)
+                yield operation.outcome()
             case DeletePictures(source=source, product_id=product_id, pic_name=pic_name):
                 for key in store.keys(product_condition(product_id, pic_name)):
                     yield Outcome(Status.DELETED, source, key.product_id, key.pic_name)
@@ -36,13 +36,9 @@ def foreseen_for_new(operations: Iterable[Operation]) -> Iterator[Outcome]:
     for operation in operations:
         match operation:
             case Refused():
-                yield _refused(operation)
+                yield operation.outcome()
             case AddPicture(source=source, key=key):
                 yield Outcome(Status.ADDED, source, key.product_id, key.pic_name)
-
-
-def _refused(operation: Refused) -> Outcome:
-    return Outcome(Status.FAILED, operation.source, operation.product_id, operation.pic_name, error=operation.error)
 
 
 def _added(store: Store, operation: AddPicture, kind: Kind) -> Outcome:

@@ -176,8 +176,8 @@ class IndexingRun:
     def _store_result(self, flight: _InFlight, result: Extracted | Content | InputError | None) -> Iterator[Outcome]:
         operation = flight.operation
         match operation:
-            case Refused(source=source, error=error, product_id=product_id, pic_name=pic_name):
-                yield Outcome(Status.FAILED, source, product_id, pic_name, error=error)
+            case Refused():
+                yield operation.outcome()
             case DeletePictures(source=source, product_id=product_id, pic_name=pic_name):
                 for key in self._store.delete(product_condition(product_id, pic_name)):
                     yield Outcome(Status.DELETED, source, key.product_id, key.pic_name)

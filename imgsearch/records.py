@@ -287,6 +287,10 @@ class Refused:
     product_id: str | None = None
     pic_name: str | None = None
 
+    def outcome(self) -> Outcome:
+        """What becomes of it, whether or not anything is carried out."""
+        return Outcome(Status.FAILED, self.source, self.product_id, self.pic_name, error=self.error)
+
 
 Operation = AddPicture | DeletePictures | Refused
 

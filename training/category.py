@@ -19,7 +19,7 @@ from PIL import Image
 from benchmarks.setting import ROOT
 from imgsearch.algorithm.category import outline
 from imgsearch.algorithm.evidence import log_priors
-from imgsearch.algorithm.models import CATEGORY_MODELS, EMBEDDED_MODELS
+from imgsearch.algorithm.models import CATEGORY_SIDES
 from imgsearch.algorithm.subject import find_subjects
 from imgsearch.categories import CATEGORIES
 from imgsearch.records import Region
@@ -32,8 +32,6 @@ IDS = sorted(CATEGORIES)
 NETWORKS = {"lite2": 1.0, "lite1": 0.7, "whole": 0.7}
 """What the activations of each network weigh; ``whole`` is Lite0 over the whole picture, which finds the subject."""
 NUMBERS = {"lite2": 2, "lite1": 1, "whole": 0}
-INNER = {known: EMBEDDED_MODELS[model].input_size for model, known in CATEGORY_MODELS.items()}
-"""Side that the networks which look at the region are fed with."""
 OUTLINE_WEIGHT = 0.2
 PRIOR = 0.8
 """Weight of the prior. A learned one becomes 1.4: it serves the pictures of the training, and others less."""
@@ -123,7 +121,7 @@ def _views(data: EvaluationData, part: str, rows: list[Row], label: str, kinds: 
     found = [_view(kind, *one) for kind in kinds for one in zip(pictures, heats, regions, strict=True)]
     crops = [np.asarray(crop) for crop, _, _ in found]
     wholes = [np.asarray(whole) for _, whole, _ in found]
-    pooled = {name: Activations(NUMBERS[name], CROP, inner=INNER[name])(crops)[1] for name in INNER}
+    pooled = {name: Activations(NUMBERS[name], CROP, inner=side)(crops)[1] for name, side in CATEGORY_SIDES.items()}
     pooled["whole"] = Activations(0, SIDE)(wholes)[1]
     labels = np.array([IDS.index(int(row[label])) for row in rows])
     products = np.array([_product(data, part, row) for row in rows])
@@ -142,22 +140,18 @@ def _view(
         side = round(len(silhouette) ** 0.5)
         return crop, whole, silhouette.reshape(side, side)[:, ::-1].reshape(-1)
     if kind == "wide":
-        reach = [round(WIDER * (end - begin)) for begin, end in _sides(region)]
+        across, down = round(WIDER * (region.x2 - region.x1)), round(WIDER * (region.y2 - region.y1))
         wide = Region(
-            max(0, region.x1 - reach[0]),
-            min(picture.width, region.x2 + reach[0]),
-            max(0, region.y1 - reach[1]),
-            min(picture.height, region.y2 + reach[1]),
+            max(0, region.x1 - across),
+            min(picture.width, region.x2 + across),
+            max(0, region.y1 - down),
+            min(picture.height, region.y2 + down),
         )
         return cut(picture, wide), whole, silhouette
     if kind == "whole":
         everything = Region(0, picture.width, 0, picture.height)
         return cut(picture, everything, context=False), whole, silhouette
     return cut(picture, region), whole, silhouette
-
-
-def _sides(region: Region) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (region.x1, region.x2), (region.y1, region.y2)
 
 
 def _inputs(examples: Examples) -> np.ndarray:

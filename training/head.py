@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from imgsearch.algorithm.conversion import MAX_FEATURE_DIMENSION
 from imgsearch.algorithm.embedder import joined
+from imgsearch.algorithm.models import EMBEDDED_MODELS
 from training.networks import Activations
 from training.pictures import EvaluationData
-from training.views import CROP, changed, cut, marked, part, subjects
+from training.views import CROP, changed, cut, marked, piece, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +30,10 @@ if TYPE_CHECKING:
 
     from imgsearch.records import Region
 
-NETWORKS = {2: 260, 0: 224}
+NETWORKS = {number: EMBEDDED_MODELS[f"efficientnet-lite{number}"].input_size for number in (2, 0)}
 """The networks of the default model, and the side that each is fed with."""
-CHANGED, PARTS, MARKED = 6, 3, 9
+CHANGED, PIECES, MARKED = 6, 3, 9
 """Views of each picture beside the one that a search sees."""
-DIMENSION = 256
 SHRINKAGE = 1.0
 """Added to the variance within, in units of its mean: the views show only some of what differs in practice."""
 TEMPERATURE = 0.1
@@ -45,7 +46,7 @@ CHUNK = 64
 
 
 def train() -> dict[str, np.ndarray]:
-    """The projection, float16 of shape (channels, DIMENSION), and the origin, float32 of shape (channels,)."""
+    """The projection, float16 of shape (channels, dimension), and the origin, float32 of shape (channels,)."""
     pictures = _pictures(EvaluationData())
     regions = subjects(pictures)
     draw = random.Random(SEED)
@@ -55,10 +56,10 @@ def train() -> dict[str, np.ndarray]:
         some = zip(pictures[first : first + CHUNK], regions[first : first + CHUNK], strict=True)
         views = [np.asarray(view) for picture, region in some for view in _views(picture, region, draw)]
         pooled = [torch.from_numpy(network(views)[0]).float() for network in networks.values()]
-        parts.append(joined(pooled).reshape(-1, 1 + CHANGED + PARTS + MARKED, sum(one.shape[1] for one in pooled)))
+        parts.append(joined(pooled).reshape(-1, 1 + CHANGED + PIECES + MARKED, sum(one.shape[1] for one in pooled)))
     vectors = torch.cat(parts)
     print(f"{len(vectors)} pictures, {vectors.shape[1]} views of each")
-    origin, projection = discriminants(vectors[:, : 1 + CHANGED + PARTS].double().numpy())
+    origin, projection = discriminants(vectors[:, : 1 + CHANGED + PIECES].double().numpy())
     projection = contrasted(vectors - torch.from_numpy(origin).float(), torch.from_numpy(projection).float()).numpy()
     projection /= np.abs(projection).max()
     return {"projection": projection.astype(np.float16), "origin": origin.astype(np.float32)}
@@ -68,8 +69,8 @@ def _views(picture: Image.Image, region: Region, draw: random.Random) -> Iterato
     yield cut(picture, region)
     for _ in range(CHANGED):
         yield changed(picture, region, draw)
-    for _ in range(PARTS):
-        yield part(picture, region, draw)
+    for _ in range(PIECES):
+        yield piece(picture, region, draw)
     for number in range(MARKED):
         yield marked(changed(picture, region, draw) if number % 3 else cut(picture, region), draw)
 
@@ -96,7 +97,7 @@ def discriminants(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     whitening = directions * (values + SHRINKAGE * values.mean()) ** -0.5
     between = whitening.T @ np.cov((means - origin).T) @ whitening
     values, directions = np.linalg.eigh(between)
-    order = np.argsort(-values)[:DIMENSION]
+    order = np.argsort(-values)[:MAX_FEATURE_DIMENSION]
     return origin, whitening @ directions[:, order]
 
 

@@ -67,7 +67,7 @@ def changed(picture: Image.Image, region: Region, draw: random.Random) -> Image.
     return view
 
 
-def part(picture: Image.Image, region: Region, draw: random.Random) -> Image.Image:
+def piece(picture: Image.Image, region: Region, draw: random.Random) -> Image.Image:
     """A piece out of the middle of a subject, mirrored or not."""
     across, down = region.x2 - region.x1, region.y2 - region.y1
     share = draw.uniform(0.45, 0.85)

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.algorithm.models import (
     CATEGORISER,
-    CATEGORY_MODELS,
-    EMBEDDED_MODELS,
+    CATEGORY_SIDES,
     EMBEDDER,
     LOCATOR,
     ModelRecord,
@@ -337,8 +336,7 @@ def _module(record: ModelRecord, network: Any) -> Any:
         for one, name in zip(networks, record.evidence_names, strict=True)
     ]
     if record.purpose == CATEGORISER:
-        own_sizes = {known: EMBEDDED_MODELS[name].input_size for name, known in CATEGORY_MODELS.items()}
-        sides = [own_sizes[name] for name in record.evidence_names if name is not None]
+        sides = [CATEGORY_SIDES[name] for name in record.evidence_names if name is not None]
         inner = [None if side == record.input_size else side for side in sides]
         return CategoryNetworks(networks, inner, [part for part in evidence if part is not None])
     sizes = [record.input_size, *(joined.input_size for joined in record.joined_records)]

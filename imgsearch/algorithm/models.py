@@ -19,6 +19,7 @@ from imgsearch.errors import InvalidModel
 
 __all__ = [
     "CATEGORISER",
+    "CATEGORY_SIDES",
     "CATEGORY_SIZE",
     "DEFAULT_MODEL",
     "EMBEDDED_MODELS",
@@ -211,6 +212,9 @@ EMBEDDED_MODELS: Final[dict[str, ModelRecord]] = {
         score_offset=-4.79,
     ),
 }
+
+CATEGORY_SIDES: Final = {known: EMBEDDED_MODELS[name].input_size for name, known in CATEGORY_MODELS.items()}
+"""Side that each network which tells the category is fed with inside, in pixels."""
 
 
 def find_model(name: str, weights: Path | None = None) -> ModelRecord:

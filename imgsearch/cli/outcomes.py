@@ -76,7 +76,7 @@ def print_outcome(outcome: Outcome, chosen: Format, *, quiet: bool) -> None:
             "Status": outcome.status,
         }
         if outcome.error is not None:
-            line |= {"Source": safe(outcome.source), "Code": outcome.error.code, "Message": outcome.error.message}
+            line |= failure_document(outcome, outcome.error)
         elif outcome.status is not Status.DELETED:
             line |= {"CategoryId": outcome.category_id, "Region": str(outcome.region)}
         if not (quiet and outcome.status is not Status.FAILED):

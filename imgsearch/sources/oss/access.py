@@ -35,10 +35,8 @@ from imgsearch.errors import (
     RoleNotFound,
     RoleOfOtherType,
     TokenRefused,
-    UnknownKey,
-    WrongSecret,
 )
-from imgsearch.sources.oss.address import check_role_arn
+from imgsearch.sources.oss.faults import unknown_key, wrong_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,18 +58,13 @@ class Access:
     """Credentials that stay fresh for as long as an import runs.
 
     Args:
-        role_arn: of a role to assume with the keys that are found; None: these are used themselves.
+        role_arn: of a role to assume with the keys that are found, checked before; None: these are used themselves.
         sts_endpoint: host of the token service where it is not the vendor's public one.
-
-    Raises:
-        InvalidRoleArn
     """
 
     def __init__(self, role_arn: str | None = None, sts_endpoint: str | None = None) -> None:
         for name in CHATTY:
             logging.getLogger(name).setLevel(SILENT)
-        if role_arn is not None:
-            check_role_arn(role_arn)
         self._role_arn = role_arn
         self._sts_endpoint = sts_endpoint
         self._lock = Lock()
@@ -144,9 +137,9 @@ class Access:
         role = self._role_arn or "of the profile"
         match code.partition("."):
             case ("InvalidAccessKeyId", _, _):
-                return UnknownKey("the access key does not exist or is disabled: check the access key id")
+                return unknown_key()
             case ("SignatureDoesNotMatch" | "IncompleteSignature", _, _):
-                return WrongSecret("the secret does not belong to the access key: check the access key secret")
+                return wrong_secret()
             case ("InvalidTimeStamp", _, _):
                 return ClockSkew("this machine's clock is wrong: set it (for example with chrony) and run again")
             case ("InvalidSecurityToken", _, kind):

@@ -28,7 +28,16 @@ from imgsearch.errors import (
 if TYPE_CHECKING:
     from imgsearch.sources.oss.address import OssAddress
 
-__all__ = ["BrokenBody", "TooSlow", "is_token_refusal", "is_transient", "picture_error", "remote_error"]
+__all__ = [
+    "BrokenBody",
+    "TooSlow",
+    "is_token_refusal",
+    "is_transient",
+    "picture_error",
+    "remote_error",
+    "unknown_key",
+    "wrong_secret",
+]
 
 TRANSIENT_CODES: Final = frozenset({"RequestTimeout", "InternalError", "ServiceUnavailable"})
 TOO_MANY_REQUESTS: Final = 429
@@ -69,6 +78,16 @@ def is_token_refusal(error: BaseException) -> bool:
     return isinstance(error, ServerError) and (error.code in TOKEN_CODES or error.code == "InvalidAccessKeyId")
 
 
+def unknown_key() -> UnknownKey:
+    """What the storage and the token service refuse alike."""
+    return UnknownKey("the access key does not exist or is disabled: check the access key id")
+
+
+def wrong_secret() -> WrongSecret:
+    """Likewise."""
+    return WrongSecret("the secret does not belong to the access key: check the access key secret")
+
+
 def remote_error(error: BaseException, address: OssAddress, action: str = "") -> RemoteError:
     """What ends the import, with the way out.
 
@@ -80,9 +99,9 @@ def remote_error(error: BaseException, address: OssAddress, action: str = "") ->
     bucket = address.bucket
     match error:
         case ServerError(code="InvalidAccessKeyId" | "UserDisable"):
-            return UnknownKey("the access key does not exist or is disabled: check the access key id")
+            return unknown_key()
         case ServerError(code="SignatureDoesNotMatch"):
-            return WrongSecret("the secret does not belong to the access key: check the access key secret")
+            return wrong_secret()
         case ServerError(code=code) if code in TOKEN_CODES:
             return TokenRefused(
                 "the security token has expired or is not valid: get a new one, or use --role-arn", code=code
