@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
+from imgsearch.engine.check import leftovers
 from imgsearch.engine.database import storage_errors
 from imgsearch.engine.evidence import similarities
 from imgsearch.engine.index import FLAT_LIMIT, IndexReader, build
@@ -249,11 +250,9 @@ class Engine:
 
     def _remove_leftovers(self) -> None:
         """Remove what a killed writer left behind, and generations that are no longer published."""
-        generation = self.store.generation()
         with storage_errors(self.folder):
-            for path in self.folder.glob("index-*.faiss*"):
-                if generation is None or path.name != generation.file_name:
-                    path.unlink(missing_ok=True)
+            for path in leftovers(self.folder, locked=True):
+                path.unlink(missing_ok=True)
 
     # Changes
 
