@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -26,6 +27,7 @@ from imgsearch.engine.store import DATABASE_NAME, category_condition, product_co
 from imgsearch.errors import InstanceDamaged, InstanceUnusable, NewerFormat
 from imgsearch.records import Attributes, Key, Location
 from tests.engine.builders import CALIBRATION, DIMENSION, change, child, clustered, finished, query
+from tests.engine.test_database import in_mount, needs_root
 
 COUNT, INDEXED = 330, 300
 FEATURES = clustered(COUNT)
@@ -515,3 +517,61 @@ def test_the_checksum_of_a_row_never_changes() -> None:
     """It is stored: another value for the same row would condemn every instance."""
     assert row_checksum(1, "p1", "é.jpg", None, b"\x01", 0.25) == 5826813897640933882
     assert feature_checksum(1, b"\x00\x3c") == 2027908189334201092
+
+
+@needs_root
+def test_a_check_on_a_read_only_mount(broken: Path) -> None:
+    """All of it works there; a repair has its error."""
+    put_feature(broken, NAN)
+    code = """
+import sys
+from pathlib import Path
+from imgsearch.engine.check import check
+from imgsearch.engine.lock import writer_lock
+folder = Path(sys.argv[1])
+print([problem.damage.value for problem in check(folder)])
+print([problem.damage.value for problem in check(folder, read_data=True)])
+try:
+    with writer_lock(folder):
+        pass
+except Exception as error:
+    print(type(error).__name__)
+"""
+    mount = "mount --bind {0} {0} && mount -o remount,bind,ro {0}"
+    assert in_mount(broken, code, mount) == ["[]", "['FeatureDamaged']", "StorageUnwritable"]
+
+
+REPAIR_UNTIL = """
+import sys
+from pathlib import Path
+from imgsearch.engine.lock import writer_lock
+from imgsearch.engine.repair import repair
+from tests.engine.builders import die_at
+with writer_lock(Path(sys.argv[1])):
+    stop = die_at(int(sys.argv[2]))
+    repair(Path(sys.argv[1]))
+    print(stop())
+"""
+
+
+def test_a_repair_that_is_killed_is_done_again(sound: Home, tmp_path: Path) -> None:
+    """At moments spread over all of it: what is whole is there, what is broken is put aside once."""
+    folder = sound.copy(tmp_path / "instance")
+    sql(folder, "DELETE FROM features WHERE id = 5")
+    steps = int(finished(child(REPAIR_UNTIL, folder, 0)))
+    truth = content(folder)
+    killed = 0
+    for step in np.linspace(1, steps, 20).astype(int):
+        folder = sound.copy(folder)
+        sql(folder, "DELETE FROM features WHERE id = 5")
+        process = child(REPAIR_UNTIL, folder, step)
+        process.communicate(timeout=60)
+        killed += process.returncode == -signal.SIGKILL
+        with writer_lock(folder):
+            assert repair(folder).problems == []
+        assert check(folder, read_data=True) == []
+        after = content(folder)
+        assert after["items"] == truth["items"]
+        assert after["features"] == truth["features"]
+        assert [row[0] for row in after["quarantine"]] == [5]
+    assert killed >= 18
