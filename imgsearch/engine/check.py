@@ -51,7 +51,7 @@ SELF_SEARCH_ITEMS: Final = 200
 """Items that are searched for themselves in the index."""
 MAX_FINDINGS: Final = 100
 """Findings of SQLite's own check, which names no more by default."""
-SNAPSHOT_ATTEMPTS: Final = 10
+SNAPSHOT_ATTEMPTS: Final = 50
 NEAR: Final = 0.01
 """Cosines so near to 1 are told apart by no code of one bit for a dimension."""
 REPAIR_ADVICE: Final = "run 'imgsearch check --repair'"
@@ -150,6 +150,17 @@ class _Check:
         """All that is wrong; None if the index was replaced meanwhile."""
         with storage_errors(self._folder):
             self._connection.execute("BEGIN")  # and no end: of a damaged database, SQLite may not even commit nothing
+            # The index first, as long as a rebuild has not replaced it.
+            published = self._guarded(lambda: _published(self._connection))
+            generation = self._guarded(self._check_generation)
+            if generation is not None:
+                path = self._folder / generation.file_name
+                try:
+                    self._check_index(generation, path)
+                except FileNotFoundError:
+                    if self._published_now() not in (None, published):
+                        return None
+                    self._report(Damage.INDEX_MISSING, f"the published index {path} is missing: {REBUILD_ADVICE}", path)
             self._guarded(self._check_structure)
             self._guarded(self._check_schema)
             self._guarded(self._check_settings)
@@ -159,17 +170,7 @@ class _Check:
                 self._guarded(self._check_locations)
                 self._guarded(self._check_items)
                 self._guarded(self._check_features)
-            published = self._guarded(lambda: _published(self._connection))
-            generation = self._guarded(self._check_generation)
-            if generation is not None:
-                path = self._folder / generation.file_name
-                try:
-                    self._check_index(generation, path)
-                except FileNotFoundError:
-                    self._report(Damage.INDEX_MISSING, f"the published index {path} is missing: {REBUILD_ADVICE}", path)
         left = leftovers(self._folder, locked=self._locked)
-        if self._published_now() not in (None, published):
-            return None
         for path in left:
             self._report(Damage.LEFTOVER, f"{path} was left by a writer that was killed: {REPAIR_ADVICE}", path)
         return self._problems
