@@ -33,6 +33,7 @@ The tree::
     ├── InstanceUnusable
     │   ├── InstanceDamaged              6   AccessEngineFailed
     │   ├── NewerFormat                  6   UnsupportedInstanceType
+    │   ├── OlderFormat                  6   UnsupportedInstanceType
     │   └── StampMismatch                6   UnsupportedInstanceType
     ├── RemoteError
     │   ├── CredentialsMissing           7   NoCredentials
@@ -88,6 +89,7 @@ __all__ = [
     "ManifestNotFound",
     "NewerFormat",
     "NotFound",
+    "OlderFormat",
     "PathNotFound",
     "PictureError",
     "PictureTooLarge",
@@ -284,6 +286,12 @@ class InstanceDamaged(InstanceUnusable):
 
 class NewerFormat(InstanceUnusable):
     """Written by a later release."""
+
+    code = "UnsupportedInstanceType"
+
+
+class OlderFormat(InstanceUnusable):
+    """Written by an earlier release: it is migrated by whoever opens it and may write, and not read before."""
 
     code = "UnsupportedInstanceType"
 

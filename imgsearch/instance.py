@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from imgsearch.algorithm.conversion import ConvertedModel
     from imgsearch.algorithm.pipeline import Pipeline
+    from imgsearch.engine.check import Problem
     from imgsearch.engine.engine import Engine
     from imgsearch.engine.filters import Condition
+    from imgsearch.engine.repair import Repair
     from imgsearch.engine.store import Generation
     from imgsearch.errors import InputError
     from imgsearch.records import Extracted, Item, Operation, Outcome, PictureOptions, PictureSource
@@ -182,6 +184,39 @@ class Instance:
         from imgsearch.engine.engine import Engine
 
         return Engine.exists(folder)
+
+    @staticmethod
+    def check(folder: Path, *, read_data: bool = False) -> list[Problem]:
+        """Look for damage in an instance, which need not be fit for opening; nothing is written, no lock is taken.
+
+        Args:
+            folder: of the instance.
+            read_data: read everything and hold it against its checksums, not only structure, counts and references.
+
+        Raises:
+            InstanceNotFound, NewerFormat, OlderFormat, StorageUnwritable
+        """
+        from imgsearch.engine.check import check
+        from imgsearch.engine.engine import Engine
+
+        Engine.check_exists(folder)
+        return check(folder, read_data=read_data)
+
+    @staticmethod
+    def repair(folder: Path, *, lock_timeout: float = 0.0) -> Repair:
+        """Mend an instance: make the derived anew, put aside what is truth and broken, and say what that was.
+
+        Raises:
+            InstanceDamaged: too little is left of the database.
+            InstanceNotFound, InstanceLocked, NewerFormat, StorageFull, StorageUnwritable
+        """
+        from imgsearch.engine.engine import Engine
+        from imgsearch.engine.lock import writer_lock
+        from imgsearch.engine.repair import repair
+
+        Engine.check_exists(folder)
+        with writer_lock(folder, lock_timeout):
+            return repair(folder)
 
     def close(self) -> None:
         """Release what is open."""

@@ -14,6 +14,7 @@ import pytest
 
 from imgsearch import errors
 from imgsearch.cli.app import app
+from imgsearch.engine.check import Damage
 from imgsearch.errors import ImgsearchError
 from tests.conftest import ROOT, command
 
@@ -77,6 +78,12 @@ def test_error_codes_are_documented() -> None:
             assert all(f"`{code.strip()}`" in CLI for code in leaf[2].split(",") if code.strip() != "…"), error
 
 
+def test_codes_of_problems_are_documented() -> None:
+    """Each kind of damage that a check names stands in the documents."""
+    told = set(re.findall(r"`(\w+)`", CLI.partition("### Check")[2].partition("## Output")[0]))
+    assert {damage.value for damage in Damage} <= told
+
+
 def test_options_of_unattended_imports_exist() -> None:
     """Every option that crontabs and units of docs/cron.md give to the command is one of it."""
     text = (ROOT / "docs" / "cron.md").read_text(encoding="utf-8")
@@ -89,7 +96,11 @@ def test_options_of_unattended_imports_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/cli.md", "docs/cron.md", "docs/design.md", "benchmarks/README.md", "CHANGELOG.md"]
+    "document",
+    [
+        *("README.md", "CHANGELOG.md", "benchmarks/README.md"),
+        *("docs/cli.md", "docs/cron.md", "docs/design.md", "docs/durability.md"),
+    ],
 )
 def test_links_lead_somewhere(document: str) -> None:
     """Relative links point to files that are there."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import imgsearch
-from imgsearch.cli import add, delete, evaluate, info, init, oss_import, rebuild, search
+from imgsearch.cli import add, check, delete, evaluate, info, init, oss_import, rebuild, search
 from imgsearch.cli.report import reporting
 
 __all__ = ["app"]
@@ -37,7 +37,7 @@ def _imgsearch(
     """Index a catalogue of pictures and find by picture, on this machine, with nobody else seeing one."""
 
 
-for _command in (init.init, add.add, search.search, delete.delete, rebuild.rebuild, info.info):
+for _command in (init.init, add.add, search.search, delete.delete, rebuild.rebuild, info.info, check.check):
     app.command()(reporting(_command))
 app.command("oss-import")(reporting(oss_import.oss_import))
 app.command("eval")(reporting(evaluate.evaluate))  # a function of that name would hide Python's own

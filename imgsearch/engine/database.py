@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["connect", "storage_errors", "transaction"]
 
 BUSY_TIMEOUT_S: Final = 30.0
+_DAMAGE_WITHOUT_CODE: Final = ("Could not decode to UTF-8", "unsupported file format")
+"""What is said of text that was stored as UTF-8 and no longer is, and of a header that names an unknown format."""
 
 
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
@@ -44,6 +46,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         )
         try:
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA cell_size_check = ON")  # tells altered pages when they are read
             if write:
                 connection.execute("PRAGMA synchronous = FULL")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -84,6 +87,8 @@ def storage_errors(folder: Path) -> Iterator[None]:
             yield
     except sqlite3.Error as error:
         raise _translate(error, folder) from error
+    except UnicodeDecodeError as error:  # Python cannot even read SQLite's message, which quotes an altered schema
+        raise _damaged(error, folder) from error
 
 
 def _translate(error: sqlite3.Error, folder: Path) -> Exception:
@@ -92,6 +97,14 @@ def _translate(error: sqlite3.Error, folder: Path) -> Exception:
         return storage_full(folder)
     if name.startswith(("SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
         return StorageUnwritable(f"{folder} cannot be written or read ({error}): check the disk and permissions")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")):
-        return InstanceDamaged(f"the database in {folder} is damaged ({error}): restore it from a backup")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")) or any(
+        text in str(error) for text in _DAMAGE_WITHOUT_CODE
+    ):
+        return _damaged(error, folder)
     return error
+
+
+def _damaged(error: Exception, folder: Path) -> InstanceDamaged:
+    return InstanceDamaged(
+        f"the database in {folder} is damaged ({error}): run 'imgsearch check --repair', or restore it from a backup"
+    )

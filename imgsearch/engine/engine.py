@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
+from imgsearch.engine.check import leftovers
 from imgsearch.engine.database import storage_errors
 from imgsearch.engine.evidence import similarities
 from imgsearch.engine.index import FLAT_LIMIT, IndexReader, build
-from imgsearch.engine.lock import HOLDER_NAME, LOCK_NAME
+from imgsearch.engine.lock import HOLDER_NAME, LOCK_NAME, writer_lock
 from imgsearch.engine.score import Calibration, cosines, hamming, sort_expr_values
 from imgsearch.engine.store import DATABASE_NAME, EVERYTHING, Generation, Pictures, Store, picture_condition
-from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound
+from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound, OlderFormat
 from imgsearch.files import TEMPORARY_SUFFIX
 from imgsearch.records import MAX_RESULTS
 
@@ -141,6 +142,9 @@ class _Scan:
         self._ids = np.concatenate([ids for ids, _ in parts]) if parts else np.zeros(0, np.int64)
         self._cosines = np.concatenate([values for _, values in parts]) if parts else np.zeros(0, np.float32)
 
+    def __len__(self) -> int:
+        return len(self._ids)
+
     def best(self, size: int) -> npt.NDArray[np.int64]:
         if size >= len(self._ids):
             return self._ids
@@ -152,14 +156,23 @@ class _Scan:
 class _IndexAndTail:
     """Candidates of the published index, and of an exact scan of what is newer."""
 
-    def __init__(self, reader: IndexReader, store: Store, query: npt.NDArray[np.float32], condition: Condition) -> None:
+    def __init__(
+        self, reader: IndexReader, store: Store, query: npt.NDArray[np.float32], condition: Condition, found: int
+    ) -> None:
         self._reader, self._query = reader, query
         self._only = None if condition is EVERYTHING else store.matching_ids(condition)
-        self._without = store.removed_ids() if self._only is None else None
+        self._without = store.removed_ids()
         self._tail = _Scan(store, query, condition, above=reader.generation.max_id)
+        if self._only is not None:
+            together = len(self._only)
+        else:
+            together = reader.generation.items - len(self._without) + len(self._tail)
+        if together != found:
+            raise store.damage("the number of items")
 
     def best(self, size: int) -> npt.NDArray[np.int64]:
-        indexed = self._reader.shortlist(self._query, size, only=self._only, without=self._without)
+        without = self._without if self._only is None else None
+        indexed = self._reader.shortlist(self._query, size, only=self._only, without=without)
         return np.concatenate([indexed, self._tail.best(size)])
 
 
@@ -176,6 +189,22 @@ class Engine:
         """Whether the folder holds an instance."""
         return (folder / DATABASE_NAME).is_file()
 
+    @classmethod
+    def check_exists(cls, folder: Path) -> None:
+        """Refuse a folder that holds no instance.
+
+        Raises:
+            InstanceNotFound, InstanceDamaged
+        """
+        if not cls.exists(folder):
+            if any(folder.glob("index-*.faiss")):
+                raise InstanceDamaged(
+                    f"{folder} has lost {DATABASE_NAME}, which holds all items: restore it from a backup"
+                )
+            raise InstanceNotFound(
+                f"there is no instance in {folder}: make one with 'imgsearch init' or 'imgsearch add'"
+            )
+
     @staticmethod
     def create(folder: Path, settings: dict[str, Any]) -> None:
         """Make an empty instance in a folder that exists and holds none; it is there whole or not at all."""
@@ -191,18 +220,20 @@ class Engine:
     def open(cls, folder: Path, *, write: bool = False) -> Engine:
         """Open an instance; for writing, the caller holds the writer lock.
 
+        An older format is migrated first, which takes the lock for a moment where it is not held.
+
         Raises:
-            InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable
+            InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable, InstanceLocked
         """
-        if not cls.exists(folder):
-            if any(folder.glob("index-*.faiss")):
-                raise InstanceDamaged(
-                    f"{folder} has lost {DATABASE_NAME}, which holds all items: restore it from a backup"
-                )
-            raise InstanceNotFound(
-                f"there is no instance in {folder}: make one with 'imgsearch init' or 'imgsearch add'"
-            )
-        engine = cls(folder, Store.open(folder / DATABASE_NAME, write=write))
+        cls.check_exists(folder)
+        path = folder / DATABASE_NAME
+        try:
+            store = Store.open(path, write=write)
+        except OlderFormat:
+            with writer_lock(folder):
+                Store.open(path, write=True).close()
+            store = Store.open(path, write=False)
+        engine = cls(folder, store)
         if write:
             engine._remove_leftovers()
         return engine
@@ -218,11 +249,9 @@ class Engine:
 
     def _remove_leftovers(self) -> None:
         """Remove what a killed writer left behind, and generations that are no longer published."""
-        generation = self.store.generation()
         with storage_errors(self.folder):
-            for path in self.folder.glob("index-*.faiss*"):
-                if generation is None or path.name != generation.file_name:
-                    path.unlink(missing_ok=True)
+            for path in leftovers(self.folder, locked=True):
+                path.unlink(missing_ok=True)
 
     # Changes
 
@@ -319,7 +348,11 @@ class Engine:
         inner, outer = 0, DISTINCT_CANDIDATES if distinct_product else CANDIDATES
         while len(passed) < found:
             ids = own.union(candidates.best(outer + len(own)).tolist()) - passed
-            pictures, identical = self.store.candidates(ids, query.identity)
+            if not ids:
+                raise self.store.damage("the number of items")
+            pictures, identical = self.store.candidates(ids, query.identity, condition)
+            if len(pictures.ids) != len(ids):
+                raise self.store.damage("an item or its feature")
             nearest = np.lexsort((pictures.ids, -cosines(query.feature, pictures.features)))
             others = nearest[~identical[nearest]][: outer - inner]
             layer = np.concatenate([nearest[identical[nearest]], others])
@@ -330,10 +363,13 @@ class Engine:
     def _candidates(self, query: Query, condition: Condition, found: int) -> _Candidates:
         generation = self.store.generation()
         if generation is None or (condition is not EVERYTHING and found <= EXACT_SCAN_LIMIT):
-            return _Scan(self.store, query.feature, condition)
+            scan = _Scan(self.store, query.feature, condition)
+            if len(scan) != found:
+                raise self.store.damage("the number of items")
+            return scan
         if self._reader is None or self._reader.generation != generation:
             self._reader = IndexReader.open(self.folder, generation)
-        return _IndexAndTail(self._reader, self.store, query.feature, condition)
+        return _IndexAndTail(self._reader, self.store, query.feature, condition, found)
 
     def _rank(
         self,
@@ -363,6 +399,8 @@ class Engine:
         if not page:
             return []
         pictures = {picture.item.id: picture for picture in self.store.pictures([hit.id for hit in page])}
+        if len(pictures) != len(page):
+            raise self.store.damage("an item or its feature")
         distances = hamming(query.feature, np.stack([pictures[hit.id].feature for hit in page])).tolist()
         return [
             Hit(pictures[hit.id].item, hit.score, 0 if hit.identical else distance, hit.identical)

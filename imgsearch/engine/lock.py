@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["writer_lock"]
+__all__ = ["HOLDER_NAME", "LOCK_NAME", "writer_at_work", "writer_lock"]
 
 LOCK_NAME: Final = "writer.lock"
 HOLDER_NAME: Final = "writer.json"
@@ -59,6 +59,20 @@ def writer_lock(folder: Path, timeout: float = 0.0) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def writer_at_work(folder: Path) -> bool:
+    """Whether the holder that the note names is alive.
+
+    The lock itself is not touched: trying it, however briefly, could turn a writer away.
+    """
+    try:
+        os.kill(int(json.loads((folder / HOLDER_NAME).read_text(encoding="utf-8"))["pid"]), 0)
+    except PermissionError:
+        return True  # it is somebody else's
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 def _explain(folder: Path, holder: Path) -> str:

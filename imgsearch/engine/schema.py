@@ -6,16 +6,43 @@ transaction. A newer format than this release knows is refused, never guessed at
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import functools
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
 
+from imgsearch.engine.checksum import FUNCTION, register
 from imgsearch.errors import InstanceDamaged, NewerFormat
 
-if TYPE_CHECKING:
-    import sqlite3
-
-__all__ = ["FORMAT_VERSION", "check_version", "migrate"]
+__all__ = [
+    "FORMAT_VERSION",
+    "GENERATION_ROW",
+    "ITEM_ROW",
+    "ROOT_ROW",
+    "SETTING_ROW",
+    "SchemaEntry",
+    "check_schema",
+    "check_version",
+    "expected_schema",
+    "migrate",
+    "schema_of",
+]
 
 APPLICATION_ID: Final = 0x696D6773  # "imgs"
+
+# What the seal of a row, its checksum, is over: all of its columns, in this order.
+SETTING_ROW: Final = ("name", "value")
+ROOT_ROW: Final = ("id", "path")
+ITEM_ROW: Final = (
+    *("id", "product_id", "pic_name", "category_id", "category_given", "region_mode", "x1", "x2", "y1", "y2"),
+    *("subjects", "content_hash", "token", "root_id", "relative_path"),
+    *("custom_content", "int_attr", "int_attr2", "int_attr3", "int_attr4"),
+    *("str_attr", "str_attr2", "str_attr3", "str_attr4"),
+)
+GENERATION_ROW: Final = (
+    *("number", "structure", "bytes", "checksum", "items", "max_id", "nprobe", "recall", "created"),
+)
 
 MIGRATIONS: Final[tuple[str, ...]] = (
     # 0 -> 1
@@ -111,9 +138,74 @@ MIGRATIONS: Final[tuple[str, ...]] = (
             ON CONFLICT (category_id) DO UPDATE SET items = items + 1;
     END;
     """,
+    # 1 -> 2: a seal (checksum) for every row that holds truth, and a place for what is broken.
+    f"""
+    ALTER TABLE settings ADD COLUMN seal INTEGER;
+    ALTER TABLE roots ADD COLUMN seal INTEGER;
+    ALTER TABLE items ADD COLUMN seal INTEGER;
+    ALTER TABLE features ADD COLUMN seal INTEGER;
+    ALTER TABLE generations ADD COLUMN seal INTEGER;
+    UPDATE settings SET seal = {FUNCTION}({", ".join(SETTING_ROW)});
+    UPDATE roots SET seal = {FUNCTION}({", ".join(ROOT_ROW)});
+    UPDATE items SET seal = {FUNCTION}({", ".join(ITEM_ROW)});
+    UPDATE features SET seal = feature_checksum(id, feature);
+    UPDATE generations SET seal = {FUNCTION}({", ".join(GENERATION_ROW)});
+
+    -- Without its settings, an instance's items are of no use: so these are there twice, on pages of their own.
+    CREATE TABLE settings_copy (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL,
+        seal INTEGER
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO settings_copy SELECT name, value, seal FROM settings;
+
+    -- What a repair found broken: whatever could still be read of an item. No type is enforced, as none can be trusted.
+    CREATE TABLE quarantine (
+        {", ".join(ITEM_ROW)}, location, reason, quarantined
+    );
+    CREATE INDEX quarantine_key ON quarantine (product_id, pic_name);
+    """,
 )
 
 FORMAT_VERSION: Final = len(MIGRATIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaEntry:
+    """One table, index or trigger, as the database describes it (without the place of its pages)."""
+
+    position: int
+    """The rowid in SQLite's own table: the same in every instance, as all go through the same migrations."""
+    type: str
+    name: str
+    table: str
+    sql: str | None
+
+
+def schema_of(connection: sqlite3.Connection) -> list[SchemaEntry]:
+    """What a database holds, without the statistics that SQLite may add."""
+    rows = connection.execute("SELECT rowid, type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid")
+    return [SchemaEntry(*row) for row in rows if not str(row[2]).startswith("sqlite_stat")]
+
+
+@functools.lru_cache(maxsize=1)
+def expected_schema() -> list[SchemaEntry]:
+    """The schema of ``FORMAT_VERSION``."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection)
+        return schema_of(connection)
+
+
+def check_schema(connection: sqlite3.Connection, where: str) -> None:
+    """Refuse a database of ``FORMAT_VERSION`` whose tables, indexes and triggers are not as they were made.
+
+    Raises:
+        InstanceDamaged
+    """
+    missing = set(expected_schema()).difference(schema_of(connection))
+    if missing:
+        names = ", ".join(sorted(entry.name for entry in missing))
+        raise InstanceDamaged(f"the schema of {where} is altered ({names}): run 'imgsearch check --repair'")
 
 
 def check_version(connection: sqlite3.Connection, where: str) -> int:
@@ -139,6 +231,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == FORMAT_VERSION:
         return
+    register(connection)
     steps = "".join(MIGRATIONS[version:])
     connection.executescript(
         f"BEGIN IMMEDIATE; {steps} PRAGMA application_id = {APPLICATION_ID}; "

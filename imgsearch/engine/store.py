@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
 
+from imgsearch.engine.checksum import FUNCTION, feature_checksum, register, row_checksum
 from imgsearch.engine.database import connect, storage_errors, transaction
 from imgsearch.engine.filters import Condition
-from imgsearch.engine.schema import check_version, migrate
+from imgsearch.engine.schema import (
+    FORMAT_VERSION,
+    GENERATION_ROW,
+    ITEM_ROW,
+    ROOT_ROW,
+    check_schema,
+    check_version,
+    migrate,
+)
+from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.records import (
     ATTRIBUTE_COLUMNS,
     Attributes,
@@ -56,13 +66,18 @@ FEATURE_TYPE: Final = np.dtype("<f2")
 MAX_PARAMETERS: Final = 500
 """Ids per statement, far below SQLite's limit on parameters."""
 
-ITEM_COLUMNS: Final = (
-    "items.id, product_id, pic_name, category_id, region_mode, category_given, x1, x2, y1, y2, content_hash, token, "
-    f"relative_path, roots.path, {', '.join(ATTRIBUTE_COLUMNS)}"
-)
+SEALED_ITEM: Final = f"{', '.join(f'items.{name}' for name in ITEM_ROW)}, items.seal"
+SEALED_FEATURE: Final = "feature, features.seal"
+SETTING_TABLES: Final = ("settings", "settings_copy")
+ITEM_COLUMNS: Final = f"{SEALED_ITEM}, roots.path, roots.seal"
 ITEM_SOURCE: Final = "items LEFT JOIN roots ON roots.id = items.root_id"
+ITEM_WIDTH: Final = len(ITEM_ROW) + 1
+"""Columns of SEALED_ITEM."""
 
 EVERYTHING: Final = Condition("1")
+
+VERIFY_BELOW_BYTES: Final = 8 * 2**20
+"""Databases below this size have their whole structure verified whenever they are opened."""
 
 
 def product_condition(product_id: str, pic_name: str | None = None) -> Condition:
@@ -176,26 +191,42 @@ class Store:
                 connection.execute("PRAGMA journal_mode = WAL")
                 migrate(connection)
                 with transaction(connection, write=True):
-                    connection.executemany(
-                        "INSERT INTO settings VALUES (?, ?)",
-                        [(name, json.dumps(value)) for name, value in settings.items()],
-                    )
+                    rows = [(name, json.dumps(value)) for name, value in settings.items()]
+                    for table in SETTING_TABLES:
+                        connection.executemany(
+                            f"INSERT INTO {table} VALUES (?, ?, ?)", [(*row, row_checksum(*row)) for row in rows]
+                        )
             finally:
                 connection.close()
 
     @classmethod
-    def open(cls, path: Path, *, write: bool) -> Store:
+    def open(cls, path: Path, *, write: bool, verify: bool = True) -> Store:
         """Open an existing database; a writer brings an older format up to date.
 
+        Args:
+            path: of the database.
+            write: for writing; the caller holds the writer lock.
+            verify: look at the schema, and at the whole structure of a small database, before anything is believed.
+
         Raises:
-            InstanceDamaged, NewerFormat, StorageUnwritable
+            InstanceDamaged, NewerFormat, OlderFormat, StorageUnwritable
         """
         connection = connect(path, write=write)
         try:
             with storage_errors(path.parent):
-                check_version(connection, str(path))
+                register(connection)
+                version = check_version(connection, str(path))
                 if write:
                     migrate(connection)
+                elif version < FORMAT_VERSION:
+                    raise OlderFormat(
+                        f"{path} has format {version}, older than this release's {FORMAT_VERSION}: "
+                        "run a command that may write there, such as 'imgsearch check --repair'"
+                    )
+                if verify:
+                    check_schema(connection, str(path))
+                    if path.stat().st_size < VERIFY_BELOW_BYTES:
+                        _check_structure(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -215,10 +246,42 @@ class Store:
 
     # Settings and facts
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For what looks at the database as such: checks and repairs."""
+        return self._connection
+
     @_translated
     def settings(self) -> dict[str, Any]:
         """Everything that was given to ``create``."""
-        return {name: json.loads(value) for name, value in self._connection.execute("SELECT name, value FROM settings")}
+        rows = self._connection.execute("SELECT name, value, seal FROM settings").fetchall()
+        self._check_seals(rows)
+        return {name: json.loads(value) for name, value, _ in rows}
+
+    def _check_seals(self, rows: Iterable[tuple[Any, ...]], width: int | None = None) -> None:
+        """Refuse rows that are not what was written.
+
+        Args:
+            rows: a row's columns, then its seal.
+            width: how many columns that is with the seal; by default all.
+        """
+        for row in rows:
+            sealed = row[:width]
+            if row_checksum(*sealed[:-1]) != sealed[-1]:
+                raise self.damage("a row")
+
+    def _check_features(self, rows: Iterable[tuple[int, bytes, int]]) -> None:
+        """Refuse features that are not what was written: rows of id, feature and seal."""
+        for item_id, feature, seal in rows:
+            if feature_checksum(item_id, feature) != seal:
+                raise self.damage("a feature")
+
+    def damage(self, what: str) -> InstanceDamaged:
+        """What to tell people when something that was read is not what was written."""
+        return InstanceDamaged(
+            f"{what} in {self.path} is not what was written: run 'imgsearch check --read-data' to see what is broken, "
+            "'imgsearch check --repair' to mend it"
+        )
 
     @_translated
     def counts(self) -> dict[int, int]:
@@ -246,35 +309,58 @@ class Store:
             f"SELECT {ITEM_COLUMNS} FROM {ITEM_SOURCE} WHERE product_id = ? AND pic_name = ?",
             (key.product_id, key.pic_name),
         ).fetchone()
-        return _item(row) if row else None
+        if row is None:
+            return None
+        item = self._item(row)
+        if item.key != key:
+            raise self.damage("the index of keys")
+        return item
 
     @_translated
     def feature(self, item_id: int) -> npt.NDArray[np.float32]:
         """The stored feature of one item, shape (dimension,)."""
-        (blob,) = self._connection.execute("SELECT feature FROM features WHERE id = ?", (item_id,)).fetchone()
-        return np.frombuffer(blob, FEATURE_TYPE).astype(np.float32)
+        row = self._connection.execute(f"SELECT id, {SEALED_FEATURE} FROM features WHERE id = ?", (item_id,)).fetchone()
+        if row is None:
+            raise self.damage("the feature of an item")
+        self._check_features([row])
+        return np.frombuffer(row[1], FEATURE_TYPE).astype(np.float32)
 
     def pictures(self, ids: Iterable[int]) -> Iterator[StoredPicture]:
         """Those of the ids that are items, with their features; in no particular order."""
         for rows in self._by_id(
-            f"SELECT {ITEM_COLUMNS}, feature FROM {ITEM_SOURCE} JOIN features ON features.id = items.id", ids
+            f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id",
+            ids,
         ):
             for row in rows:
-                yield StoredPicture(_item(row[:-1]), np.frombuffer(row[-1], FEATURE_TYPE).astype(np.float32))
+                self._check_features([(row[0], row[-2], row[-1])])
+                yield StoredPicture(self._item(row), np.frombuffer(row[-2], FEATURE_TYPE).astype(np.float32))
 
-    def candidates(self, ids: Iterable[int], marked: Condition) -> tuple[Pictures, npt.NDArray[np.bool_]]:
-        """Those of the ids that are items, in no particular order, and which of them meet a condition."""
+    def candidates(
+        self, ids: Iterable[int], marked: Condition, condition: Condition = EVERYTHING
+    ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
+        """Those of the ids that are items, in no particular order, and which of them are marked.
+
+        Args:
+            ids: each once.
+            marked: what an item meets to be marked.
+            condition: what all of them are known to meet.
+
+        Raises:
+            InstanceDamaged: one does not meet the condition, or is not what was written.
+        """
         rows = [
             row
             for cursor in self._by_id(
-                f"SELECT items.id, product_id, category_id, feature, {marked.sql} "
+                f"SELECT {SEALED_ITEM}, {SEALED_FEATURE}, {marked.sql}, {condition.sql} "
                 "FROM items JOIN features ON features.id = items.id",
                 ids,
-                marked.parameters,
+                (*marked.parameters, *condition.parameters),
             )
             for row in cursor
         ]
-        return _pictures(rows), np.fromiter((row[4] for row in rows), dtype=np.bool_, count=len(rows))
+        if not all(row[-1] for row in rows):
+            raise self.damage("an index of items")
+        return self._pictures(rows), np.fromiter((row[-2] for row in rows), dtype=np.bool_, count=len(rows))
 
     def product_pictures(
         self, product_ids: Iterable[str], limit: int, condition: Condition = EVERYTHING, *, chunk: int = 1024
@@ -292,13 +378,13 @@ class Store:
             # CROSS JOIN keeps SQLite to this order: from the product to its first pictures, from these to the features.
             cursor = self._connection.execute(
                 f"WITH products (name) AS (VALUES {','.join(['(?)'] * len(some))}) "
-                "SELECT items.id, product_id, category_id, feature FROM products CROSS JOIN items ON items.id IN "
+                f"SELECT {SEALED_ITEM}, {SEALED_FEATURE} FROM products CROSS JOIN items ON items.id IN "
                 "(SELECT id FROM items WHERE product_id = products.name ORDER BY pic_name LIMIT ?) "
                 f"CROSS JOIN features ON features.id = items.id WHERE {condition.sql}",
                 (*some, limit, *condition.parameters),
             )
             while rows := cursor.fetchmany(chunk):
-                yield _pictures(rows)
+                yield self._pictures(rows)
 
     def _by_id(self, select: str, ids: Iterable[int], parameters: tuple[Any, ...] = ()) -> Iterator[sqlite3.Cursor]:
         wanted = list(ids)
@@ -312,10 +398,11 @@ class Store:
     def keys(self, condition: Condition) -> list[Key]:
         """The keys of all items that meet the condition, sorted."""
         rows = self._connection.execute(
-            f"SELECT product_id, pic_name FROM items WHERE {condition.sql} ORDER BY product_id, pic_name",
+            f"SELECT {SEALED_ITEM} FROM items WHERE {condition.sql} ORDER BY product_id, pic_name",
             condition.parameters,
-        )
-        return [Key(*row) for row in rows]
+        ).fetchall()
+        self._check_seals(rows)
+        return [Key(row[1], row[2]) for row in rows]
 
     @_translated
     def count(self, condition: Condition = EVERYTHING) -> int:
@@ -332,7 +419,10 @@ class Store:
         rows = self._connection.execute(
             f"SELECT id FROM items WHERE {condition.sql} ORDER BY id LIMIT ?", (*condition.parameters, limit)
         )
-        return np.fromiter((row[0] for row in rows), dtype=np.int64)
+        ids = np.fromiter((row[0] for row in rows), dtype=np.int64)
+        if np.any(ids[1:] <= ids[:-1]):
+            raise self.damage("an index of items")
+        return ids
 
     def features(
         self, condition: Condition = EVERYTHING, *, above: int = 0, chunk: int = 1024
@@ -343,18 +433,55 @@ class Store:
             Ids of shape (n,) and float16 features of shape (n, dimension), n at most ``chunk``.
         """
         if condition is EVERYTHING:
-            sql, parameters = "SELECT id, feature FROM features WHERE id > ? ORDER BY id", (above,)
+            sql, parameters = f"SELECT id, {SEALED_FEATURE} FROM features WHERE id > ? ORDER BY id", (above,)
         else:
             sql = (
-                "SELECT items.id, feature FROM items JOIN features ON features.id = items.id "
+                f"SELECT items.id, {SEALED_FEATURE} FROM items JOIN features ON features.id = items.id "
                 f"WHERE items.id > ? AND ({condition.sql}) ORDER BY items.id"
             )
             parameters = (above, *condition.parameters)
         cursor = self._connection.execute(sql, parameters)
         while rows := cursor.fetchmany(chunk):
+            self._check_features(rows)
             ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
             blob = b"".join(row[1] for row in rows)
             yield ids, np.frombuffer(blob, FEATURE_TYPE).reshape(len(rows), -1)
+
+    def unpublish(self) -> None:
+        """Have no generation: everything is scanned."""
+        self._connection.execute("DELETE FROM generations")
+        self._connection.execute("DELETE FROM removed")
+
+    def _pictures(self, rows: list[tuple[Any, ...]]) -> Pictures:
+        """From rows that begin with SEALED_ITEM and SEALED_FEATURE; all are verified."""
+        self._check_seals(rows, ITEM_WIDTH)
+        self._check_features([(row[0], row[ITEM_WIDTH], row[ITEM_WIDTH + 1]) for row in rows])
+        features = np.frombuffer(b"".join(row[ITEM_WIDTH] for row in rows), FEATURE_TYPE).astype(np.float32)
+        return Pictures(
+            np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows)),
+            [(row[1], row[3]) for row in rows],
+            features.reshape(len(rows), -1 if rows else 0),
+        )
+
+    def _item(self, row: tuple[Any, ...]) -> Item:
+        """From a row that begins with ITEM_COLUMNS; it is verified."""
+        self._check_seals([row], ITEM_WIDTH)
+        (item_id, product_id, pic_name, category_id, given, mode, x1, x2, y1, y2, _, content, token, root_id) = row[:14]
+        root, root_seal = row[ITEM_WIDTH : ITEM_WIDTH + 2]
+        if root_id is not None and row_checksum(root_id, root) != root_seal:
+            raise self.damage("the place of a picture")
+        return Item(
+            id=item_id,
+            key=Key(product_id, pic_name),
+            category_id=category_id,
+            region=Region(x1, x2, y1, y2),
+            region_mode=RegionMode(mode),
+            category_given=bool(given),
+            content_hash=content,
+            token=token,
+            attributes=Attributes(*row[15 : len(ITEM_ROW)]),
+            location=None if root is None else Location(root, row[14]).path(pic_name),
+        )
 
     # Changes
 
@@ -388,11 +515,19 @@ class Store:
         cursor = self._connection.execute(
             f"INSERT INTO items ({names}) VALUES ({', '.join('?' * len(values))})", values
         )
+        item_id = cursor.lastrowid
+        assert item_id is not None
+        self._seal_item(item_id)
+        feature = extracted.feature.astype(FEATURE_TYPE).tobytes()
         self._connection.execute(
-            "INSERT INTO features (id, feature) VALUES (?, ?)",
-            (cursor.lastrowid, extracted.feature.astype(FEATURE_TYPE).tobytes()),
+            "INSERT INTO features (id, feature, seal) VALUES (?, ?, ?)",
+            (item_id, feature, feature_checksum(item_id, feature)),
         )
         return replaced
+
+    def _seal_item(self, item_id: int) -> None:
+        """Checksum an item as it is stored; after every change of it."""
+        self._connection.execute(f"UPDATE items SET seal = {FUNCTION}({', '.join(ITEM_ROW)}) WHERE id = ?", (item_id,))
 
     def update(
         self, item: Item, attributes: Attributes, category_id: int, category_given: bool, location: Location | None
@@ -408,17 +543,24 @@ class Store:
             self._connection.execute(
                 "UPDATE items SET root_id = ?, relative_path = ? WHERE id = ?", (root_id, relative, item.id)
             )
+        self._seal_item(item.id)
 
     def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
         """Remember the sources' tokens for items found unchanged: pairs of id and token."""
         self._connection.executemany("UPDATE items SET token = ? WHERE id = ?", [(token, i) for i, token in tokens])
+        for item_id, _ in tokens:
+            self._seal_item(item_id)
 
     def delete(self, condition: Condition) -> list[Key]:
         """Delete all items that meet the condition; return their keys, sorted."""
         rows = self._connection.execute(
-            f"DELETE FROM items WHERE {condition.sql} RETURNING product_id, pic_name", condition.parameters
-        )
-        return sorted(Key(*row) for row in rows)
+            f"DELETE FROM items WHERE {condition.sql} RETURNING {', '.join(ITEM_ROW)}, seal", condition.parameters
+        ).fetchall()
+        self._check_seals(rows)
+        keys = sorted(Key(row[1], row[2]) for row in rows)
+        # What a repair has put aside under these names goes too: it was deleted, or is about to be replaced.
+        self._connection.execute(f"DELETE FROM quarantine AS items WHERE {condition.sql}", condition.parameters)
+        return keys
 
     def _location(self, location: Location | None) -> tuple[int | None, str | None]:
         if location is None:
@@ -426,6 +568,7 @@ class Store:
         row = self._connection.execute("SELECT id FROM roots WHERE path = ?", (location.root,)).fetchone()
         if row is None:
             row = (self._connection.execute("INSERT INTO roots (path) VALUES (?)", (location.root,)).lastrowid,)
+            self._connection.execute(f"UPDATE roots SET seal = {FUNCTION}({', '.join(ROOT_ROW)}) WHERE id = ?", row)
         return row[0], location.relative
 
     # Index generations
@@ -434,10 +577,12 @@ class Store:
     def generation(self) -> Generation | None:
         """The published generation."""
         row = self._connection.execute(
-            "SELECT number, structure, bytes, checksum, items, max_id, nprobe, recall, created "
-            "FROM generations ORDER BY number DESC LIMIT 1"
+            f"SELECT {', '.join(GENERATION_ROW)}, seal FROM generations ORDER BY number DESC LIMIT 1"
         ).fetchone()
-        return Generation(*row) if row else None
+        if row is None:
+            return None
+        self._check_seals([row])
+        return Generation(*row[:-1])
 
     def removed_ids(self) -> npt.NDArray[np.int64]:
         """Ids that the published generation holds and that are no longer items."""
@@ -447,31 +592,19 @@ class Store:
         """Make this generation, which holds every present item up to its ``max_id``, the one that readers use."""
         self._connection.execute("DELETE FROM generations")
         values = astuple(generation)
-        self._connection.execute(f"INSERT INTO generations VALUES ({', '.join('?' * len(values))})", values)
+        self._connection.execute(
+            f"INSERT INTO generations ({', '.join(GENERATION_ROW)}) VALUES ({', '.join('?' * len(values))})", values
+        )
+        self._connection.execute(f"UPDATE generations SET seal = {FUNCTION}({', '.join(GENERATION_ROW)})")
         self._connection.execute("DELETE FROM removed")
 
 
-def _pictures(rows: list[tuple[Any, ...]]) -> Pictures:
-    """From rows that begin with id, ProductId, category and feature."""
-    features = np.frombuffer(b"".join(row[3] for row in rows), FEATURE_TYPE).astype(np.float32)
-    return Pictures(
-        np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows)),
-        [(row[1], row[2]) for row in rows],
-        features.reshape(len(rows), -1 if rows else 0),
-    )
+def _check_structure(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database in which a page, or an entry of an index, contradicts the others.
 
-
-def _item(row: tuple[Any, ...]) -> Item:
-    (item_id, product_id, pic_name, category_id, mode, given, x1, x2, y1, y2, content, token, relative, root) = row[:14]
-    return Item(
-        id=item_id,
-        key=Key(product_id, pic_name),
-        category_id=category_id,
-        region=Region(x1, x2, y1, y2),
-        region_mode=RegionMode(mode),
-        category_given=bool(given),
-        content_hash=content,
-        token=token,
-        attributes=Attributes(*row[14:]),
-        location=None if root is None else Location(root, relative).path(pic_name),
-    )
+    Raises:
+        InstanceDamaged
+    """
+    (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if verdict != "ok":
+        raise InstanceDamaged(f"{path} is damaged ({verdict}): run 'imgsearch check --repair'")

@@ -48,10 +48,10 @@ def test_migrate_makes_the_current_format_and_marks_it(memory: sqlite3.Connectio
 def test_migrate_is_idempotent(memory: sqlite3.Connection) -> None:
     migrate(memory)
     before = schema(memory)
-    memory.execute("INSERT INTO settings VALUES ('a', '1')")
+    memory.execute("INSERT INTO settings VALUES ('a', '1', 0)")
     migrate(memory)
     assert schema(memory) == before
-    assert memory.execute("SELECT * FROM settings").fetchall() == [("a", "1")]
+    assert memory.execute("SELECT * FROM settings").fetchall() == [("a", "1", 0)]
 
 
 def test_a_migration_that_fails_leaves_nothing(memory: sqlite3.Connection) -> None:
@@ -134,7 +134,7 @@ def test_triggers_keep_counts_and_removed_right(steps: list[tuple[str, str, int]
                 assert new is not None
                 assert new > max(given_ids, default=0)  # never an id that was given before
                 given_ids.add(new)
-                connection.execute("INSERT INTO features VALUES (?, x'00')", (new,))
+                connection.execute("INSERT INTO features VALUES (?, x'00', 0)", (new,))
                 items[name] = (new, category)
             elif step == "move":
                 connection.execute("UPDATE items SET category_id = ? WHERE product_id = ?", (category, name))
@@ -149,7 +149,7 @@ def test_triggers_keep_counts_and_removed_right(steps: list[tuple[str, str, int]
                 published = {number for number, _ in items.values()}
                 connection.execute("DELETE FROM generations")
                 connection.execute(
-                    "INSERT INTO generations VALUES (1, 'flat', 0, '', ?, ?, NULL, NULL, 0)",
+                    "INSERT INTO generations VALUES (1, 'flat', 0, '', ?, ?, NULL, NULL, 0, 0)",
                     (len(published), max(given_ids, default=0)),
                 )
                 connection.execute("DELETE FROM removed")

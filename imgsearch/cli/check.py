@@ -1,0 +1,104 @@
+"""``imgsearch check``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, instance_folder
+from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe, text
+from imgsearch.cli.report import warn
+from imgsearch.errors import InstanceDamaged
+
+if TYPE_CHECKING:
+    from imgsearch.engine.check import Problem
+    from imgsearch.engine.repair import Loss
+
+__all__ = ["check"]
+
+
+def check(
+    instance: InstanceOption = None,
+    read_data: Annotated[
+        bool,
+        typer.Option("--read-data", help="Read everything, and hold it against its checksums; --repair always does."),
+    ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Mend what is wrong, and say what was lost; a writer, so it needs the lock."),
+    ] = False,
+    lock_timeout: LockTimeout = 0.0,
+    output_format: FormatOption = None,
+) -> None:
+    """Look for damage: structure, counts and references, or with --read-data everything. Changes nothing."""
+    from imgsearch.instance import Instance
+
+    chosen = resolve_format(output_format)
+    folder = instance_folder(instance)
+    if not repair:
+        problems = Instance.check(folder, read_data=read_data)
+        _print(chosen, problems)
+    else:
+        done = Instance.repair(folder, lock_timeout=lock_timeout)
+        problems = done.problems
+        _print(chosen, problems, done.repaired, done.lost)
+    if problems:
+        warn(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {folder}: {problems[0].message}")
+        raise typer.Exit(InstanceDamaged.exit_code)
+
+
+def _print(
+    chosen: Format, problems: list[Problem], repaired: list[Problem] | None = None, lost: list[Loss] | None = None
+) -> None:
+    if chosen is Format.PATHS:
+        for path in dict.fromkeys(problem.file for problem in problems):
+            print_line(str(path))
+    elif chosen is Format.TABLE:
+        _print_tables(problems, repaired, lost)
+    else:
+        document: dict[str, Any] = {"Success": not problems, "Problems": [_fields(problem) for problem in problems]}
+        if repaired is not None and lost is not None:
+            document["Repaired"] = [_fields(problem) for problem in repaired]
+            document["Lost"] = [
+                {"ProductId": loss.product_id, "PicName": loss.pic_name, "Message": loss.message} for loss in lost
+            ]
+        print_document(document)
+
+
+def _fields(problem: Problem) -> dict[str, Any]:
+    return {
+        "Code": problem.damage,
+        "File": str(problem.file),
+        "ProductId": problem.product_id,
+        "PicName": problem.pic_name,
+        "Message": problem.message,
+    }
+
+
+def _print_tables(problems: list[Problem], repaired: list[Problem] | None, lost: list[Loss] | None) -> None:
+    where = console()
+    for title, found in (("Repaired", repaired or []), ("Problem", problems)):
+        _print_rows(title, [(problem.damage.value, problem.message) for problem in found])
+    _print_rows("Lost", [(_name(loss), loss.message) for loss in lost or []])
+    if problems:
+        where.print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")
+    else:
+        where.print("No problem found." if not repaired else "All is well again.")
+
+
+def _name(loss: Loss) -> str:
+    return " ".join(part for part in (loss.product_id, loss.pic_name) if part is not None) or "?"
+
+
+def _print_rows(title: str, rows: list[tuple[str, str]]) -> None:
+    from rich.table import Table
+
+    if not rows:
+        return
+    table = Table(box=None)
+    table.add_column(title, overflow="fold")
+    table.add_column("", overflow="fold")
+    for name, message in rows:
+        table.add_row(text(safe(name)), text(safe(message)))
+    console().print(table)
