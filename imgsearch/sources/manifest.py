@@ -6,14 +6,12 @@ number, and the rest goes on.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from imgsearch.categories import parse_category
-from imgsearch.errors import ImgsearchError, InputError, InvalidManifest, InvalidRegion, InvalidValue, UnreadableSource
+from imgsearch.errors import ImgsearchError, InputError, InvalidManifest, InvalidValue, UnreadableSource
 from imgsearch.records import (
-    MAX_ID_CHARS,
     SERVICE_NAMES,
     AddPicture,
     Attributes,
@@ -22,10 +20,9 @@ from imgsearch.records import (
     Location,
     PictureOptions,
     Refused,
-    Region,
-    check_text,
 )
 from imgsearch.sources.files import FilePicture
+from imgsearch.sources.lines import json_object, numbered_lines, optional_region, optional_text, readable_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["MANIFEST_NAME", "operations", "read_manifest"]
 
 MANIFEST_NAME: Final = "increment.meta"
-MAX_LINE_BYTES: Final = 8 * 1024 * 1024
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 LEGACY_FIELDS: Final = {
     "operator": "OperationType",
@@ -79,19 +74,9 @@ def read_manifest(
         name: how people know it, for messages.
         locate: from a PicName to the picture, and to where its owner keeps it.
     """
-    number = 0
-    while line := stream.readline(MAX_LINE_BYTES + 1):
-        number += 1
+    for number, line in numbered_lines(stream):
         source = f"{name}:{number}"
-        if len(line) > MAX_LINE_BYTES:
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(MAX_LINE_BYTES)
-            yield Refused(source, InvalidManifest(f"the line is longer than {MAX_LINE_BYTES:,} bytes"))
-            continue
-        if number == 1:
-            line = line.removeprefix(BYTE_ORDER_MARK)
-        if line.strip():
-            yield _operation(line, source, locate)
+        yield Refused(source, line) if isinstance(line, ImgsearchError) else _operation(line, source, locate)
 
 
 def _operation(
@@ -100,8 +85,8 @@ def _operation(
     document: dict[str, Any] = {}
     try:
         document = _document(line)
-        product_id = _text(document, "ProductId", "InvalidProductId")
-        pic_name = _text(document, "PicName", "InvalidPicName")
+        product_id = optional_text(document, "ProductId", "InvalidProductId")
+        pic_name = optional_text(document, "PicName", "InvalidPicName")
         if product_id is None:
             raise InvalidValue("the line has no ProductId", code="NoSpecifiedProductId")
         match document.get("OperationType"):
@@ -120,33 +105,12 @@ def _operation(
             case other:
                 raise InvalidManifest(f"OperationType {str(other)[:40]!r} is not ADD or DELETE")
     except ImgsearchError as error:
-        return Refused(source, error, _id(document, "ProductId"), _id(document, "PicName"))
-
-
-def _id(document: dict[str, Any], field: str) -> str | None:
-    """For telling which item failed; None where it cannot be one, such as half a surrogate pair that JSON let pass."""
-    value = document.get(field)
-    if not isinstance(value, str):
-        return None
-    try:
-        check_text(value, "", field, MAX_ID_CHARS)
-    except InvalidValue:
-        return None
-    return value
+        return Refused(source, error, readable_id(document, "ProductId"), readable_id(document, "PicName"))
 
 
 def _document(line: bytes) -> dict[str, Any]:
     """The object of one line, under today's field names."""
-    try:
-        document, end = json.JSONDecoder().raw_decode(text := line.decode("utf-8").strip())
-    except UnicodeDecodeError:
-        raise InvalidManifest("the line is not UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidManifest(f"the line is not a JSON object: {str(error)[:100]}") from None
-    if text[end:].strip():
-        raise InvalidManifest("the line holds more than one object; put each on a line of its own")
-    if not isinstance(document, dict):
-        raise InvalidManifest("the line is not a JSON object")
+    document = json_object(line)
     if "operator" in document:
         document = {LEGACY_FIELDS.get(name, name): value for name, value in document.items()}
         names = document.get("PicName")
@@ -172,7 +136,7 @@ def _add(
     _check_pic_name(pic_name)
     key = Key(product_id, pic_name)
     attributes = Attributes.from_service_fields(document)
-    options = PictureOptions(_category(document), _crop(document), _region(document))
+    options = PictureOptions(_category(document), _crop(document), optional_region(document))
     picture, location = locate(pic_name)
     return AddPicture(source, key, picture, options, attributes, location)
 
@@ -186,13 +150,6 @@ def _check_pic_name(name: str) -> None:
     else:
         return
     raise InvalidValue(f"PicName {name[:80]!r} {problem}", code="InvalidPicName")
-
-
-def _text(document: dict[str, Any], field: str, code: str) -> str | None:
-    value = document.get(field)
-    if value is not None and not isinstance(value, str):
-        raise InvalidValue(f"{field} {str(value)[:40]!r} is not text", code=code)
-    return value or None
 
 
 def _category(document: dict[str, Any]) -> int | None:
@@ -211,12 +168,3 @@ def _crop(document: dict[str, Any]) -> bool:
     if not isinstance(value, bool):
         raise InvalidManifest(f"Crop {str(value)[:40]!r} is not true or false")
     return value
-
-
-def _region(document: dict[str, Any]) -> Region | None:
-    value = document.get("Region")
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        raise InvalidRegion(f"Region {str(value)[:40]!r} is not text 'x1,x2,y1,y2'")
-    return Region.parse(value)

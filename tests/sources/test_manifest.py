@@ -32,7 +32,8 @@ from imgsearch.records import (
     Region,
 )
 from imgsearch.sources.files import FilePicture
-from imgsearch.sources.manifest import MANIFEST_NAME, MAX_LINE_BYTES, operations, read_manifest
+from imgsearch.sources.lines import MAX_LINE_BYTES
+from imgsearch.sources.manifest import MANIFEST_NAME, operations, read_manifest
 
 Operations = list[AddPicture | DeletePictures | Refused]
 
