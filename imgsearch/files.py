@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["TEMPORARY_SUFFIX", "atomic_file", "file_errors", "storage_full", "sync", "sync_folder"]
+__all__ = ["TEMPORARY_SUFFIX", "atomic_file", "file_errors", "private", "storage_full", "sync", "sync_folder"]
 
 TEMPORARY_SUFFIX: Final = ".tmp"
 
@@ -32,6 +32,11 @@ def atomic_file(target: Path) -> Iterator[Path]:
         sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def private(path: str, flags: int) -> int:
+    """For ``open``: a new file is its owner's alone, for features are in there."""
+    return os.open(path, flags, 0o600)
 
 
 def sync(path: Path) -> None:

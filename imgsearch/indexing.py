@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.categories import Kind
-from imgsearch.engine.store import Upsert, product_condition
+from imgsearch.engine.store import product_condition
 from imgsearch.errors import ImgsearchError, InputError
 from imgsearch.records import (
     AddPicture,
@@ -22,6 +22,7 @@ from imgsearch.records import (
     PictureOptions,
     Refused,
     Status,
+    Upsert,
 )
 
 if TYPE_CHECKING:

@@ -33,6 +33,7 @@ __all__ = [
     "Region",
     "RegionMode",
     "Status",
+    "Upsert",
 ]
 
 MAX_ID_CHARS: Final = 512
@@ -87,6 +88,11 @@ class Region:
                 f"it needs x2 <= {width} and y2 <= {height}"
             )
         return self
+
+    @property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """In the service's order: both x first."""
+        return self.x1, self.x2, self.y1, self.y2
 
     def __str__(self) -> str:
         return f"{self.x1},{self.x2},{self.y1},{self.y2}"
@@ -324,6 +330,18 @@ class Extracted:
             if total >= SURE or len(chosen) == MAX_LIKELY:
                 break
         return tuple(chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """One item to be written: new, or in place of the one with the same key."""
+
+    key: Key
+    extracted: Extracted
+    region_mode: RegionMode
+    category_given: bool
+    attributes: Attributes
+    location: Location | None
 
 
 @dataclass(frozen=True, slots=True)

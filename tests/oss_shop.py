@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from imgsearch.engine.engine import Engine
-from imgsearch.engine.store import Upsert
 from imgsearch.instance import Instance
-from imgsearch.records import Attributes, Content, Extracted, Key, PictureOptions, RegionMode
+from imgsearch.records import Attributes, Content, Extracted, Key, PictureOptions, RegionMode, Upsert
 from imgsearch.sources.oss.access import Access
 from imgsearch.sources.oss.address import OssAddress
 from imgsearch.sources.oss.bucket import BucketReader

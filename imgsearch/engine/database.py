@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["connect", "storage_errors", "transaction"]
 
 BUSY_TIMEOUT_S: Final = 30.0
+WRITER_CACHE_KIB: Final = 65_536
+"""Pages of indexes that one transaction fills in no order: of a million items, SQLite's own 2 MiB hold too few."""
 _DAMAGE_WITHOUT_CODE: Final = ("Could not decode to UTF-8", "unsupported file format")
 """What is said of text that was stored as UTF-8 and no longer is, and of a header that names an unknown format."""
 
@@ -49,6 +51,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA cell_size_check = ON")  # tells altered pages when they are read
             if write:
                 connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except BaseException:
             connection.close()

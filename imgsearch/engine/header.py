@@ -9,7 +9,7 @@ import os
 import struct
 from typing import TYPE_CHECKING, Final
 
-from imgsearch.engine.schema import APPLICATION_ID
+from imgsearch.engine.schema import APPLICATION_ID, PAGE_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,6 @@ FIXED: Final = {
     68: struct.pack(">I", APPLICATION_ID),
 }
 PAGE_SIZE_AT: Final = 16
-DEFAULT_PAGE_SIZE: Final = 4096
 PAGE_COUNT_AT: Final = 28
 MOST_ALTERED: Final = 8
 """Bytes of the fixed ones; a file in which more are other ones never was an instance's database."""
@@ -49,8 +48,11 @@ def mend_header(path: Path) -> None:
         if sum(old != new for old, new in zip(before, header, strict=True)) > MOST_ALTERED:
             return
         (page_size,) = struct.unpack_from(">H", header, PAGE_SIZE_AT)
-        if page_size != 1 and (page_size < 512 or page_size & (page_size - 1)):
-            page_size = DEFAULT_PAGE_SIZE
+        if not _is_page_size(page_size):
+            # Unless that is altered too, the number of pages tells; instances of the first formats had smaller ones.
+            (pages,) = struct.unpack_from(">I", header, PAGE_COUNT_AT)
+            told, rest = divmod(path.stat().st_size, max(1, pages))
+            page_size = told if not rest and _is_page_size(told) else PAGE_BYTES
             struct.pack_into(">H", header, PAGE_SIZE_AT, page_size)
         pages = path.stat().st_size // (65536 if page_size == 1 else page_size)
         struct.pack_into(">I", header, PAGE_COUNT_AT, pages)
@@ -59,3 +61,8 @@ def mend_header(path: Path) -> None:
             file.write(header)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _is_page_size(size: int) -> bool:
+    """Whether it can stand in the header; 1 means 65,536 bytes."""
+    return size == 1 or (512 <= size <= 32_768 and not size & (size - 1))

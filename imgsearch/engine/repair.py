@@ -163,6 +163,8 @@ class _Salvage:
                 self._copy_item(new, item_id, row, feature, known.get(item_id), roots, dimension)
         if late:
             self._copy_unreached(old, new, late, known, roots, dimension)
+        new.execute("DELETE FROM counts")
+        new.execute("INSERT INTO counts SELECT category_id, count(*) FROM items GROUP BY category_id")
         self._keep_ids_unused(old, new)
 
     def _copy_unreached(

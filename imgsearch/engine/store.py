@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import sqlite3
+from collections import Counter
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -18,6 +19,7 @@ from imgsearch.engine.schema import (
     FORMAT_VERSION,
     GENERATION_ROW,
     ITEM_ROW,
+    PAGE_BYTES,
     ROOT_ROW,
     check_schema,
     check_version,
@@ -33,6 +35,7 @@ from imgsearch.records import (
     Location,
     Region,
     RegionMode,
+    Upsert,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +52,6 @@ __all__ = [
     "Pictures",
     "Store",
     "StoredPicture",
-    "Upsert",
     "category_condition",
     "picture_condition",
     "product_condition",
@@ -98,19 +100,7 @@ def picture_condition(content_hash: bytes, region: Region | None = None) -> Cond
 
 
 def _region_condition(region: Region) -> Condition:
-    return Condition("(items.x1, items.x2, items.y1, items.y2) = (?, ?, ?, ?)", astuple(region))
-
-
-@dataclass(frozen=True, slots=True)
-class Upsert:
-    """One item to be written: new, or in place of the one with the same key."""
-
-    key: Key
-    extracted: Extracted
-    region_mode: RegionMode
-    category_given: bool
-    attributes: Attributes
-    location: Location | None
+    return Condition("(items.x1, items.x2, items.y1, items.y2) = (?, ?, ?, ?)", region.bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +178,7 @@ class Store:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             connection = sqlite3.connect(path, isolation_level=None)
             try:
+                connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
                 connection.execute("PRAGMA journal_mode = WAL")
                 migrate(connection)
                 with transaction(connection, write=True):
@@ -483,47 +474,111 @@ class Store:
             location=None if root is None else Location(root, row[14]).path(pic_name),
         )
 
+    def all_as_written(self, *, chunk: int = 1024) -> Iterator[Upsert]:
+        """Every item with its feature as it would be written again, in the order they were added.
+
+        Raises:
+            InstanceDamaged: one is not what was written, or there are not as many as the counts say.
+        """
+        told, given = self.count(), 0
+        cursor = self._connection.execute(
+            f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id "
+            "ORDER BY items.id"
+        )
+        while rows := cursor.fetchmany(chunk):
+            given += len(rows)
+            yield from map(self._as_written, rows)
+        if given != told:
+            raise self.damage("the number of items")
+
+    def as_written(self, keys: Sequence[Key]) -> dict[Key, Upsert]:
+        """Those of the keys that are stored, as they would be written again."""
+        found: dict[Key, Upsert] = {}
+        for start in range(0, len(keys), MAX_PARAMETERS // 2):
+            some = keys[start : start + MAX_PARAMETERS // 2]
+            rows = self._connection.execute(
+                f"WITH keys (product, name) AS (VALUES {','.join(['(?, ?)'] * len(some))}) "
+                f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM keys "
+                "CROSS JOIN items ON product_id = keys.product AND pic_name = keys.name "
+                "LEFT JOIN roots ON roots.id = items.root_id JOIN features ON features.id = items.id",
+                [part for key in some for part in (key.product_id, key.pic_name)],
+            )
+            found.update((change.key, change) for change in map(self._as_written, rows))
+        return found
+
+    def _as_written(self, row: tuple[Any, ...]) -> Upsert:
+        """From a row of ITEM_COLUMNS and SEALED_FEATURE; it is verified."""
+        self._check_features([(row[0], row[-2], row[-1])])
+        item, subjects, relative, root = self._item(row), row[10], row[14], row[ITEM_WIDTH]
+        extracted = Extracted(
+            item.content_hash,
+            item.token,
+            item.region,
+            tuple(map(Region.parse, json.loads(subjects))) if subjects else (),
+            item.category_id,
+            (),
+            np.frombuffer(row[-2], FEATURE_TYPE).astype(np.float32),
+        )
+        location = None if root is None else Location(root, relative)
+        return Upsert(item.key, extracted, item.region_mode, item.category_given, item.attributes, location)
+
     # Changes
 
     def upsert(self, change: Upsert) -> bool:
         """Write one item under a new id; return whether there was one with the same key."""
-        extracted, key = change.extracted, change.key
-        replaced = bool(self.delete(product_condition(key.product_id, key.pic_name)))
-        root_id, relative = self._location(change.location)
-        region = extracted.region
-        names = (
-            "product_id, pic_name, category_id, category_given, region_mode, x1, x2, y1, y2, subjects, content_hash, "
-            f"token, root_id, relative_path, {', '.join(ATTRIBUTE_COLUMNS)}"
+        replaced = bool(self.delete(product_condition(change.key.product_id, change.key.pic_name)))
+        self.insert([change])
+        return replaced
+
+    def remove(self, keys: Iterable[Key]) -> None:
+        """Delete items by their keys."""
+        for key in keys:
+            self.delete(product_condition(key.product_id, key.pic_name))
+
+    def insert(self, changes: Sequence[Upsert]) -> None:
+        """Write items under new ids, rising in their order; none of their keys is stored."""
+        (last,) = self._connection.execute(
+            "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'items'), 0)"
+        ).fetchone()
+        roots: dict[str, int] = {}
+        items, features = [], []
+        for item_id, change in enumerate(changes, last + 1):
+            row = (item_id, *self._columns(change, roots))
+            items.append((*row, row_checksum(*row)))
+            feature = change.extracted.feature.astype(FEATURE_TYPE).tobytes()
+            features.append((item_id, feature, feature_checksum(item_id, feature)))
+        self._connection.executemany(
+            f"INSERT INTO items ({', '.join(ITEM_ROW)}, seal) VALUES ({', '.join('?' * ITEM_WIDTH)})", items
         )
-        values = (
-            key.product_id,
-            key.pic_name,
-            extracted.category_id,
-            change.category_given,
-            change.region_mode,
-            region.x1,
-            region.x2,
-            region.y1,
-            region.y2,
+        self._connection.executemany("INSERT INTO features (id, feature, seal) VALUES (?, ?, ?)", features)
+        self._connection.executemany(
+            "INSERT INTO counts VALUES (?, ?) ON CONFLICT (category_id) DO UPDATE SET items = items + excluded.items",
+            Counter(change.extracted.category_id for change in changes).items(),
+        )
+        if self._connection.execute("SELECT 1 FROM quarantine LIMIT 1").fetchone():
+            self._connection.executemany(
+                "DELETE FROM quarantine WHERE product_id = ? AND pic_name = ?", [row[1:3] for row in items]
+            )
+
+    def _columns(self, change: Upsert, roots: dict[str, int]) -> tuple[Any, ...]:
+        """ITEM_ROW without the id, as SQLite gives it back: what is sealed is what will be read."""
+        extracted, location = change.extracted, change.location
+        if location is not None and location.root not in roots:
+            roots[location.root] = self._root_id(location.root)
+        return (
+            change.key.product_id,
+            change.key.pic_name,
+            int(extracted.category_id),
+            int(change.category_given),
+            int(change.region_mode),
+            *extracted.region.bounds,
             json.dumps([str(subject) for subject in extracted.subjects]) if extracted.subjects else None,
             extracted.content_hash,
             extracted.token,
-            root_id,
-            relative,
+            None if location is None else roots[location.root],
+            None if location is None else location.relative,
             *change.attributes.columns().values(),
         )
-        cursor = self._connection.execute(
-            f"INSERT INTO items ({names}) VALUES ({', '.join('?' * len(values))})", values
-        )
-        item_id = cursor.lastrowid
-        assert item_id is not None
-        self._seal_item(item_id)
-        feature = extracted.feature.astype(FEATURE_TYPE).tobytes()
-        self._connection.execute(
-            "INSERT INTO features (id, feature, seal) VALUES (?, ?, ?)",
-            (item_id, feature, feature_checksum(item_id, feature)),
-        )
-        return replaced
 
     def _seal_item(self, item_id: int) -> None:
         """Checksum an item as it is stored; after every change of it."""
@@ -539,9 +594,9 @@ class Store:
             (category_id, category_given, *attributes.columns().values(), item.id),
         )
         if location is not None:
-            root_id, relative = self._location(location)
             self._connection.execute(
-                "UPDATE items SET root_id = ?, relative_path = ? WHERE id = ?", (root_id, relative, item.id)
+                "UPDATE items SET root_id = ?, relative_path = ? WHERE id = ?",
+                (self._root_id(location.root), location.relative, item.id),
             )
         self._seal_item(item.id)
 
@@ -558,18 +613,17 @@ class Store:
         ).fetchall()
         self._check_seals(rows)
         keys = sorted(Key(row[1], row[2]) for row in rows)
-        # What a repair has put aside under these names goes too: it was deleted, or is about to be replaced.
+        # What a repair has put aside under these names goes too.
         self._connection.execute(f"DELETE FROM quarantine AS items WHERE {condition.sql}", condition.parameters)
         return keys
 
-    def _location(self, location: Location | None) -> tuple[int | None, str | None]:
-        if location is None:
-            return None, None
-        row = self._connection.execute("SELECT id FROM roots WHERE path = ?", (location.root,)).fetchone()
+    def _root_id(self, path: str) -> int:
+        row = self._connection.execute("SELECT id FROM roots WHERE path = ?", (path,)).fetchone()
         if row is None:
-            row = (self._connection.execute("INSERT INTO roots (path) VALUES (?)", (location.root,)).lastrowid,)
+            row = (self._connection.execute("INSERT INTO roots (path) VALUES (?)", (path,)).lastrowid,)
             self._connection.execute(f"UPDATE roots SET seal = {FUNCTION}({', '.join(ROOT_ROW)}) WHERE id = ?", row)
-        return row[0], location.relative
+        root_id: int = row[0]
+        return root_id
 
     # Index generations
 

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from imgsearch.engine.engine import Engine, Query
 from imgsearch.engine.score import Calibration
-from imgsearch.engine.store import Store, Upsert
-from imgsearch.records import Attributes, Extracted, Key, Location, Region, RegionMode
+from imgsearch.engine.store import Store
+from imgsearch.records import Attributes, Extracted, Key, Location, Region, RegionMode, Upsert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence

@@ -18,13 +18,12 @@ from imgsearch.engine.store import (
     EVERYTHING,
     Generation,
     Store,
-    Upsert,
     category_condition,
     picture_condition,
     product_condition,
 )
 from imgsearch.errors import StorageUnwritable
-from imgsearch.records import Attributes, Key, Location, Region, RegionMode
+from imgsearch.records import Attributes, Key, Location, Region, RegionMode, Upsert
 from tests.engine.builders import DIMENSION, change, scattered, stored, write
 
 if TYPE_CHECKING:
