@@ -23,6 +23,7 @@ The tree::
     │   ├── InvalidValue                 3   InvalidProductId, InvalidPicName, InvalidIntAttr, …
     │   ├── InvalidPaging                3   InvalidNumParameter, InvalidStartParameter, OverflowMaxResultNum
     │   ├── InvalidManifest              3   InvalidMetaItem
+    │   ├── InvalidExport                3   BadRequest
     │   ├── InvalidGroundTruth           3   BadRequest
     │   └── InvalidModel                 3   BadRequest
     ├── NotFound
@@ -77,6 +78,7 @@ __all__ = [
     "InvalidBucket",
     "InvalidCategory",
     "InvalidEndpoint",
+    "InvalidExport",
     "InvalidFilter",
     "InvalidGroundTruth",
     "InvalidManifest",
@@ -231,6 +233,10 @@ class InvalidManifest(InputError):
     """A manifest, or a line of it, that cannot be used."""
 
     code = "InvalidMetaItem"
+
+
+class InvalidExport(InputError):
+    """A folder of exported items that is not whole, or not in the form of one."""
 
 
 class InvalidGroundTruth(InputError):

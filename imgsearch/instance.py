@@ -394,7 +394,53 @@ class Instance:
         with self._writing(lock_timeout) as engine:
             return engine.rebuild()
 
+    def import_items(self, folder: Path, *, rebuild: bool = True, lock_timeout: float = 0.0) -> Iterator[Outcome]:
+        """Add or replace the items of an export, as a stream; no picture and no network is needed.
+
+        An outcome is yielded when it is committed. A line that cannot be used is an outcome too.
+
+        Args:
+            folder: as ``export`` writes it.
+            rebuild: train the index anew at the end where that is due.
+            lock_timeout: seconds to wait for another writer.
+
+        Raises:
+            InvalidExport, StampMismatch: before anything is done, or (a file turns out to be cut off) when what lies
+                before it is committed.
+            InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
+        """
+        from imgsearch.importing import check_stamp, import_items, read_export
+
+        check_stamp(folder, self._portable_stamp())
+        lines = read_export(folder, self.kind, self.model.dimension)
+        with self._writing(lock_timeout) as engine:
+            yield from import_items(engine, lines)
+            if rebuild and engine.rebuild_due():
+                engine.rebuild()
+
     # Reading
+
+    def export(self, folder: Path) -> Iterator[Key]:
+        """Write all items with their features to files that any program can read; other writers may go on meanwhile.
+
+        Args:
+            folder: missing or empty.
+
+        Yields:
+            The key of each, when it is written; all are whole on the disk at the end.
+
+        Raises:
+            InstanceExists: the folder holds something.
+            InstanceDamaged, StorageFull, StorageUnwritable
+        """
+        from imgsearch.engine.database import storage_errors
+        from imgsearch.exporting import export
+
+        with storage_errors(self.folder), self._engine.store.reading():
+            yield from export(self._engine.store, folder, self._portable_stamp())
+
+    def _portable_stamp(self) -> dict[str, Any]:
+        return {"kind": str(self.kind), **self.model.stamp()}
 
     @contextmanager
     def searching(self) -> Iterator[Searcher]:
@@ -414,6 +460,10 @@ class Instance:
         if item is None:
             raise ItemNotFound(f"there is no picture {key.pic_name!r} of product {key.product_id!r} in {self.folder}")
         return item
+
+    def count(self) -> int:
+        """How many items are stored."""
+        return self._engine.store.count()
 
     def has_item(self, key: Key) -> bool:
         """Whether an item is stored under that key."""

@@ -36,7 +36,17 @@ def test_rooms_import_in_one_direction() -> None:
     from pathlib import Path
 
     root = Path(imgsearch.__file__).parent
-    gateway = {"cli", "evaluation", "instance", "analysing", "foreseeing", "indexing", "searching"}
+    gateway = {
+        "cli",
+        "evaluation",
+        "instance",
+        "analysing",
+        "exporting",
+        "foreseeing",
+        "importing",
+        "indexing",
+        "searching",
+    }
     forbidden = {
         "cli": set(),
         "evaluation": {"cli"},

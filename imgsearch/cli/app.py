@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import imgsearch
-from imgsearch.cli import add, check, delete, evaluate, info, init, oss_import, rebuild, search
+from imgsearch.cli import add, check, delete, evaluate, info, init, oss_import, portable, rebuild, search
 from imgsearch.cli.report import reporting
 
 __all__ = ["app"]
@@ -39,5 +39,7 @@ def _imgsearch(
 
 for _command in (init.init, add.add, search.search, delete.delete, rebuild.rebuild, info.info, check.check):
     app.command()(reporting(_command))
+app.command()(reporting(portable.export))
+app.command("import")(reporting(portable.import_))
 app.command("oss-import")(reporting(oss_import.oss_import))
 app.command("eval")(reporting(evaluate.evaluate))  # a function of that name would hide Python's own

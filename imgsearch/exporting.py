@@ -1,0 +1,79 @@
+"""Writing an instance's items into a folder that any program can read (``portable.py``)."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imgsearch.errors import InstanceExists
+from imgsearch.files import TEMPORARY_SUFFIX, file_errors, private, sync, sync_folder
+from imgsearch.portable import FEATURES_NAME, ITEMS_NAME, STAMP_NAME, item_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from imgsearch.engine.store import Store
+    from imgsearch.records import Key
+
+__all__ = ["export"]
+
+
+def export(store: Store, folder: Path, stamp: dict[str, Any]) -> Iterator[Key]:
+    """Write all items of one snapshot; ``stamp.json`` comes last, so a folder without it is not complete.
+
+    Args:
+        store: in whose reading block this runs.
+        folder: missing or empty.
+        stamp: what made the features; its ``dimension`` is theirs.
+
+    Yields:
+        The key of each, when it is written.
+
+    Raises:
+        InstanceExists: the folder holds something.
+        InstanceDamaged, StorageFull, StorageUnwritable
+    """
+    with file_errors(folder):
+        _make(folder)
+        with ExitStack() as stack:
+            items, features = (
+                stack.enter_context(open(_temporary(folder, name), "xb", opener=private))
+                for name in (ITEMS_NAME, FEATURES_NAME)
+            )
+            count = store.count()
+            _write_header(features, (count, stamp["dimension"]))
+            for item in store.all_as_written():
+                items.write(json.dumps(item_document(item), ensure_ascii=False).encode() + b"\n")
+                features.write(item.extracted.feature.astype("<f2").tobytes())
+                yield item.key
+        with open(_temporary(folder, STAMP_NAME), "xb", opener=private) as file:
+            file.write(json.dumps({**stamp, "items": count}, indent=2).encode() + b"\n")
+        for name in (ITEMS_NAME, FEATURES_NAME, STAMP_NAME):
+            sync(_temporary(folder, name))
+            _temporary(folder, name).replace(folder / name)
+        sync_folder(folder)
+
+
+def _temporary(folder: Path, name: str) -> Path:
+    return folder / f"{name}{TEMPORARY_SUFFIX}"
+
+
+def _make(folder: Path) -> None:
+    """Make the folder, and clear what an export that was killed left there."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    names = {f"{name}{TEMPORARY_SUFFIX}" for name in (ITEMS_NAME, FEATURES_NAME, STAMP_NAME)}
+    if not (folder / STAMP_NAME).exists():
+        names |= {ITEMS_NAME, FEATURES_NAME}
+    present = {path.name for path in folder.iterdir()}
+    if present and not (present <= names and any(name.endswith(TEMPORARY_SUFFIX) for name in present)):
+        raise InstanceExists(f"{folder} is not an empty folder: name another one for the export")
+    for name in present:
+        (folder / name).unlink()
+
+
+def _write_header(file: Any, shape: tuple[int, int]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
