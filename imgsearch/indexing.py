@@ -201,9 +201,11 @@ class IndexingRun:
         category_id, category_given = category_in_use(item, options, self._kind)
         changed = is_changed(item, operation, self._kind)
         if changed or (operation.location is not None and operation.location.path(key.pic_name) != item.location):
-            self._store.update(item, operation.attributes, category_id, category_given, operation.location)
+            item_id = self._store.update(item, operation.attributes, category_id, category_given, operation.location)
+        else:
+            item_id = item.id
         if isinstance(result, Content) and result.token != item.token:
-            self._store.set_tokens([(item.id, result.token)])
+            self._store.set_tokens([(item_id, result.token)])
         status = Status.REPLACED if changed else Status.UNCHANGED
         return Outcome(status, operation.source, key.product_id, key.pic_name, category_id, item.region)
 

@@ -11,7 +11,7 @@ from imgsearch.categories import Kind
 from imgsearch.engine.engine import Query
 from imgsearch.engine.filters import compile_filter
 from imgsearch.engine.score import Calibration
-from imgsearch.engine.store import EVERYTHING, category_condition
+from imgsearch.engine.store import EVERYTHING
 from imgsearch.errors import InvalidPaging, UsageError
 from imgsearch.records import MAX_RESULTS, PictureOptions
 
@@ -192,16 +192,13 @@ class Searcher:
         return () if self._instance.kind is Kind.GENERIC or search.any_category else likely
 
     def _rank(self, query: Query, categories: tuple[int, ...], compiled: Condition, search: SearchOptions) -> Ranking:
-        condition = compiled
-        if categories:
-            inside = category_condition(categories)
-            condition = inside if compiled is EVERYTHING else inside.joined(compiled)
         return self._engine.search(
             query,
             self._calibration,
             num=search.num,
             start=search.start,
-            condition=condition,
+            categories=categories,
+            condition=compiled,
             distinct_product=search.distinct_product,
             min_score=search.min_score,
             exclude_identical=search.exclude_self,

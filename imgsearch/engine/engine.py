@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -23,7 +24,15 @@ from imgsearch.engine.evidence import similarities
 from imgsearch.engine.index import FLAT_LIMIT, IndexReader, build
 from imgsearch.engine.lock import HOLDER_NAME, LOCK_NAME, writer_lock
 from imgsearch.engine.score import Calibration, cosines, hamming, sort_expr_values
-from imgsearch.engine.store import DATABASE_NAME, EVERYTHING, Generation, Pictures, Store, picture_condition
+from imgsearch.engine.store import (
+    DATABASE_NAME,
+    EVERYTHING,
+    Generation,
+    Pictures,
+    Store,
+    category_condition,
+    picture_condition,
+)
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound, OlderFormat
 from imgsearch.files import TEMPORARY_SUFFIX
 from imgsearch.records import MAX_RESULTS
@@ -52,6 +61,11 @@ PRODUCT_PICTURES: Final = 64
 TAIL_FLOOR: Final = 1_000
 TAIL_SHARE: Final = 0.25
 """A rebuild is due when the unindexed items number more than the floor and this share of the indexed ones."""
+LOOK_COST: Final = 40
+"""Looking at the condition of an item takes so many times as long as listing one that meets it."""
+BROAD_MARGIN: Final = 1.5
+REBUILD_CHUNK: Final = 16_384
+"""Items that are put into an index at once."""
 IDENTICAL_LIMIT: Final = 10_000
 REOPEN_ATTEMPTS: Final = 10
 
@@ -153,27 +167,72 @@ class _Scan:
         return np.concatenate([nearer, equal[: size - len(nearer)]])
 
 
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """What may be found."""
+
+    categories: tuple[int, ...]
+    """None: all."""
+    filter: Condition
+    found: int
+    """How many items there are of it."""
+    among: int
+    """How many items the categories have."""
+
+    @property
+    def condition(self) -> Condition:
+        """Both together."""
+        if not self.categories:
+            return self.filter
+        inside = category_condition(self.categories)
+        return inside if self.filter is EVERYTHING else inside.joined(self.filter)
+
+
 class _IndexAndTail:
     """Candidates of the published index, and of an exact scan of what is newer."""
 
     def __init__(
-        self, reader: IndexReader, store: Store, query: npt.NDArray[np.float32], condition: Condition, found: int
+        self, reader: IndexReader, store: Store, query: npt.NDArray[np.float32], selection: _Selection
     ) -> None:
-        self._reader, self._query = reader, query
-        self._only = None if condition is EVERYTHING else store.matching_ids(condition)
+        self._reader, self._store, self._query, self._selection = reader, store, query, selection
+        self._categories = selection.categories or None
         self._without = store.removed_ids()
-        self._tail = _Scan(store, query, condition, above=reader.generation.max_id)
-        if self._only is not None:
-            together = len(self._only)
-        else:
-            together = reader.generation.items - len(self._without) + len(self._tail)
-        if together != found:
-            raise store.damage("the number of items")
+        self._tail = _Scan(store, query, selection.condition, above=reader.generation.max_id)
+        self._only: npt.NDArray[np.int64] | None = None
+        if selection.condition is EVERYTHING:
+            if reader.generation.items - len(self._without) + len(self._tail) != selection.found:
+                raise store.damage("the number of items")
+        elif reader.generation.lists is None or (selection.filter is not EVERYTHING and not self._is_broad()):
+            self._list_them()
+
+    def _is_broad(self) -> bool:
+        """Whether looking at the condition of what is near costs less than listing all that meet it."""
+        share = self._selection.found / self._selection.among
+        return CANDIDATES * LOOK_COST / share < self._selection.found
+
+    def _list_them(self) -> None:
+        self._only = self._store.matching_ids(self._selection.condition)
+        if len(self._only) != self._selection.found:
+            raise self._store.damage("the number of items")
 
     def best(self, size: int) -> npt.NDArray[np.int64]:
+        if self._only is None and self._selection.filter is not EVERYTHING:
+            indexed = self._of_a_broad_filter(size)
+            if indexed is not None:
+                return np.concatenate([indexed, self._tail.best(size)])
+            self._list_them()
         without = self._without if self._only is None else None
-        indexed = self._reader.shortlist(self._query, size, only=self._only, without=without)
+        indexed = self._reader.shortlist(
+            self._query, size, categories=self._categories, only=self._only, without=without
+        )
         return np.concatenate([indexed, self._tail.best(size)])
+
+    def _of_a_broad_filter(self, size: int) -> npt.NDArray[np.int64] | None:
+        """What meets the filter among more of the nearest; None if that is too little, as it is for what lies apart."""
+        wanted = int(BROAD_MARGIN * size * self._selection.among / self._selection.found)
+        near = self._reader.shortlist(self._query, wanted, categories=self._categories, without=self._without)
+        kept = self._store.matching(near.tolist(), self._selection.filter)
+        return kept if len(kept) >= size else None
 
 
 class Engine:
@@ -274,6 +333,7 @@ class Engine:
         *,
         num: int,
         start: int = 0,
+        categories: tuple[int, ...] = (),
         condition: Condition = EVERYTHING,
         distinct_product: bool = False,
         min_score: float = 0.0,
@@ -290,6 +350,7 @@ class Engine:
             calibration: from cosine to Score.
             num: how many results at most.
             start: how many to pass over first; ``start + num`` beyond MAX_RESULTS gives no more than these.
+            categories: to which results belong; none: to any.
             condition: filter first, rank then: ``num`` results whenever so many items meet it.
             distinct_product: the best item of each ProductId only.
             min_score: results with a lower Score are left out.
@@ -302,8 +363,9 @@ class Engine:
         for _ in range(REOPEN_ATTEMPTS):
             try:
                 with storage_errors(self.folder), self.store.reading():
+                    selection = self._selection(categories, condition)
                     return self._search(
-                        query, calibration, num, start, condition, distinct_product, min_score, exclude_identical
+                        query, calibration, num, start, selection, distinct_product, min_score, exclude_identical
                     )
             except FileNotFoundError:
                 continue  # a rebuild has replaced the generation in between: look again
@@ -311,65 +373,73 @@ class Engine:
             f"the index file of {self.folder} is missing; the items are safe in the database: run 'imgsearch rebuild'"
         )
 
+    def _selection(self, categories: tuple[int, ...], condition: Condition) -> _Selection:
+        counts = self.store.counts()
+        among = sum(items for category, items in counts.items() if not categories or category in categories)
+        inside = category_condition(categories).joined(condition) if categories else condition
+        found = among if condition is EVERYTHING else self.store.count(inside)
+        return _Selection(categories, condition, found, among)
+
     def _search(
         self,
         query: Query,
         calibration: Calibration,
         num: int,
         start: int,
-        condition: Condition,
+        selection: _Selection,
         distinct_product: bool,
         min_score: float,
         exclude_identical: bool,
     ) -> Ranking:
-        found = self.store.count(condition)
         wanted = min(start + num, MAX_RESULTS)
         order: list[_Ranked] = []
-        for pictures, identical in self._layers(query, condition, found, distinct_product):
+        for pictures, identical in self._layers(query, selection, distinct_product):
             ranked = self._rank(query, calibration, pictures, identical, exclude_identical)
             near = [hit for hit in ranked if hit.score >= min_score]
             order = _best_of_each_product(order + near) if distinct_product else near
             # What is below the smallest score here ends the order for every page; only a full page ends it early.
             if not distinct_product or len(order) >= wanted or len(near) < len(ranked):
                 break
-        return Ranking(found, self._hits(query, order[start:wanted]))
+        return Ranking(selection.found, self._hits(query, order[start:wanted]))
 
     def _layers(
-        self, query: Query, condition: Condition, found: int, distinct_product: bool
+        self, query: Query, selection: _Selection, distinct_product: bool
     ) -> Iterator[tuple[Pictures, npt.NDArray[np.bool_]]]:
         """Items from near to far by their own features, in layers whose bounds are the same for every page.
 
         Yields:
             The pictures of a layer, with the identical ones in the first; and which are identical.
         """
-        own = set(self.store.matching_ids(condition.joined(query.identity), IDENTICAL_LIMIT).tolist())
-        candidates = self._candidates(query, condition, found)
+        condition = selection.condition
+        own = self.store.matching_ids(condition.joined(query.identity), IDENTICAL_LIMIT)
+        candidates = self._candidates(query, selection)
         passed: set[int] = set()
         inner, outer = 0, DISTINCT_CANDIDATES if distinct_product else CANDIDATES
-        while len(passed) < found:
-            ids = own.union(candidates.best(outer + len(own)).tolist()) - passed
-            if not ids:
+        while len(passed) < selection.found:
+            near = set(candidates.best(outer + len(own)).tolist()) - passed
+            if not near and passed.issuperset(own.tolist()):
                 raise self.store.damage("the number of items")
-            pictures, identical = self.store.candidates(ids, query.identity, condition)
-            if len(pictures.ids) != len(ids):
+            ids, cosines = self.store.nearness(near.difference(own.tolist()), query.feature)
+            others = ids[np.lexsort((ids, -cosines))[: outer - inner]]
+            layer = np.concatenate([np.setdiff1d(own, list(passed)), others])
+            pictures, identical = self.store.candidates(layer.tolist(), query.identity, condition)
+            if len(pictures.ids) != len(layer):
                 raise self.store.damage("an item or its feature")
-            nearest = np.lexsort((pictures.ids, -cosines(query.feature, pictures.features)))
-            others = nearest[~identical[nearest]][: outer - inner]
-            layer = np.concatenate([nearest[identical[nearest]], others])
-            passed.update(pictures.ids[layer].tolist())
-            yield pictures.take(layer), identical[layer]
+            passed.update(layer.tolist())
+            yield pictures, identical
             inner, outer = outer, LAYER_FACTOR * outer
 
-    def _candidates(self, query: Query, condition: Condition, found: int) -> _Candidates:
+    def _candidates(self, query: Query, selection: _Selection) -> _Candidates:
         generation = self.store.generation()
-        if generation is None or (condition is not EVERYTHING and found <= EXACT_SCAN_LIMIT):
+        condition = selection.condition
+        if generation is None or (condition is not EVERYTHING and selection.found <= EXACT_SCAN_LIMIT):
             scan = _Scan(self.store, query.feature, condition)
-            if len(scan) != found:
+            if len(scan) != selection.found:
                 raise self.store.damage("the number of items")
             return scan
         if self._reader is None or self._reader.generation != generation:
             self._reader = IndexReader.open(self.folder, generation)
-        return _IndexAndTail(self._reader, self.store, query.feature, condition, found)
+        return _IndexAndTail(self._reader, self.store, query.feature, selection)
 
     def _rank(
         self,
@@ -442,7 +512,12 @@ class Engine:
         old = store.generation()
         number = old.number + 1 if old else 1
         with storage_errors(self.folder):
-            generation = build(self.folder, number, count, store.features, flat_limit=flat_limit)
+            with store.reading():
+                categories = store.categories()
+                if len(categories) != count:
+                    raise store.damage("the number of items")
+                chunks = partial(store.features, chunk=REBUILD_CHUNK)
+                generation = build(self.folder, number, categories, chunks, flat_limit=flat_limit)
             with self.committing():
                 store.publish(generation)
             self._remove_leftovers()

@@ -2,16 +2,18 @@
 
 Small instances get a flat index, which is exact. Larger ones get an inverted file with RaBitQ codes (Gao and Long,
 "RaBitQ: Quantizing High-Dimensional Vectors with a Theoretical Error Bound for Approximate Nearest Neighbor Search",
-SIGMOD 2024): one bit per dimension, memory-mapped, whose shortlist is then ranked by the stored features. FAISS files
-carry no checksum, so each is recorded with its length and BLAKE2b in the database.
+SIGMOD 2024): one bit per dimension, memory-mapped, whose shortlist is then ranked by the stored features. Each category
+has inverted lists of its own, trained on its own items, so that a search in a category opens these only and passes over
+nothing. FAISS files carry no checksum, so each is recorded with its length and BLAKE2b in the database.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -35,63 +37,155 @@ FLAT_LIMIT: Final = 20_000
 
 TRAINING_POINTS_PER_LIST: Final = 64
 MAX_TRAINING_POINTS: Final = 262_144
-MIN_POINTS_PER_LIST: Final = 39  # FAISS warns below that
+MIN_POINTS_PER_LIST: Final = 39
+"""FAISS's own advice."""
+MIN_TRAINING_POINTS: Final = 1_000
+"""Of each category, if it has so many."""
+ITERATIONS: Final = 10
+"""Of the clustering, as FAISS does for an inverted file."""
+TINY: Final = 1e-9
 TARGET_RECALL: Final = 0.99
 RECALL_AT: Final = 10
 RECALL_QUERIES: Final = 200
-SHORTLIST_FACTOR: Final = 4
+SHORTLIST_FACTOR: Final = 2
 MIN_SHORTLIST: Final = 400
-"""Candidates that an approximate index hands over for exact ranking: at least this many, or four times the hits."""
+"""Candidates that an approximate index hands over for exact ranking: at least this many, or twice the hits."""
+BITS_PER_ID: Final = 1_000
+MIN_BITS: Final = 1_000_000
 TIE: Final = 1e-6
 """Cosines so near to each other may be equal ones, rounded differently."""
 VERIFY_BELOW_BYTES: Final = 64 * 2**20
 """Files below this size have their checksum verified whenever they are opened."""
 
 
-def build(folder: Path, number: int, count: int, chunks: Chunks, *, flat_limit: int = FLAT_LIMIT) -> Generation:
+def build(
+    folder: Path, number: int, categories: npt.NDArray[np.int64], chunks: Chunks, *, flat_limit: int = FLAT_LIMIT
+) -> Generation:
     """Train, fill and write the index file of a generation; publishing it is the caller's.
 
     Args:
         folder: where the file goes, under its final name, complete and synced.
         number: of the generation.
-        count: how many items there are, at least 1.
+        categories: of all items, by rising id, at least one; shape (n,).
         chunks: starts a pass over all ids (int64, rising) and features (float16, L2-normalised) in pieces.
         flat_limit: largest number of items for an exact index.
     """
     import faiss
 
-    dimension = next(iter(chunks()))[1].shape[1]
+    count, dimension = len(categories), next(iter(chunks()))[1].shape[1]
     if count <= flat_limit:
-        structure, index = "flat", faiss.index_factory(dimension, "IDMap2,SQfp16", faiss.METRIC_INNER_PRODUCT)
+        structure, lists, nprobe, recall = "flat", None, None, None
+        index = faiss.index_factory(dimension, "IDMap2,SQfp16", faiss.METRIC_INNER_PRODUCT)
         # Float16 has nothing to learn; FAISS wants the call all the same.
         index.train(np.zeros((1, dimension), np.float32))
+        max_id = 0
+        for ids, features in chunks():
+            index.add_with_ids(features.astype(np.float32), ids)
+            max_id = int(ids[-1])
     else:
-        lists = _number_of_lists(count)
-        structure = f"IVF{lists},RaBitQ"
-        index = faiss.index_factory(dimension, structure, faiss.METRIC_INNER_PRODUCT)
-        index.train(_sample(chunks, count, min(lists * TRAINING_POINTS_PER_LIST, MAX_TRAINING_POINTS)))
-    max_id = 0
-    for ids, features in chunks():
-        index.add_with_ids(features.astype(np.float32), ids)
-        max_id = int(ids[-1])
-    nprobe, recall = (None, None) if structure == "flat" else _tune(index, lists, chunks, count)
-    generation = Generation(number, structure, 0, "", count, max_id, nprobe, recall, int(time.time()))
+        parts = _parts(categories)
+        centroids = _train(parts, categories, chunks, dimension)
+        index, max_id = _fill(parts, centroids, categories, chunks)
+        structure, lists = f"IVF{len(centroids)},RaBitQ", json.dumps({part.category: part.lists for part in parts})
+        nprobe, recall = _tune(index, chunks, count)
+    generation = Generation(number, structure, 0, "", count, max_id, nprobe, recall, int(time.time()), lists)
     size, checksum = _write(index, folder / generation.file_name)
     return replace(generation, bytes=size, checksum=checksum)
 
 
-def _number_of_lists(count: int) -> int:
-    """A power of two near four times the square root of the count, with enough points for each list."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The inverted lists of one category, next to each other."""
+
+    category: int
+    first: int
+    lists: int
+
+    @property
+    def end(self) -> int:
+        return self.first + self.lists
+
+
+def _parts(categories: npt.NDArray[np.int64]) -> list[_Part]:
+    """Share out near four times the square root of the count of lists, with enough points for each."""
+    count = len(categories)
     wanted = 1 << round(math.log2(4 * math.sqrt(count)))
-    return max(1, min(wanted, count // MIN_POINTS_PER_LIST))
+    parts, first = [], 0
+    for category, items in zip(*np.unique(categories, return_counts=True), strict=True):
+        lists = max(1, min(round(wanted * items / count), int(items) // MIN_POINTS_PER_LIST))
+        parts.append(_Part(int(category), first, lists))
+        first += lists
+    return parts
 
 
-def _sample(chunks: Chunks, count: int, size: int) -> npt.NDArray[np.float32]:
-    """About ``size`` of the features, spread evenly over all of them; shape (n, dimension)."""
-    if size >= count:
-        return np.concatenate([features.astype(np.float32) for _, features in chunks()])
-    chosen = np.zeros(count, bool)
-    chosen[np.random.default_rng(count).choice(count, size, replace=False)] = True
+def _read_parts(lists: str) -> list[_Part]:
+    """Those of a stored generation."""
+    parts, first = [], 0
+    for category, count in json.loads(lists).items():
+        parts.append(_Part(int(category), first, count))
+        first += count
+    return parts
+
+
+def _train(
+    parts: list[_Part], categories: npt.NDArray[np.int64], chunks: Chunks, dimension: int
+) -> npt.NDArray[np.float32]:
+    """Centroids of all lists, each category's from a sample of its own items; shape (lists, dimension)."""
+    import faiss
+
+    generator = np.random.default_rng(len(categories))
+    share = min(1.0, MAX_TRAINING_POINTS / (TRAINING_POINTS_PER_LIST * parts[-1].end))
+    chosen = np.zeros(len(categories), bool)
+    for part in parts:
+        members = np.flatnonzero(categories == part.category)
+        size = min(len(members), max(MIN_TRAINING_POINTS, round(share * TRAINING_POINTS_PER_LIST * part.lists)))
+        chosen[generator.choice(members, size, replace=False)] = True
+    sample, sampled = _sample(chunks, chosen), categories[chosen]
+    centroids = []
+    for part in parts:
+        points = sample[sampled == part.category]
+        if part.lists == 1:
+            mean = points.astype(np.float64).mean(axis=0)
+            centroids.append((mean / max(float(np.linalg.norm(mean)), TINY)).astype(np.float32)[None])
+        else:
+            clustering = faiss.Kmeans(
+                dimension, part.lists, niter=ITERATIONS, spherical=True, seed=part.category, min_points_per_centroid=1
+            )
+            clustering.train(points)
+            centroids.append(clustering.centroids)
+    return np.concatenate(centroids)
+
+
+def _fill(
+    parts: list[_Part], centroids: npt.NDArray[np.float32], categories: npt.NDArray[np.int64], chunks: Chunks
+) -> tuple[Any, int]:
+    """The index of all items, each in the list of its category that is nearest to it; and the last id."""
+    import faiss
+
+    dimension = centroids.shape[1]
+    quantizer = faiss.IndexFlatIP(dimension)
+    quantizer.add(centroids)
+    index = faiss.IndexIVFRaBitQ(quantizer, dimension, len(centroids), faiss.METRIC_INNER_PRODUCT)
+    index.train(centroids)  # the codes have nothing to learn; FAISS wants the call all the same
+    position, last = 0, 0
+    for ids, halves in chunks():
+        features = halves.astype(np.float32)
+        here = categories[position : position + len(ids)]
+        lists = np.empty(len(ids), np.int64)
+        for part in parts:
+            members = np.flatnonzero(here == part.category)
+            if len(members):
+                _, nearest = faiss.knn(
+                    features[members], centroids[part.first : part.end], 1, metric=faiss.METRIC_INNER_PRODUCT
+                )
+                lists[members] = nearest[:, 0] + part.first
+        index.add_core(len(ids), *map(faiss.swig_ptr, (features, np.ascontiguousarray(ids), lists)))
+        position, last = position + len(ids), int(ids[-1])
+    return index, last
+
+
+def _sample(chunks: Chunks, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """The features at the chosen positions; shape (n, dimension)."""
     parts, position = [], 0
     for _, features in chunks():
         parts.append(features[chosen[position : position + len(features)]].astype(np.float32))
@@ -99,12 +193,14 @@ def _sample(chunks: Chunks, count: int, size: int) -> npt.NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def _tune(index: Any, lists: int, chunks: Chunks, count: int) -> tuple[int, float]:
+def _tune(index: Any, chunks: Chunks, count: int) -> tuple[int, float]:
     """Find the smallest nprobe (a power of two) that reaches TARGET_RECALL after exact ranking of the shortlist.
 
     Queries are stored features; a query itself does not count among its neighbours.
     """
-    queries = _sample(chunks, count, min(RECALL_QUERIES, count))[:RECALL_QUERIES]
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(count).choice(count, min(RECALL_QUERIES, count), replace=False)] = True
+    queries = _sample(chunks, chosen)
     wanted = RECALL_AT + 1
     best_scores = np.full((len(queries), 0), -np.inf, np.float32)
     best_ids = np.zeros((len(queries), 0), np.int64)
@@ -119,9 +215,9 @@ def _tune(index: Any, lists: int, chunks: Chunks, count: int) -> tuple[int, floa
         _, found = index.search(queries, MIN_SHORTLIST)
         hits = [len(np.intersect1d(true[1:], some)) / (wanted - 1) for true, some in zip(best_ids, found, strict=True)]
         recall = float(np.mean(hits))
-        if recall >= TARGET_RECALL or nprobe >= lists:
+        if recall >= TARGET_RECALL or nprobe >= index.nlist:
             return nprobe, recall
-        nprobe = min(nprobe * 2, lists)
+        nprobe = min(nprobe * 2, index.nlist)
 
 
 def _write(index: Any, target: Path) -> tuple[int, str]:
@@ -159,6 +255,9 @@ class IndexReader:
 
     generation: Generation
     _index: Any
+    _parts: list[_Part] = field(default_factory=list)
+    _centroids: npt.NDArray[np.float32] | None = None
+    """Shape (lists, dimension), a view of the file; None in a flat index."""
 
     @classmethod
     def open(cls, folder: Path, generation: Generation) -> IndexReader:
@@ -185,13 +284,18 @@ class IndexReader:
             raise InstanceDamaged(
                 f"{path} cannot be read; the items are safe in the database: run 'imgsearch rebuild'"
             ) from error
-        return cls(generation, index)
+        if generation.lists is None:
+            return cls(generation, index)
+        quantizer = faiss.downcast_index(index.quantizer)
+        centroids = faiss.rev_swig_ptr(quantizer.get_xb(), index.nlist * index.d).reshape(index.nlist, index.d)
+        return cls(generation, index, _read_parts(generation.lists), centroids)
 
     def shortlist(
         self,
         query: npt.NDArray[np.float32],
         size: int,
         *,
+        categories: tuple[int, ...] | None = None,
         only: npt.NDArray[np.int64] | None = None,
         without: npt.NDArray[np.int64] | None = None,
     ) -> npt.NDArray[np.int64]:
@@ -203,23 +307,24 @@ class IndexReader:
         Args:
             query: shape (dimension,), L2-normalised.
             size: how many are wanted.
+            categories: if given, an approximate index looks at the lists of these only; a flat one has none.
             only: if given, ids outside it are passed over inside FAISS, so none of the places is wasted.
-            without: likewise, ids in it.
+            without: likewise, ids in it; ``only`` has none of them.
         """
         import faiss
 
         selector = None
         if only is not None:
-            selector = faiss.IDSelectorBatch(only)
+            selector = _selector(only)
         elif without is not None and len(without):
-            selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(without))
+            selector = faiss.IDSelectorNot(_selector(without))
         threads = faiss.omp_get_max_threads()
         # FAISS shares out queries among its threads; on a single one they would only wait for each other.
         faiss.omp_set_num_threads(1)
         try:
-            if self.generation.nprobe is None:
+            if self._centroids is None:
                 return self._exact_shortlist(query, size, selector)
-            return self._approximate_shortlist(query, size, selector, self.generation.nprobe)
+            return self._approximate_shortlist(query, size, selector, self._lists(query, self._centroids, categories))
         finally:
             faiss.omp_set_num_threads(threads)
 
@@ -236,23 +341,73 @@ class IndexReader:
                 return found
             fetched *= 4
 
-    def _approximate_shortlist(
-        self, query: npt.NDArray[np.float32], size: int, selector: Any, nprobe: int
-    ) -> npt.NDArray[np.int64]:
-        import faiss
+    def _lists(
+        self,
+        query: npt.NDArray[np.float32],
+        centroids: npt.NDArray[np.float32],
+        categories: tuple[int, ...] | None,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """The lists that a search may look at, nearest first, and their cosines."""
+        parts = [(part.first, part.end) for part in self._parts if categories is None or part.category in categories]
+        if not parts:
+            return np.zeros(0, np.int64), np.zeros(0, np.float32)
+        lists = np.concatenate([np.arange(first, end) for first, end in parts])
+        nearness = np.concatenate([centroids[first:end] @ query for first, end in parts])
+        order = np.argsort(-nearness, kind="stable")
+        return lists[order], nearness[order]
 
+    def _approximate_shortlist(
+        self,
+        query: npt.NDArray[np.float32],
+        size: int,
+        selector: Any,
+        lists: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]],
+    ) -> npt.NDArray[np.int64]:
+        probes = self.generation.nprobe or 1
         fetched = max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
         while True:
             fetched = min(fetched, self.generation.items)
-            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
-            estimates, ids = self._index.search(query.reshape(1, -1), fetched, params=parameters)
-            found: npt.NDArray[np.int64] = ids[0][ids[0] >= 0]
-            if len(found) < fetched and nprobe < self._index.nlist:
-                nprobe *= 4  # the lists nearest to the query hold too few that may be given
-            elif size <= len(found) == fetched < self.generation.items and estimates[0, -1] >= estimates[0, size - 1]:
+            estimates, ids = self._search(query, fetched, selector, lists[0][:probes], lists[1][:probes])
+            found: npt.NDArray[np.int64] = ids[ids >= 0]
+            if len(found) < fetched and probes < len(lists[0]):
+                probes *= 4  # the lists nearest to the query hold too few that may be given
+            elif size <= len(found) == fetched < self.generation.items and estimates[-1] >= estimates[size - 1]:
                 fetched *= 4  # all these are equal, and there may be more
             else:
                 return found
+
+    def _search(
+        self,
+        query: npt.NDArray[np.float32],
+        size: int,
+        selector: Any,
+        lists: npt.NDArray[np.int64],
+        nearness: npt.NDArray[np.float32],
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """The best ``size`` by their codes in these lists: estimated cosines and ids, -1 where there are no more."""
+        import faiss
+
+        estimates, ids = np.full(size, -np.inf, np.float32), np.full(size, -1, np.int64)
+        if len(lists):
+            arrays = [np.ascontiguousarray(array) for array in (query, lists, nearness)]
+            row, probed, scores = map(faiss.swig_ptr, arrays)
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=len(lists))
+            # FAISS's own wrapper of this call takes no parameters.
+            self._index.search_preassigned_c(
+                1, row, size, probed, scores, *map(faiss.swig_ptr, (estimates, ids)), False, parameters, None
+            )
+        return estimates, ids
+
+
+def _selector(ids: npt.NDArray[np.int64]) -> Any:
+    """Of these ids: a bit for every id up to the last, unless they are so few, or so high, that a hash is smaller."""
+    import faiss
+
+    if not len(ids) or int(ids.max()) > BITS_PER_ID * len(ids) + MIN_BITS:
+        return faiss.IDSelectorBatch(ids)
+    mask = np.zeros(int(ids.max()) + 1, bool)
+    mask[ids] = True
+    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
 
 
 def checksum_of(path: Path) -> str:

@@ -44,7 +44,7 @@ ITEM_ROW: Final = (
     *("str_attr", "str_attr2", "str_attr3", "str_attr4"),
 )
 GENERATION_ROW: Final = (
-    *("number", "structure", "bytes", "checksum", "items", "max_id", "nprobe", "recall", "created"),
+    *("number", "structure", "bytes", "checksum", "items", "max_id", "nprobe", "recall", "created", "lists"),
 )
 
 MIGRATIONS: Final[tuple[str, ...]] = (
@@ -152,7 +152,8 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     UPDATE roots SET seal = {FUNCTION}({", ".join(ROOT_ROW)});
     UPDATE items SET seal = {FUNCTION}({", ".join(ITEM_ROW)});
     UPDATE features SET seal = feature_checksum(id, feature);
-    UPDATE generations SET seal = {FUNCTION}({", ".join(GENERATION_ROW)});
+    UPDATE generations
+        SET seal = {FUNCTION}(number, structure, bytes, checksum, items, max_id, nprobe, recall, created);
 
     -- Without its settings, an instance's items are of no use: so these are there twice, on pages of their own.
     CREATE TABLE settings_copy (
@@ -171,6 +172,11 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     # 2 -> 3: what inserts items counts them, batch by batch: the trigger took longer than all the rest of an insertion.
     """
     DROP TRIGGER items_inserted;
+
+    -- An index now says which of its lists belong to which category; one that does not is made again.
+    DELETE FROM generations;
+    DELETE FROM removed;
+    ALTER TABLE generations ADD COLUMN lists TEXT;
     """,
 )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import sqlite3
 from collections import Counter
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from imgsearch.engine.schema import (
     check_version,
     migrate,
 )
+from imgsearch.engine.score import cosines
 from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.records import (
     ATTRIBUTE_COLUMNS,
@@ -143,6 +145,8 @@ class Generation:
     """recall@10 against exact search, measured when it was built; None for an exact one."""
     created: int
     """Seconds since the epoch."""
+    lists: str | None = None
+    """JSON: category to number of inverted lists, in the order in which they stand in the file; None in a flat one."""
 
     @property
     def file_name(self) -> str:
@@ -326,6 +330,39 @@ class Store:
                 self._check_features([(row[0], row[-2], row[-1])])
                 yield StoredPicture(self._item(row), np.frombuffer(row[-2], FEATURE_TYPE).astype(np.float32))
 
+    def nearness(
+        self, ids: Iterable[int], query: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Cosines of the items' features to the query.
+
+        Args:
+            ids: each once.
+            query: shape (dimension,), L2-normalised.
+
+        Returns:
+            Ids of shape (n,) in no particular order, and cosines of shape (n,).
+
+        Raises:
+            InstanceDamaged: one has no feature, or not the one that was written.
+        """
+        wanted = list(ids)
+        rows = [
+            row
+            for cursor in self._by_id(f"SELECT id, {SEALED_FEATURE} FROM features", wanted, of="features")
+            for row in cursor
+        ]
+        if len(rows) != len(wanted):
+            raise self.damage("an item or its feature")
+        self._check_features(rows)
+        features = np.frombuffer(b"".join(row[1] for row in rows), FEATURE_TYPE).astype(np.float32)
+        found = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
+        return found, cosines(query, features.reshape(len(rows), -1 if rows else len(query)))
+
+    def matching(self, ids: Iterable[int], condition: Condition) -> npt.NDArray[np.int64]:
+        """Those of the ids that are items and meet the condition, in no particular order."""
+        found = self._by_id("SELECT items.id FROM items", ids, condition.parameters, condition.sql)
+        return np.fromiter((row[0] for cursor in found for row in cursor), dtype=np.int64)
+
     def candidates(
         self, ids: Iterable[int], marked: Condition, condition: Condition = EVERYTHING
     ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
@@ -377,12 +414,15 @@ class Store:
             while rows := cursor.fetchmany(chunk):
                 yield self._pictures(rows)
 
-    def _by_id(self, select: str, ids: Iterable[int], parameters: tuple[Any, ...] = ()) -> Iterator[sqlite3.Cursor]:
+    def _by_id(
+        self, select: str, ids: Iterable[int], parameters: tuple[Any, ...] = (), condition: str = "1", of: str = "items"
+    ) -> Iterator[sqlite3.Cursor]:
+        """Run a statement for some ids at a time; the parameters are those that stand before the ids."""
         wanted = list(ids)
         for start in range(0, len(wanted), MAX_PARAMETERS):
             some = wanted[start : start + MAX_PARAMETERS]
             yield self._connection.execute(
-                f"{select} WHERE items.id IN ({','.join('?' * len(some))})", (*parameters, *some)
+                f"{select} WHERE ({condition}) AND {of}.id IN ({','.join('?' * len(some))})", (*parameters, *some)
             )
 
     @_translated
@@ -414,6 +454,13 @@ class Store:
         if np.any(ids[1:] <= ids[:-1]):
             raise self.damage("an index of items")
         return ids
+
+    def categories(self) -> npt.NDArray[np.int64]:
+        """Of all items, by rising id; shape (n,)."""
+        rows = self._connection.execute("SELECT id, category_id FROM items")  # an index has both
+        pairs = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64).reshape(-1, 2)
+        categories: npt.NDArray[np.int64] = pairs[np.argsort(pairs[:, 0]), 1]
+        return categories
 
     def features(
         self, condition: Condition = EVERYTHING, *, above: int = 0, chunk: int = 1024
@@ -535,8 +582,8 @@ class Store:
         for key in keys:
             self.delete(product_condition(key.product_id, key.pic_name))
 
-    def insert(self, changes: Sequence[Upsert]) -> None:
-        """Write items under new ids, rising in their order; none of their keys is stored."""
+    def insert(self, changes: Sequence[Upsert]) -> range:
+        """Write items, none of whose keys is stored, under new ids that rise in their order; return these."""
         (last,) = self._connection.execute(
             "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'items'), 0)"
         ).fetchone()
@@ -559,6 +606,7 @@ class Store:
             self._connection.executemany(
                 "DELETE FROM quarantine WHERE product_id = ? AND pic_name = ?", [row[1:3] for row in items]
             )
+        return range(last + 1, last + 1 + len(items))
 
     def _columns(self, change: Upsert, roots: dict[str, int]) -> tuple[Any, ...]:
         """ITEM_ROW without the id, as SQLite gives it back: what is sealed is what will be read."""
@@ -586,12 +634,30 @@ class Store:
 
     def update(
         self, item: Item, attributes: Attributes, category_id: int, category_given: bool, location: Location | None
-    ) -> None:
-        """Change what can be changed without the picture; without a location, the stored one stays."""
+    ) -> int:
+        """Change what can be changed without the picture; without a location, the stored one stays.
+
+        Of another category it becomes a new item, as an index keeps those of each category apart.
+
+        Returns:
+            The item's id from now on.
+        """
+        if category_id != item.category_id:
+            before = self.as_written([item.key])[item.key]
+            moved = Upsert(
+                item.key,
+                replace(before.extracted, category_id=category_id),
+                item.region_mode,
+                category_given,
+                attributes,
+                location or before.location,
+            )
+            self.delete(product_condition(item.key.product_id, item.key.pic_name))
+            return self.insert([moved])[0]
         names = ", ".join(f"{name} = ?" for name in ATTRIBUTE_COLUMNS)
         self._connection.execute(
-            f"UPDATE items SET category_id = ?, category_given = ?, {names} WHERE id = ?",
-            (category_id, category_given, *attributes.columns().values(), item.id),
+            f"UPDATE items SET category_given = ?, {names} WHERE id = ?",
+            (category_given, *attributes.columns().values(), item.id),
         )
         if location is not None:
             self._connection.execute(
@@ -599,6 +665,7 @@ class Store:
                 (self._root_id(location.root), location.relative, item.id),
             )
         self._seal_item(item.id)
+        return item.id
 
     def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
         """Remember the sources' tokens for items found unchanged: pairs of id and token."""

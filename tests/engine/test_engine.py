@@ -836,9 +836,11 @@ class EngineMachine(RuleBasedStateMachine):
         assert (item is not None) is (key in self.items)
         if item is not None:
             with self.writer.committing() as store:
-                store.update(item, Attributes(int_attr=number), category, False, None)
+                item_id = store.update(item, Attributes(int_attr=number), category, False, None)
             old = self.items[key]
-            self.items[key] = replace(old, number=number, category=category)
+            self.last_id += category != old.category
+            assert item_id == (old.id if category == old.category else self.last_id)
+            self.items[key] = replace(old, id=item_id, number=number, category=category)
 
     @rule(product=products, picture=st.none() | pictures)
     def delete(self, product: str, picture: str | None) -> None:
@@ -877,6 +879,7 @@ class EngineMachine(RuleBasedStateMachine):
         number=st.integers(0, len(POOL) + len(ASIDE) - 1),
         content=st.sampled_from([*CONTENTS, b"unknown"]),
         region=st.sampled_from([None, REGION, OTHER_REGION]),
+        categories=st.sampled_from([(), (), (0,), (3,), (3, 0), (7,)]),
         expression=st.none() | filters,
         num=st.integers(1, 12),
         start=st.integers(0, 5),
@@ -889,6 +892,7 @@ class EngineMachine(RuleBasedStateMachine):
         number: int,
         content: bytes = b"unknown",
         region: Region | None = None,
+        categories: tuple[int, ...] = (),
         expression: str | None = None,
         num: int = 100,
         start: int = 0,
@@ -900,7 +904,8 @@ class EngineMachine(RuleBasedStateMachine):
         matching = [
             (key, known)
             for key, known in self.items.items()
-            if expression is None or MEANINGS[expression](known.number)
+            if (expression is None or MEANINGS[expression](known.number))
+            and (not categories or known.category in categories)
         ]
 
         def identical(known: Known) -> bool:
@@ -935,6 +940,7 @@ class EngineMachine(RuleBasedStateMachine):
             CALIBRATION,
             num=num,
             start=start,
+            categories=categories,
             condition=EVERYTHING if expression is None else compile_filter(expression),
             distinct_product=distinct,
             exclude_identical=exclude,

@@ -33,7 +33,7 @@ def chunks_of(features: Features, ids: npt.NDArray[np.int64]) -> Callable[[], ob
 
 
 def make(folder: Path, features: Features, ids: npt.NDArray[np.int64], number: int = 1, **options: int) -> Generation:
-    return build(folder, number, len(ids), chunks_of(features, ids), **options)  # type: ignore[arg-type]
+    return build(folder, number, np.zeros(len(ids), np.int64), chunks_of(features, ids), **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -112,15 +112,24 @@ def test_upsert_replaces_under_a_new_id(store: Store) -> None:
     assert ids(store) == [4]
 
 
-def test_update_keeps_the_id_the_feature_and_what_is_not_given(store: Store) -> None:
+def test_update_keeps_the_feature_and_what_is_not_given(store: Store) -> None:
+    """And the id, in the same category; in another one it is a new item to an index."""
     write(store, [FULL, change("other", attributes=ATTRIBUTES)])
     item = store.item(FULL.key)
     assert item is not None
     with store.writing():
-        store.update(item, Attributes(int_attr=5), 7, False, None)
+        assert store.update(item, ATTRIBUTES, item.category_id, False, None) == item.id
+    item = store.item(FULL.key)
+    assert item is not None
+    with store.writing():
+        new = store.update(item, Attributes(int_attr=5), 7, False, None)
     changed = store.item(FULL.key)
-    assert changed == dataclasses.replace(item, attributes=Attributes(int_attr=5), category_id=7, category_given=False)
-    assert store.feature(item.id).tolist() == FULL.extracted.feature.tolist()
+    assert new not in (item.id, 2)
+    assert changed == dataclasses.replace(
+        item, id=new, attributes=Attributes(int_attr=5), category_id=7, category_given=False
+    )
+    assert store.feature(new).tolist() == FULL.extracted.feature.tolist()
+    item = changed
     assert store.counts() == {0: 1, 7: 1}
     with store.writing():
         store.update(item, ATTRIBUTES, 7, True, Location("/new"))
