@@ -260,3 +260,28 @@ def test_a_killed_migration_has_not_happened_or_is_whole(older: Old, tmp_path: P
         with Instance.open(old.folder) as instance:  # the next writer removes the note of the killed one
             instance.delete("none")
         assert Instance.check(old.folder, read_data=True) == []
+
+
+OPEN = """
+import sys
+from pathlib import Path
+from imgsearch.instance import Instance
+print("ready", flush=True)
+sys.stdin.readline()
+with Instance.open(Path(sys.argv[1])) as instance:
+    print(instance.info().items)
+"""
+
+
+def test_those_who_open_an_older_format_at_once_wait_for_each_other(older: Old) -> None:
+    """The first searches after an update, say: one migrates, none is turned away."""
+    processes = [child(OPEN, older.folder) for _ in range(6)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [finished(process) for process in processes] == [f"{len(older.truth)}\n"] * len(processes)
+    assert Instance.check(older.folder, read_data=True) == []
