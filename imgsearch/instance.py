@@ -186,6 +186,16 @@ class Instance:
         return Engine.exists(folder)
 
     @staticmethod
+    def shared_file_system(folder: Path) -> str | None:
+        """The type of the file system under a folder, if other machines may use that too; None on a local disk.
+
+        On such a one, locks may not keep writers apart, and SQLite's write-ahead log is not safe.
+        """
+        from imgsearch.engine.medium import shared_file_system
+
+        return shared_file_system(folder)
+
+    @staticmethod
     def check(folder: Path, *, read_data: bool = False) -> list[Problem]:
         """Look for damage in an instance, which need not be fit for opening; nothing is written, no lock is taken.
 

@@ -8,7 +8,16 @@ from typing import Annotated, Literal
 import typer
 
 from imgsearch.categories import Kind
-from imgsearch.cli.options import FormatOption, InstanceOption, KindOption, Model, Weights, announcer, instance_folder
+from imgsearch.cli.options import (
+    FormatOption,
+    InstanceOption,
+    KindOption,
+    Model,
+    Weights,
+    announcer,
+    instance_folder,
+    warn_of_shared_storage,
+)
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
 
 __all__ = ["init"]
@@ -49,6 +58,7 @@ def init(
         "max_pixels": None if max_megapixels is None else round(max_megapixels * MEGAPIXEL),
     }
     folder = instance_folder(instance)
+    warn_of_shared_storage(folder)
     Instance.create(
         folder,
         kind,

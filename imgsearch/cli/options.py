@@ -37,6 +37,7 @@ __all__ = [
     "open_instance",
     "open_or_make",
     "picture_options",
+    "warn_of_shared_storage",
 ]
 
 STDIN = "-"
@@ -127,6 +128,18 @@ def open_instance(given: Path | None, *, quiet: bool = False) -> Instance:
     from imgsearch.instance import Instance
 
     return Instance.open(instance_folder(given), announce=announcer(quiet=quiet))
+
+
+def warn_of_shared_storage(folder: Path) -> None:
+    """Say, before a command writes an instance, that it lies where locks and the database cannot be relied on."""
+    from imgsearch.instance import Instance
+
+    kind = Instance.shared_file_system(folder)
+    if kind is not None:
+        warn(
+            f"{folder} lies on a file system of type {kind}, which other machines may use too: locks may not keep two "
+            "writers apart there, and an instance can be damaged; keep it on a local disk"
+        )
 
 
 def picture_options(category: str | None, *, crop: bool, region: str | None) -> PictureOptions:
