@@ -108,7 +108,7 @@ def add(
     given = paths or []
     _check(given, manifest, request, FileRequest(product_from=product_from, include_hidden=include_hidden))
     begun = perf_counter()
-    with open_or_make(instance, kind, model, weights, quiet=quiet) as target:
+    with open_or_make(instance, kind, model, weights, lock_timeout=lock_timeout, quiet=quiet) as target:
         warn_of_shared_storage(target.folder)
         outcomes = target.apply(
             _operations(given, manifest, request, nul=nul), workers=workers, lock_timeout=lock_timeout

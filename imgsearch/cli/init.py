@@ -12,6 +12,7 @@ from imgsearch.cli.options import (
     FormatOption,
     InstanceOption,
     KindOption,
+    LockTimeout,
     Model,
     Weights,
     announcer,
@@ -44,6 +45,7 @@ def init(
     max_megapixels: Annotated[
         float | None, typer.Option(min=0.000001, show_default=False, help="Most pixels in all, in millions.")
     ] = None,
+    lock_timeout: LockTimeout = 0.0,
     output_format: FormatOption = None,
 ) -> None:
     """Make an empty instance; an existing one is never touched."""
@@ -67,6 +69,7 @@ def init(
         limits=replace(LIMIT_PROFILES[limits], **{name: value for name, value in given.items() if value is not None}),
         region_id=region_id,
         announce=announcer(),
+        lock_timeout=lock_timeout,
     )
     chosen = resolve_format(output_format)
     if chosen is Format.TABLE:

@@ -10,6 +10,7 @@ import typer
 from imgsearch.categories import Kind, parse_category
 from imgsearch.cli.output import Format, safe
 from imgsearch.cli.report import warn
+from imgsearch.errors import InstanceExists
 from imgsearch.paths import INSTANCE_VARIABLE, default_instance
 from imgsearch.records import PictureOptions, Region
 
@@ -161,13 +162,15 @@ def open_or_make(
     weights: Path | None,
     *,
     region_id: str | None = None,
+    lock_timeout: float = 0.0,
     quiet: bool = False,
 ) -> Instance:
     """Open the instance that was asked for, and make it first, saying so, where there is none.
 
     Raises:
         StampMismatch: there is one with another model than the one that was asked for.
-        InvalidModel, InstanceExists, InstanceDamaged, NewerFormat, StorageFull, StorageUnwritable
+        InstanceExists: there are other files.
+        InstanceLocked, InvalidModel, InstanceDamaged, NewerFormat, StorageFull, StorageUnwritable
     """
     from imgsearch.algorithm.models import DEFAULT_MODEL
     from imgsearch.instance import Instance
@@ -175,10 +178,20 @@ def open_or_make(
     folder = instance_folder(given)
     announce = announcer(quiet=quiet)
     if not Instance.exists(folder):
-        Instance.create(
-            folder, kind, model=model or DEFAULT_MODEL, weights=weights, region_id=region_id, announce=announce
-        )
-        announce(f"Made a new {kind} instance in {safe(str(folder))}")
+        try:
+            Instance.create(
+                folder,
+                kind,
+                model=model or DEFAULT_MODEL,
+                weights=weights,
+                region_id=region_id,
+                announce=announce,
+                lock_timeout=lock_timeout,
+            )
+            announce(f"Made a new {kind} instance in {safe(str(folder))}")
+        except InstanceExists:
+            if not Instance.exists(folder):
+                raise  # else another process has made it in the meantime
     opened = Instance.open(folder, announce=announce)
     if model is not None or weights is not None:
         opened.check_model(model or opened.model.name, weights)

@@ -149,7 +149,15 @@ def oss_import(
         else:
             if target is None:
                 target = stack.enter_context(
-                    open_or_make(instance, kind, model, weights, region_id=region_id, quiet=quiet)
+                    open_or_make(
+                        instance,
+                        kind,
+                        model,
+                        weights,
+                        region_id=region_id,
+                        lock_timeout=lock_timeout,
+                        quiet=quiet,
+                    )
                 )
             warn_of_shared_storage(target.folder)
             outcomes = _applied(target, bucket, manifest, workers, downloads, rebuild, lock_timeout, quiet)
