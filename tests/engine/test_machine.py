@@ -32,7 +32,8 @@ from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS
 from imgsearch.algorithm.pipeline import content_hash
 from imgsearch.engine.check import Damage, Problem
 from imgsearch.engine.engine import Engine, Hit
-from imgsearch.engine.store import EVERYTHING, product_condition
+from imgsearch.engine.lock import LOCK_NAME
+from imgsearch.engine.store import DATABASE_NAME, EVERYTHING, product_condition
 from imgsearch.errors import InstanceEmpty
 from imgsearch.records import (
     AddPicture,
@@ -447,6 +448,10 @@ class InstanceMachine(RuleBasedStateMachine):
         now = self.state
         problems = ArithmeticInstance.check(self.folder, read_data=True)
         assert {problem.damage for problem in problems} <= ({Damage.LEFTOVER} if self.crashed else set())
+        if not self.crashed:
+            index = [] if now.generation is None else [f"index-{now.generation[0]}.faiss"]
+            beside = {path.name for path in self.folder.iterdir() if not path.name.startswith(DATABASE_NAME)}
+            assert sorted(beside - {LOCK_NAME}) == index
         info = self.instance.info()
         assert (info.items, info.categories) == (
             len(now.items),
