@@ -106,6 +106,7 @@ class Instance:
         region_id: str | None = None,
         cache: Path | None = None,
         announce: Callable[[str], None] = _ignore,
+        lock_timeout: float = 0.0,
     ) -> None:
         """Make an empty instance; the folder is made where it is missing.
 
@@ -118,10 +119,11 @@ class Instance:
             region_id: OSS region whose buckets it may import from.
             cache: of converted models; the user's own by default.
             announce: told in one line when a model has to be converted first.
+            lock_timeout: seconds to wait for another process that makes one there.
 
         Raises:
             InstanceExists: there is one, or other files.
-            InvalidModel, StorageFull, StorageUnwritable
+            InstanceLocked, InvalidModel, StorageFull, StorageUnwritable
         """
         from imgsearch.algorithm.models import find_model
 
@@ -129,7 +131,7 @@ class Instance:
         record = find_model(model, weights)
         if not record.dimension:  # known only after conversion
             record = cls._convert(record, cache or cache_folder(), announce).record
-        cls._make(folder, kind, limits, region_id, record)
+        cls._make(folder, kind, limits, region_id, record, lock_timeout)
 
     def create_alike(self, folder: Path) -> None:
         """Make an empty instance of the same kind, model, limits and OSS region as this one.
@@ -147,13 +149,15 @@ class Instance:
         self._make(folder, self.kind, self.limits, self.region_id, record)
 
     @staticmethod
-    def _make(folder: Path, kind: Kind, limits: Limits, region_id: str | None, record: ModelRecord) -> None:
+    def _make(
+        folder: Path, kind: Kind, limits: Limits, region_id: str | None, record: ModelRecord, lock_timeout: float = 0.0
+    ) -> None:
         from imgsearch.engine.engine import Engine
         from imgsearch.engine.lock import writer_lock
 
         with file_errors(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with writer_lock(folder):
+        with writer_lock(folder, lock_timeout):
             if Engine.exists(folder):
                 raise InstanceExists(f"there is an instance in {folder} already")
             Engine.create(
@@ -184,6 +188,16 @@ class Instance:
         from imgsearch.engine.engine import Engine
 
         return Engine.exists(folder)
+
+    @staticmethod
+    def shared_file_system(folder: Path) -> str | None:
+        """The type of the file system under a folder, if other machines may use that too; None on a local disk.
+
+        On such a one, locks may not keep writers apart, and SQLite's write-ahead log is not safe.
+        """
+        from imgsearch.engine.medium import shared_file_system
+
+        return shared_file_system(folder)
 
     @staticmethod
     def check(folder: Path, *, read_data: bool = False) -> list[Problem]:

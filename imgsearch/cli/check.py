@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, instance_folder
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, instance_folder, warn_of_shared_storage
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe, text
 from imgsearch.cli.report import warn
 from imgsearch.errors import InstanceDamaged
@@ -40,6 +40,7 @@ def check(
         problems = Instance.check(folder, read_data=read_data)
         _print(chosen, problems)
     else:
+        warn_of_shared_storage(folder)
         done = Instance.repair(folder, lock_timeout=lock_timeout)
         problems = done.problems
         _print(chosen, problems, done.repaired, done.lost)

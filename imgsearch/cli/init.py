@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 import typer
 
 from imgsearch.categories import Kind
-from imgsearch.cli.options import FormatOption, InstanceOption, KindOption, Model, Weights, announcer, instance_folder
+from imgsearch.cli.options import (
+    FormatOption,
+    InstanceOption,
+    KindOption,
+    LockTimeout,
+    Model,
+    Weights,
+    announcer,
+    instance_folder,
+    warn_of_shared_storage,
+)
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
 
 __all__ = ["init"]
@@ -35,6 +45,7 @@ def init(
     max_megapixels: Annotated[
         float | None, typer.Option(min=0.000001, show_default=False, help="Most pixels in all, in millions.")
     ] = None,
+    lock_timeout: LockTimeout = 0.0,
     output_format: FormatOption = None,
 ) -> None:
     """Make an empty instance; an existing one is never touched."""
@@ -49,6 +60,7 @@ def init(
         "max_pixels": None if max_megapixels is None else round(max_megapixels * MEGAPIXEL),
     }
     folder = instance_folder(instance)
+    warn_of_shared_storage(folder)
     Instance.create(
         folder,
         kind,
@@ -57,6 +69,7 @@ def init(
         limits=replace(LIMIT_PROFILES[limits], **{name: value for name, value in given.items() if value is not None}),
         region_id=region_id,
         announce=announcer(),
+        lock_timeout=lock_timeout,
     )
     chosen = resolve_format(output_format)
     if chosen is Format.TABLE:

@@ -54,6 +54,8 @@ TAIL_SHARE: Final = 0.25
 """A rebuild is due when the unindexed items number more than the floor and this share of the indexed ones."""
 IDENTICAL_LIMIT: Final = 10_000
 REOPEN_ATTEMPTS: Final = 10
+MIGRATION_WAIT_S: Final = 60.0
+"""Whoever opens an older format waits so long for another who migrates it, or for a writer of an older release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,14 +225,15 @@ class Engine:
         An older format is migrated first, which takes the lock for a moment where it is not held.
 
         Raises:
-            InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable, InstanceLocked
+            InstanceLocked: an older format, and a writer that does not end.
+            InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable
         """
         cls.check_exists(folder)
         path = folder / DATABASE_NAME
         try:
             store = Store.open(path, write=write)
         except OlderFormat:
-            with writer_lock(folder):
+            with writer_lock(folder, MIGRATION_WAIT_S):
                 Store.open(path, write=True).close()
             store = Store.open(path, write=False)
         engine = cls(folder, store)
