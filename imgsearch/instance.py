@@ -334,6 +334,8 @@ class Instance:
             # Of an instance that the operations have emptied, there is nothing to rebuild.
             if engine.rebuild_due() or (rebuild and engine.store.count()):
                 engine.rebuild()
+            else:
+                engine.drop_index_of_nothing()
 
     def foresee(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
         """What ``apply`` would do, without reading a picture: each operation is compared with what is stored now.
@@ -372,8 +374,11 @@ class Instance:
         if dry_run:
             with self._engine.store.reading():
                 return Deletion(self._engine.store.keys(condition))
-        with self._writing(lock_timeout) as engine, engine.committing() as store:
-            return Deletion(store.delete(condition))
+        with self._writing(lock_timeout) as engine:
+            with engine.committing() as store:
+                deletion = Deletion(store.delete(condition))
+            engine.drop_index_of_nothing()
+            return deletion
 
     def check_rebuildable(self) -> None:
         """Refuse to rebuild where there is nothing to index.
