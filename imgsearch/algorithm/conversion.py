@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from imgsearch.algorithm.bindings import load_openvino
 from imgsearch.algorithm.models import (
     CATEGORISER,
     CATEGORY_SIDES,
@@ -289,10 +290,8 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     Raises:
         InvalidModel
     """
-    # convert_model would report its use to OpenVINO's makers; without the module it has nothing to report with.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     _tell("1/3 loading torch and timm")
-    import openvino
+    openvino = load_openvino()
     import torch
 
     _import_timm()
