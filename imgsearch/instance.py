@@ -16,7 +16,7 @@ from imgsearch.algorithm.limits import LIMIT_PROFILES, Limits
 from imgsearch.algorithm.models import DEFAULT_MODEL, FEATURE_VERSION, ModelRecord
 from imgsearch.categories import Kind
 from imgsearch.errors import InstanceExists, ItemNotFound, StampMismatch
-from imgsearch.files import file_errors
+from imgsearch.files import file_errors, make_private_folder
 from imgsearch.paths import cache_folder
 from imgsearch.records import Key
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from imgsearch.algorithm.pipeline import Pipeline
     from imgsearch.engine.check import Problem
     from imgsearch.engine.engine import Engine
+    from imgsearch.engine.exposure import Exposure
     from imgsearch.engine.filters import Condition
     from imgsearch.engine.repair import Repair
     from imgsearch.engine.store import Generation
@@ -152,7 +153,7 @@ class Instance:
         from imgsearch.engine.lock import writer_lock
 
         with file_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(folder)
         with writer_lock(folder):
             if Engine.exists(folder):
                 raise InstanceExists(f"there is an instance in {folder} already")
@@ -201,6 +202,20 @@ class Instance:
 
         Engine.check_exists(folder)
         return check(folder, read_data=read_data)
+
+    @staticmethod
+    def exposures(folder: Path) -> list[Exposure]:
+        """What others on this machine may read or alter in an instance's folder, by the modes there.
+
+        Raises:
+            InstanceNotFound, InstanceDamaged, StorageUnwritable
+        """
+        from imgsearch.engine.engine import Engine
+        from imgsearch.engine.exposure import exposures
+
+        Engine.check_exists(folder)
+        with file_errors(folder):
+            return exposures(folder)
 
     @staticmethod
     def repair(folder: Path, *, lock_timeout: float = 0.0) -> Repair:

@@ -29,7 +29,7 @@ from imgsearch.algorithm.models import (
     weights_file,
 )
 from imgsearch.errors import InvalidModel
-from imgsearch.files import file_errors, sync, sync_folder
+from imgsearch.files import file_errors, make_private_folder, sync, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ def converted_model(
         from filelock import FileLock
 
         with file_errors(cache):
-            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(folder.parent)
             with FileLock(folder.with_name(f"{folder.name}.lock")):
                 model = ConvertedModel.load(folder) or _convert(record, folder, announce)
     found = model.record
