@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -105,6 +105,7 @@ class Instance:
         weights: Path | None = None,
         limits: Limits = LIMIT_PROFILES["local"],
         region_id: str | None = None,
+        codes: bool = False,
         cache: Path | None = None,
         announce: Callable[[str], None] = _ignore,
     ) -> None:
@@ -117,6 +118,7 @@ class Instance:
             weights: a local file of weights for it.
             limits: what a picture may measure.
             region_id: OSS region whose buckets it may import from.
+            codes: keep two bits of each number of a feature, not half precision.
             cache: of converted models; the user's own by default.
             announce: told in one line when a model has to be converted first.
 
@@ -130,7 +132,7 @@ class Instance:
         record = find_model(model, weights)
         if not record.dimension:  # known only after conversion
             record = cls._convert(record, cache or cache_folder(), announce).record
-        cls._make(folder, kind, limits, region_id, record)
+        cls._make(folder, kind, limits, region_id, replace(record, coded=codes))
 
     def create_alike(self, folder: Path) -> None:
         """Make an empty instance of the same kind, model, limits and OSS region as this one.

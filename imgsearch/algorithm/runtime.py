@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgsearch.algorithm.bindings import load_openvino
+from imgsearch.algorithm.codes import as_code
 from imgsearch.algorithm.conversion import converted_model
 from imgsearch.algorithm.models import CATEGORISER, EMBEDDER, LOCATOR
 
@@ -74,6 +75,8 @@ class Network:
             Shape (dimension,), L2-normalised; shape (categories,) or None.
         """
         feature, *evidence = self._graph(EMBEDDER)(pixels)
+        if self._model.record.coded:
+            feature = as_code(feature)
         return feature, evidence[0] if evidence else None
 
     def locate(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -23,6 +23,10 @@ def init(
         str | None,
         typer.Option("--region-id", metavar="ID", show_default=False, help="OSS region to import from: cn-shanghai, …"),
     ] = None,
+    features: Annotated[
+        Literal["floats", "codes"],
+        typer.Option(help="What is kept of a picture: a feature, or codes of two bits for each of its numbers."),
+    ] = "floats",
     limits: Annotated[
         Literal["local", "service"],
         typer.Option(help="Picture limits: below 8 MB, 100 px a side, 64 megapixels; or those of the hosted API."),
@@ -56,6 +60,7 @@ def init(
         weights=weights,
         limits=replace(LIMIT_PROFILES[limits], **{name: value for name, value in given.items() if value is not None}),
         region_id=region_id,
+        codes=features == "codes",
         announce=announcer(),
     )
     chosen = resolve_format(output_format)
