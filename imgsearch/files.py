@@ -13,9 +13,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["TEMPORARY_SUFFIX", "atomic_file", "file_errors", "storage_full", "sync", "sync_folder"]
+__all__ = [
+    "TEMPORARY_SUFFIX",
+    "atomic_file",
+    "file_errors",
+    "make_private_folder",
+    "private_opener",
+    "storage_full",
+    "sync",
+    "sync_folder",
+]
 
 TEMPORARY_SUFFIX: Final = ".tmp"
+
+
+def private_opener(path: str, flags: int) -> int:
+    """For ``open``: a file that is made can be read by its owner only, whatever the umask; one that is there stays."""
+    return os.open(path, flags, 0o600)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner only; one that is there stays as it is."""
+    for missing in reversed([folder, *folder.parents]):
+        if not missing.exists():
+            missing.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # tells what is there and is no folder
 
 
 @contextmanager

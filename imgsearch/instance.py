@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -16,7 +16,7 @@ from imgsearch.algorithm.limits import LIMIT_PROFILES, Limits
 from imgsearch.algorithm.models import DEFAULT_MODEL, FEATURE_VERSION, ModelRecord
 from imgsearch.categories import Kind
 from imgsearch.errors import InstanceExists, ItemNotFound, StampMismatch
-from imgsearch.files import file_errors
+from imgsearch.files import file_errors, make_private_folder
 from imgsearch.paths import cache_folder
 from imgsearch.records import Key
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from imgsearch.algorithm.pipeline import Pipeline
     from imgsearch.engine.check import Problem
     from imgsearch.engine.engine import Engine
+    from imgsearch.engine.exposure import Exposure
     from imgsearch.engine.filters import Condition
     from imgsearch.engine.repair import Repair
     from imgsearch.engine.store import Generation
@@ -104,6 +105,7 @@ class Instance:
         weights: Path | None = None,
         limits: Limits = LIMIT_PROFILES["local"],
         region_id: str | None = None,
+        codes: bool = False,
         cache: Path | None = None,
         announce: Callable[[str], None] = _ignore,
         lock_timeout: float = 0.0,
@@ -117,6 +119,7 @@ class Instance:
             weights: a local file of weights for it.
             limits: what a picture may measure.
             region_id: OSS region whose buckets it may import from.
+            codes: keep two bits of each number of a feature, not half precision.
             cache: of converted models; the user's own by default.
             announce: told in one line when a model has to be converted first.
             lock_timeout: seconds to wait for another process that makes one there.
@@ -131,7 +134,7 @@ class Instance:
         record = find_model(model, weights)
         if not record.dimension:  # known only after conversion
             record = cls._convert(record, cache or cache_folder(), announce).record
-        cls._make(folder, kind, limits, region_id, record, lock_timeout)
+        cls._make(folder, kind, limits, region_id, replace(record, coded=codes), lock_timeout)
 
     def create_alike(self, folder: Path) -> None:
         """Make an empty instance of the same kind, model, limits and OSS region as this one.
@@ -156,7 +159,7 @@ class Instance:
         from imgsearch.engine.lock import writer_lock
 
         with file_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(folder)
         with writer_lock(folder, lock_timeout):
             if Engine.exists(folder):
                 raise InstanceExists(f"there is an instance in {folder} already")
@@ -215,6 +218,20 @@ class Instance:
 
         Engine.check_exists(folder)
         return check(folder, read_data=read_data)
+
+    @staticmethod
+    def exposures(folder: Path) -> list[Exposure]:
+        """What others on this machine may read or alter in an instance's folder, by the modes there.
+
+        Raises:
+            InstanceNotFound, InstanceDamaged, StorageUnwritable
+        """
+        from imgsearch.engine.engine import Engine
+        from imgsearch.engine.exposure import exposures
+
+        Engine.check_exists(folder)
+        with file_errors(folder):
+            return exposures(folder)
 
     @staticmethod
     def repair(folder: Path, *, lock_timeout: float = 0.0) -> Repair:
@@ -348,6 +365,8 @@ class Instance:
             # Of an instance that the operations have emptied, there is nothing to rebuild.
             if engine.rebuild_due() or (rebuild and engine.store.count()):
                 engine.rebuild()
+            else:
+                engine.drop_index_of_nothing()
 
     def foresee(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
         """What ``apply`` would do, without reading a picture: each operation is compared with what is stored now.
@@ -386,8 +405,11 @@ class Instance:
         if dry_run:
             with self._engine.store.reading():
                 return Deletion(self._engine.store.keys(condition))
-        with self._writing(lock_timeout) as engine, engine.committing() as store:
-            return Deletion(store.delete(condition))
+        with self._writing(lock_timeout) as engine:
+            with engine.committing() as store:
+                deletion = Deletion(store.delete(condition))
+            engine.drop_index_of_nothing()
+            return deletion
 
     def check_rebuildable(self) -> None:
         """Refuse to rebuild where there is nothing to index.

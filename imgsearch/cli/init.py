@@ -33,6 +33,10 @@ def init(
         str | None,
         typer.Option("--region-id", metavar="ID", show_default=False, help="OSS region to import from: cn-shanghai, …"),
     ] = None,
+    features: Annotated[
+        Literal["floats", "codes"],
+        typer.Option(help="What is kept of a picture: a feature, or codes of two bits for each of its numbers."),
+    ] = "floats",
     limits: Annotated[
         Literal["local", "service"],
         typer.Option(help="Picture limits: below 8 MB, 100 px a side, 64 megapixels; or those of the hosted API."),
@@ -68,6 +72,7 @@ def init(
         weights=weights,
         limits=replace(LIMIT_PROFILES[limits], **{name: value for name, value in given.items() if value is not None}),
         region_id=region_id,
+        codes=features == "codes",
         announce=announcer(),
         lock_timeout=lock_timeout,
     )

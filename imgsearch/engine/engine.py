@@ -449,4 +449,22 @@ class Engine:
             with self.committing():
                 store.publish(generation)
             self._remove_leftovers()
+            store.forget_places()
         return generation
+
+    def drop_index_of_nothing(self) -> None:
+        """Remove the index of an instance without items, which cannot be rebuilt and would keep what was deleted.
+
+        The caller holds the lock.
+
+        Raises:
+            StorageFull, StorageUnwritable
+        """
+        if self.store.count():
+            return
+        if self.store.generation() is not None:
+            with self.committing() as store:
+                store.unpublish()
+        self._remove_leftovers()
+        with storage_errors(self.folder):
+            self.store.forget_places()

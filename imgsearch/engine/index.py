@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +18,7 @@ import numpy as np
 
 from imgsearch.engine.store import Generation
 from imgsearch.errors import InstanceDamaged
-from imgsearch.files import atomic_file
+from imgsearch.files import atomic_file, private_opener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,7 +131,7 @@ def _write(index: Any, target: Path) -> tuple[int, str]:
     digest = hashlib.blake2b(digest_size=16)
     size = 0
     failure: list[OSError] = []
-    with atomic_file(target) as temporary, open(temporary, "xb", opener=_private) as file:
+    with atomic_file(target) as temporary, open(temporary, "xb", opener=private_opener) as file:
 
         def write(data: bytes) -> None:
             nonlocal size
@@ -152,11 +151,6 @@ def _write(index: Any, target: Path) -> tuple[int, str]:
             raise
         file.flush()
     return size, digest.hexdigest()
-
-
-def _private(path: str, flags: int) -> int:
-    """Open for the owner only, as the database is: the features of all items are in there."""
-    return os.open(path, flags, 0o600)
 
 
 @dataclass(frozen=True, slots=True)

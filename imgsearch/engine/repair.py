@@ -83,8 +83,7 @@ def repair(folder: Path) -> Repair:
             if engine.store.count():
                 engine.rebuild()
             else:
-                with engine.committing() as store:
-                    store.unpublish()
+                engine.drop_index_of_nothing()
     left = check(folder, read_data=True, locked=True)
     return Repair([problem for problem in found if problem not in left], lost, left)
 

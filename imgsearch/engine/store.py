@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import sqlite3
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -177,8 +178,9 @@ class Store:
     Writing methods run inside ``with store.writing():``, so that the caller decides what is one commit.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
         self._connection = connection
+        self._write = write
         self.path = path
 
     @classmethod
@@ -230,11 +232,23 @@ class Store:
         except BaseException:
             connection.close()
             raise
-        return cls(connection, path)
+        return cls(connection, path, write=write)
 
     def close(self) -> None:
         """Close the connection; the store is of no use after that."""
+        if self._write:
+            self._empty_wal()
         self._connection.close()
+
+    def _empty_wal(self) -> None:
+        """Move what lies in the WAL to its place: old versions of pages there still hold what was deleted since.
+
+        SQLite does so when the last connection is closed, but not where that one may only read. A reader in the middle
+        of a snapshot, or a full disk, leaves it to the next writer; all commits are kept either way.
+        """
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def reading(self) -> AbstractContextManager[None]:
         """A block that sees one snapshot."""
@@ -561,6 +575,18 @@ class Store:
         # What a repair has put aside under these names goes too: it was deleted, or is about to be replaced.
         self._connection.execute(f"DELETE FROM quarantine AS items WHERE {condition.sql}", condition.parameters)
         return keys
+
+    def forget_places(self) -> None:
+        """Delete the folders that no item's picture lay in any more; a commit of its own."""
+        # The statement itself keeps the references whole; SQLite would look through all items for each folder.
+        self._connection.execute("PRAGMA foreign_keys = OFF")
+        try:
+            with self.writing():
+                self._connection.execute(
+                    "DELETE FROM roots WHERE id NOT IN (SELECT root_id FROM items WHERE root_id IS NOT NULL)"
+                )
+        finally:
+            self._connection.execute("PRAGMA foreign_keys = ON")
 
     def _location(self, location: Location | None) -> tuple[int | None, str | None]:
         if location is None:
