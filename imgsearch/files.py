@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["TEMPORARY_SUFFIX", "atomic_file", "file_errors", "storage_full", "sync", "sync_folder"]
+__all__ = ["TEMPORARY_SUFFIX", "atomic_file", "file_errors", "make_folder", "storage_full", "sync", "sync_folder"]
 
 TEMPORARY_SUFFIX: Final = ".tmp"
 
@@ -34,6 +34,14 @@ def atomic_file(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for its owner only, and the parents that are missing, so that they survive a power loss."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in missing:
+        sync_folder(path.parent)
+
+
 def sync(path: Path) -> None:
     """Make the content of a file, or the names in a folder, survive a power loss."""
     _sync(os.open(path, os.O_RDONLY))
@@ -43,7 +51,7 @@ def sync_folder(folder: Path) -> None:
     """Make renames inside ``folder`` survive a power loss (a no-op where folders cannot be opened)."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
+    except (PermissionError, FileNotFoundError):
         return
     _sync(descriptor)
 

@@ -16,7 +16,7 @@ from imgsearch.algorithm.limits import LIMIT_PROFILES, Limits
 from imgsearch.algorithm.models import DEFAULT_MODEL, FEATURE_VERSION, ModelRecord
 from imgsearch.categories import Kind
 from imgsearch.errors import InstanceExists, ItemNotFound, StampMismatch
-from imgsearch.files import file_errors
+from imgsearch.files import file_errors, make_folder
 from imgsearch.paths import cache_folder
 from imgsearch.records import Key
 
@@ -152,7 +152,7 @@ class Instance:
         from imgsearch.engine.lock import writer_lock
 
         with file_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(folder)
         with writer_lock(folder):
             if Engine.exists(folder):
                 raise InstanceExists(f"there is an instance in {folder} already")
