@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import sqlite3
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -177,8 +178,9 @@ class Store:
     Writing methods run inside ``with store.writing():``, so that the caller decides what is one commit.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
         self._connection = connection
+        self._write = write
         self.path = path
 
     @classmethod
@@ -230,11 +232,23 @@ class Store:
         except BaseException:
             connection.close()
             raise
-        return cls(connection, path)
+        return cls(connection, path, write=write)
 
     def close(self) -> None:
         """Close the connection; the store is of no use after that."""
+        if self._write:
+            self._empty_log()
         self._connection.close()
+
+    def _empty_log(self) -> None:
+        """Fold what is committed into the database, as far as no reader needs it where it is.
+
+        SQLite does so by itself only when the last connection is one that writes. In the log, each commit hangs on
+        those before it: one altered bit there takes all behind it along.
+        """
+        with suppress(sqlite3.Error):  # where it cannot be done now, the log keeps it, and the next writer tries again
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def reading(self) -> AbstractContextManager[None]:
         """A block that sees one snapshot."""
