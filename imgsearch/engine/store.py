@@ -198,6 +198,8 @@ class Store:
                         connection.executemany(
                             f"INSERT INTO {table} VALUES (?, ?, ?)", [(*row, row_checksum(*row)) for row in rows]
                         )
+                # Closing would do so as well, but says nothing if it fails; and the log is not renamed with the file.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             finally:
                 connection.close()
 

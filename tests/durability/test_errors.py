@@ -100,6 +100,7 @@ def failing(course: Course, name: str, numbers: Iterator[int]) -> set[int]:
         ("add, replace, delete and change", "disk full", 9, 40),
         ("rebuild", "device fails once", 3, 12),
         ("init", "one too many open files", 2, 9),
+        ("init", "device fails once", 60, 20),
         ("search", "one too many open files", 1, 3),
     ],
 )
