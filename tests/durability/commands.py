@@ -28,7 +28,6 @@ import imgsearch.cli.app
 import imgsearch.engine.lock
 import imgsearch.engine.repair
 import imgsearch.searching
-import imgsearch.sources.files
 import imgsearch.sources.stdin
 from imgsearch import indexing
 from imgsearch.__main__ import main
@@ -40,7 +39,7 @@ from imgsearch.engine import database, store
 from imgsearch.errors import InputError
 from imgsearch.instance import Instance
 from imgsearch.records import Content, Extracted, PictureOptions, PictureSource, Region, RegionMode
-from imgsearch.sources import manifest
+from imgsearch.sources import files, manifest
 
 __all__ = ["BATCH", "DIMENSION", "arithmetic_feature", "import_and_rebuild", "run"]
 
@@ -94,15 +93,16 @@ def _arithmetic(_instance: Instance, **_options: object) -> Iterator[ArithmeticP
     yield ArithmeticPipeline()
 
 
-def _prepare(output: Path, errors: Path) -> None:
+def prepare(output: Path, errors: Path) -> None:
     """Send what is printed to files, and let arithmetic stand for the network."""
     for number, path in ((1, output), (2, errors)):
         descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         os.dup2(descriptor, number)
         os.close(descriptor)
-    indexing.COMMIT_ITEMS = BATCH  # type: ignore[misc]
-    indexing.COMMIT_SECONDS = 1e9  # type: ignore[misc]
-    Instance._pipeline = _arithmetic  # type: ignore[assignment, method-assign]
+    indexing.COMMIT_ITEMS = BATCH
+    indexing.COMMIT_SECONDS = 1e9
+    files.RACY_NANOSECONDS = 0  # what is written does not depend on the age of the pictures
+    Instance._pipeline = _arithmetic
     connect = database.connect
 
     def connected(path: Path, *, write: bool) -> Any:
@@ -110,12 +110,12 @@ def _prepare(output: Path, errors: Path) -> None:
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         return connection
 
-    store.connect = connected  # type: ignore[assignment]
+    store.connect = connected
 
 
 def run(arguments: list[str], output: Path, errors: Path) -> None:
     """The command line in this process, which ends with the command's exit code."""
-    _prepare(output, errors)
+    prepare(output, errors)
     sys.argv = ["imgsearch", *arguments]
     main()
 
@@ -129,7 +129,7 @@ def import_and_rebuild(folder: Path, lines: Path, output: Path, errors: Path) ->
                 print_outcome(outcome, output_format, quiet=False)
         print_document({"Success": True})
 
-    _prepare(output, errors)
+    prepare(output, errors)
     try:
         reporting(command)(output_format=Format.JSONL)
     except typer.Exit as end:

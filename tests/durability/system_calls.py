@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerContext
     from multiprocessing.process import BaseProcess
 
 # fmt: off
@@ -176,8 +175,7 @@ def watched(
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            process = _context().Process(target=_begin, args=(theirs, work, arguments))
-            process.start()
+            process = forked(_begin, (theirs, work, arguments))
         message, listeners, _, _ = socket.recv_fds(ours, 64, 1)
     try:
         for listener in listeners:
@@ -195,11 +193,13 @@ def watched(
     return process.exitcode
 
 
-def _context() -> ForkServerContext:
-    """Processes are forked from one that has imported what they need and started no threads."""
+def forked(work: Callable[..., object], arguments: tuple[Any, ...]) -> BaseProcess:
+    """Begin ``work(*arguments)`` in a process forked from one that has imported all and has started no threads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([PRELOADED])
-    return context
+    process = context.Process(target=work, args=arguments)
+    process.start()
+    return process
 
 
 # In the process that is watched

@@ -20,6 +20,7 @@ from imgsearch.engine.lock import LOCK_NAME, writer_lock
 from imgsearch.engine.schema import APPLICATION_ID, MIGRATIONS
 from imgsearch.engine.store import DATABASE_NAME, FEATURE_TYPE
 from imgsearch.records import Key
+from tests.conftest import whole_lines
 from tests.durability import commands
 from tests.durability.system_calls import Action, Call, Decision, watched
 from tests.engine.builders import CALIBRATION, Features
@@ -88,8 +89,7 @@ class Place:
 
     def lines(self) -> list[dict[str, Any]]:
         """What the last command acknowledged on stdout, as far as whole lines go."""
-        text = self.output.read_text() if self.output.exists() else ""
-        documents = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        documents = whole_lines(self.output.read_bytes()) if self.output.exists() else []
         return [document for document in documents if document.get("Success", True)]
 
     def run(
