@@ -160,7 +160,7 @@ def rounds(server: OssServer, shop: Shop, folder: Path) -> Callable[[int, int], 
 
 def test_killed_a_few_times(rounds: Callable[[int, int], Rounds]) -> None:
     """Each kind of command once."""
-    instance = rounds(20, 3)
+    instance = rounds(12, 3)
     for kind in KINDS:
         instance.kill_one(kind)
     assert instance.killed

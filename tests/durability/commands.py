@@ -41,7 +41,7 @@ from imgsearch.instance import Instance
 from imgsearch.records import Content, Extracted, PictureOptions, PictureSource, Region, RegionMode
 from imgsearch.sources import files, manifest
 
-__all__ = ["BATCH", "DIMENSION", "arithmetic_feature", "import_and_rebuild", "run"]
+__all__ = ["BATCH", "DIMENSION", "arithmetic_feature", "execute", "import_and_rebuild", "prepare", "run"]
 
 BATCH = 4
 """Items of one commit: few, so that a short command has several commits."""
@@ -93,12 +93,17 @@ def _arithmetic(_instance: Instance, **_options: object) -> Iterator[ArithmeticP
     yield ArithmeticPipeline()
 
 
-def prepare(output: Path, errors: Path) -> None:
-    """Send what is printed to files, and let arithmetic stand for the network."""
+def redirect(output: Path, errors: Path) -> None:
+    """Send what is printed to files."""
     for number, path in ((1, output), (2, errors)):
         descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         os.dup2(descriptor, number)
         os.close(descriptor)
+
+
+def prepare(output: Path, errors: Path) -> None:
+    """Send what is printed to files, and let arithmetic stand for the network."""
+    redirect(output, errors)
     indexing.COMMIT_ITEMS = BATCH
     indexing.COMMIT_SECONDS = 1e9
     files.RACY_NANOSECONDS = 0  # what is written does not depend on the age of the pictures
@@ -134,3 +139,9 @@ def import_and_rebuild(folder: Path, lines: Path, output: Path, errors: Path) ->
         reporting(command)(output_format=Format.JSONL)
     except typer.Exit as end:
         raise SystemExit(end.exit_code) from None
+
+
+def execute(words: list[str], output: Path, errors: Path) -> None:
+    """Become another program, which is watched on."""
+    redirect(output, errors)
+    os.execv(words[0], words)

@@ -97,8 +97,8 @@ def failing(course: Course, name: str, numbers: Iterator[int]) -> set[int]:
 @pytest.mark.parametrize(
     ("name", "fault", "first", "step"),
     [
-        ("add, replace, delete and change", "disk full", 9, 40),
-        ("rebuild", "device fails once", 3, 12),
+        ("add, replace, delete and change", "disk full", 9, 55),
+        ("rebuild", "device fails once", 3, 18),
         ("init", "one too many open files", 2, 9),
         ("init", "device fails once", 60, 20),
         ("search", "one too many open files", 1, 3),
