@@ -55,7 +55,7 @@ class Rounds:
         self._finish(command("add", "-i", folder, "--manifest", shop.folder / "increment.meta"))
 
     def _finish(self, words: list[str]) -> None:
-        done = subprocess.run(words, env=self._environment(), capture_output=True, check=False, timeout=300)
+        done = subprocess.run(words, env=self._environment(), capture_output=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr
 
     def _environment(self) -> dict[str, str]:
@@ -83,7 +83,7 @@ class Rounds:
             keys = self._write(self._some())
             words = ["add", "--manifest", self.shop.folder / "increment.meta"]
             if kind == "import":
-                words = ["oss-import", "oss://my-catalogue/shop/pictures", "--downloads", 4]
+                words = ["oss-import", "oss://my-catalogue/shop/pictures", "--downloads", 2]
         elif kind == "delete":
             products = sorted({key.product_id for key in before})
             product = self.chance.choice(products or ["none"])
@@ -168,8 +168,9 @@ def test_killed_a_few_times(rounds: Callable[[int, int], Rounds]) -> None:
 
 @pytest.mark.long
 def test_killed_three_hundred_times(rounds: Callable[[int, int], Rounds]) -> None:
-    instance = rounds(120, 5)
+    instance = rounds(160, 5)
+    instance.shop.server.latency = 0.1  # with two downloads at once, an import has several commits
     for number in range(300):
         instance.kill_one(KINDS[number % len(KINDS)])
     assert instance.killed > 100
-    assert instance.half_done > 20
+    assert instance.half_done > 10

@@ -58,7 +58,7 @@ RECEIVE, SEND = 0xC0502100, 0xC0182101
 CONTINUE = 1
 AT_FDCWD = -100
 PAGE = 4096
-PRELOADED = "tests.durability.commands"
+PRELOADED = "tests.durability.trials"
 
 
 class Action(Enum):
