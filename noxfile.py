@@ -93,7 +93,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def long(session: nox.Session) -> None:
-    """The tests that take minutes: imports at size, killed again and again."""
+    """The tests that take minutes: imports at size, commands killed and hindered at every step."""
     _install(session, "test")
     session.run("python", "-m", "pytest", "-m", "long", *session.posargs)
 

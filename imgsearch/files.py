@@ -33,10 +33,14 @@ def private_opener(path: str, flags: int) -> int:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, for their owner only; one that is there stays as it is."""
+    """Make a folder, and those above it that are missing, for their owner only, so that they survive a power loss.
+
+    One that is there stays as it is.
+    """
     for missing in reversed([folder, *folder.parents]):
         if not missing.exists():
             missing.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(missing.parent)
     folder.mkdir(exist_ok=True)  # tells what is there and is no folder
 
 
@@ -65,7 +69,7 @@ def sync_folder(folder: Path) -> None:
     """Make renames inside ``folder`` survive a power loss (a no-op where folders cannot be opened)."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
+    except (PermissionError, FileNotFoundError):
         return
     _sync(descriptor)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from imgsearch.engine.checksum import feature_checksum, row_checksum
-from imgsearch.engine.database import storage_errors
+from imgsearch.engine.database import is_refusal, storage_errors
 from imgsearch.engine.index import IndexReader, checksum_of
 from imgsearch.engine.lock import HOLDER_NAME, writer_at_work
 from imgsearch.engine.schema import GENERATION_ROW, ITEM_ROW, ROOT_ROW, SETTING_ROW, expected_schema, schema_of
@@ -182,10 +182,16 @@ class _Check:
         self._problems.append(Problem(damage, path or self._store.path, message, product_id, pic_name))
 
     def _guarded(self, step: Callable[[], T]) -> T | None:
-        """What a step gives; None where the database cannot even be read, which is told once for all steps."""
+        """What a step gives; None where the database cannot even be read, which is told once for all steps.
+
+        Raises:
+            sqlite3.Error: the system refused what it takes to look.
+        """
         try:
             return step()
         except (sqlite3.Error, UnicodeDecodeError) as error:
+            if is_refusal(error):
+                raise  # it says nothing about the instance
             if not any(problem.damage is Damage.DATABASE for problem in self._problems):
                 self._report(Damage.DATABASE, f"{self._store.path} cannot be read ({error}): {REPAIR_ADVICE}")
             return None

@@ -25,7 +25,7 @@ from imgsearch.engine.lock import HOLDER_NAME, LOCK_NAME, writer_lock
 from imgsearch.engine.score import Calibration, cosines, hamming, sort_expr_values
 from imgsearch.engine.store import DATABASE_NAME, EVERYTHING, Generation, Pictures, Store, picture_condition
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound, OlderFormat
-from imgsearch.files import TEMPORARY_SUFFIX
+from imgsearch.files import TEMPORARY_SUFFIX, sync_folder
 from imgsearch.records import MAX_RESULTS
 
 if TYPE_CHECKING:
@@ -217,6 +217,7 @@ class Engine:
         Store.create(temporary, settings)
         with storage_errors(folder):
             temporary.rename(folder / DATABASE_NAME)
+            sync_folder(folder)
 
     @classmethod
     def open(cls, folder: Path, *, write: bool = False) -> Engine:

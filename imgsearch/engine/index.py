@@ -8,8 +8,10 @@ carry no checksum, so each is recorded with its length and BLAKE2b in the databa
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
+import os
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -182,6 +184,7 @@ class IndexReader:
         except RuntimeError as error:
             if not path.exists():
                 raise FileNotFoundError(path) from None
+            _raise_if_of_the_system(error, path)
             raise InstanceDamaged(
                 f"{path} cannot be read; the items are safe in the database: run 'imgsearch rebuild'"
             ) from error
@@ -253,6 +256,17 @@ class IndexReader:
                 fetched *= 4  # all these are equal, and there may be more
             else:
                 return found
+
+
+def _raise_if_of_the_system(error: RuntimeError, path: Path) -> None:
+    """FAISS makes text of what the system said when it could not open or map a file; make an error of it again.
+
+    Raises:
+        OSError
+    """
+    for number in errno.errorcode:
+        if str(error).endswith(os.strerror(number)):
+            raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def checksum_of(path: Path) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.engine.check import REPAIR_NAME, Damage, Problem, check, feature_fault, readable_text, stored_dimension
 from imgsearch.engine.checksum import register, row_checksum
-from imgsearch.engine.database import storage_errors, transaction
+from imgsearch.engine.database import is_refusal, storage_errors, transaction
 from imgsearch.engine.engine import Engine
 from imgsearch.engine.header import mend_header
 from imgsearch.engine.leaves import sealed_rows
@@ -131,6 +131,8 @@ class _Salvage:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except sqlite3.Error as error:
             connection.close()
+            if is_refusal(error):
+                raise
             raise InstanceDamaged(f"{self._path} cannot be read at all ({error}): restore it from a backup") from error
         return connection
 
@@ -321,7 +323,10 @@ def _keys_by_index(old: sqlite3.Connection) -> dict[int, tuple[str, str]]:
 
 
 class _Reading:
-    """Rows of a statement up to where the database cannot be read."""
+    """Rows of a statement up to where the database cannot be read.
+
+    What the system refuses ends the repair instead: taken for damage, it would cost items that are whole.
+    """
 
     def __init__(self, connection: sqlite3.Connection, sql: str) -> None:
         self._connection, self._sql = connection, sql
@@ -330,7 +335,9 @@ class _Reading:
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         try:
             yield from self._connection.execute(self._sql)
-        except sqlite3.Error:
+        except sqlite3.Error as error:
+            if is_refusal(error):
+                raise
             self.whole = False
 
 
@@ -342,7 +349,9 @@ def _one(connection: sqlite3.Connection, sql: str, parameter: object) -> tuple[A
     """A row, if there is one that can be read."""
     try:
         row: tuple[Any, ...] | None = connection.execute(sql, (parameter,)).fetchone()
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if is_refusal(error):
+            raise
         return None
     return row
 

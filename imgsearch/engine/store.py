@@ -198,6 +198,8 @@ class Store:
                         connection.executemany(
                             f"INSERT INTO {table} VALUES (?, ?, ?)", [(*row, row_checksum(*row)) for row in rows]
                         )
+                # Closing would do so as well, but says nothing if it fails; and the log is not renamed with the file.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             finally:
                 connection.close()
 
@@ -241,12 +243,13 @@ class Store:
         self._connection.close()
 
     def _empty_wal(self) -> None:
-        """Move what lies in the WAL to its place: old versions of pages there still hold what was deleted since.
+        """Move what lies in the WAL to its place, as far as no reader needs it where it is.
 
-        SQLite does so when the last connection is closed, but not where that one may only read. A reader in the middle
-        of a snapshot, or a full disk, leaves it to the next writer; all commits are kept either way.
+        SQLite does so when the last connection is closed, but not where that one may only read. Old versions of pages
+        there still hold what was deleted since, and each commit hangs on those before it: one altered bit takes all
+        behind it along.
         """
-        with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error):  # where it cannot be done now, the log keeps it, and the next writer tries again
             self._connection.execute("PRAGMA busy_timeout = 0")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

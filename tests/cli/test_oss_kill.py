@@ -6,7 +6,6 @@ instance is in the end the one that was never killed.
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import whole_lines
 from tests.leaks import LeakScanner
 from tests.oss_shop import FOLDER, Shop, content, copy_samples, line
 
@@ -39,11 +39,7 @@ def kill_and_go_on(shop: Shop, folder: Path, cache: Path, pictures: int, rounds:
         time.sleep(chance.uniform(0, 0.1))
         process.kill()
         stdout, _ = process.communicate()
-        acknowledged = {
-            document["PicName"]
-            for text in stdout.splitlines(keepends=True)
-            if text.endswith(b"\n") and (document := json.loads(text)).get("Status") == "added"
-        }
+        acknowledged = {document["PicName"] for document in whole_lines(stdout) if document.get("Status") == "added"}
         interrupted += 0 < len(acknowledged) < pictures
         places = [instance, *(Path(shop.environment[name]) for name in ("TMPDIR", "HOME"))]
         assert scanner.found(places) == []

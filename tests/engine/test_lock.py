@@ -124,6 +124,15 @@ def test_an_exception_releases_it(tmp_path: Path, error: type[BaseException]) ->
     finished(child(HOLD.replace("sys.stdin.readline()", ""), tmp_path))
 
 
+def test_a_note_that_cannot_be_removed_keeps_nobody_from_anything(tmp_path: Path) -> None:
+    """What was done under the lock stays done, and the lock is given back: nobody is told of a failure."""
+    with writer_lock(tmp_path):
+        (tmp_path / HOLDER_NAME).unlink()
+        (tmp_path / HOLDER_NAME).mkdir()
+    (tmp_path / HOLDER_NAME).rmdir()
+    finished(child(HOLD.replace("sys.stdin.readline()", ""), tmp_path))
+
+
 def test_it_excludes_within_a_process_too(tmp_path: Path) -> None:
     """Two writers in one program are two writers; the refused one does not take the holder's note away."""
     with writer_lock(tmp_path):
