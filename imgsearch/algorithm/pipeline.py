@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
+    from imgsearch.algorithm.decoding import Decoders
     from imgsearch.algorithm.limits import Limits
     from imgsearch.algorithm.runtime import Network
+    from imgsearch.algorithm.upright import UprightPicture
     from imgsearch.records import PictureSource
 
 __all__ = ["Pipeline", "content_hash"]
@@ -47,10 +49,18 @@ class Pipeline:
         workers: how many pictures are extracted at once in ``submit``.
         readers: how many are read at once beside these, for sources that wait for a network; 0: each worker reads the
             picture that it extracts.
+        isolated: decode in processes of their own, so that a picture that breaks its decoder costs nothing else.
     """
 
     def __init__(
-        self, network: Callable[[], Network], limits: Limits, kind: Kind, workers: int = 1, readers: int = 0
+        self,
+        network: Callable[[], Network],
+        limits: Limits,
+        kind: Kind,
+        workers: int = 1,
+        readers: int = 0,
+        *,
+        isolated: bool = False,
     ) -> None:
         self._network = network
         self._limits = limits
@@ -58,6 +68,7 @@ class Pipeline:
         self.look_ahead = LOOK_AHEAD_PER_WORKER * workers + readers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="imgsearch")
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="imgsearch-read") if readers else None
+        self._decoders = self._isolating(limits) if isolated else None
 
     def __enter__(self) -> Self:
         return self
@@ -66,12 +77,17 @@ class Pipeline:
         self.close()
 
     def close(self) -> None:
-        """Give up what has not begun and wait for what has."""
+        """Give up what has not begun, and what is being decoded elsewhere; wait for the rest."""
         if self._readers is not None:
             self._readers.shutdown(wait=False, cancel_futures=True)
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._decoders is not None:
+            self._decoders.stop()
+        self._threads.shutdown(wait=True)
         if self._readers is not None:
             self._readers.shutdown(wait=True)
+        if self._decoders is not None:
+            self._decoders.close()
 
     def submit(
         self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], bool]
@@ -126,9 +142,7 @@ class Pipeline:
 
     def _extract_each(self, content: Content, digest: bytes, options: PictureOptions) -> Iterator[Extracted]:
         """The main subject, and on demand the further ones; the whole picture is looked at once for all of them."""
-        from imgsearch.algorithm.picture import OpenPicture
-
-        picture = OpenPicture(content.data, self._limits)
+        picture = self._open(content.data)
         given = picture.given_region(options)
         finds = options.region_mode is RegionMode.SUBJECT
         predicts = self._kind is Kind.PRODUCT and options.category_id is None
@@ -157,6 +171,19 @@ class Pipeline:
                 chances=chances,
                 feature=feature,
             )
+
+    @staticmethod
+    def _isolating(limits: Limits) -> Decoders:
+        from imgsearch.algorithm.decoding import Decoders
+
+        return Decoders(limits)
+
+    def _open(self, data: bytes) -> UprightPicture:
+        if self._decoders is not None:
+            return self._decoders.open(data)
+        from imgsearch.algorithm.picture import OpenPicture
+
+        return OpenPicture(data, self._limits)
 
     @cached_property
     def _predictor(self) -> CategoryPredictor:
