@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
+from threading import Lock
 from typing import TYPE_CHECKING, Final, Self
 
 from imgsearch.algorithm.category import CategoryPredictor, outline
@@ -33,6 +34,9 @@ HASH_BYTES: Final = 16
 LOOK_AHEAD_PER_WORKER: Final = 4
 """Pictures under way per worker; this bounds the memory, whatever the catalogue's size."""
 
+ALWAYS_ISOLATED: Final = (b"II", b"MM")
+"""How TIFFs begin: of all formats theirs has the most code behind it, and it tells the terminal what it thinks."""
+
 
 def content_hash(data: bytes) -> bytes:
     """What identifies a picture: BLAKE2b-128 of its bytes."""
@@ -49,7 +53,8 @@ class Pipeline:
         workers: how many pictures are extracted at once in ``submit``.
         readers: how many are read at once beside these, for sources that wait for a network; 0: each worker reads the
             picture that it extracts.
-        isolated: decode in processes of their own, so that a picture that breaks its decoder costs nothing else.
+        isolated: decode in processes of their own, so that a picture that breaks its decoder costs nothing else; TIFFs
+            are decoded so in any case.
     """
 
     def __init__(
@@ -68,7 +73,9 @@ class Pipeline:
         self.look_ahead = LOOK_AHEAD_PER_WORKER * workers + readers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="imgsearch")
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="imgsearch-read") if readers else None
-        self._decoders = self._isolating(limits) if isolated else None
+        self._isolated = isolated
+        self._decoders: Decoders | None = None
+        self._making = Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -81,13 +88,15 @@ class Pipeline:
         if self._readers is not None:
             self._readers.shutdown(wait=False, cancel_futures=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._decoders is not None:
-            self._decoders.stop()
+        with self._making:
+            decoders = self._decoders
+        if decoders is not None:
+            decoders.stop()
         self._threads.shutdown(wait=True)
         if self._readers is not None:
             self._readers.shutdown(wait=True)
-        if self._decoders is not None:
-            self._decoders.close()
+        if decoders is not None:
+            decoders.close()
 
     def submit(
         self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], bool]
@@ -172,18 +181,20 @@ class Pipeline:
                 feature=feature,
             )
 
-    @staticmethod
-    def _isolating(limits: Limits) -> Decoders:
-        from imgsearch.algorithm.decoding import Decoders
-
-        return Decoders(limits)
-
     def _open(self, data: bytes) -> UprightPicture:
-        if self._decoders is not None:
-            return self._decoders.open(data)
+        if self._isolated or data.startswith(ALWAYS_ISOLATED):
+            return self._own_decoders().open(data)
         from imgsearch.algorithm.picture import OpenPicture
 
         return OpenPicture(data, self._limits)
+
+    def _own_decoders(self) -> Decoders:
+        with self._making:
+            if self._decoders is None:
+                from imgsearch.algorithm.decoding import Decoders
+
+                self._decoders = Decoders(self._limits)
+            return self._decoders
 
     @cached_property
     def _predictor(self) -> CategoryPredictor:

@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,9 +32,11 @@ from imgsearch.errors import (
 from imgsearch.records import PictureOptions, Region
 from tests.killing_decoder import environment, killing
 from tests.pictures import draw, encode, jpeg, turned
+from tests.processes import decoders_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SIZE = 32
 LIMITS = Limits()
@@ -58,24 +59,9 @@ def decoders(killer: None) -> Iterator[Decoders]:
     decoders.close()
 
 
-def processes(marker: str = "imgsearch.algorithm.decoder") -> set[int]:
-    """Decoders that this process, or what it started, has."""
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if marker in (entry / "cmdline").read_text() and _is_ours(int(entry.name)):
-                found.add(int(entry.name))
-        except OSError:  # it has ended
-            continue
-    return found
-
-
-def _is_ours(pid: int) -> bool:
-    while pid > 1:
-        if pid == os.getpid():
-            return True
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    return False
+def processes() -> set[int]:
+    """Those that decode for this one."""
+    return decoders_of(os.getpid())
 
 
 def decode(decoders: Decoders, data: bytes) -> np.ndarray:
