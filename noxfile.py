@@ -99,6 +99,13 @@ def long(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Throw mutated input at all that reads what strangers wrote; ``-- picture --seconds 3600`` for one, longer."""
+    _install(session, "fuzz")
+    session.run("python", "-m", "fuzz", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and suspicious code."""
     session.install(*_group("lint"))
