@@ -22,6 +22,7 @@ from imgsearch.engine.index import IndexReader, checksum_of
 from imgsearch.engine.lock import HOLDER_NAME, writer_at_work
 from imgsearch.engine.schema import GENERATION_ROW, ITEM_ROW, ROOT_ROW, SETTING_ROW, expected_schema, schema_of
 from imgsearch.engine.store import DATABASE_NAME, FEATURE_TYPE, SETTING_TABLES, Generation, Store
+from imgsearch.engine.wal import is_altered, log_of
 from imgsearch.errors import ImgsearchError, InstanceDamaged
 from imgsearch.files import TEMPORARY_SUFFIX
 
@@ -65,6 +66,8 @@ class Damage(StrEnum):
 
     DATABASE = "DatabaseDamaged"
     """SQLite finds the file inconsistent or cannot read it."""
+    LOG = "LogDamaged"
+    """What was committed last, and not yet moved into the database, is not what was written."""
     SCHEMA = "SchemaAltered"
     SETTINGS = "SettingsDamaged"
     ITEM = "ItemDamaged"
@@ -149,6 +152,9 @@ class _Check:
     def run(self) -> list[Problem] | None:
         """All that is wrong; None if the index was replaced meanwhile."""
         with storage_errors(self._folder):
+            if is_altered(self._store.path):
+                log = log_of(self._store.path)
+                self._report(Damage.LOG, f"{log} is not what was written: {REPAIR_ADVICE}", log)
             self._connection.execute("BEGIN")  # and no end: of a damaged database, SQLite may not even commit nothing
             # The index first, as long as a rebuild has not replaced it.
             published = self._guarded(lambda: _published(self._connection))

@@ -8,6 +8,7 @@ the other. An item that cannot be vouched for goes to the table ``quarantine`` w
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
 from contextlib import closing, suppress
@@ -22,6 +23,7 @@ from imgsearch.engine.header import mend_header
 from imgsearch.engine.leaves import sealed_rows
 from imgsearch.engine.schema import ITEM_ROW, ROOT_ROW, SETTING_ROW, check_version, expected_schema, schema_of
 from imgsearch.engine.store import DATABASE_NAME, SETTING_TABLES, Store
+from imgsearch.engine.wal import log_of, write_mended
 from imgsearch.errors import InstanceDamaged, OlderFormat
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def repair(folder: Path) -> Repair:
     broken = any(not kind.of_the_index and kind is not Damage.LEFTOVER for kind in kinds)
     if broken:
         with storage_errors(folder):
-            lost = _Salvage(path).run()
+            lost = _Salvage(path, with_log=Damage.LOG in kinds).run()
     with closing(Engine.open(folder, write=True)) as engine:  # which removes what is left over
         if broken or any(kind.of_the_index for kind in kinds):
             if engine.store.count():
@@ -89,22 +91,32 @@ def repair(folder: Path) -> Repair:
 
 
 class _Salvage:
-    """One way from a damaged database to a sound one."""
+    """One way from a damaged database to a sound one.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the database.
+        with_log: its write-ahead log is damaged, so SQLite would pass over the end of it: what is read is a copy with
+            the log mended.
+    """
+
+    def __init__(self, path: Path, *, with_log: bool) -> None:
         self._path = path
         self._temporary = path.with_name(REPAIR_NAME)
+        self._source = path.with_name(f"{REPAIR_NAME}.whole") if with_log else path
         self._lost: list[Loss] = []
         self._now = int(time.time())
 
     def run(self) -> list[Loss]:
         """Put a sound database in the place of the damaged one; return what was lost."""
         self._discard()
-        mend_header(self._path)
+        if self._source != self._path:
+            shutil.copyfile(self._path, self._source)
+            write_mended(self._path, log_of(self._source))
+        mend_header(self._source)
         try:
-            with closing(self._open()) as old:
+            with closing(self._open(self._source)) as old:
                 _restore_schema(old)
-            with closing(self._open()) as old:
+            with closing(self._open(self._source)) as old:
                 check_version(old, str(self._path))
                 Store.create(self._temporary, self._settings(old))
                 with closing(sqlite3.connect(self._temporary, isolation_level=None)) as new:
@@ -112,7 +124,11 @@ class _Salvage:
                     new.execute("PRAGMA synchronous = OFF")  # it is not believed before it is copied
                     with transaction(new, write=True):
                         self._copy(old, new)
-                    new.backup(old)
+                    if self._source == self._path:
+                        new.backup(old)
+                    else:
+                        with closing(self._open(self._path)) as target:
+                            new.backup(target)
         finally:
             self._discard()
         return self._lost
@@ -121,9 +137,10 @@ class _Salvage:
         for leftover in self._path.parent.glob(f"{REPAIR_NAME}*"):
             leftover.unlink()
 
-    def _open(self) -> sqlite3.Connection:
+    @staticmethod
+    def _open(path: Path) -> sqlite3.Connection:
         """Open the damaged database as SQLite opens what is to be recovered."""
-        connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
         connection.text_factory = readable_text
         try:
             connection.execute("PRAGMA writable_schema = ON")
@@ -133,7 +150,7 @@ class _Salvage:
             connection.close()
             if is_refusal(error):
                 raise
-            raise InstanceDamaged(f"{self._path} cannot be read at all ({error}): restore it from a backup") from error
+            raise InstanceDamaged(f"{path} cannot be read at all ({error}): restore it from a backup") from error
         return connection
 
     def _settings(self, old: sqlite3.Connection) -> dict[str, Any]:
@@ -183,7 +200,7 @@ class _Salvage:
         with suppress(sqlite3.Error):
             old.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         (page_size,) = old.execute("PRAGMA page_size").fetchone()
-        rows, features = sealed_rows(self._path, page_size, set(late))
+        rows, features = sealed_rows(self._source, page_size, set(late))
         for item_id, (reached, feature) in late.items():
             versions = rows.get(item_id, [])
             believed = len(versions) == 1 and versions[0][1:3] == known.get(item_id)

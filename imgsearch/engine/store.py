@@ -24,6 +24,7 @@ from imgsearch.engine.schema import (
     check_version,
     migrate,
 )
+from imgsearch.engine.wal import is_altered, log_of
 from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.records import (
     ATTRIBUTE_COLUMNS,
@@ -210,11 +211,15 @@ class Store:
         Args:
             path: of the database.
             write: for writing; the caller holds the writer lock.
-            verify: look at the schema, and at the whole structure of a small database, before anything is believed.
+            verify: look at the log, the schema, and the whole structure of a small database, before anything is
+                believed, or moved from the log to its place.
 
         Raises:
             InstanceDamaged, NewerFormat, OlderFormat, StorageUnwritable
         """
+        with storage_errors(path.parent):
+            if verify and is_altered(path):
+                raise InstanceDamaged(f"{log_of(path)} is not what was written: run 'imgsearch check --repair'")
         connection = connect(path, write=write)
         try:
             with storage_errors(path.parent):
