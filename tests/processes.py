@@ -8,7 +8,7 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Final, Self
 
-__all__ = ["Watch", "decoders_of", "family"]
+__all__ = ["Watch", "decoders_of", "family", "is_running"]
 
 KIBIBYTE: Final = 1024
 
@@ -37,6 +37,14 @@ def decoders_of(pid: int) -> set[int]:
         except OSError:  # it has ended
             continue
     return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process has not ended; one that nobody has asked for its status yet has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 class Watch:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -32,7 +34,7 @@ from imgsearch.errors import (
 from imgsearch.records import PictureOptions, Region
 from tests.killing_decoder import environment, killing
 from tests.pictures import draw, encode, jpeg, turned
-from tests.processes import decoders_of
+from tests.processes import decoders_of, is_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -239,6 +241,40 @@ def test_nothing_is_left_when_they_are_closed(killer: None, wish: str) -> None:
     assert not processes() - before
     with pytest.raises(RuntimeError, match="stopped"):
         decoders.open(GOOD)
+
+
+DECODE_STDIN = """
+import sys
+from imgsearch.algorithm.decoding import Decoders
+from imgsearch.algorithm.limits import Limits
+picture = Decoders(Limits()).open(sys.stdin.buffer.read())
+print("open", flush=True)
+picture.decode(picture.whole, 8)
+"""
+
+
+@on_linux
+@pytest.mark.parametrize("wish", ["sleep", "loop"])
+def test_nothing_is_left_when_the_command_is_killed(tmp_path: Path, wish: str) -> None:
+    """Not even a decoder that is in the middle of something that never ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", DECODE_STDIN],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **environment(tmp_path)},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(killing(wish))
+        process.stdin.close()
+        assert process.stdout.readline() == b"open\n"
+        started = decoders_of(process.pid)
+        assert len(started) == 2
+        process.kill()
+    deadline = time.monotonic() + 60
+    while any(is_running(pid) for pid in started):
+        assert time.monotonic() < deadline, "a decoder outlives the command"
+        time.sleep(0.01)
 
 
 @on_linux
