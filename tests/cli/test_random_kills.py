@@ -113,14 +113,16 @@ class Rounds:
         return content_hash((self.shop.folder / key.pic_name).read_bytes()), self.round
 
     def _killed(self, words: list[str], lines: int) -> list[dict[str, Any]]:
-        """Run it until it has said so many lines, or for so long, as chance has it; return its whole lines."""
+        """Run it until it has said so many lines, or else for so long, as chance has it; return its whole lines."""
         process = subprocess.Popen(
             words, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         )
         assert process.stdout is not None
         timer = threading.Timer(self.chance.uniform(0, 3), process.kill)
-        timer.start()
-        wanted, said = self.chance.randint(0, max(1, lines)), b""
+        wanted, said = self.chance.randint(0, lines), b""
+        if self.chance.random() < 0.5:
+            timer.start()
+            wanted = lines + 1
         while piece := process.stdout.read(2**16):
             said += piece
             if said.count(b"\n") > wanted:
