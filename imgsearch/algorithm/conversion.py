@@ -92,7 +92,8 @@ def converted_model(
         with file_errors(cache):
             make_private_folder(folder.parent)
             with FileLock(folder.with_name(f"{folder.name}.lock")):
-                model = ConvertedModel.load(folder) or _convert(record, folder, announce)
+                # How features are kept is not the networks' business: both kinds of instance share them.
+                model = ConvertedModel.load(folder) or _convert(replace(record, coded=False), folder, announce)
     found = model.record
     if record.weights_hash and found.weights_hash != record.weights_hash:
         raise InvalidModel(

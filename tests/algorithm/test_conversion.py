@@ -88,8 +88,26 @@ def test_the_record_is_complete_afterwards(tiny: ConvertedModel, weights: Path) 
 
 
 def test_the_cache_holds_exactly_the_model(tiny: ConvertedModel, cache: Path) -> None:
+    """Beside it, other processes may be about other models."""
     assert {path.name for path in tiny.folder.iterdir()} == FILES
-    assert leftovers(cache) == []
+    assert not [name for name in leftovers(cache) if name.startswith(tiny.folder.name)]
+
+
+def test_instances_of_codes_share_the_networks(tiny: ConvertedModel, cache: Path) -> None:
+    """The record that asks decides how features are kept, whoever had the model converted."""
+    coded = converted_model(replace(tiny.record, coded=True), cache)
+    assert (coded.record.coded, coded.folder) == (True, tiny.folder)
+    stored = ConvertedModel.load(tiny.folder)
+    assert stored is not None
+    assert not stored.record.coded
+
+
+def test_the_first_one_may_be_an_instance_of_codes(tiny: ConvertedModel, own_cache: Path) -> None:
+    converted_model(replace(tiny.record, coded=True), own_cache)
+    assert not converted_model(tiny.record, own_cache).record.coded
+    stored = ConvertedModel.load(own_cache / "models" / tiny.record.cache_name())
+    assert stored is not None
+    assert not stored.record.coded
 
 
 def test_the_complete_record_leads_to_the_same_model(tiny: ConvertedModel, weights: Path, cache: Path) -> None:

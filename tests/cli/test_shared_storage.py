@@ -18,10 +18,19 @@ from tests.oss_shop import ADDRESS, Shop
 SAMPLE = ROOT / "tests" / "formats" / "2" / "instance"
 
 
+def private_copy(target: Path) -> Path:
+    """An instance with the modes that the program gives it, of which a checkout knows nothing."""
+    shutil.copytree(SAMPLE, target)
+    for path in target.iterdir():
+        path.chmod(0o600)
+    target.chmod(0o700)
+    return target
+
+
 @pytest.fixture
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with an instance, of which the kernel says that it comes from another machine."""
-    folder = Path(shutil.copytree(SAMPLE, tmp_path / "net" / "instance"))
+    folder = private_copy(tmp_path / "net" / "instance")
     mounts = tmp_path / "proc" / "self" / "mounts"
     mounts.parent.mkdir(parents=True)
     mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/ {tmp_path}/net nfs4 rw 0 0\n")
@@ -85,6 +94,6 @@ def test_reading_there_does_not(shared: Path, command: list[str]) -> None:
 
 
 def test_writing_elsewhere_does_not(shared: Path, tmp_path: Path) -> None:
-    local = shutil.copytree(SAMPLE, tmp_path / "local")
+    local = private_copy(tmp_path / "local")
     result = CliRunner().invoke(app, ["rebuild", "--instance", str(local), "--format", "json"])
     assert (result.exit_code, result.stderr) == (0, "")

@@ -125,6 +125,10 @@ class State:
         number = self.generation[0] + 1 if self.generation else 1
         return replace(self, generation=(number, len(self.items), max(known.id for known in self.items.values())))
 
+    def emptied(self) -> list[State]:
+        """What follows where nothing is left: an index of nothing is removed."""
+        return [replace(self, generation=None)] if self.generation and not self.items else []
+
     def after(self, operation: Operation) -> State:
         """By the rules of ``docs/cli.md``."""
         if isinstance(operation, DeletePictures):
@@ -200,7 +204,7 @@ class Apply:
             states.append(states[-1].after(operation))
         if states[-1].items and (self.rebuild or states[-1].generation is None):
             states.append(states[-1].rebuilt())
-        return states
+        return states + states[-1].emptied()
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,8 @@ class Delete:
             yield (Status.DELETED.value, *_names(key))
 
     def states(self, state: State) -> list[State]:
-        return [state, state.without(state.of_product(self.product_id, self.pic_name))]
+        left = state.without(state.of_product(self.product_id, self.pic_name))
+        return [state, left, *left.emptied()]
 
 
 @dataclass(frozen=True)
@@ -229,7 +234,8 @@ class DeleteMatching:
 
     def states(self, state: State) -> list[State]:
         meets = MEANINGS[self.expression]
-        return [state, state.without([key for key, known in state.items.items() if meets(known.attributes)])]
+        left = state.without([key for key, known in state.items.items() if meets(known.attributes)])
+        return [state, left, *left.emptied()]
 
 
 @dataclass(frozen=True)
