@@ -93,9 +93,16 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def long(session: nox.Session) -> None:
-    """The tests that take minutes: imports at size, killed again and again."""
+    """The tests that take minutes: imports at size, commands killed and hindered at every step."""
     _install(session, "test")
     session.run("python", "-m", "pytest", "-m", "long", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Throw mutated input at all that reads what strangers wrote; ``-- picture --seconds 3600`` for one, longer."""
+    _install(session, "fuzz")
+    session.run("python", "-m", "fuzz", *session.posargs)
 
 
 @nox.session

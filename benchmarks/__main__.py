@@ -4,9 +4,31 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import calibration, cold_search, indexing, memory, models, oss_import, quality, robustness
+from benchmarks import (
+    calibration,
+    cold_search,
+    indexing,
+    inversion,
+    isolation,
+    memory,
+    models,
+    oss_import,
+    quality,
+    robustness,
+)
 
-MODULES = (quality, robustness, calibration, cold_search, indexing, memory, oss_import, models)
+MODULES = (
+    quality,
+    robustness,
+    calibration,
+    inversion,
+    cold_search,
+    indexing,
+    isolation,
+    memory,
+    oss_import,
+    models,
+)
 BENCHMARKS = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 
 

@@ -15,7 +15,9 @@ The tree::
     │   │   ├── PictureTooLarge          3   InvalidPicContent
     │   │   ├── UnsupportedPicFormat     3   UnsupportedPicFormat
     │   │   ├── UnsupportedPicPixels     3   UnsupportedPicPixels
-    │   │   └── DamagedPicture           3   PictureError
+    │   │   │   └── MemoryExceeded       3   UnsupportedPicPixels
+    │   │   ├── DamagedPicture           3   PictureError
+    │   │   └── DecoderFailed            3   PictureError
     │   ├── UnreadableSource             3   PictureError, AccessDenied, TimeoutForTransferImage, InternalOssError, …
     │   ├── InvalidRegion                3   InvalidRegion
     │   ├── InvalidCategory              3   InvalidCategory
@@ -66,6 +68,7 @@ __all__ = [
     "ClockSkew",
     "CredentialsMissing",
     "DamagedPicture",
+    "DecoderFailed",
     "EmptyPicture",
     "ImgsearchError",
     "InputError",
@@ -89,6 +92,7 @@ __all__ = [
     "InvalidValue",
     "ItemNotFound",
     "ManifestNotFound",
+    "MemoryExceeded",
     "NewerFormat",
     "NotFound",
     "OlderFormat",
@@ -191,8 +195,18 @@ class UnsupportedPicPixels(PictureError):
     code = "UnsupportedPicPixels"
 
 
+class MemoryExceeded(UnsupportedPicPixels):
+    """A picture that takes more memory than there is, or than one of its size may take."""
+
+
 class DamagedPicture(PictureError):
     """The header is fine, the pixels cannot be decoded: cut off or corrupt."""
+
+    code = "PictureError"
+
+
+class DecoderFailed(PictureError):
+    """A picture whose decoder crashed or took too long, in a process of its own: nothing else is lost."""
 
     code = "PictureError"
 

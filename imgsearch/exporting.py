@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgsearch.errors import InstanceExists
-from imgsearch.files import TEMPORARY_SUFFIX, file_errors, private, sync, sync_folder
+from imgsearch.files import TEMPORARY_SUFFIX, file_errors, make_private_folder, private_opener, sync, sync_folder
 from imgsearch.portable import FEATURES_NAME, ITEMS_NAME, STAMP_NAME, item_document
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def export(store: Store, folder: Path, stamp: dict[str, Any]) -> Iterator[Key]:
         _make(folder)
         with ExitStack() as stack:
             items, features = (
-                stack.enter_context(open(_temporary(folder, name), "xb", opener=private))
+                stack.enter_context(open(_temporary(folder, name), "xb", opener=private_opener))
                 for name in (ITEMS_NAME, FEATURES_NAME)
             )
             count = store.count()
@@ -50,7 +50,7 @@ def export(store: Store, folder: Path, stamp: dict[str, Any]) -> Iterator[Key]:
                 items.write(json.dumps(item_document(item), ensure_ascii=False).encode() + b"\n")
                 features.write(item.extracted.feature.astype("<f2").tobytes())
                 yield item.key
-        with open(_temporary(folder, STAMP_NAME), "xb", opener=private) as file:
+        with open(_temporary(folder, STAMP_NAME), "xb", opener=private_opener) as file:
             file.write(json.dumps({**stamp, "items": count}, indent=2).encode() + b"\n")
         for name in (ITEMS_NAME, FEATURES_NAME, STAMP_NAME):
             sync(_temporary(folder, name))
@@ -64,7 +64,7 @@ def _temporary(folder: Path, name: str) -> Path:
 
 def _make(folder: Path) -> None:
     """Make the folder, and clear what an export that was killed left there."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_folder(folder)
     names = {f"{name}{TEMPORARY_SUFFIX}" for name in (ITEMS_NAME, FEATURES_NAME, STAMP_NAME)}
     if not (folder / STAMP_NAME).exists():
         names |= {ITEMS_NAME, FEATURES_NAME}

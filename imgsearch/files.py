@@ -13,9 +13,35 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["TEMPORARY_SUFFIX", "atomic_file", "file_errors", "private", "storage_full", "sync", "sync_folder"]
+__all__ = [
+    "TEMPORARY_SUFFIX",
+    "atomic_file",
+    "file_errors",
+    "make_private_folder",
+    "private_opener",
+    "storage_full",
+    "sync",
+    "sync_folder",
+]
 
 TEMPORARY_SUFFIX: Final = ".tmp"
+
+
+def private_opener(path: str, flags: int) -> int:
+    """For ``open``: a file that is made can be read by its owner only, whatever the umask; one that is there stays."""
+    return os.open(path, flags, 0o600)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner only, so that they survive a power loss.
+
+    One that is there stays as it is.
+    """
+    for missing in reversed([folder, *folder.parents]):
+        if not missing.exists():
+            missing.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(missing.parent)
+    folder.mkdir(exist_ok=True)  # tells what is there and is no folder
 
 
 @contextmanager
@@ -34,11 +60,6 @@ def atomic_file(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def private(path: str, flags: int) -> int:
-    """For ``open``: a new file is its owner's alone, for features are in there."""
-    return os.open(path, flags, 0o600)
-
-
 def sync(path: Path) -> None:
     """Make the content of a file, or the names in a folder, survive a power loss."""
     _sync(os.open(path, os.O_RDONLY))
@@ -48,7 +69,7 @@ def sync_folder(folder: Path) -> None:
     """Make renames inside ``folder`` survive a power loss (a no-op where folders cannot be opened)."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
+    except (PermissionError, FileNotFoundError):
         return
     _sync(descriptor)
 

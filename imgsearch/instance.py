@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -16,7 +16,7 @@ from imgsearch.algorithm.limits import LIMIT_PROFILES, Limits
 from imgsearch.algorithm.models import DEFAULT_MODEL, FEATURE_VERSION, ModelRecord
 from imgsearch.categories import Kind
 from imgsearch.errors import InstanceExists, ItemNotFound, StampMismatch
-from imgsearch.files import file_errors
+from imgsearch.files import file_errors, make_private_folder
 from imgsearch.paths import cache_folder
 from imgsearch.records import Key
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from imgsearch.algorithm.pipeline import Pipeline
     from imgsearch.engine.check import Problem
     from imgsearch.engine.engine import Engine
+    from imgsearch.engine.exposure import Exposure
     from imgsearch.engine.filters import Condition
     from imgsearch.engine.repair import Repair
     from imgsearch.engine.store import Generation
@@ -104,8 +105,10 @@ class Instance:
         weights: Path | None = None,
         limits: Limits = LIMIT_PROFILES["local"],
         region_id: str | None = None,
+        codes: bool = False,
         cache: Path | None = None,
         announce: Callable[[str], None] = _ignore,
+        lock_timeout: float = 0.0,
     ) -> None:
         """Make an empty instance; the folder is made where it is missing.
 
@@ -116,12 +119,14 @@ class Instance:
             weights: a local file of weights for it.
             limits: what a picture may measure.
             region_id: OSS region whose buckets it may import from.
+            codes: keep two bits of each number of a feature, not half precision.
             cache: of converted models; the user's own by default.
             announce: told in one line when a model has to be converted first.
+            lock_timeout: seconds to wait for another process that makes one there.
 
         Raises:
             InstanceExists: there is one, or other files.
-            InvalidModel, StorageFull, StorageUnwritable
+            InstanceLocked, InvalidModel, StorageFull, StorageUnwritable
         """
         from imgsearch.algorithm.models import find_model
 
@@ -129,7 +134,7 @@ class Instance:
         record = find_model(model, weights)
         if not record.dimension:  # known only after conversion
             record = cls._convert(record, cache or cache_folder(), announce).record
-        cls._make(folder, kind, limits, region_id, record)
+        cls._make(folder, kind, limits, region_id, replace(record, coded=codes), lock_timeout)
 
     def create_alike(self, folder: Path) -> None:
         """Make an empty instance of the same kind, model, limits and OSS region as this one.
@@ -147,13 +152,15 @@ class Instance:
         self._make(folder, self.kind, self.limits, self.region_id, record)
 
     @staticmethod
-    def _make(folder: Path, kind: Kind, limits: Limits, region_id: str | None, record: ModelRecord) -> None:
+    def _make(
+        folder: Path, kind: Kind, limits: Limits, region_id: str | None, record: ModelRecord, lock_timeout: float = 0.0
+    ) -> None:
         from imgsearch.engine.engine import Engine
         from imgsearch.engine.lock import writer_lock
 
         with file_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with writer_lock(folder):
+            make_private_folder(folder)
+        with writer_lock(folder, lock_timeout):
             if Engine.exists(folder):
                 raise InstanceExists(f"there is an instance in {folder} already")
             Engine.create(
@@ -186,6 +193,16 @@ class Instance:
         return Engine.exists(folder)
 
     @staticmethod
+    def shared_file_system(folder: Path) -> str | None:
+        """The type of the file system under a folder, if other machines may use that too; None on a local disk.
+
+        On such a one, locks may not keep writers apart, and SQLite's write-ahead log is not safe.
+        """
+        from imgsearch.engine.medium import shared_file_system
+
+        return shared_file_system(folder)
+
+    @staticmethod
     def check(folder: Path, *, read_data: bool = False) -> list[Problem]:
         """Look for damage in an instance, which need not be fit for opening; nothing is written, no lock is taken.
 
@@ -201,6 +218,20 @@ class Instance:
 
         Engine.check_exists(folder)
         return check(folder, read_data=read_data)
+
+    @staticmethod
+    def exposures(folder: Path) -> list[Exposure]:
+        """What others on this machine may read or alter in an instance's folder, by the modes there.
+
+        Raises:
+            InstanceNotFound, InstanceDamaged, StorageUnwritable
+        """
+        from imgsearch.engine.engine import Engine
+        from imgsearch.engine.exposure import exposures
+
+        Engine.check_exists(folder)
+        with file_errors(folder):
+            return exposures(folder)
 
     @staticmethod
     def repair(folder: Path, *, lock_timeout: float = 0.0) -> Repair:
@@ -262,7 +293,7 @@ class Instance:
             )
 
     @contextmanager
-    def _pipeline(self, *, workers: int | None = None, readers: int = 0) -> Iterator[Pipeline]:
+    def _pipeline(self, *, workers: int | None = None, readers: int = 0, isolated: bool = True) -> Iterator[Pipeline]:
         """The way of pictures; the network is loaded when the first picture needs it."""
         from threading import Lock
 
@@ -281,7 +312,7 @@ class Instance:
             return loaded[0]
 
         workers = workers or WORKERS_PER_CORE * available_cores()
-        with Pipeline(network, self.limits, self.kind, workers, readers) as pipeline:
+        with Pipeline(network, self.limits, self.kind, workers, readers, isolated=isolated) as pipeline:
             yield pipeline
 
     @contextmanager
@@ -334,6 +365,8 @@ class Instance:
             # Of an instance that the operations have emptied, there is nothing to rebuild.
             if engine.rebuild_due() or (rebuild and engine.store.count()):
                 engine.rebuild()
+            else:
+                engine.drop_index_of_nothing()
 
     def foresee(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
         """What ``apply`` would do, without reading a picture: each operation is compared with what is stored now.
@@ -372,8 +405,11 @@ class Instance:
         if dry_run:
             with self._engine.store.reading():
                 return Deletion(self._engine.store.keys(condition))
-        with self._writing(lock_timeout) as engine, engine.committing() as store:
-            return Deletion(store.delete(condition))
+        with self._writing(lock_timeout) as engine:
+            with engine.committing() as store:
+                deletion = Deletion(store.delete(condition))
+            engine.drop_index_of_nothing()
+            return deletion
 
     def check_rebuildable(self) -> None:
         """Refuse to rebuild where there is nothing to index.
@@ -443,11 +479,16 @@ class Instance:
         return {"kind": str(self.kind), **self.model.stamp()}
 
     @contextmanager
-    def searching(self) -> Iterator[Searcher]:
-        """For one search or many: the network is loaded once."""
+    def searching(self, *, isolated: bool = True) -> Iterator[Searcher]:
+        """For one search or many: the network is loaded once.
+
+        Args:
+            isolated: decode query pictures in a process of its own, so that one that breaks its decoder costs its own
+                search only. Without, a first answer comes some 50 ms sooner.
+        """
         from imgsearch.searching import Searcher
 
-        with self._pipeline(workers=1) as pipeline:
+        with self._pipeline(workers=1, isolated=isolated) as pipeline:
             yield Searcher(self, self._engine, pipeline)
 
     def item(self, key: Key) -> Item:

@@ -94,7 +94,7 @@ class Searcher:
         self._pipeline = pipeline
         # The curve of the release at hand, so that a better one reaches instances that exist.
         record = EMBEDDED_MODELS.get(instance.model.name, instance.model)
-        self._calibration = Calibration(record.score_slope, record.score_offset)
+        self._calibration = Calibration(*replace(record, coded=instance.model.coded).score_curve)
 
     def by_picture(
         self,

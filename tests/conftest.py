@@ -103,6 +103,11 @@ def run(folder: Path) -> Run:
     return start
 
 
+def whole_lines(stdout: bytes) -> list[dict[str, Any]]:
+    """JSON documents, one a line, as far as the lines are whole: of the last one, a killed process may give half."""
+    return [json.loads(line) for line in stdout.splitlines(keepends=True) if line.endswith(b"\n")]
+
+
 def command(*arguments: object) -> list[str]:
     """The words that start the command line."""
     return [sys.executable, "-m", "imgsearch", *map(str, arguments)]

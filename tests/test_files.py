@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imgsearch.errors import StorageFull, StorageUnwritable
-from imgsearch.files import TEMPORARY_SUFFIX, atomic_file, file_errors, sync_folder
+from imgsearch.files import TEMPORARY_SUFFIX, atomic_file, file_errors, make_private_folder, sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,6 +175,36 @@ def test_a_file_that_takes_no_write_for_real(tmp_path: Path) -> None:
         open("/proc/version", "r+b", buffering=0) as file,
     ):
         file.write(b"x")
+
+
+def test_a_folder_is_made_with_its_parents_and_their_names_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each new name lies in a folder that is synced; what was there already is left alone."""
+    synced: list[Path] = []
+    monkeypatch.setattr("imgsearch.files.sync_folder", synced.append)
+    folder = tmp_path / "a" / "b" / "c"
+    make_private_folder(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert set(synced) == {tmp_path, tmp_path / "a", tmp_path / "a" / "b"}
+    make_private_folder(folder)
+    assert len(synced) == 3
+
+
+def test_a_folder_that_cannot_be_opened_for_want_of_descriptors_is_not_passed_over(tmp_path: Path) -> None:
+    """Else a rename would be told as safe that is not."""
+    code = """
+import errno, resource, sys
+from pathlib import Path
+from imgsearch.files import sync_folder
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+try:
+    sync_folder(Path(sys.argv[1]))
+except OSError as error:
+    sys.exit(0 if error.errno == errno.EMFILE else 1)
+sys.exit(2)
+"""
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0
 
 
 def test_syncing_a_folder_that_is_gone_is_no_error(tmp_path: Path) -> None:

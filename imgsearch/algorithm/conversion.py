@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from imgsearch.algorithm.bindings import load_openvino
 from imgsearch.algorithm.models import (
     CATEGORISER,
     CATEGORY_SIDES,
@@ -28,7 +29,7 @@ from imgsearch.algorithm.models import (
     weights_file,
 )
 from imgsearch.errors import InvalidModel
-from imgsearch.files import file_errors, sync, sync_folder
+from imgsearch.files import file_errors, make_private_folder, sync, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,9 +90,10 @@ def converted_model(
         from filelock import FileLock
 
         with file_errors(cache):
-            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(folder.parent)
             with FileLock(folder.with_name(f"{folder.name}.lock")):
-                model = ConvertedModel.load(folder) or _convert(record, folder, announce)
+                # How features are kept is not the networks' business: both kinds of instance share them.
+                model = ConvertedModel.load(folder) or _convert(replace(record, coded=False), folder, announce)
     found = model.record
     if record.weights_hash and found.weights_hash != record.weights_hash:
         raise InvalidModel(
@@ -289,10 +291,8 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     Raises:
         InvalidModel
     """
-    # convert_model would report its use to OpenVINO's makers; without the module it has nothing to report with.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     _tell("1/3 loading torch and timm")
-    import openvino
+    openvino = load_openvino()
     import torch
 
     _import_timm()

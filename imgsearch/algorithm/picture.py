@@ -11,17 +11,17 @@ import math
 import warnings
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from imgsearch.errors import DamagedPicture, EmptyPicture, UnsupportedPicFormat, UnsupportedPicPixels
-from imgsearch.records import Region
+from imgsearch.algorithm.upright import UprightPicture
+from imgsearch.errors import DamagedPicture, EmptyPicture, MemoryExceeded, UnsupportedPicFormat
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from imgsearch.algorithm.limits import Limits
-    from imgsearch.records import PictureOptions
+    from imgsearch.records import Region
 
 __all__ = ["SUPPORTED_FORMATS", "OpenPicture"]
 
@@ -39,6 +39,9 @@ AREA_AVERAGE_FROM: Final = 1.5
 """From so many source pixels per network pixel on, areas are averaged; below, bicubic interpolation.
 
 On the evaluation photos hit@1 and mAP are the same within 0.003, at 0.4 of the time."""
+
+SAVE_ANEW: Final = "get a whole copy of it, or open it in an editor and save it anew"
+"""The way out where a decoder does not get through."""
 
 EXIF_ORIENTATION: Final = 0x0112
 TURNS: Final = {
@@ -59,8 +62,8 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-class OpenPicture:
-    """A picture whose header has been read and checked; its pixels are decoded on demand.
+class OpenPicture(UprightPicture):
+    """A picture whose header has been read and checked; its pixels are decoded on demand, in this process.
 
     Raises:
         EmptyPicture, PictureTooLarge, UnsupportedPicFormat, UnsupportedPicPixels, DamagedPicture
@@ -77,50 +80,39 @@ class OpenPicture:
                 f"the content is not a {_format_list()} picture (whatever the file is called): "
                 "convert it to one of these"
             ) from None
+        except MemoryError:
+            raise MemoryExceeded(f"reading the picture's header takes too much memory: {SAVE_ANEW}") from None
         except Exception as error:
-            raise DamagedPicture(f"the header cannot be read: {_reason(error)}") from error
+            raise DamagedPicture(f"the header cannot be read ({_reason(error)}): {SAVE_ANEW}") from error
         limits.check_pixels(*image.size)
         self._data = data
         self._raw_size = width, height = image.size
         self._orientation = _read_orientation(image)
-        self.width, self.height = (height, width) if self._orientation in SIDEWAYS else (width, height)
-
-    @property
-    def whole(self) -> Region:
-        """The whole upright picture."""
-        return Region(0, self.width, 0, self.height)
-
-    def given_region(self, options: PictureOptions) -> Region:
-        """The part of the upright picture that the options name: the region that counts, or the whole picture.
-
-        Raises:
-            InvalidRegion: the given region is outside the picture.
-        """
-        region = options.given_region
-        return self.whole if region is None else region.check_within(self.width, self.height)
+        super().__init__(*((height, width) if self._orientation in SIDEWAYS else (width, height)))
 
     def decode(self, region: Region, size: int) -> npt.NDArray[np.uint8]:
-        """Decode ``region`` (pixels of the upright picture), squashed to ``size`` x ``size`` pixels of RGB.
+        """See ``UprightPicture``."""
+        import numpy as np
 
-        Returns:
-            Shape (size, size, 3).
+        return np.asarray(self._decode(region, size), dtype=np.uint8)
 
-        Raises:
-            DamagedPicture: the pixels cannot be decoded.
-            UnsupportedPicPixels: they do not fit into memory.
-        """
+    def decode_bytes(self, region: Region, size: int) -> bytes:
+        """What ``decode`` gives, as bytes in its order; loads no NumPy where Pillow alone can do it."""
+        return self._decode(region, size).tobytes()
+
+    def _decode(self, region: Region, size: int) -> Image.Image:
         raw_width, raw_height = self._raw_size
         box = self._to_raw(region)
         share = min((box[2] - box[0]) / raw_width, (box[3] - box[1]) / raw_height)
         wanted = max(1, round(OVERSAMPLING * size / share))
-        return np.asarray(self._upright(box, (wanted, wanted), (size, size)), dtype=np.uint8)
+        return self._upright(box, (wanted, wanted), (size, size))
 
     def thumbnail(self, side: int) -> bytes:
         """The whole upright picture as a JPEG of at most ``side`` pixels a side, for showing it to its owner.
 
         Raises:
             DamagedPicture: the pixels cannot be decoded.
-            UnsupportedPicPixels: they do not fit into memory.
+            MemoryExceeded: they do not fit into memory.
         """
         longest = max(self.width, self.height)
         width, height = (max(1, round(edge * min(1.0, side / longest))) for edge in self._raw_size)
@@ -150,11 +142,12 @@ class OpenPicture:
             result = _to_rgb(image, (horizontal[0], vertical[0], horizontal[1], vertical[1]), size)
             return result.transpose(TURNS[self._orientation]) if self._orientation in TURNS else result
         except MemoryError:
-            raise UnsupportedPicPixels(
-                f"the picture of {self.width} x {self.height} pixels does not fit into memory"
+            raise MemoryExceeded(
+                f"decoding the picture of {self.width} x {self.height} pixels takes too much memory: "
+                f"scale it down; if it is that small, {SAVE_ANEW}"
             ) from None
         except Exception as error:
-            raise DamagedPicture(f"the picture is damaged or cut off: {_reason(error)}") from error
+            raise DamagedPicture(f"the picture is damaged or cut off ({_reason(error)}): {SAVE_ANEW}") from error
 
     def _to_raw(self, region: Region) -> tuple[int, int, int, int]:
         """Left, top, right, bottom of an upright region in the picture as it is stored."""
@@ -214,6 +207,8 @@ def _to_rgb(image: Image.Image, box: tuple[float, float, float, float], size: tu
 
 def _to_eight_bit(image: Image.Image) -> Image.Image:
     """Grey levels of 16 or 32 bits, or floats, to 8 bits; Pillow's own conversion would cut them off at 255."""
+    import numpy as np
+
     values = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     peak = float(values.max(initial=0.0))
     white = 1.0 if image.mode == "F" and peak <= 1.0 else max(peak, 255.0 if image.mode == "F" else 65535.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
+from threading import Lock
 from typing import TYPE_CHECKING, Final, Self
 
 from imgsearch.algorithm.category import CategoryPredictor, outline
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
+    from imgsearch.algorithm.decoding import Decoders
     from imgsearch.algorithm.limits import Limits
     from imgsearch.algorithm.runtime import Network
+    from imgsearch.algorithm.upright import UprightPicture
     from imgsearch.records import PictureSource
 
 __all__ = ["Pipeline", "content_hash"]
@@ -30,6 +33,9 @@ __all__ = ["Pipeline", "content_hash"]
 HASH_BYTES: Final = 16
 LOOK_AHEAD_PER_WORKER: Final = 4
 """Pictures under way per worker; this bounds the memory, whatever the catalogue's size."""
+
+ALWAYS_ISOLATED: Final = (b"II", b"MM")
+"""How TIFFs begin: of all formats theirs has the most code behind it, and it tells the terminal what it thinks."""
 
 
 def content_hash(data: bytes) -> bytes:
@@ -47,10 +53,19 @@ class Pipeline:
         workers: how many pictures are extracted at once in ``submit``.
         readers: how many are read at once beside these, for sources that wait for a network; 0: each worker reads the
             picture that it extracts.
+        isolated: decode in processes of their own, so that a picture that breaks its decoder costs nothing else; TIFFs
+            are decoded so in any case.
     """
 
     def __init__(
-        self, network: Callable[[], Network], limits: Limits, kind: Kind, workers: int = 1, readers: int = 0
+        self,
+        network: Callable[[], Network],
+        limits: Limits,
+        kind: Kind,
+        workers: int = 1,
+        readers: int = 0,
+        *,
+        isolated: bool = False,
     ) -> None:
         self._network = network
         self._limits = limits
@@ -58,6 +73,9 @@ class Pipeline:
         self.look_ahead = LOOK_AHEAD_PER_WORKER * workers + readers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="imgsearch")
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="imgsearch-read") if readers else None
+        self._isolated = isolated
+        self._decoders: Decoders | None = None
+        self._making = Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -66,12 +84,19 @@ class Pipeline:
         self.close()
 
     def close(self) -> None:
-        """Give up what has not begun and wait for what has."""
+        """Give up what has not begun, and what is being decoded elsewhere; wait for the rest."""
         if self._readers is not None:
             self._readers.shutdown(wait=False, cancel_futures=True)
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._making:
+            decoders = self._decoders
+        if decoders is not None:
+            decoders.stop()
+        self._threads.shutdown(wait=True)
         if self._readers is not None:
             self._readers.shutdown(wait=True)
+        if decoders is not None:
+            decoders.close()
 
     def submit(
         self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], bool]
@@ -126,9 +151,7 @@ class Pipeline:
 
     def _extract_each(self, content: Content, digest: bytes, options: PictureOptions) -> Iterator[Extracted]:
         """The main subject, and on demand the further ones; the whole picture is looked at once for all of them."""
-        from imgsearch.algorithm.picture import OpenPicture
-
-        picture = OpenPicture(content.data, self._limits)
+        picture = self._open(content.data)
         given = picture.given_region(options)
         finds = options.region_mode is RegionMode.SUBJECT
         predicts = self._kind is Kind.PRODUCT and options.category_id is None
@@ -157,6 +180,21 @@ class Pipeline:
                 chances=chances,
                 feature=feature,
             )
+
+    def _open(self, data: bytes) -> UprightPicture:
+        if self._isolated or data.startswith(ALWAYS_ISOLATED):
+            return self._own_decoders().open(data)
+        from imgsearch.algorithm.picture import OpenPicture
+
+        return OpenPicture(data, self._limits)
+
+    def _own_decoders(self) -> Decoders:
+        with self._making:
+            if self._decoders is None:
+                from imgsearch.algorithm.decoding import Decoders
+
+                self._decoders = Decoders(self._limits)
+            return self._decoders
 
     @cached_property
     def _predictor(self) -> CategoryPredictor:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgsearch.algorithm.bindings import load_openvino
+from imgsearch.algorithm.codes import as_code
 from imgsearch.algorithm.conversion import converted_model
 from imgsearch.algorithm.models import CATEGORISER, EMBEDDER, LOCATOR
 
@@ -30,21 +32,6 @@ def available_cores() -> int:
 
 REQUESTS_PER_STREAM = 2
 """One runs while the next is at hand: a stream must not wait for a Python thread to get the GIL."""
-
-_loading = Lock()
-
-
-def _load_openvino() -> Any:
-    """Import OpenVINO, and have its bindings look up NumPy's interface before two threads can.
-
-    They do so at the first array, inside a C++ static whose guard is taken with the GIL held and released in between:
-    two threads that meet there wait for each other for ever (seen with 2026.4.1).
-    """
-    with _loading:
-        import openvino
-
-        openvino.Type.u8.to_dtype()
-    return openvino
 
 
 class Network:
@@ -88,6 +75,8 @@ class Network:
             Shape (dimension,), L2-normalised; shape (categories,) or None.
         """
         feature, *evidence = self._graph(EMBEDDER)(pixels)
+        if self._model.record.coded:
+            feature = as_code(feature)
         return feature, evidence[0] if evidence else None
 
     def locate(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -134,7 +123,7 @@ class Graph:
     """
 
     def __init__(self, path: Path, cache: Path, *, parallel: bool) -> None:
-        core = _load_openvino().Core()
+        core = load_openvino().Core()
         cores = available_cores()
         config: dict[str, Any] = {
             "CACHE_DIR": str(cache / "compiled"),

@@ -26,6 +26,7 @@ from imgsearch.cli.options import (
     Workers,
     open_or_make,
     picture_options,
+    warn_of_shared_storage,
 )
 from imgsearch.cli.outcomes import Summary, print_outcome, telling_of_ignored_regions, with_progress
 from imgsearch.cli.output import resolve_format
@@ -107,7 +108,8 @@ def add(
     given = paths or []
     _check(given, manifest, request, FileRequest(product_from=product_from, include_hidden=include_hidden))
     begun = perf_counter()
-    with open_or_make(instance, kind, model, weights, quiet=quiet) as target:
+    with open_or_make(instance, kind, model, weights, lock_timeout=lock_timeout, quiet=quiet) as target:
+        warn_of_shared_storage(target.folder)
         outcomes = target.apply(
             _operations(given, manifest, request, nul=nul), workers=workers, lock_timeout=lock_timeout
         )

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, instance_folder
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, instance_folder, warn_of_shared_storage
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe, text
 from imgsearch.cli.report import warn
 from imgsearch.errors import InstanceDamaged
 
 if TYPE_CHECKING:
     from imgsearch.engine.check import Problem
+    from imgsearch.engine.exposure import Exposure
     from imgsearch.engine.repair import Loss
 
 __all__ = ["check"]
@@ -31,25 +32,38 @@ def check(
     lock_timeout: LockTimeout = 0.0,
     output_format: FormatOption = None,
 ) -> None:
-    """Look for damage: structure, counts and references, or with --read-data everything. Changes nothing."""
+    """Look for damage: structure, counts and references, or with --read-data everything. Changes nothing.
+
+    Also tells what others on this machine may read or alter.
+    """
     from imgsearch.instance import Instance
 
     chosen = resolve_format(output_format)
     folder = instance_folder(instance)
     if not repair:
         problems = Instance.check(folder, read_data=read_data)
-        _print(chosen, problems)
+        exposed = Instance.exposures(folder)
+        _print(chosen, problems, exposed)
     else:
+        warn_of_shared_storage(folder)
         done = Instance.repair(folder, lock_timeout=lock_timeout)
         problems = done.problems
-        _print(chosen, problems, done.repaired, done.lost)
+        exposed = Instance.exposures(folder)
+        _print(chosen, problems, exposed, done.repaired, done.lost)
+    if exposed:
+        more = f" (and {len(exposed) - 1} more)" if len(exposed) > 1 else ""
+        warn(f"{exposed[0].message}{more}")
     if problems:
         warn(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {folder}: {problems[0].message}")
         raise typer.Exit(InstanceDamaged.exit_code)
 
 
 def _print(
-    chosen: Format, problems: list[Problem], repaired: list[Problem] | None = None, lost: list[Loss] | None = None
+    chosen: Format,
+    problems: list[Problem],
+    exposed: list[Exposure],
+    repaired: list[Problem] | None = None,
+    lost: list[Loss] | None = None,
 ) -> None:
     if chosen is Format.PATHS:
         for path in dict.fromkeys(problem.file for problem in problems):
@@ -62,6 +76,10 @@ def _print(
             document["Repaired"] = [_fields(problem) for problem in repaired]
             document["Lost"] = [
                 {"ProductId": loss.product_id, "PicName": loss.pic_name, "Message": loss.message} for loss in lost
+            ]
+        if exposed:
+            document["Exposed"] = [
+                {"File": str(one.path), "Mode": f"{one.mode:04o}", "Message": one.message} for one in exposed
             ]
         print_document(document)
 

@@ -6,13 +6,14 @@ The pictures are read from where their owner keeps them, and go into the file th
 from __future__ import annotations
 
 import base64
+import shutil
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.cli.output import safe
 from imgsearch.errors import InputError
-from imgsearch.files import atomic_file, file_errors
+from imgsearch.files import atomic_file, file_errors, private_opener
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +49,7 @@ class Row:
 
 
 def write(target: Path, rows: list[Row], instance: Instance) -> None:
-    """Write the sheet; the file appears whole.
+    """Write the sheet; the file appears whole. A new one is its owner's alone, one that is there keeps its mode.
 
     Raises:
         StorageFull, StorageUnwritable
@@ -59,7 +60,10 @@ def write(target: Path, rows: list[Row], instance: Instance) -> None:
         f"<style>{STYLE}</style></head><body>{body}</body></html>\n"
     )
     with file_errors(target.parent), atomic_file(target) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+        with open(temporary, "x", encoding="utf-8", errors="backslashreplace", opener=private_opener) as sheet:
+            sheet.write(page)
+        if target.exists():
+            shutil.copymode(target, temporary)
 
 
 def _row(row: Row, instance: Instance) -> str:

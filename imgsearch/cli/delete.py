@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, Nul, open_instance
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, Nul, open_instance, warn_of_shared_storage
 from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe
 from imgsearch.errors import UsageError
 
@@ -35,6 +35,8 @@ def delete(
         raise UsageError("say what to delete: PRODUCT_ID [PIC_NAME], or --filter EXPR")
     chosen = resolve_format(output_format)
     with open_instance(instance) as target:
+        if not dry_run:
+            warn_of_shared_storage(target.folder)
         if filter_ is not None:
             deletion = target.delete_matching(filter_, dry_run=dry_run, lock_timeout=lock_timeout)
         else:

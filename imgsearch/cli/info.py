@@ -77,7 +77,8 @@ def _print_table(facts: InstanceInfo) -> None:
         "Items": f"{facts.items} pictures of {facts.products} products",
         "Categories": categories if facts.kind is Kind.PRODUCT else None,
         "OSS region": facts.region_id,
-        "Model": f"{facts.stamp['model']} ({facts.stamp['dimension']} dimensions, {facts.stamp['preprocessing']})",
+        "Model": f"{facts.stamp['model']} ({facts.stamp['dimension']} dimensions, {facts.stamp['features']}, "
+        f"{facts.stamp['preprocessing']})",
         "Limits": f"below {limits.max_bytes / 2**20:g} MB, at least {limits.min_side} px a side{side}, "
         f"at most {limits.max_pixels / 1e6:g} megapixels",
         "Index": "none yet"

@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 import typer
 
 from imgsearch.categories import Kind
-from imgsearch.cli.options import FormatOption, InstanceOption, KindOption, Model, Weights, announcer, instance_folder
+from imgsearch.cli.options import (
+    FormatOption,
+    InstanceOption,
+    KindOption,
+    LockTimeout,
+    Model,
+    Weights,
+    announcer,
+    instance_folder,
+    warn_of_shared_storage,
+)
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
 
 __all__ = ["init"]
@@ -23,6 +33,10 @@ def init(
         str | None,
         typer.Option("--region-id", metavar="ID", show_default=False, help="OSS region to import from: cn-shanghai, …"),
     ] = None,
+    features: Annotated[
+        Literal["floats", "codes"],
+        typer.Option(help="What is kept of a picture: a feature, or codes of two bits for each of its numbers."),
+    ] = "floats",
     limits: Annotated[
         Literal["local", "service"],
         typer.Option(help="Picture limits: below 8 MB, 100 px a side, 64 megapixels; or those of the hosted API."),
@@ -35,6 +49,7 @@ def init(
     max_megapixels: Annotated[
         float | None, typer.Option(min=0.000001, show_default=False, help="Most pixels in all, in millions.")
     ] = None,
+    lock_timeout: LockTimeout = 0.0,
     output_format: FormatOption = None,
 ) -> None:
     """Make an empty instance; an existing one is never touched."""
@@ -49,6 +64,7 @@ def init(
         "max_pixels": None if max_megapixels is None else round(max_megapixels * MEGAPIXEL),
     }
     folder = instance_folder(instance)
+    warn_of_shared_storage(folder)
     Instance.create(
         folder,
         kind,
@@ -56,7 +72,9 @@ def init(
         weights=weights,
         limits=replace(LIMIT_PROFILES[limits], **{name: value for name, value in given.items() if value is not None}),
         region_id=region_id,
+        codes=features == "codes",
         announce=announcer(),
+        lock_timeout=lock_timeout,
     )
     chosen = resolve_format(output_format)
     if chosen is Format.TABLE:

@@ -10,6 +10,7 @@ import typer
 from imgsearch.categories import Kind, parse_category
 from imgsearch.cli.output import Format, safe
 from imgsearch.cli.report import warn
+from imgsearch.errors import InstanceExists
 from imgsearch.paths import INSTANCE_VARIABLE, default_instance
 from imgsearch.records import PictureOptions, Region
 
@@ -37,6 +38,7 @@ __all__ = [
     "open_instance",
     "open_or_make",
     "picture_options",
+    "warn_of_shared_storage",
 ]
 
 STDIN = "-"
@@ -129,6 +131,18 @@ def open_instance(given: Path | None, *, quiet: bool = False) -> Instance:
     return Instance.open(instance_folder(given), announce=announcer(quiet=quiet))
 
 
+def warn_of_shared_storage(folder: Path) -> None:
+    """Say, before a command writes an instance, that it lies where locks and the database cannot be relied on."""
+    from imgsearch.instance import Instance
+
+    kind = Instance.shared_file_system(folder)
+    if kind is not None:
+        warn(
+            f"{folder} lies on a file system of type {kind}, which other machines may use too: locks may not keep two "
+            "writers apart there, and an instance can be damaged; keep it on a local disk"
+        )
+
+
 def picture_options(category: str | None, *, crop: bool, region: str | None) -> PictureOptions:
     """CategoryId, Crop and Region from their options; says so where a region is ignored.
 
@@ -148,13 +162,15 @@ def open_or_make(
     weights: Path | None,
     *,
     region_id: str | None = None,
+    lock_timeout: float = 0.0,
     quiet: bool = False,
 ) -> Instance:
     """Open the instance that was asked for, and make it first, saying so, where there is none.
 
     Raises:
         StampMismatch: there is one with another model than the one that was asked for.
-        InvalidModel, InstanceExists, InstanceDamaged, NewerFormat, StorageFull, StorageUnwritable
+        InstanceExists: there are other files.
+        InstanceLocked, InvalidModel, InstanceDamaged, NewerFormat, StorageFull, StorageUnwritable
     """
     from imgsearch.algorithm.models import DEFAULT_MODEL
     from imgsearch.instance import Instance
@@ -162,10 +178,20 @@ def open_or_make(
     folder = instance_folder(given)
     announce = announcer(quiet=quiet)
     if not Instance.exists(folder):
-        Instance.create(
-            folder, kind, model=model or DEFAULT_MODEL, weights=weights, region_id=region_id, announce=announce
-        )
-        announce(f"Made a new {kind} instance in {safe(str(folder))}")
+        try:
+            Instance.create(
+                folder,
+                kind,
+                model=model or DEFAULT_MODEL,
+                weights=weights,
+                region_id=region_id,
+                announce=announce,
+                lock_timeout=lock_timeout,
+            )
+            announce(f"Made a new {kind} instance in {safe(str(folder))}")
+        except InstanceExists:
+            if not Instance.exists(folder):
+                raise  # else another process has made it in the meantime
     opened = Instance.open(folder, announce=announce)
     if model is not None or weights is not None:
         opened.check_model(model or opened.model.name, weights)

@@ -23,6 +23,7 @@ from imgsearch.cli.options import (
     Workers,
     instance_folder,
     open_or_make,
+    warn_of_shared_storage,
 )
 from imgsearch.cli.outcomes import (
     Summary,
@@ -148,8 +149,17 @@ def oss_import(
         else:
             if target is None:
                 target = stack.enter_context(
-                    open_or_make(instance, kind, model, weights, region_id=region_id, quiet=quiet)
+                    open_or_make(
+                        instance,
+                        kind,
+                        model,
+                        weights,
+                        region_id=region_id,
+                        lock_timeout=lock_timeout,
+                        quiet=quiet,
+                    )
                 )
+            warn_of_shared_storage(target.folder)
             outcomes = _applied(target, bucket, manifest, workers, downloads, rebuild, lock_timeout, quiet)
         summary = Summary(is_batch=True)
         for outcome in with_progress(outcomes, None, quiet=quiet):

@@ -36,9 +36,18 @@ def resolve_format(given: Format | None) -> Format:
 
 
 def print_document(document: dict[str, Any], *, one_line: bool = False) -> None:
-    """Print JSON: on one line where programs read, indented for people."""
+    """Print JSON: on one line where programs read, indented for people.
+
+    What json leaves as it is and a terminal would interpret, such as 8-bit control characters, is escaped: the document
+    stays the same.
+    """
     indent = 2 if sys.stdout.isatty() and not one_line else None
-    print_line(json.dumps(document, ensure_ascii=False, indent=indent))
+    line = json.dumps(document, ensure_ascii=False, indent=indent)
+    print_line(line if line.isprintable() else "".join(map(_escaped, line)))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
 
 
 def print_line(line: str, end: str = "\n") -> None:

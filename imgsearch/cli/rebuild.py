@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, open_instance
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, open_instance, warn_of_shared_storage
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format
 
 __all__ = ["rebuild"]
@@ -17,6 +17,7 @@ def rebuild(
     chosen = resolve_format(output_format)
     begun = perf_counter()
     with open_instance(instance) as target:
+        warn_of_shared_storage(target.folder)
         generation = target.rebuild(lock_timeout=lock_timeout)
         path = target.folder / generation.file_name
     seconds = perf_counter() - begun

@@ -14,7 +14,7 @@ import typer
 
 from imgsearch.cli.output import Format, print_document, resolve_format, safe
 from imgsearch.errors import ImgsearchError
-from imgsearch.files import file_errors
+from imgsearch.files import file_errors, make_private_folder, private_opener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,8 +78,8 @@ def _report_bug() -> int:
     trace = traceback.format_exc()
     path = log_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+        make_private_folder(path.parent)
+        with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=private_opener) as log:
             now = datetime.now().astimezone().isoformat(timespec="seconds")
             log.write(f"{now} imgsearch {__version__} {sys.argv[1:2]}\n{trace}\n")
         where = f"the trace is in {path}"

@@ -13,7 +13,7 @@ import typer
 
 from imgsearch.cli.output import safe
 from imgsearch.errors import ImgsearchError, UsageError
-from imgsearch.files import file_errors
+from imgsearch.files import file_errors, private_opener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ class _OneLine(logging.Formatter):
 
 @contextmanager
 def opened_text(path: Path, mode: str, option: str) -> Iterator[IO[str]]:
-    """Open a file that an option names, for people to read while it grows.
+    """Open a file that an option names, for people to read while it grows: its owner alone, where it is made.
 
     Raises:
         UsageError: its folder is not there, or it is a folder itself.
@@ -47,7 +47,9 @@ def opened_text(path: Path, mode: str, option: str) -> Iterator[IO[str]]:
     """
     with file_errors(path):
         try:
-            file = path.open(mode, encoding="utf-8", errors="backslashreplace", buffering=1)
+            file = open(  # noqa: SIM115  # closed below; opening is what may fail in ways of its own
+                path, mode, encoding="utf-8", errors="backslashreplace", buffering=1, opener=private_opener
+            )
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise UsageError(f"{option} {str(path)!r} cannot be written: {error.strerror}") from None
     with file:

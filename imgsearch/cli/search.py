@@ -124,7 +124,7 @@ def search(
     failed: list[ImgsearchError] = []
     answers: list[_Answer] = []
     with open_instance(instance, quiet=quiet) as target:
-        with target.searching() as searcher:
+        with target.searching(isolated=several) as searcher:  # of one, there is nothing else to lose
             for question in questions:
                 results: list[SearchResult] | list[InputError]
                 try:

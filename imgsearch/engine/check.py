@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from imgsearch.engine.checksum import feature_checksum, row_checksum
-from imgsearch.engine.database import storage_errors
+from imgsearch.engine.database import is_refusal, storage_errors
 from imgsearch.engine.index import IndexReader, checksum_of
 from imgsearch.engine.lock import HOLDER_NAME, writer_at_work
 from imgsearch.engine.schema import GENERATION_ROW, ITEM_ROW, ROOT_ROW, SETTING_ROW, expected_schema, schema_of
 from imgsearch.engine.store import DATABASE_NAME, FEATURE_TYPE, SETTING_TABLES, Generation, Store
+from imgsearch.engine.wal import is_altered, log_of
 from imgsearch.errors import ImgsearchError, InstanceDamaged
 from imgsearch.files import TEMPORARY_SUFFIX
 
@@ -65,6 +66,8 @@ class Damage(StrEnum):
 
     DATABASE = "DatabaseDamaged"
     """SQLite finds the file inconsistent or cannot read it."""
+    LOG = "LogDamaged"
+    """What was committed last, and not yet moved into the database, is not what was written."""
     SCHEMA = "SchemaAltered"
     SETTINGS = "SettingsDamaged"
     ITEM = "ItemDamaged"
@@ -149,6 +152,9 @@ class _Check:
     def run(self) -> list[Problem] | None:
         """All that is wrong; None if the index was replaced meanwhile."""
         with storage_errors(self._folder):
+            if is_altered(self._store.path):
+                log = log_of(self._store.path)
+                self._report(Damage.LOG, f"{log} is not what was written: {REPAIR_ADVICE}", log)
             self._connection.execute("BEGIN")  # and no end: of a damaged database, SQLite may not even commit nothing
             # The index first, as long as a rebuild has not replaced it.
             published = self._guarded(lambda: _published(self._connection))
@@ -182,10 +188,16 @@ class _Check:
         self._problems.append(Problem(damage, path or self._store.path, message, product_id, pic_name))
 
     def _guarded(self, step: Callable[[], T]) -> T | None:
-        """What a step gives; None where the database cannot even be read, which is told once for all steps."""
+        """What a step gives; None where the database cannot even be read, which is told once for all steps.
+
+        Raises:
+            sqlite3.Error: the system refused what it takes to look.
+        """
         try:
             return step()
         except (sqlite3.Error, UnicodeDecodeError) as error:
+            if is_refusal(error):
+                raise  # it says nothing about the instance
             if not any(problem.damage is Damage.DATABASE for problem in self._problems):
                 self._report(Damage.DATABASE, f"{self._store.path} cannot be read ({error}): {REPAIR_ADVICE}")
             return None

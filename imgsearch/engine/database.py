@@ -19,13 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["connect", "storage_errors", "transaction"]
+__all__ = ["connect", "is_refusal", "storage_errors", "transaction"]
 
 BUSY_TIMEOUT_S: Final = 30.0
 WRITER_CACHE_KIB: Final = 65_536
 """Pages of indexes that one transaction fills in no order: of a million items, SQLite's own 2 MiB hold too few."""
 _DAMAGE_WITHOUT_CODE: Final = ("Could not decode to UTF-8", "unsupported file format")
 """What is said of text that was stored as UTF-8 and no longer is, and of a header that names an unknown format."""
+
+
+_REFUSALS: Final = ("SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_NOMEM", "SQLITE_BUSY", "SQLITE_PROTOCOL")
+_UNREADABLE: Final = ("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS", "SQLITE_IOERR_DATA")
+"""What the medium no longer gives is as good as altered."""
 
 
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
@@ -52,6 +57,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
             if write:
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+                connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten; the default varies
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except BaseException:
             connection.close()
@@ -80,6 +86,12 @@ def transaction(connection: sqlite3.Connection, *, write: bool = False) -> Itera
             connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether SQLite was refused a file, space or memory just now; else what it read may be damaged."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return name.startswith(_REFUSALS) and name not in _UNREADABLE
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from imgsearch.engine.store import (
     picture_condition,
 )
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound, OlderFormat
-from imgsearch.files import TEMPORARY_SUFFIX
+from imgsearch.files import TEMPORARY_SUFFIX, sync_folder
 from imgsearch.records import MAX_RESULTS
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ REBUILD_CHUNK: Final = 16_384
 """Items that are put into an index at once."""
 IDENTICAL_LIMIT: Final = 10_000
 REOPEN_ATTEMPTS: Final = 10
+MIGRATION_WAIT_S: Final = 60.0
+"""Whoever opens an older format waits so long for another who migrates it, or for a writer of an older release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +276,7 @@ class Engine:
         Store.create(temporary, settings)
         with storage_errors(folder):
             temporary.rename(folder / DATABASE_NAME)
+            sync_folder(folder)
 
     @classmethod
     def open(cls, folder: Path, *, write: bool = False) -> Engine:
@@ -282,14 +285,15 @@ class Engine:
         An older format is migrated first, which takes the lock for a moment where it is not held.
 
         Raises:
-            InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable, InstanceLocked
+            InstanceLocked: an older format, and a writer that does not end.
+            InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable
         """
         cls.check_exists(folder)
         path = folder / DATABASE_NAME
         try:
             store = Store.open(path, write=write)
         except OlderFormat:
-            with writer_lock(folder):
+            with writer_lock(folder, MIGRATION_WAIT_S):
                 Store.open(path, write=True).close()
             store = Store.open(path, write=False)
         engine = cls(folder, store)
@@ -521,4 +525,22 @@ class Engine:
             with self.committing():
                 store.publish(generation)
             self._remove_leftovers()
+            store.forget_places()
         return generation
+
+    def drop_index_of_nothing(self) -> None:
+        """Remove the index of an instance without items, which cannot be rebuilt and would keep what was deleted.
+
+        The caller holds the lock.
+
+        Raises:
+            StorageFull, StorageUnwritable
+        """
+        if self.store.count():
+            return
+        if self.store.generation() is not None:
+            with self.committing() as store:
+                store.unpublish()
+        self._remove_leftovers()
+        with storage_errors(self.folder):
+            self.store.forget_places()

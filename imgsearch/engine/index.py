@@ -9,9 +9,11 @@ nothing. FAISS files carry no checksum, so each is recorded with its length and 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
+import os
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +22,7 @@ import numpy as np
 
 from imgsearch.engine.store import Generation
 from imgsearch.errors import InstanceDamaged
-from imgsearch.files import atomic_file, private
+from imgsearch.files import atomic_file, private_opener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -227,7 +229,7 @@ def _write(index: Any, target: Path) -> tuple[int, str]:
     digest = hashlib.blake2b(digest_size=16)
     size = 0
     failure: list[OSError] = []
-    with atomic_file(target) as temporary, open(temporary, "xb", opener=private) as file:
+    with atomic_file(target) as temporary, open(temporary, "xb", opener=private_opener) as file:
 
         def write(data: bytes) -> None:
             nonlocal size
@@ -281,6 +283,7 @@ class IndexReader:
         except RuntimeError as error:
             if not path.exists():
                 raise FileNotFoundError(path) from None
+            _raise_if_of_the_system(error, path)
             raise InstanceDamaged(
                 f"{path} cannot be read; the items are safe in the database: run 'imgsearch rebuild'"
             ) from error
@@ -408,6 +411,17 @@ def _selector(ids: npt.NDArray[np.int64]) -> Any:
     mask = np.zeros(int(ids.max()) + 1, bool)
     mask[ids] = True
     return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+
+
+def _raise_if_of_the_system(error: RuntimeError, path: Path) -> None:
+    """FAISS makes text of what the system said when it could not open or map a file; make an error of it again.
+
+    Raises:
+        OSError
+    """
+    for number in errno.errorcode:
+        if str(error).endswith(os.strerror(number)):
+            raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def checksum_of(path: Path) -> str:

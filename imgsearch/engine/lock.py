@@ -6,12 +6,13 @@ import json
 import os
 import shlex
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.engine.database import storage_errors
 from imgsearch.errors import InstanceLocked
+from imgsearch.files import private_opener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,20 +45,19 @@ def writer_lock(folder: Path, timeout: float = 0.0) -> Iterator[None]:
         except Timeout:
             raise InstanceLocked(_explain(folder, holder)) from None
     try:
-        with storage_errors(folder):
-            descriptor = os.open(holder, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-            with open(descriptor, "w", encoding="utf-8") as note:
-                json.dump(
-                    {
-                        "pid": os.getpid(),
-                        "command": shlex.join(["imgsearch", *sys.argv[1:]])[:300],
-                        "start": datetime.now().astimezone().isoformat(timespec="seconds"),
-                    },
-                    note,
-                )
+        with storage_errors(folder), open(holder, "w", encoding="utf-8", opener=private_opener) as note:
+            json.dump(
+                {
+                    "pid": os.getpid(),
+                    "command": shlex.join(["imgsearch", *sys.argv[1:]])[:300],
+                    "start": datetime.now().astimezone().isoformat(timespec="seconds"),
+                },
+                note,
+            )
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        with suppress(OSError):  # what was written stays written; the next holder puts its own note there
+            holder.unlink()
         lock.release()
 
 

@@ -8,6 +8,7 @@ the other. An item that cannot be vouched for goes to the table ``quarantine`` w
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
 from contextlib import closing, suppress
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.engine.check import REPAIR_NAME, Damage, Problem, check, feature_fault, readable_text, stored_dimension
 from imgsearch.engine.checksum import register, row_checksum
-from imgsearch.engine.database import storage_errors, transaction
+from imgsearch.engine.database import is_refusal, storage_errors, transaction
 from imgsearch.engine.engine import Engine
 from imgsearch.engine.header import mend_header
 from imgsearch.engine.leaves import sealed_rows
 from imgsearch.engine.schema import ITEM_ROW, ROOT_ROW, SETTING_ROW, check_version, expected_schema, schema_of
 from imgsearch.engine.store import DATABASE_NAME, SETTING_TABLES, Store
+from imgsearch.engine.wal import log_of, write_mended
 from imgsearch.errors import InstanceDamaged, OlderFormat
 
 if TYPE_CHECKING:
@@ -77,35 +79,44 @@ def repair(folder: Path) -> Repair:
     broken = any(not kind.of_the_index and kind is not Damage.LEFTOVER for kind in kinds)
     if broken:
         with storage_errors(folder):
-            lost = _Salvage(path).run()
+            lost = _Salvage(path, with_log=Damage.LOG in kinds).run()
     with closing(Engine.open(folder, write=True)) as engine:  # which removes what is left over
         if broken or any(kind.of_the_index for kind in kinds):
             if engine.store.count():
                 engine.rebuild()
             else:
-                with engine.committing() as store:
-                    store.unpublish()
+                engine.drop_index_of_nothing()
     left = check(folder, read_data=True, locked=True)
     return Repair([problem for problem in found if problem not in left], lost, left)
 
 
 class _Salvage:
-    """One way from a damaged database to a sound one."""
+    """One way from a damaged database to a sound one.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the database.
+        with_log: its write-ahead log is damaged, so SQLite would pass over the end of it: what is read is a copy with
+            the log mended.
+    """
+
+    def __init__(self, path: Path, *, with_log: bool) -> None:
         self._path = path
         self._temporary = path.with_name(REPAIR_NAME)
+        self._source = path.with_name(f"{REPAIR_NAME}.whole") if with_log else path
         self._lost: list[Loss] = []
         self._now = int(time.time())
 
     def run(self) -> list[Loss]:
         """Put a sound database in the place of the damaged one; return what was lost."""
         self._discard()
-        mend_header(self._path)
+        if self._source != self._path:
+            shutil.copyfile(self._path, self._source)
+            write_mended(self._path, log_of(self._source))
+        mend_header(self._source)
         try:
-            with closing(self._open()) as old:
+            with closing(self._open(self._source)) as old:
                 _restore_schema(old)
-            with closing(self._open()) as old:
+            with closing(self._open(self._source)) as old:
                 check_version(old, str(self._path))
                 Store.create(self._temporary, self._settings(old))
                 with closing(sqlite3.connect(self._temporary, isolation_level=None)) as new:
@@ -113,7 +124,11 @@ class _Salvage:
                     new.execute("PRAGMA synchronous = OFF")  # it is not believed before it is copied
                     with transaction(new, write=True):
                         self._copy(old, new)
-                    new.backup(old)
+                    if self._source == self._path:
+                        new.backup(old)
+                    else:
+                        with closing(self._open(self._path)) as target:
+                            new.backup(target)
         finally:
             self._discard()
         return self._lost
@@ -122,9 +137,10 @@ class _Salvage:
         for leftover in self._path.parent.glob(f"{REPAIR_NAME}*"):
             leftover.unlink()
 
-    def _open(self) -> sqlite3.Connection:
+    @staticmethod
+    def _open(path: Path) -> sqlite3.Connection:
         """Open the damaged database as SQLite opens what is to be recovered."""
-        connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
         connection.text_factory = readable_text
         try:
             connection.execute("PRAGMA writable_schema = ON")
@@ -132,7 +148,9 @@ class _Salvage:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except sqlite3.Error as error:
             connection.close()
-            raise InstanceDamaged(f"{self._path} cannot be read at all ({error}): restore it from a backup") from error
+            if is_refusal(error):
+                raise
+            raise InstanceDamaged(f"{path} cannot be read at all ({error}): restore it from a backup") from error
         return connection
 
     def _settings(self, old: sqlite3.Connection) -> dict[str, Any]:
@@ -184,7 +202,7 @@ class _Salvage:
         with suppress(sqlite3.Error):
             old.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         (page_size,) = old.execute("PRAGMA page_size").fetchone()
-        rows, features = sealed_rows(self._path, page_size, set(late))
+        rows, features = sealed_rows(self._source, page_size, set(late))
         for item_id, (reached, feature) in late.items():
             versions = rows.get(item_id, [])
             believed = len(versions) == 1 and versions[0][1:3] == known.get(item_id)
@@ -324,7 +342,10 @@ def _keys_by_index(old: sqlite3.Connection) -> dict[int, tuple[str, str]]:
 
 
 class _Reading:
-    """Rows of a statement up to where the database cannot be read."""
+    """Rows of a statement up to where the database cannot be read.
+
+    What the system refuses ends the repair instead: taken for damage, it would cost items that are whole.
+    """
 
     def __init__(self, connection: sqlite3.Connection, sql: str) -> None:
         self._connection, self._sql = connection, sql
@@ -333,7 +354,9 @@ class _Reading:
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         try:
             yield from self._connection.execute(self._sql)
-        except sqlite3.Error:
+        except sqlite3.Error as error:
+            if is_refusal(error):
+                raise
             self.whole = False
 
 
@@ -345,7 +368,9 @@ def _one(connection: sqlite3.Connection, sql: str, parameter: object) -> tuple[A
     """A row, if there is one that can be read."""
     try:
         row: tuple[Any, ...] | None = connection.execute(sql, (parameter,)).fetchone()
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if is_refusal(error):
+            raise
         return None
     return row
 

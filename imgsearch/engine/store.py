@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 from collections import Counter
+from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -27,6 +28,7 @@ from imgsearch.engine.schema import (
     migrate,
 )
 from imgsearch.engine.score import cosines
+from imgsearch.engine.wal import is_altered, log_of
 from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.records import (
     ATTRIBUTE_COLUMNS,
@@ -171,8 +173,9 @@ class Store:
     Writing methods run inside ``with store.writing():``, so that the caller decides what is one commit.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
         self._connection = connection
+        self._write = write
         self.path = path
 
     @classmethod
@@ -191,6 +194,8 @@ class Store:
                         connection.executemany(
                             f"INSERT INTO {table} VALUES (?, ?, ?)", [(*row, row_checksum(*row)) for row in rows]
                         )
+                # Closing would do so as well, but says nothing if it fails; and the log is not renamed with the file.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             finally:
                 connection.close()
 
@@ -201,11 +206,15 @@ class Store:
         Args:
             path: of the database.
             write: for writing; the caller holds the writer lock.
-            verify: look at the schema, and at the whole structure of a small database, before anything is believed.
+            verify: look at the log, the schema, and the whole structure of a small database, before anything is
+                believed, or moved from the log to its place.
 
         Raises:
             InstanceDamaged, NewerFormat, OlderFormat, StorageUnwritable
         """
+        with storage_errors(path.parent):
+            if verify and is_altered(path):
+                raise InstanceDamaged(f"{log_of(path)} is not what was written: run 'imgsearch check --repair'")
         connection = connect(path, write=write)
         try:
             with storage_errors(path.parent):
@@ -225,11 +234,24 @@ class Store:
         except BaseException:
             connection.close()
             raise
-        return cls(connection, path)
+        return cls(connection, path, write=write)
 
     def close(self) -> None:
         """Close the connection; the store is of no use after that."""
+        if self._write:
+            self._empty_wal()
         self._connection.close()
+
+    def _empty_wal(self) -> None:
+        """Move what lies in the WAL to its place, as far as no reader needs it where it is.
+
+        SQLite does so when the last connection is closed, but not where that one may only read. Old versions of pages
+        there still hold what was deleted since, and each commit hangs on those before it: one altered bit takes all
+        behind it along.
+        """
+        with suppress(sqlite3.Error):  # where it cannot be done now, the log keeps it, and the next writer tries again
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def reading(self) -> AbstractContextManager[None]:
         """A block that sees one snapshot."""
@@ -683,6 +705,18 @@ class Store:
         # What a repair has put aside under these names goes too.
         self._connection.execute(f"DELETE FROM quarantine AS items WHERE {condition.sql}", condition.parameters)
         return keys
+
+    def forget_places(self) -> None:
+        """Delete the folders that no item's picture lay in any more; a commit of its own."""
+        # The statement itself keeps the references whole; SQLite would look through all items for each folder.
+        self._connection.execute("PRAGMA foreign_keys = OFF")
+        try:
+            with self.writing():
+                self._connection.execute(
+                    "DELETE FROM roots WHERE id NOT IN (SELECT root_id FROM items WHERE root_id IS NOT NULL)"
+                )
+        finally:
+            self._connection.execute("PRAGMA foreign_keys = ON")
 
     def _root_id(self, path: str) -> int:
         row = self._connection.execute("SELECT id FROM roots WHERE path = ?", (path,)).fetchone()

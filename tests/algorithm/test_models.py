@@ -41,7 +41,7 @@ CHANGES: dict[str, Any] = {
 def test_embedded_records_are_complete(record: ModelRecord) -> None:
     assert EMBEDDED_MODELS[record.name] is find_model(record.name) is record
     for field in fields(record):
-        assert getattr(record, field.name) or field.name in {"score_offset", "joined"}, field.name
+        assert getattr(record, field.name) or field.name in {"score_offset", "joined", "coded"}, field.name
     assert [part.name for part in record.joined_records] == list(record.joined)
     assert 32 <= record.input_size <= 1024
     assert 0 < record.dimension <= MAX_FEATURE_DIMENSION
@@ -102,7 +102,7 @@ def test_weights_that_are_not_known_yet_are_told_apart_by_their_source() -> None
 def test_the_stamp_holds_what_makes_features_comparable() -> None:
     stamp = RECORD.stamp()
     assert json.loads(json.dumps(stamp)) == stamp, "it is stored and exported as JSON"
-    names = {"model", "architecture", "weights_hash", "preprocessing", "projection", "subject", "dimension"}
+    names = {"model", "architecture", "weights_hash", "preprocessing", "projection", "subject", "dimension", "features"}
     assert set(stamp) == {*names, "feature_version"}
     assert stamp["model"] == RECORD.name
     assert stamp["weights_hash"].split("+") == [
@@ -112,9 +112,21 @@ def test_the_stamp_holds_what_makes_features_comparable() -> None:
     assert (stamp["dimension"], stamp["feature_version"]) == (RECORD.dimension, RECORD.feature_version)
 
 
-@pytest.mark.parametrize("change", [*CHANGES, "name", "dimension"])
+OTHER = {**CHANGES, "name": "other", "dimension": 7, "coded": True}
+
+
+@pytest.mark.parametrize("change", OTHER)
 def test_another_way_to_features_has_another_stamp(change: str) -> None:
-    assert replace(RECORD, **{change: (CHANGES | {"name": "other", "dimension": 7})[change]}).stamp() != RECORD.stamp()
+    assert replace(RECORD, **{change: OTHER[change]}).stamp() != RECORD.stamp()
+
+
+def test_codes_come_from_the_same_network() -> None:
+    """Nothing is converted anew, and an instance made before there were codes has none."""
+    assert replace(RECORD, coded=True).cache_name() == RECORD.cache_name()
+    before = RECORD.as_dict()
+    del before["coded"]
+    assert ModelRecord.from_dict(before) == RECORD
+    assert replace(RECORD, coded=True).score_curve != RECORD.score_curve == (RECORD.score_slope, RECORD.score_offset)
 
 
 def test_the_stamp_does_not_depend_on_where_weights_lie_or_how_scores_are_calibrated() -> None:

@@ -6,10 +6,12 @@ number of threads; what lies in the cache of compiled networks decides about spe
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -161,6 +163,39 @@ def test_works_without_a_compiled_cache(tiny: ConvertedModel, cache: Path, tmp_p
     (picture,) = pictures(1, tiny.record.input_size)
     expected = Network(tiny, cache, parallel=False).embed(picture)[0]
     assert np.array_equal(Network(tiny, tmp_path, parallel=False).embed(picture)[0], expected)
+
+
+# Reporting
+
+
+ASKED = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from imgsearch.algorithm.conversion import ConvertedModel
+from imgsearch.algorithm.runtime import Network
+model = ConvertedModel.load(Path(sys.argv[1]))
+network = Network(model, Path(sys.argv[2]), parallel=False)
+size = network.input_size
+assert network.embed(np.zeros((size, size, 3), np.uint8))[0].shape == (model.record.dimension,)
+print(json.dumps([name for name, module in sys.modules.items() if name.startswith("openvino_telemetry") and module]))
+"""
+
+
+def test_nothing_is_reported_to_anybody(tiny: ConvertedModel, tmp_path: Path) -> None:
+    """OpenVINO would tell its makers of every import, under an identifier that it keeps in the home folder."""
+    assert version("openvino-telemetry"), "nothing to be kept from: drop this test"
+    home = tmp_path / "home"
+    home.mkdir()
+    result = subprocess.run(
+        [sys.executable, "-c", ASKED, tiny.folder, tmp_path / "cache"],
+        env={**os.environ, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(result.stdout) == []
+    assert list(home.iterdir()) == []
 
 
 # Cores

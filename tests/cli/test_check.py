@@ -93,6 +93,22 @@ def test_a_broken_feature_is_lost_until_the_picture_is_added_again(run: Run, fol
     assert run("search", catalogue / "0003.jpg", "--any-category").document["Auctions"][0]["Score"] == 1.0
 
 
+@pytest.mark.skipif(os.name == "nt", reason="this system's files have no such modes")
+@pytest.mark.usefixtures("filled")
+def test_an_instance_that_others_may_read(run: Run, folder: Path) -> None:
+    """It is told on stderr and in the document, and is no damage: exit code 0."""
+    database = folder / "instance.db"
+    folder.chmod(0o755)
+    database.chmod(0o644)
+    for options in ([], ["--repair"]):
+        result = run("check", *options)
+        assert (result.returncode, result.document["Success"], result.document["Problems"]) == (0, True, [])
+        exposed = result.document["Exposed"][0]
+        assert (exposed["File"], exposed["Mode"]) == (str(database), "0644")
+        assert result.stderr.startswith(f"imgsearch: {exposed['Message']}")
+    assert database.stat().st_mode & 0o777 == 0o644
+
+
 def test_no_instance(run: Run, folder: Path) -> None:
     """Exit code 4, and nothing is made."""
     for options in ([], ["--read-data"], ["--repair"]):

@@ -21,7 +21,6 @@ from tests.oss_shop import (
     ADDRESS,
     BUCKET,
     FOLDER,
-    ByteRuns,
     Shop,
     content,
     copy_samples,
@@ -564,25 +563,6 @@ def test_keys_in_the_address_are_not_repeated(run: Run, folder: Path, tmp_path: 
     result = run("oss-import", ADDRESS, "--endpoint", f"https://{KEY_ID}:{SECRET}@host", "--log-file", log)
     assert (result.returncode, result.document["Code"]) == (7, "InvalidEndpoint")
     assert SECRET.encode() not in everything(tmp_path, result.stdout, result.stderr)
-
-
-def test_nothing_of_a_picture_is_left(shop: Shop, folder: Path, cache: Path) -> None:
-    """After success and failure no file of the instance, the temporary folder or the cache holds 32 bytes of one."""
-    begun = time.time()
-    names = copy_samples(shop.folder, 30)
-    (shop.folder / "cut.jpg").write_bytes((shop.folder / names[0]).read_bytes()[:4000])
-    shop.write([line(name) for name in [*names, "cut.jpg"]])
-    places = [folder, Path(shop.environment["TMPDIR"]), Path(shop.environment["HOME"])]
-    assert shop.run(folder).returncode == 1
-    runs = ByteRuns(shop.pictures())
-    assert runs.found(places) == []
-    assert runs.found([cache], since=begun) == []
-    shop.server.keys[KEY_ID].uses = 20
-    (shop.folder / names[1]).write_bytes(encode(draw(1)))
-    assert shop.run(folder.parent / "second").returncode == 7
-    assert ByteRuns(shop.pictures()).found([folder.parent / "second", *places]) == []
-    (places[1] / "left").write_bytes(b"abc" + shop.pictures()[5][1003:1060] + b"def")
-    assert runs.found(places) == [str(places[1] / "left")], "the scan finds what is there"
 
 
 def test_the_server_is_strict() -> None:

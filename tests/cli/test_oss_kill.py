@@ -6,7 +6,6 @@ instance is in the end the one that was never killed.
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import subprocess
@@ -15,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.oss_shop import FOLDER, ByteRuns, Shop, content, copy_samples, line
+from tests.conftest import whole_lines
+from tests.leaks import LeakScanner
+from tests.oss_shop import FOLDER, Shop, content, copy_samples, line
 
 
 def kill_and_go_on(shop: Shop, folder: Path, cache: Path, pictures: int, rounds: int, seed: int) -> None:
@@ -26,7 +27,7 @@ def kill_and_go_on(shop: Shop, folder: Path, cache: Path, pictures: int, rounds:
     assert shop.run(folder / "whole").returncode == 0
     shop.server.latency = 0.05  # with two downloads at once, several commits lie between the first and the last
     expected = content(folder / "whole")
-    runs = ByteRuns(shop.pictures())
+    scanner = LeakScanner(shop.pictures(), decoded=False)
     assert len(expected) == pictures
     chance = random.Random(seed)
     interrupted = 0
@@ -38,21 +39,17 @@ def kill_and_go_on(shop: Shop, folder: Path, cache: Path, pictures: int, rounds:
         time.sleep(chance.uniform(0, 0.1))
         process.kill()
         stdout, _ = process.communicate()
-        acknowledged = {
-            document["PicName"]
-            for text in stdout.splitlines(keepends=True)
-            if text.endswith(b"\n") and (document := json.loads(text)).get("Status") == "added"
-        }
+        acknowledged = {document["PicName"] for document in whole_lines(stdout) if document.get("Status") == "added"}
         interrupted += 0 < len(acknowledged) < pictures
         places = [instance, *(Path(shop.environment[name]) for name in ("TMPDIR", "HOME"))]
-        assert runs.found(places) == []
+        assert scanner.found(places) == []
         before = {name: shop.server.counts[f"GET {FOLDER}/{name}"] for name in acknowledged}
         again = shop.run(instance)
         assert again.returncode == 0, again.stderr
         assert again.document["Unchanged"] >= len(acknowledged)
         assert {name: shop.server.counts[f"GET {FOLDER}/{name}"] for name in acknowledged} == before
         assert content(instance) == expected
-    assert runs.found([folder, cache], since=begun) == []
+    assert scanner.found([folder, cache], since=begun) == []
     assert interrupted >= rounds / 4, "the moments were not in the middle of the work"
 
 

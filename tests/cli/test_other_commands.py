@@ -22,6 +22,14 @@ def test_init(run: Run, folder: Path, kind: str) -> None:
     assert (again.returncode, again.document["Code"]) == (2, "InstanceStatusError")
 
 
+@pytest.mark.parametrize("features", ["floats", "codes"])
+def test_init_features(run: Run, features: str) -> None:
+    """The stamp tells what is kept of a picture."""
+    assert run("init", "--features", features).returncode == 0
+    expected = {"floats": "half precision", "codes": "2 bits a number"}[features]
+    assert run("info").document["Stamp"]["features"] == expected
+
+
 @pytest.mark.parametrize(
     ("options", "size", "code"),
     [

@@ -25,7 +25,7 @@ sys.stderr.write("MODULES " + json.dumps(sorted(sys.modules)) + "\\n")
 """
 
 ALWAYS_HEAVY = {"torch", "torchvision", "timm", "safetensors", "huggingface_hub"}
-REMOTE = {"oss2", "alibabacloud_credentials", "Tea", "requests", "urllib3", "tenacity", "fastcrc", "aiohttp", "Crypto"}
+REMOTE = {"oss2", "alibabacloud_credentials", "Tea", "requests", "urllib3", "tenacity", "aiohttp", "Crypto"}
 """What only ``oss-import`` needs, and only once it goes to work."""
 
 

@@ -541,6 +541,32 @@ except Exception as error:
     assert in_mount(broken, code, mount) == ["[]", "['FeatureDamaged']", "StorageUnwritable"]
 
 
+REPAIR_WITHOUT_DESCRIPTORS = """
+import resource, sys
+from pathlib import Path
+from imgsearch.engine import repair
+from imgsearch.errors import StorageUnwritable
+mend_header = repair.mend_header
+def hinder(path):
+    mend_header(path)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+repair.mend_header = hinder  # the database can be opened after it, and nothing beside it
+try:
+    repair.repair(Path(sys.argv[1]))
+except StorageUnwritable as error:
+    print(error.exit_code)
+"""
+
+
+def test_what_the_system_refuses_a_repair_is_no_damage(broken: Path) -> None:
+    """Exit code 8, and nothing is changed: whatever cannot be opened just now is not given up for lost."""
+    sql(broken, "DELETE FROM features WHERE id = 5")
+    before = content(broken)
+    assert finished(child(REPAIR_WITHOUT_DESCRIPTORS, broken)) == "8\n"
+    assert content(broken) == before
+    assert len(repair(broken).lost) == 1
+
+
 REPAIR_UNTIL = """
 import sys
 from pathlib import Path

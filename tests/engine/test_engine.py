@@ -7,22 +7,17 @@ process, and after that process was killed.
 from __future__ import annotations
 
 import random
-import shutil
-import tempfile
 import time
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from imgsearch.engine.engine import DISTINCT_CANDIDATES, TAIL_FLOOR, Engine, Query, Ranking
+from imgsearch.engine.engine import DISTINCT_CANDIDATES, TAIL_FLOOR, Engine, Ranking
 from imgsearch.engine.filters import compile_filter
 from imgsearch.engine.score import hamming
 from imgsearch.engine.store import DATABASE_NAME, EVERYTHING, Generation, product_condition
@@ -42,7 +37,6 @@ from tests.engine.builders import (
     ranking_similarities,
     scattered,
     stored,
-    with_siblings,
 )
 
 if TYPE_CHECKING:
@@ -734,237 +728,3 @@ def test_a_killed_writer_keeps_what_it_acknowledged_and_nothing_by_halves(engine
                 (hit,) = reader.search(query(feature), CALIBRATION, num=1).hits
                 assert hit.item.key == Key(f"p{batch}", "13")
         first = batches
-
-
-# Any sequence of changes
-
-POOL = scattered(10, 11)
-"""Few enough features that equal ones are common."""
-ASIDE = stored(POOL[:3] + 0.7 * scattered(3, 12))
-CONTENTS = [b"x", b"y", b"z"]
-products = st.sampled_from("abcde")
-pictures = st.sampled_from("123")
-numbers = st.integers(0, 3)
-filters = st.sampled_from(
-    ["int_attr=1", "int_attr>=2", "int_attr in (0, 3)", "int_attr not in (0)", "int_attr=0 OR int_attr=2", "int_attr<0"]
-)
-MEANINGS: dict[str, Callable[[int | None], bool]] = {
-    "int_attr=1": lambda n: n == 1,
-    "int_attr>=2": lambda n: n is not None and n >= 2,
-    "int_attr in (0, 3)": lambda n: n in (0, 3),
-    "int_attr not in (0)": lambda n: n is not None and n != 0,
-    "int_attr=0 OR int_attr=2": lambda n: n in (0, 2),
-    "int_attr<0": lambda n: False,
-}
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the model knows of an item."""
-
-    id: int
-    feature: int
-    number: int | None
-    content: bytes
-    region: Region
-    category: int
-
-
-class EngineMachine(RuleBasedStateMachine):
-    """The engine against a dictionary: the same changes, then the same answers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="imgsearch-test-"))
-        self.items: dict[Key, Known] = {}
-        self.last_id = 0
-        self.generations = 0
-
-    @initialize()
-    def make(self) -> None:
-        Engine.create(self.folder, {})
-        self.writer = Engine.open(self.folder, write=True)
-        self.reader = Engine.open(self.folder)
-
-    def teardown(self) -> None:
-        self.writer.close()
-        self.reader.close()
-        shutil.rmtree(self.folder)
-
-    def _known(self, feature: int, number: int | None, content: bytes, region: Region, category: int) -> Known:
-        self.last_id += 1
-        return Known(self.last_id, feature, number, content, region, category)
-
-    @rule(
-        keys=st.lists(st.builds(Key, products, pictures), min_size=1, max_size=12),
-        data=st.data(),
-    )
-    def upsert(self, keys: list[Key], data: st.DataObject) -> None:
-        with self.writer.committing() as store:
-            for key in keys:
-                known = self._known(
-                    data.draw(st.integers(0, len(POOL) - 1)),
-                    data.draw(st.none() | numbers),
-                    data.draw(st.sampled_from(CONTENTS)),
-                    data.draw(st.sampled_from([REGION, OTHER_REGION])),
-                    data.draw(st.sampled_from([0, 0, 0, 3])),
-                )
-                replaced = store.upsert(
-                    change(
-                        key.product_id,
-                        key.pic_name,
-                        POOL[known.feature],
-                        content=known.content,
-                        region=known.region,
-                        category=known.category,
-                        attributes=Attributes(int_attr=known.number),
-                    )
-                )
-                assert replaced is (key in self.items)
-                self.items[key] = known
-
-    @rule(key=st.builds(Key, products, pictures))
-    def roll_back(self, key: Key) -> None:
-        with pytest.raises(RuntimeError), self.writer.committing() as store:  # noqa: PT012
-            store.upsert(change(key.product_id, key.pic_name))
-            store.delete(product_condition("a"))
-            raise RuntimeError
-
-    @rule(key=st.builds(Key, products, pictures), number=st.none() | numbers, category=st.sampled_from([0, 3]))
-    def update(self, key: Key, number: int | None, category: int) -> None:
-        item = self.writer.store.item(key)
-        assert (item is not None) is (key in self.items)
-        if item is not None:
-            with self.writer.committing() as store:
-                item_id = store.update(item, Attributes(int_attr=number), category, False, None)
-            old = self.items[key]
-            self.last_id += category != old.category
-            assert item_id == (old.id if category == old.category else self.last_id)
-            self.items[key] = replace(old, id=item_id, number=number, category=category)
-
-    @rule(product=products, picture=st.none() | pictures)
-    def delete(self, product: str, picture: str | None) -> None:
-        gone = {key for key in self.items if key.product_id == product and picture in (None, key.pic_name)}
-        with self.writer.committing() as store:
-            assert store.delete(product_condition(product, picture)) == sorted(gone)
-        for key in gone:
-            del self.items[key]
-
-    @rule(expression=filters)
-    def delete_matching(self, expression: str) -> None:
-        gone = {key for key, known in self.items.items() if MEANINGS[expression](known.number)}
-        with self.writer.committing() as store:
-            assert store.delete(compile_filter(expression)) == sorted(gone)
-        for key in gone:
-            del self.items[key]
-
-    @rule(flat_limit=st.sampled_from([0, 10_000]))
-    def rebuild(self, flat_limit: int) -> None:
-        if not self.items:
-            with pytest.raises(InstanceEmpty):
-                self.writer.rebuild(flat_limit=flat_limit)
-            return
-        self.generations += 1
-        generation = self.writer.rebuild(flat_limit=flat_limit)
-        assert (generation.number, generation.items) == (self.generations, len(self.items))
-
-    @rule()
-    def reopen(self) -> None:
-        self.writer.close()
-        self.reader.close()
-        self.writer = Engine.open(self.folder, write=True)
-        self.reader = Engine.open(self.folder)
-
-    @rule(
-        number=st.integers(0, len(POOL) + len(ASIDE) - 1),
-        content=st.sampled_from([*CONTENTS, b"unknown"]),
-        region=st.sampled_from([None, REGION, OTHER_REGION]),
-        categories=st.sampled_from([(), (), (0,), (3,), (3, 0), (7,)]),
-        expression=st.none() | filters,
-        num=st.integers(1, 12),
-        start=st.integers(0, 5),
-        distinct=st.booleans(),
-        exclude=st.booleans(),
-        least=st.sampled_from([0.0, 0.1, 0.6]),
-    )
-    def search(
-        self,
-        number: int,
-        content: bytes = b"unknown",
-        region: Region | None = None,
-        categories: tuple[int, ...] = (),
-        expression: str | None = None,
-        num: int = 100,
-        start: int = 0,
-        distinct: bool = False,
-        exclude: bool = False,
-        least: float = 0.0,
-    ) -> None:
-        feature = np.concatenate([POOL, ASIDE])[number]
-        matching = [
-            (key, known)
-            for key, known in self.items.items()
-            if (expression is None or MEANINGS[expression](known.number))
-            and (not categories or known.category in categories)
-        ]
-
-        def identical(known: Known) -> bool:
-            return known.content == content and region in (None, known.region)
-
-        def similarity(key: Key, known: Known) -> float:
-            """Siblings count whether or not they meet the condition; what is left out has no say either."""
-            siblings = [
-                POOL[other.feature]
-                for place, other in self.items.items()
-                if place.product_id == key.product_id
-                and place != key
-                and other.category == known.category
-                and not (exclude and identical(other))
-            ]
-            return with_siblings(feature, POOL[known.feature], [] if identical(known) else siblings)
-
-        similarities = {known.id: similarity(key, known) for key, known in matching}
-        scores = {n: CALIBRATION.scores(np.array([value], np.float32))[0] for n, value in similarities.items()}
-        ranked = sorted(matching, key=lambda one: (not identical(one[1]), -similarities[one[1].id], one[1].id))
-        if exclude:
-            ranked = [one for one in ranked if not identical(one[1])]
-        if distinct:
-            ranked = [
-                one
-                for place, one in enumerate(ranked)
-                if one[0].product_id not in {key.product_id for key, _ in ranked[:place]}
-            ]
-        ranked = [one for one in ranked if identical(one[1]) or scores[one[1].id] >= least]
-        ranking = self.reader.search(
-            Query(feature, content, region),
-            CALIBRATION,
-            num=num,
-            start=start,
-            categories=categories,
-            condition=EVERYTHING if expression is None else compile_filter(expression),
-            distinct_product=distinct,
-            exclude_identical=exclude,
-            min_score=least,
-        )
-        assert ranking.found == len(matching)
-        assert found_ids(ranking) == [known.id for _, known in ranked[start : start + num]]
-        for hit in ranking.hits:
-            known = self.items[hit.item.key]
-            assert hit.identical is identical(known)
-            assert hit.score == pytest.approx(1.0 if hit.identical else scores[known.id], abs=1e-5)
-            assert (hit.score == 1.0) is hit.identical
-
-    @invariant()
-    def answers(self) -> None:
-        """After each step: everything is found, in order, and the folder holds what the database says."""
-        if hasattr(self, "reader"):
-            self.search(number=self.last_id % len(POOL))
-            store = self.reader.store
-            assert store.keys(EVERYTHING) == sorted(self.items)
-            assert store.count() == len(self.items)
-            generation = store.generation()
-            assert files(self.folder) == ([] if generation is None else [generation.file_name])
-
-
-TestAnySequence = EngineMachine.TestCase
-TestAnySequence.settings = settings(deadline=None, max_examples=50, stateful_step_count=30)

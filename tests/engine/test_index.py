@@ -228,6 +228,25 @@ def test_what_faiss_cannot_read_is_damage(tmp_path: Path) -> None:
         IndexReader.open(tmp_path, generation)
 
 
+def test_what_the_system_refuses_is_no_damage(built: tuple[Path, Generation]) -> None:
+    """FAISS tells it in words only: it has the system's own error all the same."""
+    code = """
+import errno, faiss, resource, sys
+from pathlib import Path
+from imgsearch.engine import index
+index.VERIFY_BELOW_BYTES = 0  # the file is opened by FAISS alone
+folder, *values = Path(sys.argv[1]), *sys.argv[2:]
+generation = index.Generation(int(values[0]), "flat", int(values[1]), "", 5, 5, None, None, 0)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+try:
+    index.IndexReader.open(folder, generation)
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+    folder, generation = built
+    assert finished(child(code, folder, generation.number, generation.bytes)) == "EMFILE\n"
+
+
 # Files that come and go
 
 

@@ -96,11 +96,40 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path, holder: subprocess.Popen
     assert not (tmp_path / HOLDER_NAME).exists()
 
 
+def test_a_child_of_a_killed_holder_keeps_no_lock(tmp_path: Path) -> None:
+    """A program that a writer has started, to convert a model, say, may outlive it."""
+    code = HOLD.replace("import sys\n", "import subprocess, sys\n").replace(
+        'print("held", flush=True)', 'print(subprocess.Popen([sys.executable, "-c", "input()"]).pid, flush=True)'
+    )
+    holder = child(code, tmp_path)
+    assert holder.stdout is not None
+    orphan = int(holder.stdout.readline())
+    try:
+        refused(tmp_path)
+        holder.kill()
+        assert holder.wait(timeout=30) == -signal.SIGKILL
+        os.kill(orphan, 0)  # it lives
+        with writer_lock(tmp_path):
+            pass
+    finally:
+        os.kill(orphan, signal.SIGKILL)
+        holder.communicate(timeout=30)
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_an_exception_releases_it(tmp_path: Path, error: type[BaseException]) -> None:
     with pytest.raises(error), writer_lock(tmp_path):
         raise error
     assert not (tmp_path / HOLDER_NAME).exists()
+    finished(child(HOLD.replace("sys.stdin.readline()", ""), tmp_path))
+
+
+def test_a_note_that_cannot_be_removed_keeps_nobody_from_anything(tmp_path: Path) -> None:
+    """What was done under the lock stays done, and the lock is given back: nobody is told of a failure."""
+    with writer_lock(tmp_path):
+        (tmp_path / HOLDER_NAME).unlink()
+        (tmp_path / HOLDER_NAME).mkdir()
+    (tmp_path / HOLDER_NAME).rmdir()
     finished(child(HOLD.replace("sys.stdin.readline()", ""), tmp_path))
 
 

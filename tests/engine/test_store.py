@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imgsearch.engine.database import BUSY_TIMEOUT_S
 from imgsearch.engine.filters import Condition, compile_filter
 from imgsearch.engine.store import (
     DATABASE_NAME,
@@ -405,6 +407,35 @@ def test_removed_ids_are_those_of_the_generation(store: Store) -> None:
     with store.writing():
         store.publish(Generation(2, "flat", 10, "00", 5, 9, None, None, 5))
     assert store.removed_ids().tolist() == []
+
+
+def test_a_writer_that_ends_leaves_no_commit_in_the_log(home: Path) -> None:
+    """Also where somebody reads the instance all the time, which keeps SQLite from seeing to it by itself."""
+    log = home / f"{DATABASE_NAME}-wal"
+    with closing(Store.open(home / DATABASE_NAME, write=False)) as reader:
+        store = Store.open(home / DATABASE_NAME, write=True)
+        write(store, [change()])
+        assert log.stat().st_size > 0
+        store.close()
+        assert log.stat().st_size == 0
+        assert reader.count() == 1
+
+
+def test_a_reader_that_needs_the_log_keeps_no_writer_waiting(home: Path) -> None:
+    """It goes on with what it sees, and the next writer folds the rest in."""
+    log = home / f"{DATABASE_NAME}-wal"
+    with closing(Store.open(home / DATABASE_NAME, write=False)) as reader, reader.reading():
+        assert reader.count() == 0
+        store = Store.open(home / DATABASE_NAME, write=True)
+        write(store, [change()])
+        begun = time.monotonic()
+        store.close()
+        assert time.monotonic() - begun < BUSY_TIMEOUT_S / 2
+        assert reader.count() == 0
+        assert log.stat().st_size > 0
+    Store.open(home / DATABASE_NAME, write=True).close()
+    with closing(Store.open(home / DATABASE_NAME, write=False)) as reader:
+        assert (reader.count(), log.stat().st_size) == (1, 0)
 
 
 def test_settings_are_any_json(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""Isolation: what decoding in processes of their own costs, beside decoding in the threads of one process.
+
+Both run in turn on the same pictures, several times, with everything predicted, as ``add`` does it without its commits.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import tempfile
+import time
+from concurrent.futures import wait
+from pathlib import Path
+
+from benchmarks.photos import SIZE, make_photos
+from benchmarks.setting import show
+from imgsearch import FilePicture, Kind, PictureOptions
+from imgsearch.algorithm.conversion import converted_model
+from imgsearch.algorithm.limits import Limits
+from imgsearch.algorithm.models import DEFAULT_MODEL, find_model
+from imgsearch.algorithm.pipeline import Pipeline
+from imgsearch.algorithm.runtime import Network, available_cores
+from imgsearch.instance import WORKERS_PER_CORE
+from imgsearch.paths import cache_folder
+
+PICTURES = 500
+ROUNDS = 5
+KIBIBYTES_PER_MEBIBYTE = 1024
+
+
+def _extracted(network: Network, paths: list[Path], *, isolated: bool) -> tuple[float, float]:
+    """Pictures per second, and MiB of memory that the decoding processes have for themselves at the end."""
+    workers = WORKERS_PER_CORE * available_cores()
+    begun = time.perf_counter()
+    with Pipeline(lambda: network, Limits(), Kind.PRODUCT, workers, isolated=isolated) as pipeline:
+        futures = [pipeline.submit(FilePicture(path), PictureOptions(), lambda _hash: False) for path in paths]
+        wait(futures)
+        memory = _private_memory()
+    for future in futures:
+        future.result()  # raises if it was not extracted
+    return len(paths) / (time.perf_counter() - begun), memory
+
+
+def _private_memory() -> float:
+    """MiB that all decoding processes share with nobody, and their part of what they share."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"imgsearch.algorithm.decoder" in status.read_bytes():
+                found = re.search(r"^Pss:\s+(\d+) kB", (status.parent / "smaps_rollup").read_text(), re.MULTILINE)
+                total += int(found[1]) if found else 0
+        except OSError:  # it has ended
+            continue
+    return total / KIBIBYTES_PER_MEBIBYTE
+
+
+def main() -> None:
+    cache = cache_folder()
+    network = Network(converted_model(find_model(DEFAULT_MODEL), cache, print), cache, parallel=True)
+    speeds: dict[bool, list[float]] = {False: [], True: []}
+    memory = 0.0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "photos"
+        make_photos(folder, PICTURES)
+        paths = sorted(folder.iterdir())
+        for number in range(-1, ROUNDS):  # the first round warms up
+            for isolated, taken in speeds.items():
+                speed, used = _extracted(network, paths, isolated=isolated)
+                memory = max(memory, used)
+                if number >= 0:
+                    taken.append(speed)
+    ratio = statistics.median(one / other for one, other in zip(speeds[True], speeds[False], strict=True))
+    rows = [
+        ("in threads of one process", statistics.median(speeds[False]), 1.0, 0.0),
+        ("in processes of their own", statistics.median(speeds[True]), ratio, memory),
+    ]
+    columns = ("decoding", "pictures/s", "ratio", "MiB of these processes")
+    show(f"Extracting {PICTURES} JPEGs of {SIZE[0]} x {SIZE[1]}, medians of {ROUNDS}", columns, rows)
+
+
+if __name__ == "__main__":
+    main()

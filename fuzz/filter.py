@@ -1,0 +1,45 @@
+"""``compile_filter``: text becomes a condition that SQLite runs and that splits the items in two, or is refused."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import atheris
+
+from fuzz.target import check_error, run
+
+with atheris.instrument_imports(include=["imgsearch.engine.filters", "lark"]):
+    from imgsearch.engine.filters import compile_filter
+
+from imgsearch.errors import InvalidFilter
+from imgsearch.records import ATTRIBUTE_COLUMNS
+
+ITEMS = sqlite3.connect(":memory:")
+COLUMNS = [name for name in ATTRIBUTE_COLUMNS if name != "custom_content"]
+ROWS = [
+    [number - 1 if name.startswith("int") else "red" if number else "wool" for name in COLUMNS] for number in range(3)
+]
+ITEMS.execute(f"CREATE TABLE items ({', '.join(COLUMNS)})")
+ITEMS.executemany(f"INSERT INTO items VALUES ({', '.join('?' * len(COLUMNS))})", ROWS)
+ITEMS.execute("PRAGMA query_only = ON")
+
+
+def count(sql: str, parameters: tuple[object, ...]) -> int:
+    (number,) = ITEMS.execute(f"SELECT count(*) FROM items WHERE {sql}", parameters).fetchone()
+    return int(number)
+
+
+def target(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    try:
+        condition = compile_filter(text)
+    except InvalidFilter as error:
+        check_error(error)
+        return
+    opposite = condition.negated()
+    selected = count(condition.sql, condition.parameters)
+    assert selected + count(opposite.sql, opposite.parameters) == len(ROWS)
+
+
+if __name__ == "__main__":
+    run(target)

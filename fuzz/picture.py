@@ -1,0 +1,34 @@
+"""``OpenPicture``: bytes become pixels, a thumbnail and a region within them, or are refused as a picture."""
+
+from __future__ import annotations
+
+import atheris
+
+from fuzz.target import check_error, run
+
+with atheris.instrument_imports(include=["imgsearch.algorithm.picture", "PIL"]):
+    from imgsearch.algorithm.picture import OpenPicture
+
+from imgsearch.algorithm.limits import Limits
+from imgsearch.errors import PictureError
+from imgsearch.records import Region
+
+LIMITS = Limits(min_side=1, max_pixels=1_000_000)
+SIDE = 16
+
+
+def target(data: bytes) -> None:
+    try:
+        picture = OpenPicture(data, LIMITS)
+        width, height = picture.width, picture.height
+        assert 0 < width * height <= LIMITS.max_pixels
+        assert picture.decode(picture.whole, SIDE).shape == (SIDE, SIDE, 3)
+        corner = Region(width - 1, width, height - 1, height)
+        assert len(picture.decode_bytes(corner, SIDE)) == 3 * SIDE * SIDE
+        assert picture.thumbnail(SIDE)
+    except PictureError as error:
+        check_error(error)
+
+
+if __name__ == "__main__":
+    run(target)

@@ -1,0 +1,35 @@
+"""``Region.parse``: text becomes a region that it names again, or is refused as such."""
+
+from __future__ import annotations
+
+import atheris
+
+from fuzz.target import check_error, run
+
+with atheris.instrument_imports(include=["imgsearch.records"]):
+    from imgsearch.records import Region
+
+from imgsearch.errors import InvalidRegion
+
+
+def target(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    try:
+        region = Region.parse(text)
+    except InvalidRegion as error:
+        check_error(error)
+        return
+    assert 0 <= region.x1 < region.x2
+    assert 0 <= region.y1 < region.y2
+    assert Region.parse(str(region)) == region
+    assert region.check_within(region.x2, region.y2) == region
+    try:
+        region.check_within(region.x2 - 1, region.y2)
+    except InvalidRegion as error:
+        check_error(error)
+    else:
+        raise AssertionError("a region outside was let through")
+
+
+if __name__ == "__main__":
+    run(target)
