@@ -139,6 +139,7 @@ def test_an_embedded_model_knows_itself_what_conversion_finds(cache: Path) -> No
     assert converted_model(record, cache).record == record
 
 
+@pytest.mark.long
 def test_converting_again_gives_the_same_bits(
     tiny: ConvertedModel, weights: Path, cache: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -365,9 +365,9 @@ def test_altered_rows_of_large_databases_are_refused(
 
 
 def test_an_altered_header_is_mended(sound: Home, tmp_path: Path) -> None:
-    """Any bit of the first 28 bytes: SQLite reads nothing, and nothing is lost."""
+    """Bits of the first 28 bytes: SQLite reads nothing, and nothing is lost."""
     before = answers(sound.folder)
-    for place in range(28):
+    for place in range(0, 28, 3):
         folder = sound.copy(tmp_path / "instance")
         flip(folder / DATABASE_NAME, place, place % 8)
         if check(folder, read_data=True):
