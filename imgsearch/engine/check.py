@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from imgsearch.engine.checksum import feature_checksum, row_checksum
+from imgsearch.engine.checksum import feature_checksum, is_sound
 from imgsearch.engine.database import is_refusal, storage_errors
 from imgsearch.engine.index import IndexReader, checksum_of
 from imgsearch.engine.lock import HOLDER_NAME, writer_at_work
@@ -219,7 +219,7 @@ class _Check:
         for table in SETTING_TABLES:
             rows = self._connection.execute(f"SELECT {', '.join(SETTING_ROW)}, seal FROM {table}").fetchall()
             for row in rows:
-                if row_checksum(*row[:-1]) != row[-1]:
+                if not is_sound(row):
                     self._report(
                         Damage.SETTINGS,
                         f"the setting {row[0]!r} ({table}) in {self._store.path} is not what was written: "
@@ -269,7 +269,7 @@ class _Check:
 
     def _check_locations(self) -> None:
         for row in self._connection.execute(f"SELECT {', '.join(ROOT_ROW)}, seal FROM roots ORDER BY id"):
-            if row_checksum(*row[:-1]) != row[-1]:
+            if not is_sound(row):
                 self._report(
                     Damage.LOCATION,
                     f"folder {row[0]} of pictures in {self._store.path} is not what was written: {REPAIR_ADVICE}",
@@ -277,7 +277,7 @@ class _Check:
 
     def _check_items(self) -> None:
         for row in self._connection.execute(f"SELECT {', '.join(ITEM_ROW)}, seal FROM items NOT INDEXED ORDER BY id"):
-            if row_checksum(*row[:-1]) != row[-1]:
+            if not is_sound(row):
                 self._report(
                     Damage.ITEM,
                     f"item {row[0]} in {self._store.path} is not what was written: {REPAIR_ADVICE}, "
@@ -308,7 +308,7 @@ class _Check:
         ).fetchone()
         if row is None:
             return None
-        if row_checksum(*row[:-1]) != row[-1]:
+        if not is_sound(row):
             self._report(
                 Damage.GENERATION, f"the record of the index in {where} is not what was written: {REPAIR_ADVICE}"
             )
@@ -400,9 +400,9 @@ def _published(connection: sqlite3.Connection) -> int | None:
 def stored_dimension(connection: sqlite3.Connection) -> int | None:
     """Of the stamp, else (where that is unreadable) of most of the features; None without any."""
     for table in SETTING_TABLES:
-        for name, value, seal in connection.execute(f"SELECT name, value, seal FROM {table} WHERE name = 'model'"):
-            if row_checksum(name, value) == seal:
-                return int(json.loads(value)["dimension"])
+        for row in connection.execute(f"SELECT {', '.join(SETTING_ROW)}, seal FROM {table} WHERE name = 'model'"):
+            if is_sound(row):
+                return int(json.loads(row[1])["dimension"])
     row = connection.execute(
         "SELECT length(feature) FROM features GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
     ).fetchone()

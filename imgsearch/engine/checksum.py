@@ -7,14 +7,15 @@ another id is told too. Checksums are signed 64-bit integers, as SQLite stores t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastcrc import crc64
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
-__all__ = ["FUNCTION", "feature_checksum", "register", "row_checksum"]
+__all__ = ["FUNCTION", "feature_checksum", "is_sound", "register", "row_checksum"]
 
 FUNCTION: Final = "row_checksum"
 """What SQL calls ``row_checksum``."""
@@ -33,6 +34,11 @@ def row_checksum(*values: float | str | bytes | None) -> int:
     Their literals are what counts, in ASCII, which is the same in every release of Python.
     """
     return _signed(crc64.xz(ascii(values).encode("ascii")))
+
+
+def is_sound(sealed: Sequence[Any]) -> bool:
+    """Whether a row is what was written: its columns in their order, then its seal."""
+    return bool(row_checksum(*sealed[:-1]) == sealed[-1])
 
 
 def feature_checksum(item_id: int, feature: bytes) -> int:

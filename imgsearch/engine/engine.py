@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from imgsearch.engine.check import leftovers
 from imgsearch.engine.database import storage_errors
 from imgsearch.engine.evidence import similarities
 from imgsearch.engine.index import FLAT_LIMIT, IndexReader, build
@@ -312,6 +311,8 @@ class Engine:
 
     def _remove_leftovers(self) -> None:
         """Remove what a killed writer left behind, and generations that are no longer published."""
+        from imgsearch.engine.check import leftovers  # for writers alone: searches start without it
+
         with storage_errors(self.folder):
             for path in leftovers(self.folder, locked=True):
                 path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.engine.checksum import feature_checksum, row_checksum
+from imgsearch.engine.checksum import feature_checksum, is_sound
 from imgsearch.engine.schema import ITEM_ROW
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def sealed_rows(
     pages = _Pages(path.read_bytes(), page_size)
     for row_id, values in pages.rows(wanted):
         row = (row_id, *values[1:])
-        if len(row) == len(ITEM_ROW) + 1 and row_checksum(*row[:-1]) == row[-1]:
+        if len(row) == len(ITEM_ROW) + 1 and is_sound(row):
             versions = items.setdefault(row_id, [])
             if row not in versions:
                 versions.append(row)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.engine.check import REPAIR_NAME, Damage, Problem, check, feature_fault, readable_text, stored_dimension
-from imgsearch.engine.checksum import register, row_checksum
+from imgsearch.engine.checksum import is_sound, register, row_checksum
 from imgsearch.engine.database import is_refusal, storage_errors, transaction
 from imgsearch.engine.engine import Engine
 from imgsearch.engine.header import mend_header
@@ -156,9 +156,9 @@ class _Salvage:
     def _settings(self, old: sqlite3.Connection) -> dict[str, Any]:
         sound: dict[str, Any] = {}
         for table in SETTING_TABLES:
-            for name, value, seal in _rows(old, f"SELECT {', '.join(SETTING_ROW)}, seal FROM {table}"):
-                if row_checksum(name, value) == seal:
-                    sound[name] = json.loads(value)
+            for row in _rows(old, f"SELECT {', '.join(SETTING_ROW)}, seal FROM {table}"):
+                if is_sound(row):
+                    sound[row[0]] = json.loads(row[1])
         if not sound:
             raise InstanceDamaged(f"{self._path} has lost its settings, twice: restore it from a backup")
         return sound
@@ -212,7 +212,7 @@ class _Salvage:
     def _copy_roots(self, old: sqlite3.Connection, new: sqlite3.Connection) -> dict[int, str]:
         roots = {}
         for row in _rows(old, f"SELECT {', '.join(ROOT_ROW)}, seal FROM roots ORDER BY id"):
-            if row_checksum(*row[:-1]) == row[-1]:
+            if is_sound(row):
                 roots[row[0]] = row[1]
                 _insert(new, "roots", (*ROOT_ROW, "seal"), row)
         return roots
@@ -227,7 +227,7 @@ class _Salvage:
         roots: dict[int, str],
         dimension: int | None,
     ) -> None:
-        sound = row is not None and row_checksum(*row[:-1]) == row[-1]
+        sound = row is not None and is_sound(row)
         fault = "is missing" if feature is None else feature_fault(item_id, feature[0], feature[1], dimension)
         if row is None or not sound:
             self._quarantine(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
 
-from imgsearch.engine.checksum import FUNCTION, feature_checksum, register, row_checksum
+from imgsearch.engine.checksum import FUNCTION, feature_checksum, is_sound, register, row_checksum
 from imgsearch.engine.database import connect, storage_errors, transaction
 from imgsearch.engine.filters import Condition
 from imgsearch.engine.schema import (
@@ -282,10 +282,8 @@ class Store:
             rows: a row's columns, then its seal.
             width: how many columns that is with the seal; by default all.
         """
-        for row in rows:
-            sealed = row[:width]
-            if row_checksum(*sealed[:-1]) != sealed[-1]:
-                raise self.damage("a row")
+        if not all(is_sound(row[:width]) for row in rows):
+            raise self.damage("a row")
 
     def _check_features(self, rows: Iterable[tuple[int, bytes, int]]) -> None:
         """Refuse features that are not what was written: rows of id, feature and seal."""
@@ -528,7 +526,7 @@ class Store:
         self._check_seals([row], ITEM_WIDTH)
         (item_id, product_id, pic_name, category_id, given, mode, x1, x2, y1, y2, _, content, token, root_id) = row[:14]
         root, root_seal = row[ITEM_WIDTH : ITEM_WIDTH + 2]
-        if root_id is not None and row_checksum(root_id, root) != root_seal:
+        if root_id is not None and not is_sound((root_id, root, root_seal)):
             raise self.damage("the place of a picture")
         return Item(
             id=item_id,

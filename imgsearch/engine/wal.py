@@ -10,11 +10,10 @@ commit stands behind counts. More altered bits in one frame look like such an en
 
 from __future__ import annotations
 
-import mmap
 import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 
@@ -74,10 +73,7 @@ def _patches(path: Path) -> dict[int, bytes]:
     """What to write where; empty if nothing is altered."""
     try:
         with path.open("rb") as file:
-            if file.seek(0, 2) <= HEADER.size:
-                return {}
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _Walk(data).patches()
+            return _Walk(file).patches()
     except FileNotFoundError:
         return {}
 
@@ -86,7 +82,8 @@ def _patches(path: Path) -> dict[int, bytes]:
 class _Walk:
     """One way through a log, from checksum to checksum."""
 
-    data: mmap.mmap
+    file: BinaryIO
+    """Read piece by piece, not mapped: another process may cut it off at any moment, which is no more than its end."""
     _found: dict[int, bytes] = field(default_factory=dict)
     """What is to be written, as far as no commit stands behind it yet."""
     _sure: dict[int, bytes] = field(default_factory=dict)
@@ -99,7 +96,7 @@ class _Walk:
         order, page_bytes, salts, told = header
         actual = told  # what the checksums are once everything altered is written anew
         place = HEADER.size
-        while place + FRAME.size + page_bytes <= len(self.data):
+        while True:
             after = self._frame(place, order, page_bytes, salts, told, actual)
             if after is None:
                 break
@@ -111,7 +108,9 @@ class _Walk:
 
     def _header(self) -> tuple[str, int, bytes, Sum] | None:
         """Byte order, size of a page, salts and checksum; None if this is no log."""
-        raw = bytes(self.data[: HEADER.size])
+        raw = self._bytes(0, HEADER.size)
+        if len(raw) < HEADER.size:
+            return None
         stored = _sum_of(raw[CHECKED_OF_HEADER:])
         for order in BYTE_ORDERS.values():
             checked = raw[:CHECKED_OF_HEADER]
@@ -125,7 +124,7 @@ class _Walk:
                 magic, version, page_bytes, _, salts, _ = HEADER.unpack(candidate + raw[CHECKED_OF_HEADER:])
                 meant = BYTE_ORDERS.get(magic) == order and version == VERSION and 512 <= page_bytes <= 65_536
                 whole = candidate + struct.pack(">II", *told)
-                if meant and (whole == raw or salts == self.data[HEADER.size + 8 : HEADER.size + 16]):
+                if meant and (whole == raw or salts == self._bytes(HEADER.size + 8, len(salts))):
                     if whole != raw:
                         self._found[0] = whole
                     return order, page_bytes, salts, told
@@ -144,8 +143,10 @@ class _Walk:
             told: the checksum that the frame before says it has.
             actual: the one that it has once everything altered is written anew.
         """
-        raw = bytes(self.data[place : place + FRAME.size])
-        checked = raw[:CHECKED_OF_FRAME] + self.data[place + FRAME.size : place + FRAME.size + page_bytes]
+        whole = self._bytes(place, FRAME.size + page_bytes)
+        if len(whole) < FRAME.size + page_bytes:
+            return None
+        raw, checked = whole[: FRAME.size], whole[:CHECKED_OF_FRAME] + whole[FRAME.size :]
         stored = _sum_of(raw[16:])
         computed = _checksum(checked, order, told)
         if raw[8:16] != salts:
@@ -171,11 +172,16 @@ class _Walk:
 
     def _goes_on(self, place: int, order: str, page_bytes: int, salts: bytes, told: Sum) -> bool:
         """Whether the frame that begins there follows one that has the checksum ``told``."""
-        raw = bytes(self.data[place : place + FRAME.size])
-        page = self.data[place + FRAME.size : place + FRAME.size + page_bytes]
-        if len(page) < page_bytes or raw[8:16] != salts:
+        whole = self._bytes(place, FRAME.size + page_bytes)
+        if len(whole) < FRAME.size + page_bytes or whole[8:16] != salts:
             return False
-        return _checksum(raw[:CHECKED_OF_FRAME] + page, order, told) == _sum_of(raw[16:])
+        checked = whole[:CHECKED_OF_FRAME] + whole[FRAME.size :]
+        return _checksum(checked, order, told) == _sum_of(whole[16 : FRAME.size])
+
+    def _bytes(self, place: int, count: int) -> bytes:
+        """What stands there; less at the end of the file."""
+        self.file.seek(place)
+        return self.file.read(count)
 
 
 def _sum_of(raw: bytes) -> Sum:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from imgsearch.cli.app import app
 from tests.conftest import ROOT
-from tests.engine.builders import child, finished
+from tests.engine.builders import at_work, child, finished, started_together
 
 SAMPLE = ROOT / "tests" / "formats" / "2" / "instance"
 WRITE = """
@@ -62,13 +62,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def writer(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that is writing the instance."""
-    process = child(WRITE, folder, "its", "command")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "deleted\n"
-    yield process
-    if process.poll() is None:
-        process.kill()
-    process.communicate(timeout=30)
+    with at_work(WRITE, folder, "its", "command", told="deleted") as process:
+        yield process
 
 
 def invoke(folder: Path, *words: str) -> Result:
@@ -164,14 +159,7 @@ open_or_make(Path(sys.argv[1]), Kind.PRODUCT, None, None, lock_timeout=60).close
 def test_those_who_make_one_at_once_share_it(tmp_path: Path) -> None:
     """Two imports into an instance that is not there yet: one makes it, and says so, the other takes it."""
     for attempt in range(2):
-        processes = [child(MAKE, tmp_path / str(attempt)) for _ in range(3)]
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
+        processes = started_together(3, MAKE, tmp_path / str(attempt))
         told = [process.communicate(timeout=60)[1] for process in processes]
         assert [process.returncode for process in processes] == [0, 0, 0], told
         assert sum("Made a new product instance" in text for text in told) == 1

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from imgsearch.engine.store import Store
 from imgsearch.records import Attributes, Extracted, Key, Location, Region, RegionMode, Upsert
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 Features = npt.NDArray[np.float32]
 
@@ -120,6 +121,35 @@ def child(code: str, *arguments: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def wait_for(process: subprocess.Popen[str], word: str) -> None:
+    """Wait until a child has printed that word on a line of its own."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"{word}\n"
+
+
+@contextmanager
+def at_work(code: str, *arguments: object, told: str) -> Iterator[subprocess.Popen[str]]:
+    """A child that has said how far it is; it is killed at the end if it still runs."""
+    process = child(code, *arguments)
+    wait_for(process, told)
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.communicate(timeout=30)
+
+
+def started_together(count: int, code: str, *arguments: object) -> list[subprocess.Popen[str]]:
+    """Children that have all said ``ready`` before the first of them is let go on, by a line on its stdin."""
+    processes = [child(code, *arguments) for _ in range(count)]
+    for process in processes:
+        wait_for(process, "ready")
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    return processes
 
 
 def finished(process: subprocess.Popen[str], timeout: float = 60) -> str:

@@ -334,8 +334,8 @@ def rows_without(rows: dict[int, tuple[Any, ...]], present: list[tuple[Any, ...]
 
 @pytest.mark.parametrize("name", [DATABASE_NAME, "index-1.faiss"])
 def test_bits_inverted_at_random_places(sound: Home, tmp_path: Path, name: str) -> None:
-    seen = flipped_everywhere(sound, tmp_path / "instance", name, 60)
-    assert seen["found"] >= 15
+    seen = flipped_everywhere(sound, tmp_path / "instance", name, 25)
+    assert seen["found"] >= 8
 
 
 @pytest.mark.long
@@ -365,9 +365,9 @@ def test_altered_rows_of_large_databases_are_refused(
 
 
 def test_an_altered_header_is_mended(sound: Home, tmp_path: Path) -> None:
-    """Any bit of the first 28 bytes: SQLite reads nothing, and nothing is lost."""
+    """Bits of the first 28 bytes: SQLite reads nothing, and nothing is lost."""
     before = answers(sound.folder)
-    for place in range(28):
+    for place in range(0, 28, 3):
         folder = sound.copy(tmp_path / "instance")
         flip(folder / DATABASE_NAME, place, place % 8)
         if check(folder, read_data=True):

@@ -26,7 +26,17 @@ from imgsearch.errors import NewerFormat, OlderFormat
 from imgsearch.instance import Instance
 from imgsearch.records import Attributes, Item, Key, Location, Region, RegionMode
 from imgsearch.searching import SearchOptions
-from tests.engine.builders import CALIBRATION, ROOT, Features, change, child, finished, query, ranking_similarities
+from tests.engine.builders import (
+    CALIBRATION,
+    ROOT,
+    Features,
+    change,
+    child,
+    finished,
+    query,
+    ranking_similarities,
+    started_together,
+)
 
 FORMATS = ROOT / "tests" / "formats"
 VERSIONS = sorted(int(path.parent.name) for path in FORMATS.glob("*/truth.json"))
@@ -275,13 +285,6 @@ with Instance.open(Path(sys.argv[1])) as instance:
 
 def test_those_who_open_an_older_format_at_once_wait_for_each_other(older: Old) -> None:
     """The first searches after an update, say: one migrates, none is turned away."""
-    processes = [child(OPEN, older.folder) for _ in range(6)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+    processes = started_together(6, OPEN, older.folder)
     assert [finished(process) for process in processes] == [f"{len(older.truth)}\n"] * len(processes)
     assert Instance.check(older.folder, read_data=True) == []

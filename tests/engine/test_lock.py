@@ -14,7 +14,7 @@ import pytest
 
 from imgsearch.engine.lock import HOLDER_NAME, LOCK_NAME, writer_lock
 from imgsearch.errors import InstanceLocked
-from tests.engine.builders import child, finished
+from tests.engine.builders import at_work, child, finished
 
 if TYPE_CHECKING:
     import subprocess
@@ -34,13 +34,8 @@ with writer_lock(Path(sys.argv[1])):
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lock until a line comes on its stdin."""
-    process = child(HOLD, tmp_path, "rebuild", "it's me")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    yield process
-    if process.poll() is None:
-        process.kill()
-    process.communicate(timeout=30)
+    with at_work(HOLD, tmp_path, "rebuild", "it's me", told="held") as process:
+        yield process
 
 
 def refused(folder: Path, timeout: float = 0.0) -> InstanceLocked:

@@ -15,7 +15,7 @@ from imgsearch.engine.check import Damage, check
 from imgsearch.engine.engine import Engine
 from imgsearch.engine.repair import repair
 from imgsearch.engine.store import DATABASE_NAME
-from imgsearch.engine.wal import FRAME, HEADER, is_altered, log_of, write_mended
+from imgsearch.engine.wal import FRAME, HEADER, _Walk, is_altered, log_of, write_mended
 from imgsearch.errors import InstanceDamaged
 from tests.engine.builders import CALIBRATION, change, child, clustered, query
 
@@ -193,6 +193,27 @@ def test_frames_of_an_earlier_log_are_no_damage(killed: Path, tmp_path: Path) ->
         invert(log(folder), HEADER.size + FRAME.size + 77, 1)
         assert is_altered(folder / DATABASE_NAME)
         invert(log(folder), HEADER.size + FRAME.size + 77, 1)
+
+
+def test_a_log_that_is_cut_off_meanwhile(killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that ends empties it, in whatever step another process looks at it."""
+    folder = copy(killed, tmp_path / "instance")
+    whole = log(folder).read_bytes()
+    read = _Walk._bytes
+    for step in (0, 1, 2, 7, 20):
+        log(folder).write_bytes(whole)
+        steps = 0
+
+        def cut_off(walk: _Walk, place: int, count: int, at: int = step) -> bytes:
+            nonlocal steps
+            if steps == at:
+                os.truncate(log(folder), 0)
+            steps += 1
+            return read(walk, place, count)
+
+        monkeypatch.setattr(_Walk, "_bytes", cut_off)
+        assert not is_altered(folder / DATABASE_NAME)
+        assert steps > step
 
 
 def test_several_altered_frames(killed: Path, tmp_path: Path) -> None:
