@@ -14,6 +14,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Hit", "Query", "Ranking"]
 
-EXACT_SCAN_LIMIT: Final = 20_000
+EXACT_SCAN_LIMIT: Final = 4_000
 """A condition that so many items or fewer meet is answered by scanning exactly these."""
 CANDIDATES: Final = MAX_RESULTS
 """Items that are ranked beside the identical ones: always so many, so that no page sees another order."""
@@ -175,18 +177,12 @@ class _Selection:
     categories: tuple[int, ...]
     """None: all."""
     filter: Condition
+    condition: Condition
+    """Both together."""
     found: int
     """How many items there are of it."""
     among: int
     """How many items the categories have."""
-
-    @property
-    def condition(self) -> Condition:
-        """Both together."""
-        if not self.categories:
-            return self.filter
-        inside = category_condition(self.categories)
-        return inside if self.filter is EVERYTHING else inside.joined(self.filter)
 
 
 class _IndexAndTail:
@@ -208,8 +204,8 @@ class _IndexAndTail:
 
     def _is_broad(self) -> bool:
         """Whether looking at the condition of what is near costs less than listing all that meet it."""
-        share = self._selection.found / self._selection.among
-        return CANDIDATES * LOOK_COST / share < self._selection.found
+        found, among = self._selection.found, self._selection.among
+        return CANDIDATES * LOOK_COST * among < found * found
 
     def _list_them(self) -> None:
         self._only = self._store.matching_ids(self._selection.condition)
@@ -331,6 +327,11 @@ class Engine:
 
     # Search
 
+    def prepare(self) -> None:
+        """Begin to load what searches through an index need, in a thread, while other work goes on."""
+        if self.store.generation() is not None:
+            Thread(target=import_module, args=("faiss",), name="imgsearch-faiss").start()
+
     def search(
         self,
         query: Query,
@@ -381,9 +382,12 @@ class Engine:
     def _selection(self, categories: tuple[int, ...], condition: Condition) -> _Selection:
         counts = self.store.counts()
         among = sum(items for category, items in counts.items() if not categories or category in categories)
-        inside = category_condition(categories).joined(condition) if categories else condition
-        found = among if condition is EVERYTHING else self.store.count(inside)
-        return _Selection(categories, condition, found, among)
+        if condition is EVERYTHING:
+            inside = category_condition(categories) if categories else EVERYTHING
+            return _Selection(categories, EVERYTHING, inside, among, among)
+        # The indexes of attributes are within categories: all are named where none was.
+        inside = category_condition(categories or tuple(counts)).joined(condition)
+        return _Selection(categories, condition, inside, self.store.count(inside), among)
 
     def _search(
         self,
@@ -416,7 +420,7 @@ class Engine:
             The pictures of a layer, with the identical ones in the first; and which are identical.
         """
         condition = selection.condition
-        own = self.store.matching_ids(condition.joined(query.identity), IDENTICAL_LIMIT)
+        own = self.store.identical_ids(query.identity, condition, IDENTICAL_LIMIT)
         candidates = self._candidates(query, selection)
         passed: set[int] = set()
         inner, outer = 0, DISTINCT_CANDIDATES if distinct_product else CANDIDATES
@@ -424,13 +428,13 @@ class Engine:
             near = set(candidates.best(outer + len(own)).tolist()) - passed
             if not near and passed.issuperset(own.tolist()):
                 raise self.store.damage("the number of items")
-            ids, cosines = self.store.nearness(near.difference(own.tolist()), query.feature)
-            others = ids[np.lexsort((ids, -cosines))[: outer - inner]]
-            layer = np.concatenate([np.setdiff1d(own, list(passed)), others])
-            pictures, identical = self.store.candidates(layer.tolist(), query.identity, condition)
-            if len(pictures.ids) != len(layer):
-                raise self.store.damage("an item or its feature")
-            passed.update(layer.tolist())
+            same = set(own.tolist()) - passed
+            ids, features = self.store.features_of(near | same)
+            order = np.lexsort((ids, -cosines(query.feature, features)))
+            is_own = np.isin(ids[order], own)
+            layer = np.concatenate([order[is_own], order[~is_own][: outer - inner]])
+            pictures, identical = self.store.candidates(ids[layer], features[layer], query.identity, condition)
+            passed.update(pictures.ids.tolist())
             yield pictures, identical
             inner, outer = outer, LAYER_FACTOR * outer
 
@@ -458,17 +462,24 @@ class Engine:
         others = pictures.take(np.flatnonzero(~identical))
         ranked = []
         if len(others.ids):
-            siblings = self.store.product_pictures(
-                dict.fromkeys(product_id for product_id, _ in others.groups),
-                PRODUCT_PICTURES,
-                query.identity.negated() if exclude_identical else EVERYTHING,
-            )
+            siblings = self._siblings(query, pictures, identical, exclude_identical)
             values = similarities(query.feature, others, siblings)
             ranked += _with_scores(others, values, calibration.scores(values), identical=False)
         if identical.any() and not exclude_identical:
             same = pictures.take(np.flatnonzero(identical))
             ranked += _with_scores(same, cosines(query.feature, same.features), np.ones(len(same.ids)), identical=True)
         return sorted(ranked, key=_Ranked.order)
+
+    def _siblings(
+        self, query: Query, pictures: Pictures, identical: npt.NDArray[np.bool_], exclude_identical: bool
+    ) -> Iterator[Pictures]:
+        """What lends evidence to candidates: the first pictures of their products, most of them candidates too."""
+        products = dict.fromkeys(product_id for product_id, _ in pictures.groups)
+        lending = self.store.first_of_products(products, PRODUCT_PICTURES)
+        known = np.isin(pictures.ids, lending)
+        yield pictures.take(np.flatnonzero(known & ~identical if exclude_identical else known))
+        others = np.setdiff1d(lending, pictures.ids).tolist()
+        yield from self.store.siblings(others, query.identity.negated() if exclude_identical else EVERYTHING)
 
     def _hits(self, query: Query, page: list[_Ranked]) -> list[Hit]:
         if not page:

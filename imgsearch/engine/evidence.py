@@ -19,7 +19,7 @@ import numpy as np
 from imgsearch.engine.score import cosines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
 
@@ -31,6 +31,9 @@ WEIGHT: Final = 0.5
 """Of the siblings' mean, beside 1 for the picture itself."""
 SHARPNESS: Final = 5.0
 """A sibling weighs the exponential of so many times its cosine to the picture."""
+NO_GROUP: Final = -1
+PAIRS_AT_ONCE: Final = 4096
+"""Of a candidate and a sibling: this bounds the memory, whatever the sizes of products."""
 LEAST_LENGTH: Final = 1e-3
 """A sum of picture and siblings that is shorter than that has cancelled out and points nowhere."""
 
@@ -51,25 +54,21 @@ def similarities(
     Returns:
         Shape (n,), float32, -1 to 1.
     """
-    places: dict[tuple[str, int], list[int]] = {}
-    for place, group in enumerate(candidates.groups):
-        places.setdefault(group, []).append(place)
+    numbers: dict[tuple[str, int], int] = {}
+    own = np.array([numbers.setdefault(group, len(numbers)) for group in candidates.groups])
     features = candidates.features.astype(np.float64)
     sums = np.zeros(features.shape, np.float64)
     weights = np.zeros(len(features), np.float64)
     for piece in siblings:
-        rows: dict[tuple[str, int], list[int]] = {}
-        for row, group in enumerate(piece.groups):
-            if group in places:  # else of a category that no candidate of the product has
-                rows.setdefault(group, []).append(row)
-        for group, members in rows.items():
-            mine = places[group]
-            theirs = piece.features[members].astype(np.float64)
+        groups = np.array([numbers.get(group, NO_GROUP) for group in piece.groups], np.int64)
+        for mine, theirs in _pairs(own, groups):
+            lent = piece.features[theirs].astype(np.float64)
             # At cosine 1 the exponential is 1, so nothing overflows.
-            each = np.exp(SHARPNESS * (features[mine] @ theirs.T - 1))
-            each[candidates.ids[mine][:, None] == piece.ids[members][None]] = 0.0
-            sums[mine] += each @ theirs
-            weights[mine] += each.sum(axis=1)
+            each = np.exp(SHARPNESS * (np.einsum("ij,ij->i", features[mine], lent) - 1))
+            each[candidates.ids[mine] == piece.ids[theirs]] = 0.0
+            begins = np.flatnonzero(np.diff(mine, prepend=-1))  # of each candidate's pairs, which stand together
+            sums[mine[begins]] += np.add.reduceat(each[:, None] * lent, begins)
+            weights[mine[begins]] += np.add.reduceat(each, begins)
 
     others = weights > 0
     augmented = features + WEIGHT * sums / np.where(others, weights, 1.0)[:, None]
@@ -78,3 +77,25 @@ def similarities(
     counting = others & (lengths >= LEAST_LENGTH)
     joint = (products / np.maximum(lengths, LEAST_LENGTH)).astype(np.float32)
     return np.where(counting, joint, cosines(query, candidates.features))
+
+
+def _pairs(
+    own: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Each candidate with each of its siblings, as their positions; some pairs at a time, by rising candidate.
+
+    Args:
+        own: group of each candidate.
+        groups: of each sibling; NO_GROUP: of none of the candidates.
+    """
+    order = np.argsort(groups, kind="stable")
+    sorted_groups = groups[order]
+    first, end = np.searchsorted(sorted_groups, own, "left"), np.searchsorted(sorted_groups, own, "right")
+    counts = end - first
+    piece = np.cumsum(counts) // PAIRS_AT_ONCE
+    for number in np.unique(piece):
+        some = np.flatnonzero((piece == number) & (counts > 0))
+        if len(some):
+            mine = np.repeat(some, counts[some])
+            steps = np.arange(len(mine)) - np.repeat(np.cumsum(counts[some]) - counts[some], counts[some])
+            yield mine, order[first[mine] + steps]

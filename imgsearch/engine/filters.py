@@ -9,7 +9,7 @@ that is not set meets no condition, ``!=`` and ``not in`` included.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
@@ -56,6 +56,8 @@ class Condition:
 
     sql: str
     parameters: tuple[Any, ...] = ()
+    of_attributes: bool = False
+    """Of nothing else: the indexes of attributes are within categories, so those have to be named beside it."""
 
     def joined(self, *others: Condition) -> Condition:
         """This and the others."""
@@ -97,7 +99,7 @@ def compile_filter(expression: str) -> Condition:
         raise
     if _nesting(condition.sql) > MAX_NESTING:
         raise InvalidFilter(f"the filter has more than {MAX_NESTING} levels of AND and OR inside each other")
-    return condition
+    return replace(condition, of_attributes=True)
 
 
 def _nesting(sql: str) -> int:

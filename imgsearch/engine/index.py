@@ -76,7 +76,7 @@ def build(
 
     count, dimension = len(categories), next(iter(chunks()))[1].shape[1]
     if count <= flat_limit:
-        structure, lists, nprobe, recall = "flat", None, None, None
+        structure, trained, lists, nprobe, recall = "flat", None, None, None, None
         index = faiss.index_factory(dimension, "IDMap2,SQfp16", faiss.METRIC_INNER_PRODUCT)
         # Float16 has nothing to learn; FAISS wants the call all the same.
         index.train(np.zeros((1, dimension), np.float32))
@@ -88,9 +88,10 @@ def build(
         parts = _parts(categories)
         centroids = _train(parts, categories, chunks, dimension)
         index, max_id = _fill(parts, centroids, categories, chunks)
-        structure, lists = f"IVF{len(centroids)},RaBitQ", json.dumps({part.category: part.lists for part in parts})
+        structure, trained = f"IVF{len(centroids)},RaBitQ", count
+        lists = json.dumps({part.category: part.lists for part in parts})
         nprobe, recall = _tune(index, chunks, count)
-    generation = Generation(number, structure, 0, "", count, max_id, nprobe, recall, int(time.time()), lists)
+    generation = Generation(number, structure, 0, "", count, max_id, nprobe, recall, int(time.time()), trained, lists)
     size, checksum = _write(index, folder / generation.file_name)
     return replace(generation, bytes=size, checksum=checksum)
 

@@ -16,6 +16,7 @@ from imgsearch.engine.checksum import FUNCTION, register
 from imgsearch.errors import InstanceDamaged, NewerFormat
 
 __all__ = [
+    "CONTENT_PREFIX",
     "FORMAT_VERSION",
     "GENERATION_ROW",
     "ITEM_ROW",
@@ -44,8 +45,21 @@ ITEM_ROW: Final = (
     *("str_attr", "str_attr2", "str_attr3", "str_attr4"),
 )
 GENERATION_ROW: Final = (
-    *("number", "structure", "bytes", "checksum", "items", "max_id", "nprobe", "recall", "created", "lists"),
+    *("number", "structure", "bytes", "checksum", "items", "max_id", "nprobe", "recall", "created", "trained", "lists"),
 )
+
+ATTRIBUTES: Final = tuple(name for name in ITEM_ROW if "_attr" in name)
+CONTENT_PREFIX: Final = "substr(content_hash, 1, 8)"
+"""What the index of content hashes is over."""
+
+
+def _index_within_categories(name: str) -> str:
+    # Partial, so that an attribute that nobody uses costs nothing.
+    return f"""
+    DROP INDEX items_{name};
+    CREATE INDEX items_{name} ON items (category_id, {name}) WHERE {name} IS NOT NULL;
+    """
+
 
 MIGRATIONS: Final[tuple[str, ...]] = (
     # 0 -> 1
@@ -170,13 +184,21 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE INDEX quarantine_key ON quarantine (product_id, pic_name);
     """,
     # 2 -> 3: what inserts items counts them, batch by batch: the trigger took longer than all the rest of an insertion.
-    """
+    f"""
     DROP TRIGGER items_inserted;
 
-    -- An index now says which of its lists belong to which category; one that does not is made again.
-    DELETE FROM generations;
-    DELETE FROM removed;
+    -- An index now says which of its lists belong to which category; one with lists that does not is made again.
+    DELETE FROM generations WHERE structure <> 'flat';
+    DELETE FROM removed WHERE NOT EXISTS (SELECT * FROM generations);
+    ALTER TABLE generations ADD COLUMN trained INTEGER;
     ALTER TABLE generations ADD COLUMN lists TEXT;
+    UPDATE generations SET seal = {FUNCTION}({", ".join(GENERATION_ROW)});
+
+    -- A filter is looked up within categories, so that both select and nothing but the index is read.
+    {"".join(_index_within_categories(name) for name in ATTRIBUTES)}
+    -- Half of a hash tells pictures apart as well, and a third of the index is saved.
+    DROP INDEX items_content;
+    CREATE INDEX items_content ON items ({CONTENT_PREFIX});
     """,
 )
 

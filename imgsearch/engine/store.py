@@ -18,6 +18,7 @@ from imgsearch.engine.checksum import FUNCTION, feature_checksum, is_sound, regi
 from imgsearch.engine.database import connect, storage_errors, transaction
 from imgsearch.engine.filters import Condition
 from imgsearch.engine.schema import (
+    CONTENT_PREFIX,
     FORMAT_VERSION,
     GENERATION_ROW,
     ITEM_ROW,
@@ -27,7 +28,6 @@ from imgsearch.engine.schema import (
     check_version,
     migrate,
 )
-from imgsearch.engine.score import cosines
 from imgsearch.engine.wal import is_altered, log_of
 from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.records import (
@@ -99,7 +99,9 @@ def category_condition(category_ids: tuple[int, ...]) -> Condition:
 
 def picture_condition(content_hash: bytes, region: Region | None = None) -> Condition:
     """Items made from the very same bytes; with a region, from that region of them only."""
-    condition = Condition("items.content_hash = ?", (content_hash,))
+    condition = Condition(
+        f"({CONTENT_PREFIX} = substr(?, 1, 8) AND items.content_hash = ?)", (content_hash, content_hash)
+    )
     return condition if region is None else condition.joined(_region_condition(region))
 
 
@@ -147,6 +149,8 @@ class Generation:
     """recall@10 against exact search, measured when it was built; None for an exact one."""
     created: int
     """Seconds since the epoch."""
+    trained: int | None = None
+    """Items when the lists were trained; None in a flat one."""
     lists: str | None = None
     """JSON: category to number of inverted lists, in the order in which they stand in the file; None in a flat one."""
 
@@ -350,17 +354,15 @@ class Store:
                 self._check_features([(row[0], row[-2], row[-1])])
                 yield StoredPicture(self._item(row), np.frombuffer(row[-2], FEATURE_TYPE).astype(np.float32))
 
-    def nearness(
-        self, ids: Iterable[int], query: npt.NDArray[np.float32]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Cosines of the items' features to the query.
+    def features_of(self, ids: Iterable[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """The features of some items.
 
         Args:
             ids: each once.
-            query: shape (dimension,), L2-normalised.
 
         Returns:
-            Ids of shape (n,) in no particular order, and cosines of shape (n,).
+            Ids of shape (n,) in no particular order, and features of shape (n, dimension), L2-normalised; (0, 0) if
+            there are none.
 
         Raises:
             InstanceDamaged: one has no feature, or not the one that was written.
@@ -376,62 +378,79 @@ class Store:
         self._check_features(rows)
         features = np.frombuffer(b"".join(row[1] for row in rows), FEATURE_TYPE).astype(np.float32)
         found = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
-        return found, cosines(query, features.reshape(len(rows), -1 if rows else len(query)))
+        return found, features.reshape(len(rows), -1 if rows else 0)
 
     def matching(self, ids: Iterable[int], condition: Condition) -> npt.NDArray[np.int64]:
         """Those of the ids that are items and meet the condition, in no particular order."""
         found = self._by_id("SELECT items.id FROM items", ids, condition.parameters, condition.sql)
-        return np.fromiter((row[0] for cursor in found for row in cursor), dtype=np.int64)
+        return np.concatenate([np.zeros(0, np.int64), *map(_first_column, found)])
 
     def candidates(
-        self, ids: Iterable[int], marked: Condition, condition: Condition = EVERYTHING
+        self,
+        ids: npt.NDArray[np.int64],
+        features: npt.NDArray[np.float32],
+        marked: Condition,
+        condition: Condition = EVERYTHING,
     ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
-        """Those of the ids that are items, in no particular order, and which of them are marked.
+        """Items whose features are known, as a search ranks them, and which of them are marked.
 
         Args:
-            ids: each once.
+            ids: each once; shape (n,).
+            features: theirs; shape (n, dimension).
             marked: what an item meets to be marked.
             condition: what all of them are known to meet.
 
         Raises:
-            InstanceDamaged: one does not meet the condition, or is not what was written.
+            InstanceDamaged: one is no item, does not meet the condition, or is not what was written.
         """
-        rows = [
-            row
+        rows = {
+            row[0]: row
             for cursor in self._by_id(
-                f"SELECT {SEALED_ITEM}, {SEALED_FEATURE}, {marked.sql}, {condition.sql} "
-                "FROM items JOIN features ON features.id = items.id",
-                ids,
+                f"SELECT {SEALED_ITEM}, {marked.sql}, {condition.sql} FROM items",
+                ids.tolist(),
                 (*marked.parameters, *condition.parameters),
             )
             for row in cursor
-        ]
-        if not all(row[-1] for row in rows):
+        }
+        self._check_seals(rows.values(), ITEM_WIDTH)
+        if len(rows) != len(ids) or not all(row[-1] for row in rows.values()):
             raise self.damage("an index of items")
-        return self._pictures(rows), np.fromiter((row[-2] for row in rows), dtype=np.bool_, count=len(rows))
+        ordered = [rows[number] for number in ids.tolist()]
+        groups = [(row[1], row[3]) for row in ordered]
+        return Pictures(ids, groups, features), np.array([row[-2] for row in ordered], np.bool_)
 
-    def product_pictures(
-        self, product_ids: Iterable[str], limit: int, condition: Condition = EVERYTHING, *, chunk: int = 1024
-    ) -> Iterator[Pictures]:
-        """Pictures of some products: of each the first ``limit`` by PicName, and of these what meets the condition.
+    def first_of_products(self, product_ids: Iterable[str], limit: int) -> npt.NDArray[np.int64]:
+        """Ids of the pictures of some products, of each the first ``limit`` by PicName; in no particular order.
 
         By name, because that is how an index keeps them: not more than these are read, however many a product has.
-
-        Yields:
-            At most ``chunk`` of them, at least one.
         """
         wanted = list(product_ids)
+        found: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
         for start in range(0, len(wanted), MAX_PARAMETERS):
             some = wanted[start : start + MAX_PARAMETERS]
-            # CROSS JOIN keeps SQLite to this order: from the product to its first pictures, from these to the features.
-            cursor = self._connection.execute(
+            rows = self._connection.execute(
                 f"WITH products (name) AS (VALUES {','.join(['(?)'] * len(some))}) "
-                f"SELECT {SEALED_ITEM}, {SEALED_FEATURE} FROM products CROSS JOIN items ON items.id IN "
-                "(SELECT id FROM items WHERE product_id = products.name ORDER BY pic_name LIMIT ?) "
-                f"CROSS JOIN features ON features.id = items.id WHERE {condition.sql}",
-                (*some, limit, *condition.parameters),
+                "SELECT items.id FROM products CROSS JOIN items ON items.id IN "
+                "(SELECT id FROM items WHERE product_id = products.name ORDER BY pic_name LIMIT ?)",
+                (*some, limit),
             )
-            while rows := cursor.fetchmany(chunk):
+            found.append(_first_column(rows))
+        return np.concatenate(found)
+
+    def siblings(self, ids: Iterable[int], condition: Condition = EVERYTHING) -> Iterator[Pictures]:
+        """Those of the ids that are items and meet the condition, some at a time, at least one.
+
+        Raises:
+            InstanceDamaged: one is not what was written.
+        """
+        for cursor in self._by_id(
+            f"SELECT {SEALED_ITEM}, {SEALED_FEATURE} FROM items JOIN features ON features.id = items.id",
+            ids,
+            condition.parameters,
+            condition.sql,
+        ):
+            rows = cursor.fetchall()
+            if rows:
                 yield self._pictures(rows)
 
     def _by_id(
@@ -448,30 +467,50 @@ class Store:
     @_translated
     def keys(self, condition: Condition) -> list[Key]:
         """The keys of all items that meet the condition, sorted."""
+        wanted = self._looked_up(condition)
         rows = self._connection.execute(
-            f"SELECT {SEALED_ITEM} FROM items WHERE {condition.sql} ORDER BY product_id, pic_name",
-            condition.parameters,
+            f"SELECT {SEALED_ITEM} FROM items WHERE {wanted.sql}", wanted.parameters
         ).fetchall()
         self._check_seals(rows)
-        return [Key(row[1], row[2]) for row in rows]
+        return sorted(Key(row[1], row[2]) for row in rows)
+
+    def _looked_up(self, condition: Condition) -> Condition:
+        """The condition in the form in which its index is found."""
+        return category_condition(tuple(self.counts())).joined(condition) if condition.of_attributes else condition
 
     @_translated
     def count(self, condition: Condition = EVERYTHING) -> int:
         """How many items meet the condition."""
         if condition is EVERYTHING:
             return sum(self.counts().values())
+        wanted = self._looked_up(condition)
         (count,) = self._connection.execute(
-            f"SELECT count(*) FROM items WHERE {condition.sql}", condition.parameters
+            f"SELECT count(*) FROM items WHERE {wanted.sql}", wanted.parameters
         ).fetchone()
         return int(count)
 
-    def matching_ids(self, condition: Condition, limit: int = -1) -> npt.NDArray[np.int64]:
-        """Ids of the items that meet the condition, rising: all of them, or the first ``limit``."""
-        rows = self._connection.execute(
-            f"SELECT id FROM items WHERE {condition.sql} ORDER BY id LIMIT ?", (*condition.parameters, limit)
+    def identical_ids(self, same: Condition, condition: Condition, limit: int) -> npt.NDArray[np.int64]:
+        """The first ``limit`` ids of items that were made from a picture and meet the condition, rising.
+
+        Args:
+            same: a ``picture_condition``.
+            condition: what else they meet.
+            limit: how many at most.
+        """
+        both = same.joined(condition)
+        return self._rising(
+            f"SELECT id FROM items INDEXED BY items_content WHERE {both.sql} ORDER BY id LIMIT ?",
+            (*both.parameters, limit),
         )
-        ids = np.fromiter((row[0] for row in rows), dtype=np.int64)
-        if np.any(ids[1:] <= ids[:-1]):
+
+    def matching_ids(self, condition: Condition) -> npt.NDArray[np.int64]:
+        """Ids of the items that meet the condition, rising."""
+        # Sorted here: to have them in order, SQLite would go through all items.
+        return self._rising(f"SELECT id FROM items WHERE {condition.sql}", condition.parameters)
+
+    def _rising(self, select: str, parameters: tuple[Any, ...]) -> npt.NDArray[np.int64]:
+        ids = np.sort(_first_column(self._connection.execute(select, parameters)))
+        if np.any(ids[1:] == ids[:-1]):
             raise self.damage("an index of items")
         return ids
 
@@ -493,9 +532,15 @@ class Store:
         if condition is EVERYTHING:
             sql, parameters = f"SELECT id, {SEALED_FEATURE} FROM features WHERE id > ? ORDER BY id", (above,)
         else:
+            # All are looked up by the condition, then sorted; the newer ones are gone through in their order.
+            source, item_id = (
+                ("features CROSS JOIN items ON items.id = features.id", "features.id")
+                if above
+                else ("items CROSS JOIN features ON features.id = items.id", "+items.id")
+            )
             sql = (
-                f"SELECT items.id, {SEALED_FEATURE} FROM items JOIN features ON features.id = items.id "
-                f"WHERE items.id > ? AND ({condition.sql}) ORDER BY items.id"
+                f"SELECT items.id, {SEALED_FEATURE} FROM {source} "
+                f"WHERE {item_id} > ? AND ({condition.sql}) ORDER BY {item_id}"
             )
             parameters = (above, *condition.parameters)
         cursor = self._connection.execute(sql, parameters)
@@ -695,8 +740,9 @@ class Store:
 
     def delete(self, condition: Condition) -> list[Key]:
         """Delete all items that meet the condition; return their keys, sorted."""
+        wanted = self._looked_up(condition)
         rows = self._connection.execute(
-            f"DELETE FROM items WHERE {condition.sql} RETURNING {', '.join(ITEM_ROW)}, seal", condition.parameters
+            f"DELETE FROM items WHERE {wanted.sql} RETURNING {', '.join(ITEM_ROW)}, seal", wanted.parameters
         ).fetchall()
         self._check_seals(rows)
         keys = sorted(Key(row[1], row[2]) for row in rows)
@@ -739,7 +785,7 @@ class Store:
 
     def removed_ids(self) -> npt.NDArray[np.int64]:
         """Ids that the published generation holds and that are no longer items."""
-        return np.fromiter((row[0] for row in self._connection.execute("SELECT id FROM removed")), dtype=np.int64)
+        return _first_column(self._connection.execute("SELECT id FROM removed"))
 
     def publish(self, generation: Generation) -> None:
         """Make this generation, which holds every present item up to its ``max_id``, the one that readers use."""
@@ -750,6 +796,11 @@ class Store:
         )
         self._connection.execute(f"UPDATE generations SET seal = {FUNCTION}({', '.join(GENERATION_ROW)})")
         self._connection.execute("DELETE FROM removed")
+
+
+def _first_column(rows: Iterable[tuple[int, ...]]) -> npt.NDArray[np.int64]:
+    """Of rows of one whole number each; shape (n,)."""
+    return np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64)
 
 
 def _check_structure(connection: sqlite3.Connection, path: Path) -> None:

@@ -156,7 +156,7 @@ def test_triggers_keep_counts_and_removed_right(steps: list[tuple[str, str, int]
                 published = {number for number, _ in items.values()}
                 connection.execute("DELETE FROM generations")
                 connection.execute(
-                    "INSERT INTO generations VALUES (1, 'flat', 0, '', ?, ?, NULL, NULL, 0, 0)",
+                    "INSERT INTO generations VALUES (1, 'flat', 0, '', ?, ?, NULL, NULL, 0, 0, NULL, NULL)",
                     (len(published), max(given_ids, default=0)),
                 )
                 connection.execute("DELETE FROM removed")

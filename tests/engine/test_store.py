@@ -24,12 +24,14 @@ from imgsearch.engine.store import (
     picture_condition,
     product_condition,
 )
-from imgsearch.errors import StorageUnwritable
+from imgsearch.errors import InstanceDamaged, StorageUnwritable
 from imgsearch.records import Attributes, Key, Location, Region, RegionMode, Upsert
 from tests.engine.builders import DIMENSION, change, scattered, stored, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy.typing as npt
 
 ATTRIBUTES = Attributes("shelf:4 ☂", -(2**31), 0, None, 2**31 - 1, "", "red", None, "a'b\"c")
 FULL = Upsert(
@@ -257,7 +259,8 @@ def test_a_picture_is_its_bytes_and_if_given_its_region(store: Store) -> None:
     )
     same = picture_condition(b"same")
     assert ids(store, same) == [1, 3, 5, 7, 9, 11]
-    assert store.matching_ids(same, 2).tolist() == [1, 3]
+    assert store.identical_ids(same, EVERYTHING, 2).tolist() == [1, 3]
+    assert store.identical_ids(same, category_condition((0,)), 9).tolist() == [3, 9]
     assert ids(store, category_condition((0,)).joined(same)) == [3, 9]
     assert ids(store, picture_condition(b"same", Region(0, 1, 0, 5))) == [5]
     assert ids(store, picture_condition(b"same", Region(0, 1, 5, 0))) == []
@@ -266,32 +269,43 @@ def test_a_picture_is_its_bytes_and_if_given_its_region(store: Store) -> None:
 
 
 def test_candidates_are_items_marked_by_a_condition(store: Store) -> None:
-    """More than a statement has parameters; what is no item is passed over."""
+    """More than a statement has parameters, in the order asked for; what is no item is damage."""
     features = scattered(700)
     write(store, [change(f"p{n % 7}", str(n), feature, category=n % 3) for n, feature in enumerate(features)])
-    pictures, marked = store.candidates(range(1, 2000), category_condition((2,)))
-    assert sorted(pictures.ids.tolist()) == list(range(1, 701))
-    assert (pictures.features == features[pictures.ids - 1]).all()
-    assert pictures.groups == [(f"p{(n - 1) % 7}", (n - 1) % 3) for n in pictures.ids]
-    assert marked.tolist() == [(n - 1) % 3 == 2 for n in pictures.ids]
+    found, read = store.features_of(range(1, 701))
+    assert sorted(found.tolist()) == list(range(1, 701))
+    assert (read == features[found - 1]).all()
+    wanted = np.random.default_rng(1).permutation(found)
+    pictures, marked = store.candidates(wanted, features[wanted - 1], category_condition((2,)))
+    assert pictures.ids.tolist() == wanted.tolist()
+    assert pictures.groups == [(f"p{(n - 1) % 7}", (n - 1) % 3) for n in wanted]
+    assert marked.tolist() == [(n - 1) % 3 == 2 for n in wanted]
     some = pictures.take(np.array([5, 2]))
     assert (some.ids.tolist(), some.groups) == (pictures.ids[[5, 2]].tolist(), [pictures.groups[5], pictures.groups[2]])
-    pictures, marked = store.candidates([5000], EVERYTHING)
-    assert (len(pictures.ids), len(pictures.groups), len(pictures.features), len(marked)) == (0, 0, 0, 0)
+    assert (some.features == pictures.features[[5, 2]]).all()
+    with pytest.raises(InstanceDamaged):
+        store.candidates(np.array([1, 5000]), features[:2], EVERYTHING)
+    with pytest.raises(InstanceDamaged):
+        store.candidates(np.array([1, 2]), features[:2], EVERYTHING, category_condition((1,)))
+    with pytest.raises(InstanceDamaged):
+        store.features_of([1, 5000])
 
 
 def test_pictures_of_products_are_the_first_by_name(store: Store) -> None:
     """Of as many products as there are, in pieces; the condition is asked of those first ones only."""
     write(store, [change(f"p{n}", name, category=int(name)) for n in range(600) for name in "3142"])
-    for chunk in (7, 5000):
-        parts = list(store.product_pictures((f"p{n}" for n in range(700)), 3, chunk=chunk))
-        assert all(0 < len(part.ids) <= chunk for part in parts)
-        found = [group for part in parts for group in part.groups]
-        assert sorted(found) == sorted((f"p{n}", category) for n in range(600) for category in (1, 2, 3))
-    (part,) = store.product_pictures(["p5", "none", "p7"], 3, category_condition((3, 4)))
-    assert sorted(part.groups) == [("p5", 3), ("p7", 3)]
+
+    def groups(ids: npt.NDArray[np.int64], condition: Condition = EVERYTHING) -> list[tuple[str, int]]:
+        return [group for part in store.siblings(ids.tolist(), condition) for group in part.groups]
+
+    found = store.first_of_products((f"p{n}" for n in range(700)), 3)
+    assert sorted(groups(found)) == sorted((f"p{n}", category) for n in range(600) for category in (1, 2, 3))
+    some = store.first_of_products(["p5", "none", "p7"], 3)
+    assert sorted(groups(some, category_condition((3, 4)))) == [("p5", 3), ("p7", 3)]
+    (part,) = store.siblings(some.tolist(), category_condition((3, 4)))
     assert part.features.tolist() == [scattered(1)[0].tolist()] * 2
-    assert list(store.product_pictures([], 3)) == list(store.product_pictures(["none"], 3)) == []
+    assert store.first_of_products([], 3).tolist() == store.first_of_products(["none"], 3).tolist() == []
+    assert list(store.siblings([])) == list(store.siblings([9999])) == []
 
 
 def test_a_huge_product_costs_no_more_than_its_first_pictures(store: Store) -> None:
@@ -308,7 +322,7 @@ def test_a_huge_product_costs_no_more_than_its_first_pictures(store: Store) -> N
             return 0
 
         store._connection.set_progress_handler(step, 1)
-        (part,) = store.product_pictures([product], 64)
+        (part,) = store.siblings(store.first_of_products([product], 64).tolist())
         store._connection.set_progress_handler(None, 1)
         assert len(part.ids) == 64
         steps[product] = count
