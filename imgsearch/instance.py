@@ -276,6 +276,13 @@ class Instance:
             )
         return converted
 
+    @property
+    def model_is_at_hand(self) -> bool:
+        """Whether the model lies in the cache, ready to be loaded; else the first picture takes some seconds more."""
+        from imgsearch.algorithm.conversion import is_converted
+
+        return is_converted(self.model, self._cache)
+
     def check_model(self, model: str, weights: Path | None = None) -> None:
         """Refuse to go on with another model than the instance's.
 

@@ -96,6 +96,15 @@ class Searcher:
         record = EMBEDDED_MODELS.get(instance.model.name, instance.model)
         self._calibration = Calibration(*replace(record, coded=instance.model.coded).score_curve)
 
+    def prepare(self, options: PictureOptions = PictureOptions()) -> None:
+        """Begin to load what searches with pictures need, side by side in threads, while other work goes on.
+
+        Where the model is yet to be converted, nothing is begun: the picture may turn out to be none.
+        """
+        if self._instance.model_is_at_hand:
+            self._pipeline.prepare(options)
+            self._engine.prepare()
+
     def by_picture(
         self,
         picture: PictureSource,

@@ -1,12 +1,18 @@
-"""OpenVINO's Python bindings, imported in the one way that sends nothing and cannot deadlock."""
+"""OpenVINO's Python bindings, imported in the one way that is quick, sends nothing and cannot deadlock."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["load_openvino"]
+
+CONVERTER: Final = "openvino.tools.ovc"
 
 _loading = Lock()
 
@@ -14,14 +20,31 @@ _loading = Lock()
 def load_openvino() -> Any:
     """Import OpenVINO without its reporting, and have its bindings look up NumPy's interface before two threads can.
 
-    The import alone would tell OpenVINO's makers that it was imported, and keep an identifier of this machine's user
-    in the home folder; without the module that does so there is nothing to report with. The bindings look up NumPy at
-    their first array, inside a C++ static whose guard is taken with the GIL held and released in between: two threads
-    that meet there wait for each other for ever (seen with 2026.4.1).
+    Importing it brings in the converter of models, which takes longer than all the rest together (0.1 s) and which only
+    a conversion needs; that imports it by its own name.
+
+    The import alone would also tell OpenVINO's makers that it was imported, and keep an identifier of this machine's
+    user in the home folder; without the module that does so there is nothing to report with. The bindings look up NumPy
+    at their first array, inside a C++ static whose guard is taken with the GIL held and released in between: two
+    threads that meet there wait for each other for ever (seen with 2026.4.1).
     """
     with _loading:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        import openvino
+        with _without_the_converter():
+            import openvino
 
         openvino.Type.u8.to_dtype()
     return openvino
+
+
+@contextmanager
+def _without_the_converter() -> Iterator[None]:
+    """A block in which OpenVINO goes without its converter, as it does where that is not installed."""
+    if CONVERTER in sys.modules or "openvino" in sys.modules:
+        yield
+        return
+    sys.modules[CONVERTER] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[CONVERTER]

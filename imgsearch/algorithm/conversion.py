@@ -34,7 +34,7 @@ from imgsearch.files import file_errors, make_private_folder, sync, sync_folder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ConvertedModel", "converted_model"]
+__all__ = ["ConvertedModel", "converted_model", "is_converted"]
 
 MODEL_NAME: Final = "model.xml"
 WEIGHTS_NAME: Final = "model.bin"
@@ -84,7 +84,7 @@ def converted_model(
         InvalidModel: unknown to timm, weights missing or not fitting, or not to be had from the hub.
         StorageFull, StorageUnwritable: the cache.
     """
-    folder = cache / "models" / record.cache_name()
+    folder = _home(record, cache)
     model = ConvertedModel.load(folder)
     if model is None:
         from filelock import FileLock
@@ -112,6 +112,15 @@ def converted_model(
             dimension=found.dimension,
         ),
     )
+
+
+def is_converted(record: ModelRecord, cache: Path) -> bool:
+    """Whether the cache holds it."""
+    return ConvertedModel.load(_home(record, cache)) is not None
+
+
+def _home(record: ModelRecord, cache: Path) -> Path:
+    return cache / "models" / record.cache_name()
 
 
 def _convert(record: ModelRecord, folder: Path, announce: Callable[[str], None]) -> ConvertedModel:
@@ -294,6 +303,7 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     _tell("1/3 loading torch and timm")
     openvino = load_openvino()
     import torch
+    from openvino.tools.ovc import convert_model
 
     _import_timm()
     _tell("2/3 reading the weights")
@@ -307,7 +317,7 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     example = torch.zeros((1, size, size, 3), dtype=torch.uint8)
     with torch.no_grad():
         outputs = module(example)
-        converted = openvino.convert_model(module, example_input=example, input=[(1, size, size, 3)])
+        converted = convert_model(module, example_input=example, input=[(1, size, size, 3)])
     openvino.save_model(converted, target / MODEL_NAME, compress_to_fp16=True)
     if record.purpose == EMBEDDER:
         complete = replace(complete, dimension=int(outputs[0].shape[1]))

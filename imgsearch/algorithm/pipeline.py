@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property, partial
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Final, Self
 
 from imgsearch.algorithm.category import CategoryPredictor, outline
-from imgsearch.algorithm.models import CATEGORY_SIZE, LOCATOR_SIZE
+from imgsearch.algorithm.models import CATEGORISER, CATEGORY_SIZE, EMBEDDER, LOCATOR, LOCATOR_SIZE
 from imgsearch.algorithm.subject import find_subjects, with_context
 from imgsearch.categories import OTHER, Kind
 from imgsearch.records import Content, Extracted, PictureOptions, RegionMode
@@ -130,6 +131,33 @@ class Pipeline:
             return Content(b"", content.token)
         return self._extract(content, digest, options)
 
+    def prepare(self, options: PictureOptions) -> None:
+        """Begin to load what pictures with these options need, side by side in threads, while other work goes on.
+
+        A failure is told by the first picture that meets it again.
+        """
+        for purpose in self._purposes(options):
+            Thread(target=self._load, args=(purpose,), name=f"imgsearch-{purpose}").start()
+
+    def _load(self, purpose: str) -> None:
+        with suppress(Exception):
+            self._network().load(purpose)
+
+    def _purposes(self, options: PictureOptions) -> list[str]:
+        """What the networks have to do for a picture, in this order."""
+        purposes = [EMBEDDER]
+        if self._finds(options) or self._predicts(options):
+            purposes.insert(0, LOCATOR)
+        if self._predicts(options):
+            purposes.append(CATEGORISER)
+        return purposes
+
+    def _finds(self, options: PictureOptions) -> bool:
+        return options.region_mode is RegionMode.SUBJECT
+
+    def _predicts(self, options: PictureOptions) -> bool:
+        return self._kind is Kind.PRODUCT and options.category_id is None
+
     def extract(self, content: Content, options: PictureOptions) -> Extracted:
         """Turn the bytes of a picture into what is kept of it.
 
@@ -153,8 +181,7 @@ class Pipeline:
         """The main subject, and on demand the further ones; the whole picture is looked at once for all of them."""
         picture = self._open(content.data)
         given = picture.given_region(options)
-        finds = options.region_mode is RegionMode.SUBJECT
-        predicts = self._kind is Kind.PRODUCT and options.category_id is None
+        finds, predicts = self._finds(options), self._predicts(options)
         category = OTHER if self._kind is Kind.GENERIC or options.category_id is None else options.category_id
         network = self._network()
         if finds or predicts:

@@ -61,9 +61,19 @@ class Network:
         self._announce = announce
         self._cache = cache
         self._parallel = parallel
-        self._lock = Lock()
+        self._converting = Lock()
+        """Each conversion loads torch: one at a time."""
+        self._locks = {purpose: Lock() for purpose in (EMBEDDER, LOCATOR, CATEGORISER)}
         self._graphs: dict[str, Graph] = {}
         self.input_size = model.record.input_size
+
+    def load(self, purpose: str) -> None:
+        """Load a graph before it is needed.
+
+        Raises:
+            InvalidModel, StorageFull, StorageUnwritable: it has to be converted and cannot be.
+        """
+        self._graph(purpose)
 
     def embed(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
         """The feature of a region, and what the same networks say of its category, if they can.
@@ -103,12 +113,14 @@ class Network:
         return self._graph(CATEGORISER)(pixels)[0]
 
     def _graph(self, purpose: str) -> Graph:
-        with self._lock:
+        # One lock for each, as OpenVINO loads several models side by side.
+        with self._locks[purpose]:
             if purpose not in self._graphs:
                 model = self._model
                 if purpose != EMBEDDER:
                     record = model.record.locator() if purpose == LOCATOR else model.record.categoriser()
-                    model = converted_model(record, self._cache, self._announce)
+                    with self._converting:
+                        model = converted_model(record, self._cache, self._announce)
                 self._graphs[purpose] = Graph(model.path, self._cache, parallel=self._parallel)
             return self._graphs[purpose]
 

@@ -125,6 +125,8 @@ def search(
     answers: list[_Answer] = []
     with open_instance(instance, quiet=quiet) as target:
         with target.searching(isolated=several) as searcher:  # of one, there is nothing else to lose
+            if images:
+                searcher.prepare(options)
             for question in questions:
                 results: list[SearchResult] | list[InputError]
                 try:
