@@ -370,8 +370,10 @@ class Instance:
                 engine.count_to_index()
             yield from IndexingRun(engine, pipeline, self.kind).outcomes(operations)
             # Of an instance that the operations have emptied, there is nothing to rebuild.
-            if engine.rebuild_due() or (rebuild and engine.store.count()):
+            if rebuild and engine.store.count():
                 engine.rebuild()
+            elif engine.is_index_due():
+                engine.refresh()
             else:
                 engine.drop_index_of_nothing()
 
@@ -458,8 +460,8 @@ class Instance:
         lines = read_export(folder, self.kind, self.model.dimension)
         with self._writing(lock_timeout) as engine:
             yield from import_items(engine, lines)
-            if rebuild and engine.rebuild_due():
-                engine.rebuild()
+            if rebuild and engine.is_index_due():
+                engine.refresh()
 
     # Reading
 

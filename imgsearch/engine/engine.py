@@ -11,7 +11,7 @@ pictures of their products (``evidence.py``).
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -22,7 +22,7 @@ import numpy as np
 
 from imgsearch.engine.database import storage_errors
 from imgsearch.engine.evidence import similarities
-from imgsearch.engine.index import FLAT_LIMIT, IndexReader, build
+from imgsearch.engine.index import FLAT_LIMIT, IndexReader, build, can_extend, extend
 from imgsearch.engine.lock import HOLDER_NAME, LOCK_NAME, writer_lock
 from imgsearch.engine.score import Calibration, cosines, hamming, sort_expr_values
 from imgsearch.engine.store import (
@@ -61,7 +61,9 @@ PRODUCT_PICTURES: Final = 64
 """Pictures of a product that lend evidence, the first by PicName: one with 100,000 costs no more than one with 64."""
 TAIL_FLOOR: Final = 1_000
 TAIL_SHARE: Final = 0.25
-"""A rebuild is due when the unindexed items number more than the floor and this share of the indexed ones."""
+TAIL_CEILING: Final = 20_000
+"""An index is due when the newer items number more than the floor and more than this share of the indexed ones, or
+more than the ceiling, as each search goes through them; or when so many of the indexed ones are removed."""
 LOOK_COST: Final = 40
 """Looking at the condition of an item takes so many times as long as listing one that meets it."""
 BROAD_MARGIN: Final = 1.5
@@ -495,13 +497,14 @@ class Engine:
 
     # Index
 
-    def rebuild_due(self) -> bool:
-        """Whether so many items are newer than the index that searches profit from a rebuild."""
+    def is_index_due(self) -> bool:
+        """Whether searches would profit from an index that has the newer items, or no longer has the removed ones."""
         generation = self.store.generation()
         if generation is None:
             return self.store.count() > 0
         tail = self.store.count_newer(generation.max_id)
-        return tail > max(TAIL_FLOOR, TAIL_SHARE * generation.items)
+        limit = max(TAIL_FLOOR, min(TAIL_SHARE * generation.items, TAIL_CEILING))
+        return tail > limit or self.store.count_removed() > max(TAIL_FLOOR, TAIL_SHARE * generation.items)
 
     def count_to_index(self) -> int:
         """How many items a rebuild would index.
@@ -527,17 +530,41 @@ class Engine:
         count = self.count_to_index()
         old = store.generation()
         number = old.number + 1 if old else 1
+        with storage_errors(self.folder), store.reading():
+            categories = store.categories()
+            if len(categories) != count:
+                raise store.damage("the number of items")
+            chunks = partial(store.features, chunk=REBUILD_CHUNK)
+            generation = build(self.folder, number, categories, chunks, flat_limit=flat_limit)
+        return self._published(generation)
+
+    def refresh(self) -> Generation:
+        """Bring the index up to date: with its lists as they are, where they still fit, else by a rebuild.
+
+        The caller holds the lock; takes and raises what ``rebuild`` does.
+        """
+        generation = self._extended()
+        return self.rebuild() if generation is None else self._published(generation)
+
+    def _extended(self) -> Generation | None:
+        """The published generation with what is newer, not yet published; None if it is not fit for that."""
+        store = self.store
+        old = store.generation()
+        if old is None:
+            return None
+        with storage_errors(self.folder), store.reading(), suppress(FileNotFoundError, InstanceDamaged):
+            removed, categories = store.removed_ids(), store.categories(above=old.max_id)
+            if can_extend(old, len(removed), categories):
+                chunks = partial(store.features, above=old.max_id, chunk=REBUILD_CHUNK)
+                return extend(self.folder, old.number + 1, old, removed, categories, chunks)
+        return None
+
+    def _published(self, generation: Generation) -> Generation:
         with storage_errors(self.folder):
-            with store.reading():
-                categories = store.categories()
-                if len(categories) != count:
-                    raise store.damage("the number of items")
-                chunks = partial(store.features, chunk=REBUILD_CHUNK)
-                generation = build(self.folder, number, categories, chunks, flat_limit=flat_limit)
             with self.committing():
-                store.publish(generation)
+                self.store.publish(generation)
             self._remove_leftovers()
-            store.forget_places()
+            self.store.forget_places()
         return generation
 
     def drop_index_of_nothing(self) -> None:

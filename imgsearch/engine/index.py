@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Chunks = Callable[[], Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]]
 
-__all__ = ["FLAT_LIMIT", "IndexReader", "build"]
+__all__ = ["FLAT_LIMIT", "IndexReader", "build", "can_extend", "extend"]
 
 FLAT_LIMIT: Final = 20_000
 """Up to so many items the index is flat: exact, and quick enough."""
@@ -46,6 +46,8 @@ MIN_TRAINING_POINTS: Final = 1_000
 ITERATIONS: Final = 10
 """Of the clustering, as FAISS does for an inverted file."""
 TINY: Final = 1e-9
+EXTENSION: Final = 2.0
+"""Lists serve until there are so many times as many items as they were trained for, or so many times fewer."""
 TARGET_RECALL: Final = 0.99
 RECALL_AT: Final = 10
 RECALL_QUERIES: Final = 200
@@ -87,11 +89,66 @@ def build(
     else:
         parts = _parts(categories)
         centroids = _train(parts, categories, chunks, dimension)
-        index, max_id = _fill(parts, centroids, categories, chunks)
+        index = _empty(centroids)
+        max_id = _add(index, parts, centroids, categories, chunks)
         structure, trained = f"IVF{len(centroids)},RaBitQ", count
         lists = json.dumps({part.category: part.lists for part in parts})
         nprobe, recall = _tune(index, chunks, count)
     generation = Generation(number, structure, 0, "", count, max_id, nprobe, recall, int(time.time()), trained, lists)
+    size, checksum = _write(index, folder / generation.file_name)
+    return replace(generation, bytes=size, checksum=checksum)
+
+
+def can_extend(old: Generation, removed: int, categories: npt.NDArray[np.int64]) -> bool:
+    """Whether a generation's lists are fit for taking in newer items: trained on as many, and of their categories.
+
+    Args:
+        old: the published one.
+        removed: how many of its items are no longer items.
+        categories: of the newer items, shape (n,).
+    """
+    if old.lists is None or old.trained is None:
+        return False
+    count = old.items - removed + len(categories)
+    known = [part.category for part in _read_parts(old.lists)]
+    return old.trained / EXTENSION <= count <= EXTENSION * old.trained and bool(np.isin(categories, known).all())
+
+
+def extend(
+    folder: Path,
+    number: int,
+    old: Generation,
+    removed: npt.NDArray[np.int64],
+    categories: npt.NDArray[np.int64],
+    chunks: Chunks,
+) -> Generation:
+    """Write a generation that has the lists of an old one, without what was removed and with what is newer.
+
+    It takes the time of reading and writing a file, whatever the number of items, and is as good as the training was;
+    the recall of that is told on.
+
+    Args:
+        folder: with the old one's file.
+        number: of the new one.
+        old: one for which ``can_extend`` holds.
+        removed: ids that it holds and that are no longer items.
+        categories: of the newer items, by rising id; shape (n,).
+        chunks: starts a pass over their ids (int64, rising) and features (float16, L2-normalised) in pieces.
+
+    Raises:
+        FileNotFoundError, InstanceDamaged: the old file is not what was written.
+    """
+    import faiss
+
+    assert old.lists is not None
+    index = _read(folder / old.file_name, old, verify=True, flags=0)
+    if len(removed):
+        index.remove_ids(faiss.IDSelectorBatch(removed))
+    parts, centroids = _read_parts(old.lists), _centroids(index)
+    last = _add(index, parts, centroids, categories, chunks) or old.max_id
+    if index.ntotal != old.items - len(removed) + len(categories):
+        raise InstanceDamaged(f"{folder / old.file_name} does not hold what it should: run 'imgsearch rebuild'")
+    generation = replace(old, number=number, items=index.ntotal, max_id=last, created=int(time.time()))
     size, checksum = _write(index, folder / generation.file_name)
     return replace(generation, bytes=size, checksum=checksum)
 
@@ -159,17 +216,37 @@ def _train(
     return np.concatenate(centroids)
 
 
-def _fill(
-    parts: list[_Part], centroids: npt.NDArray[np.float32], categories: npt.NDArray[np.int64], chunks: Chunks
-) -> tuple[Any, int]:
-    """The index of all items, each in the list of its category that is nearest to it; and the last id."""
+def _empty(centroids: npt.NDArray[np.float32]) -> Any:
+    """An index of these lists, with nothing in them."""
     import faiss
 
-    dimension = centroids.shape[1]
+    lists, dimension = centroids.shape
     quantizer = faiss.IndexFlatIP(dimension)
     quantizer.add(centroids)
-    index = faiss.IndexIVFRaBitQ(quantizer, dimension, len(centroids), faiss.METRIC_INNER_PRODUCT)
+    index = faiss.IndexIVFRaBitQ(quantizer, dimension, lists, faiss.METRIC_INNER_PRODUCT)
     index.train(centroids)  # the codes have nothing to learn; FAISS wants the call all the same
+    return index
+
+
+def _centroids(index: Any) -> npt.NDArray[np.float32]:
+    """Of an inverted file, as a view of it; shape (lists, dimension)."""
+    import faiss
+
+    quantizer = faiss.downcast_index(index.quantizer)
+    view: npt.NDArray[np.float32] = faiss.rev_swig_ptr(quantizer.get_xb(), index.nlist * index.d)
+    return view.reshape(index.nlist, index.d)
+
+
+def _add(
+    index: Any,
+    parts: list[_Part],
+    centroids: npt.NDArray[np.float32],
+    categories: npt.NDArray[np.int64],
+    chunks: Chunks,
+) -> int:
+    """Put items in, each into the list of its category that is nearest to it; return the last id, 0 without any."""
+    import faiss
+
     position, last = 0, 0
     for ids, halves in chunks():
         features = halves.astype(np.float32)
@@ -184,7 +261,7 @@ def _fill(
                 lists[members] = nearest[:, 0] + part.first
         index.add_core(len(ids), *map(faiss.swig_ptr, (features, np.ascontiguousarray(ids), lists)))
         position, last = position + len(ids), int(ids[-1])
-    return index, last
+    return last
 
 
 def _sample(chunks: Chunks, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
@@ -252,6 +329,35 @@ def _write(index: Any, target: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
+def _read(path: Path, generation: Generation, *, verify: bool, flags: int) -> Any:
+    """Read an index file.
+
+    Args:
+        path: of the file.
+        generation: as it was published.
+        verify: hold the whole file against its checksum.
+        flags: for FAISS; 0: into memory.
+
+    Raises:
+        FileNotFoundError, InstanceDamaged
+    """
+    import faiss
+
+    if path.stat().st_size != generation.bytes or (verify and checksum_of(path) != generation.checksum):
+        raise InstanceDamaged(
+            f"{path} is not what was written; the items are safe in the database: run 'imgsearch rebuild'"
+        )
+    try:
+        return faiss.read_index(str(path), flags)
+    except RuntimeError as error:
+        if not path.exists():
+            raise FileNotFoundError(path) from None
+        _raise_if_of_the_system(error, path)
+        raise InstanceDamaged(
+            f"{path} cannot be read; the items are safe in the database: run 'imgsearch rebuild'"
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class IndexReader:
     """A published generation, opened and memory-mapped; it stays readable when a newer one replaces the file."""
@@ -270,29 +376,13 @@ class IndexReader:
             FileNotFoundError: a rebuild has replaced it in the meantime; or it is lost.
             InstanceDamaged: it is not the file that was published.
         """
-        path = folder / generation.file_name
-        if path.stat().st_size != generation.bytes or (
-            generation.bytes < VERIFY_BELOW_BYTES and checksum_of(path) != generation.checksum
-        ):
-            raise InstanceDamaged(
-                f"{path} is not what was written; the items are safe in the database: run 'imgsearch rebuild'"
-            )
         import faiss
 
-        try:
-            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            if not path.exists():
-                raise FileNotFoundError(path) from None
-            _raise_if_of_the_system(error, path)
-            raise InstanceDamaged(
-                f"{path} cannot be read; the items are safe in the database: run 'imgsearch rebuild'"
-            ) from error
+        path = folder / generation.file_name
+        index = _read(path, generation, verify=generation.bytes < VERIFY_BELOW_BYTES, flags=faiss.IO_FLAG_MMAP_IFC)
         if generation.lists is None:
             return cls(generation, index)
-        quantizer = faiss.downcast_index(index.quantizer)
-        centroids = faiss.rev_swig_ptr(quantizer.get_xb(), index.nlist * index.d).reshape(index.nlist, index.d)
-        return cls(generation, index, _read_parts(generation.lists), centroids)
+        return cls(generation, index, _read_parts(generation.lists), _centroids(index))
 
     def shortlist(
         self,

@@ -383,7 +383,7 @@ class Store:
     def matching(self, ids: Iterable[int], condition: Condition) -> npt.NDArray[np.int64]:
         """Those of the ids that are items and meet the condition, in no particular order."""
         found = self._by_id("SELECT items.id FROM items", ids, condition.parameters, condition.sql)
-        return np.concatenate([np.zeros(0, np.int64), *map(_first_column, found)])
+        return np.concatenate([np.zeros(0, np.int64), *map(_numbers, found)])
 
     def candidates(
         self,
@@ -434,7 +434,7 @@ class Store:
                 "(SELECT id FROM items WHERE product_id = products.name ORDER BY pic_name LIMIT ?)",
                 (*some, limit),
             )
-            found.append(_first_column(rows))
+            found.append(_numbers(rows))
         return np.concatenate(found)
 
     def siblings(self, ids: Iterable[int], condition: Condition = EVERYTHING) -> Iterator[Pictures]:
@@ -509,15 +509,18 @@ class Store:
         return self._rising(f"SELECT id FROM items WHERE {condition.sql}", condition.parameters)
 
     def _rising(self, select: str, parameters: tuple[Any, ...]) -> npt.NDArray[np.int64]:
-        ids = np.sort(_first_column(self._connection.execute(select, parameters)))
+        ids = np.sort(_numbers(self._connection.execute(select, parameters)))
         if np.any(ids[1:] == ids[:-1]):
             raise self.damage("an index of items")
         return ids
 
-    def categories(self) -> npt.NDArray[np.int64]:
-        """Of all items, by rising id; shape (n,)."""
-        rows = self._connection.execute("SELECT id, category_id FROM items")  # an index has both
-        pairs = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64).reshape(-1, 2)
+    def categories(self, *, above: int = 0) -> npt.NDArray[np.int64]:
+        """Of the items with an id above ``above``, by rising id; shape (n,)."""
+        # An index has both; for the newer ones their range of ids is gone through.
+        rows = self._connection.execute(
+            "SELECT id, category_id FROM items" + (" NOT INDEXED WHERE id > ?" if above else ""), (above,) * bool(above)
+        )
+        pairs = _numbers(rows).reshape(-1, 2)
         categories: npt.NDArray[np.int64] = pairs[np.argsort(pairs[:, 0]), 1]
         return categories
 
@@ -785,7 +788,12 @@ class Store:
 
     def removed_ids(self) -> npt.NDArray[np.int64]:
         """Ids that the published generation holds and that are no longer items."""
-        return _first_column(self._connection.execute("SELECT id FROM removed"))
+        return _numbers(self._connection.execute("SELECT id FROM removed"))
+
+    def count_removed(self) -> int:
+        """How many items of the published generation are no longer items."""
+        (count,) = self._connection.execute("SELECT count(*) FROM removed").fetchone()
+        return int(count)
 
     def publish(self, generation: Generation) -> None:
         """Make this generation, which holds every present item up to its ``max_id``, the one that readers use."""
@@ -798,8 +806,8 @@ class Store:
         self._connection.execute("DELETE FROM removed")
 
 
-def _first_column(rows: Iterable[tuple[int, ...]]) -> npt.NDArray[np.int64]:
-    """Of rows of one whole number each; shape (n,)."""
+def _numbers(rows: Iterable[tuple[int, ...]]) -> npt.NDArray[np.int64]:
+    """The whole numbers of some rows one after another; shape (rows * columns,)."""
     return np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64)
 
 

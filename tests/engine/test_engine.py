@@ -37,6 +37,7 @@ from tests.engine.builders import (
     ranking_similarities,
     scattered,
     stored,
+    write,
 )
 
 if TYPE_CHECKING:
@@ -429,7 +430,7 @@ def files(folder: Path) -> list[str]:
 
 def test_an_empty_instance_finds_nothing_and_cannot_be_rebuilt(engine: Engine) -> None:
     assert engine.search(query(scattered(1)[0]), CALIBRATION, num=10) == Ranking(0, [])
-    assert engine.rebuild_due() is False
+    assert engine.is_index_due() is False
     with pytest.raises(InstanceEmpty, match="no items") as error:
         engine.rebuild()
     assert (error.value.code, error.value.exit_code) == ("InstanceStatusError", 4)
@@ -523,16 +524,100 @@ def test_a_damaged_index_is_told_and_healed_by_a_rebuild(engine: Engine, damage:
         (TAIL_FLOOR + 1, 4 * TAIL_FLOOR, True),
         (TAIL_FLOOR + 1, 4 * TAIL_FLOOR + 4, False),  # a quarter of what is indexed
         (TAIL_FLOOR + 2, 4 * TAIL_FLOOR + 4, True),
+        (1_201, 10_000_000, True),  # more than the ceiling
+        (1_200, 10_000_000, False),
     ],
 )
-def test_a_rebuild_is_due_when_the_tail_is_long(engine: Engine, tail: int, indexed: int | None, due: bool) -> None:
-    """More than 1,000 newer items, and more than a quarter of the indexed ones."""
+def test_an_index_is_due_when_the_tail_is_long(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tail: int, indexed: int | None, due: bool
+) -> None:
+    """More than 1,000 newer items, and more than a quarter of the indexed ones; or so many that scanning them tells."""
+    monkeypatch.setattr("imgsearch.engine.engine.TAIL_CEILING", 1_200)
     if indexed is not None:
         fill(engine, scattered(1))
         with engine.committing() as store:
             store.publish(Generation(1, "flat", 0, "", indexed, 1, None, None, 0))
     fill(engine, np.broadcast_to(scattered(1), (tail, 32)), first=1)
-    assert engine.rebuild_due() is due
+    assert engine.is_index_due() is due
+
+
+@pytest.mark.parametrize(("removed", "due"), [(1_000, False), (1_001, True)])
+def test_an_index_is_due_when_much_of_it_is_removed(engine: Engine, removed: int, due: bool) -> None:
+    fill(engine, np.broadcast_to(scattered(1), (1_100, 32)))
+    engine.rebuild()
+    with engine.committing() as store:
+        store.remove(store.keys(EVERYTHING)[:removed])
+    assert engine.is_index_due() is due
+
+
+# Extending an index
+
+
+@pytest.fixture
+def trained(engine: Engine) -> tuple[Engine, Features]:
+    """2,000 items in two categories, in inverted lists; 300 newer ones, and 100 of the old ones gone."""
+    features = clustered(2_300)
+    write(engine.store, [change(f"p{n}", "1.jpg", features[n], category=n % 2) for n in range(2_000)])
+    engine.rebuild(flat_limit=100)
+    write(engine.store, [change(f"p{n}", "1.jpg", features[n], category=n % 2) for n in range(2_000, 2_300)])
+    with engine.committing() as store:
+        store.remove(Key(f"p{n}", "1.jpg") for n in range(0, 200, 2))
+    return engine, features
+
+
+def test_an_index_takes_in_what_is_newer(trained: tuple[Engine, Features]) -> None:
+    """Without training; then it holds exactly the items, and finds what an exact search finds."""
+    engine, features = trained
+    old = engine.store.generation()
+    new = engine.refresh()
+    assert old is not None
+    assert (new.number, new.items, new.max_id) == (2, 2_200, 2_300)
+    assert (new.lists, new.trained, new.recall, new.nprobe) == (old.lists, 2_000, old.recall, old.nprobe)
+    assert engine.store.generation() == new
+    assert (engine.store.count_newer(new.max_id), engine.store.count_removed()) == (0, 0)
+    assert files(engine.folder) == ["index-2.faiss"]
+    present = [n for n in range(2_300) if n >= 200 or n % 2]
+    hits = 0
+    for number in range(5, 2_300, 97):
+        for categories in ((), (number % 2,)):
+            among = np.array([n for n in present if not categories or n % 2 in categories])
+            exact = among[np.argsort(-(features[among] @ features[number]), kind="stable")[:10]]
+            found = engine.search(query(features[number]), CALIBRATION, num=10, categories=categories)
+            assert found.found == len(among)
+            hits += len({int(hit.item.key.product_id[1:]) for hit in found.hits} & set(exact.tolist()))
+    assert hits >= 0.95 * 2 * 24 * 10
+
+
+def test_an_extended_index_is_extended_again_until_it_has_grown(trained: tuple[Engine, Features]) -> None:
+    engine, _ = trained
+    assert engine.refresh().trained == 2_000
+    more = clustered(2_000, seed=9)
+    write(engine.store, [change(f"q{n}", "1.jpg", feature, category=0) for n, feature in enumerate(more[:1_700])])
+    assert engine.refresh().trained == 2_000
+    write(engine.store, [change(f"r{n}", "1.jpg", feature, category=0) for n, feature in enumerate(more[1_700:])])
+    last = engine.refresh()  # 4,200: more than twice as many as it was trained for
+    assert (last.number, last.items, last.lists) == (4, 4_200, None)  # and few enough for an exact one, without a limit
+
+
+@pytest.mark.parametrize("reason", ["category", "damage", "loss", "removal"])
+def test_an_index_that_cannot_be_extended_is_made_anew(trained: tuple[Engine, Features], reason: str) -> None:
+    engine, features = trained
+    path = engine.folder / "index-1.faiss"
+    if reason == "category":  # has no lists
+        write(engine.store, [change("new", "1.jpg", features[0], category=7)])
+    elif reason == "damage":
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    elif reason == "loss":
+        path.unlink()
+    else:
+        with engine.committing() as store:
+            store.remove(Key(f"p{n}", "1.jpg") for n in range(200, 1_600))
+    new = engine.refresh()
+    assert (new.number, new.structure) == (2, "flat")
+    assert new.items == engine.store.count()
+    assert engine.search(query(features[1999]), CALIBRATION, num=1).hits[0].item.key.product_id == "p1999"
 
 
 # Making and opening
@@ -544,14 +629,14 @@ def test_a_folder_without_an_instance_is_told_from_a_lost_database(engine: Engin
     engine.close()
     for path in engine.folder.glob(f"{DATABASE_NAME}*"):
         path.unlink()
-    for write in (False, True):
+    for writing in (False, True):
         with pytest.raises(InstanceDamaged, match=r"has lost instance\.db.*restore it from a backup"):
-            Engine.open(engine.folder, write=write)
+            Engine.open(engine.folder, write=writing)
     assert files(engine.folder) == ["index-1.faiss"]
     (engine.folder / "index-1.faiss").unlink()
-    for write in (False, True):
+    for writing in (False, True):
         with pytest.raises(InstanceNotFound, match="make one with 'imgsearch init'"):
-            Engine.open(engine.folder, write=write)
+            Engine.open(engine.folder, write=writing)
 
 
 CREATE = """
