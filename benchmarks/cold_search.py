@@ -1,57 +1,48 @@
-"""Cold search: a new process that answers one query, against the bare imports of what it stands on."""
+"""Cold search: a new process that answers one query, against the bare imports, a plain script, and small instances.
+
+``IMGSEARCH_BENCHMARK_SIZES`` names the sizes of the synthetic catalogues, ``1000,1000000`` unless told.
+"""
 
 from __future__ import annotations
 
-import statistics
-import subprocess
+import os
 import sys
-import tempfile
-import time
-from pathlib import Path
 
+from benchmarks import instances
+from benchmarks.process import BARE, BARE_IMPORTS, IMGSEARCH, side_by_side
 from benchmarks.setting import ROOT, show
+from imgsearch.portable import FEATURES_NAME
 
-ROUNDS = 11
-BARE = "import numpy, faiss, openvino, typer"
+ROUNDS = 15
+SIZES = [int(size) for size in os.environ.get("IMGSEARCH_BENCHMARK_SIZES", "1000,1000000").split(",")]
+QUERY = str(ROOT / "sample_data" / "queries" / "mug-red.jpg")
+PLAIN = "plain script"
 
 
-def _seconds(command: list[str]) -> float:
-    begun = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - begun
+def _search(size: int, *options: str) -> list[str]:
+    return [*IMGSEARCH, "search", "-i", str(instances.instance(size)), *options, "--format", "json"]
 
 
 def main() -> None:
-    imgsearch = [sys.executable, "-m", "imgsearch"]
-    with tempfile.TemporaryDirectory() as temporary:
-        target = ["-i", str(Path(temporary) / "instance")]
-        subprocess.run(
-            [*imgsearch, "add", *target, "--manifest", str(ROOT / "sample_data" / "increment.meta"), "-q"], check=True
-        )
-        query = str(ROOT / "sample_data" / "queries" / "mug-red.jpg")
-        commands = {
-            BARE: [sys.executable, "-c", BARE],
-            "search by picture": [*imgsearch, "search", *target, query],
-            "search by indexed picture": [
-                *imgsearch, "search", *target, "--product-id", "mug-red", "--pic-name", "catalogue/mug-red/front.jpg",
-            ],
-            "info": [*imgsearch, "info", *target],
-            "--help": [*imgsearch, "--help"],
-        }  # fmt: skip
-        seconds: dict[str, list[float]] = {name: [] for name in commands}
-        for number in range(ROUNDS + 1):
-            for name, command in commands.items():  # side by side, so that a noisy moment hits all
-                taken = _seconds(command)
-                if number:  # the first round warms the caches
-                    seconds[name].append(taken)
-    bare = seconds[BARE]
+    least = min(SIZES)
+    features = str(instances.export(least) / FEATURES_NAME)
+    commands = {
+        BARE: BARE_IMPORTS,
+        PLAIN: [sys.executable, "-m", "benchmarks.plain_script", features, QUERY],
+        **{f"search, {size:,} items": _search(size, QUERY) for size in SIZES},
+        **{f"the same, any category, {size:,}": _search(size, QUERY, "--any-category") for size in SIZES},
+        "search by an indexed picture": _search(least, "--product-id", "p0000001", "--pic-name", "0.jpg"),
+        "info": [*IMGSEARCH, "info", "-i", str(instances.instance(least))],
+        "--help": [*IMGSEARCH, "--help"],
+    }
+    runs = side_by_side(commands, ROUNDS)
+    bare, plain, small = (runs[name] for name in (BARE, PLAIN, f"search, {least:,} items"))
     rows = [
-        (name, statistics.median(taken), statistics.median(a / b for a, b in zip(taken, bare, strict=True)))
-        for name, taken in seconds.items()
+        (name, run.median, run.ratio(bare), run.ratio(small), f"1/{1 / run.ratio(plain):.1f}", round(run.peak))
+        for name, run in runs.items()
     ]
-    show(
-        f"New process on the sample instance, medians of {ROUNDS}", ("command", "seconds", "ratio to the imports"), rows
-    )
+    columns = ("a new process", "seconds", "to imports", f"to {least:,}", "to plain", "peak MB")
+    show(f"Cold search, medians of {ROUNDS}; ratios of runs next to each other", columns, rows)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,11 @@ Small instances get a flat index, which is exact. Larger ones get an inverted fi
 "RaBitQ: Quantizing High-Dimensional Vectors with a Theoretical Error Bound for Approximate Nearest Neighbor Search",
 SIGMOD 2024): one bit per dimension, memory-mapped, whose shortlist is then ranked by the stored features. Each category
 has inverted lists of its own, trained on its own items, so that a search in a category opens these only and passes over
-nothing. FAISS files carry no checksum, so each is recorded with its length and BLAKE2b in the database.
+nothing.
+
+FAISS files carry no checksum, so each is recorded with its length and BLAKE2b in the database. A flat file, which is
+small, is held against it whenever it is opened. Behind the data of an inverted file stands a CRC-64 of each list and of
+each category's centroids: a search verifies what it looks at, whatever the size of the file.
 """
 
 from __future__ import annotations
@@ -16,9 +20,11 @@ import math
 import os
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from fastcrc import crc64
 
 from imgsearch.engine.store import Generation
 from imgsearch.errors import InstanceDamaged
@@ -58,8 +64,8 @@ BITS_PER_ID: Final = 1_000
 MIN_BITS: Final = 1_000_000
 TIE: Final = 1e-6
 """Cosines so near to each other may be equal ones, rounded differently."""
-VERIFY_BELOW_BYTES: Final = 64 * 2**20
-"""Files below this size have their checksum verified whenever they are opened."""
+CHECK: Final = np.dtype("<u8")
+"""Behind an inverted file: the checksum of each list, then of each category's centroids."""
 
 
 def build(
@@ -77,6 +83,7 @@ def build(
     import faiss
 
     count, dimension = len(categories), next(iter(chunks()))[1].shape[1]
+    parts: list[_Part] = []
     if count <= flat_limit:
         structure, trained, lists, nprobe, recall = "flat", None, None, None, None
         index = faiss.index_factory(dimension, "IDMap2,SQfp16", faiss.METRIC_INNER_PRODUCT)
@@ -95,8 +102,7 @@ def build(
         lists = json.dumps({part.category: part.lists for part in parts})
         nprobe, recall = _tune(index, chunks, count)
     generation = Generation(number, structure, 0, "", count, max_id, nprobe, recall, int(time.time()), trained, lists)
-    size, checksum = _write(index, folder / generation.file_name)
-    return replace(generation, bytes=size, checksum=checksum)
+    return _written(folder, generation, index, parts)
 
 
 def can_extend(old: Generation, removed: int, categories: npt.NDArray[np.int64]) -> bool:
@@ -149,8 +155,7 @@ def extend(
     if index.ntotal != old.items - len(removed) + len(categories):
         raise InstanceDamaged(f"{folder / old.file_name} does not hold what it should: run 'imgsearch rebuild'")
     generation = replace(old, number=number, items=index.ntotal, max_id=last, created=int(time.time()))
-    size, checksum = _write(index, folder / generation.file_name)
-    return replace(generation, bytes=size, checksum=checksum)
+    return _written(folder, generation, index, parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +233,15 @@ def _empty(centroids: npt.NDArray[np.float32]) -> Any:
     return index
 
 
+def _form(index: Any, items: int | None = None) -> tuple[Any, ...]:
+    """What an altered header could have changed, with another number of items if that is given."""
+    return (
+        *(index.d, index.nlist, index.metric_type, index.code_size, index.is_trained, index.by_residual, index.qb),
+        *(index.quantizer.ntotal, index.quantizer.d, index.quantizer.metric_type, index.invlists.nlist),
+        *(index.invlists.code_size, index.ntotal if items is None else items),
+    )
+
+
 def _centroids(index: Any) -> npt.NDArray[np.float32]:
     """Of an inverted file, as a view of it; shape (lists, dimension)."""
     import faiss
@@ -300,8 +314,32 @@ def _tune(index: Any, chunks: Chunks, count: int) -> tuple[int, float]:
         nprobe = min(nprobe * 2, index.nlist)
 
 
-def _write(index: Any, target: Path) -> tuple[int, str]:
-    """Write an index file atomically; return its length in bytes and its checksum."""
+def _list_checksum(index: Any, number: int) -> int:
+    """CRC-64 of an inverted list: its ids, then its codes."""
+    import faiss
+
+    lists = index.invlists
+    size = lists.list_size(number)
+    if not size:
+        return crc64.xz(b"")
+    ids = faiss.rev_swig_ptr(lists.get_ids(number), size)
+    return crc64.xz(faiss.rev_swig_ptr(lists.get_codes(number), size * lists.code_size), crc64.xz(ids))
+
+
+def _part_checksum(centroids: npt.NDArray[np.float32], part: _Part) -> int:
+    return crc64.xz(centroids[part.first : part.end].tobytes())
+
+
+def _written(folder: Path, generation: Generation, index: Any, parts: list[_Part]) -> Generation:
+    """Write an index, with its checksums behind it; return the generation with what is to be known of the file."""
+    checks = [_list_checksum(index, number) for number in range(parts[-1].end)] if parts else []
+    checks += [_part_checksum(_centroids(index), part) for part in parts]
+    size, checksum = _write(index, folder / generation.file_name, np.array(checks, CHECK).tobytes())
+    return replace(generation, bytes=size, checksum=checksum)
+
+
+def _write(index: Any, target: Path, behind: bytes) -> tuple[int, str]:
+    """Write an index file atomically, with more behind it; return its length in bytes and its checksum."""
     import faiss
 
     digest = hashlib.blake2b(digest_size=16)
@@ -325,6 +363,8 @@ def _write(index: Any, target: Path) -> tuple[int, str]:
             if failure:
                 raise failure[0] from None
             raise
+        if behind:
+            write(behind)
         file.flush()
     return size, digest.hexdigest()
 
@@ -344,9 +384,7 @@ def _read(path: Path, generation: Generation, *, verify: bool, flags: int) -> An
     import faiss
 
     if path.stat().st_size != generation.bytes or (verify and checksum_of(path) != generation.checksum):
-        raise InstanceDamaged(
-            f"{path} is not what was written; the items are safe in the database: run 'imgsearch rebuild'"
-        )
+        raise _altered(path)
     try:
         return faiss.read_index(str(path), flags)
     except RuntimeError as error:
@@ -358,6 +396,49 @@ def _read(path: Path, generation: Generation, *, verify: bool, flags: int) -> An
         ) from error
 
 
+class _Checks:
+    """The checksums behind an inverted file; what a search is about to look at is held against them once."""
+
+    def __init__(self, path: Path, index: Any, parts: list[_Part], centroids: npt.NDArray[np.float32]) -> None:
+        self._path, self._index, self._parts, self._centroids = path, index, parts, centroids
+        count = index.nlist + len(parts)
+        with path.open("rb") as file:
+            file.seek(-count * CHECK.itemsize, os.SEEK_END)
+            self._expected = np.frombuffer(file.read(), CHECK).tolist()
+        self._sound: set[int] = set()
+
+    def parts(self, wanted: list[_Part]) -> None:
+        """Verify the centroids of some categories.
+
+        Raises:
+            InstanceDamaged
+        """
+        for part in wanted:
+            number = self._index.nlist + self._parts.index(part)
+            self._compare(number, partial(_part_checksum, self._centroids, part))
+
+    def lists(self, wanted: npt.NDArray[np.int64]) -> None:
+        """Verify some inverted lists.
+
+        Raises:
+            InstanceDamaged
+        """
+        for number in wanted.tolist():
+            self._compare(number, partial(_list_checksum, self._index, number))
+
+    def _compare(self, number: int, checksum: Callable[[], int]) -> None:
+        if number not in self._sound:
+            if checksum() != self._expected[number]:
+                raise _altered(self._path)
+            self._sound.add(number)
+
+
+def _altered(path: Path) -> InstanceDamaged:
+    return InstanceDamaged(
+        f"{path} is not what was written; the items are safe in the database: run 'imgsearch rebuild'"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class IndexReader:
     """A published generation, opened and memory-mapped; it stays readable when a newer one replaces the file."""
@@ -367,6 +448,7 @@ class IndexReader:
     _parts: list[_Part] = field(default_factory=list)
     _centroids: npt.NDArray[np.float32] | None = None
     """Shape (lists, dimension), a view of the file; None in a flat index."""
+    _checks: _Checks | None = None
 
     @classmethod
     def open(cls, folder: Path, generation: Generation) -> IndexReader:
@@ -379,10 +461,16 @@ class IndexReader:
         import faiss
 
         path = folder / generation.file_name
-        index = _read(path, generation, verify=generation.bytes < VERIFY_BELOW_BYTES, flags=faiss.IO_FLAG_MMAP_IFC)
+        index = _read(path, generation, verify=generation.lists is None, flags=faiss.IO_FLAG_MMAP_IFC)
         if generation.lists is None:
             return cls(generation, index)
-        return cls(generation, index, _read_parts(generation.lists), _centroids(index))
+        parts = _read_parts(generation.lists)
+        if not isinstance(index, faiss.IndexIVFRaBitQ) or _form(index) != _form(
+            _empty(np.zeros((parts[-1].end, index.d), np.float32)), generation.items
+        ):
+            raise _altered(path)
+        centroids = _centroids(index)
+        return cls(generation, index, parts, centroids, _Checks(path, index, parts, centroids))
 
     def shortlist(
         self,
@@ -442,11 +530,13 @@ class IndexReader:
         categories: tuple[int, ...] | None,
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """The lists that a search may look at, nearest first, and their cosines."""
-        parts = [(part.first, part.end) for part in self._parts if categories is None or part.category in categories]
+        parts = [part for part in self._parts if categories is None or part.category in categories]
         if not parts:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        lists = np.concatenate([np.arange(first, end) for first, end in parts])
-        nearness = np.concatenate([centroids[first:end] @ query for first, end in parts])
+        assert self._checks is not None
+        self._checks.parts(parts)
+        lists = np.concatenate([np.arange(part.first, part.end) for part in parts])
+        nearness = np.concatenate([centroids[part.first : part.end] @ query for part in parts])
         order = np.argsort(-nearness, kind="stable")
         return lists[order], nearness[order]
 
@@ -483,6 +573,8 @@ class IndexReader:
 
         estimates, ids = np.full(size, -np.inf, np.float32), np.full(size, -1, np.int64)
         if len(lists):
+            assert self._checks is not None
+            self._checks.lists(lists)
             arrays = [np.ascontiguousarray(array) for array in (query, lists, nearness)]
             row, probed, scores = map(faiss.swig_ptr, arrays)
             parameters = faiss.SearchParametersIVF(sel=selector, nprobe=len(lists))
