@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgsearch.engine.candidates import Moment
 from imgsearch.engine.database import storage_errors
 from imgsearch.engine.evidence import similarities
 from imgsearch.engine.index import FLAT_LIMIT, IndexReader, build, can_extend, extend
@@ -31,7 +32,6 @@ from imgsearch.engine.store import (
     Generation,
     Pictures,
     Store,
-    category_condition,
     picture_condition,
 )
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound, OlderFormat
@@ -39,18 +39,17 @@ from imgsearch.files import TEMPORARY_SUFFIX, sync_folder
 from imgsearch.records import MAX_RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
+    from imgsearch.engine.candidates import Candidates, Selection
     from imgsearch.engine.filters import Condition
     from imgsearch.records import Item, Region
 
 __all__ = ["Engine", "Hit", "Query", "Ranking"]
 
-EXACT_SCAN_LIMIT: Final = 4_000
-"""A condition that so many items or fewer meet is answered by scanning exactly these."""
 CANDIDATES: Final = MAX_RESULTS
 """Items that are ranked beside the identical ones: always so many, so that no page sees another order."""
 DISTINCT_CANDIDATES: Final = 2 * CANDIDATES
@@ -64,9 +63,6 @@ TAIL_SHARE: Final = 0.25
 TAIL_CEILING: Final = 20_000
 """An index is due when the newer items number more than the floor and more than this share of the indexed ones, or
 more than the ceiling, as each search goes through them; or when so many of the indexed ones are removed."""
-LOOK_COST: Final = 40
-"""Looking at the condition of an item takes so many times as long as listing one that meets it."""
-BROAD_MARGIN: Final = 1.5
 REBUILD_CHUNK: Final = 16_384
 """Items that are put into an index at once."""
 IDENTICAL_LIMIT: Final = 10_000
@@ -131,6 +127,19 @@ class _Ranked:
         return not self.identical, -self.similarity, self.id
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A query, what may be found, and where."""
+
+    query: Query
+    selection: Selection
+    own: npt.NDArray[np.int64]
+    """Ids of the identical pictures in it."""
+    candidates: Candidates
+    size: int
+    """Of the first layer, without the identical ones."""
+
+
 def _best_of_each_product(ranked: list[_Ranked]) -> list[_Ranked]:
     best: dict[str, _Ranked] = {}
     for hit in ranked:
@@ -143,95 +152,6 @@ def _with_scores(
 ) -> list[_Ranked]:
     columns = zip(pictures.ids.tolist(), pictures.groups, values.tolist(), scores.tolist(), strict=True)
     return [_Ranked(number, product_id, value, score, identical) for number, (product_id, _), value, score in columns]
-
-
-class _Candidates(Protocol):
-    def best(self, size: int) -> npt.NDArray[np.int64]:
-        """Ids of at least ``size`` nearest items (all there are, if fewer)."""
-
-
-class _Scan:
-    """Candidates of an exact scan over some items; of equal ones, those that were added first."""
-
-    def __init__(self, store: Store, query: npt.NDArray[np.float32], condition: Condition, above: int = 0) -> None:
-        parts = [
-            (ids, cosines(query, features.astype(np.float32)))
-            for ids, features in store.features(condition, above=above)
-        ]
-        self._ids = np.concatenate([ids for ids, _ in parts]) if parts else np.zeros(0, np.int64)
-        self._cosines = np.concatenate([values for _, values in parts]) if parts else np.zeros(0, np.float32)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def best(self, size: int) -> npt.NDArray[np.int64]:
-        if size >= len(self._ids):
-            return self._ids
-        least = -np.partition(-self._cosines, size - 1)[size - 1]
-        nearer, equal = self._ids[self._cosines > least], self._ids[self._cosines == least]
-        return np.concatenate([nearer, equal[: size - len(nearer)]])
-
-
-@dataclass(frozen=True, slots=True)
-class _Selection:
-    """What may be found."""
-
-    categories: tuple[int, ...]
-    """None: all."""
-    filter: Condition
-    condition: Condition
-    """Both together."""
-    found: int
-    """How many items there are of it."""
-    among: int
-    """How many items the categories have."""
-
-
-class _IndexAndTail:
-    """Candidates of the published index, and of an exact scan of what is newer."""
-
-    def __init__(
-        self, reader: IndexReader, store: Store, query: npt.NDArray[np.float32], selection: _Selection
-    ) -> None:
-        self._reader, self._store, self._query, self._selection = reader, store, query, selection
-        self._categories = selection.categories or None
-        self._without = store.removed_ids()
-        self._tail = _Scan(store, query, selection.condition, above=reader.generation.max_id)
-        self._only: npt.NDArray[np.int64] | None = None
-        if selection.condition is EVERYTHING:
-            if reader.generation.items - len(self._without) + len(self._tail) != selection.found:
-                raise store.damage("the number of items")
-        elif reader.generation.lists is None or (selection.filter is not EVERYTHING and not self._is_broad()):
-            self._list_them()
-
-    def _is_broad(self) -> bool:
-        """Whether looking at the condition of what is near costs less than listing all that meet it."""
-        found, among = self._selection.found, self._selection.among
-        return CANDIDATES * LOOK_COST * among < found * found
-
-    def _list_them(self) -> None:
-        self._only = self._store.matching_ids(self._selection.condition)
-        if len(self._only) != self._selection.found:
-            raise self._store.damage("the number of items")
-
-    def best(self, size: int) -> npt.NDArray[np.int64]:
-        if self._only is None and self._selection.filter is not EVERYTHING:
-            indexed = self._of_a_broad_filter(size)
-            if indexed is not None:
-                return np.concatenate([indexed, self._tail.best(size)])
-            self._list_them()
-        without = self._without if self._only is None else None
-        indexed = self._reader.shortlist(
-            self._query, size, categories=self._categories, only=self._only, without=without
-        )
-        return np.concatenate([indexed, self._tail.best(size)])
-
-    def _of_a_broad_filter(self, size: int) -> npt.NDArray[np.int64] | None:
-        """What meets the filter among more of the nearest; None if that is too little, as it is for what lies apart."""
-        wanted = int(BROAD_MARGIN * size * self._selection.among / self._selection.found)
-        near = self._reader.shortlist(self._query, wanted, categories=self._categories, without=self._without)
-        kept = self._store.matching(near.tolist(), self._selection.filter)
-        return kept if len(kept) >= size else None
 
 
 class Engine:
@@ -339,26 +259,36 @@ class Engine:
         query: Query,
         calibration: Calibration,
         *,
+        categories: tuple[int, ...] = (),
+        **options: Any,
+    ) -> Ranking:
+        """Answer one query; takes and raises what ``search_many`` does."""
+        return self.search_many([(query, categories)], calibration, **options)[0]
+
+    def search_many(
+        self,
+        queries: Sequence[tuple[Query, tuple[int, ...]]],
+        calibration: Calibration,
+        *,
         num: int,
         start: int = 0,
-        categories: tuple[int, ...] = (),
         condition: Condition = EVERYTHING,
         distinct_product: bool = False,
         min_score: float = 0.0,
         exclude_identical: bool = False,
-    ) -> Ranking:
-        """Rank the items that meet the condition by their similarity to the query.
+    ) -> list[Ranking]:
+        """Rank the items that meet the condition by their similarity to each query.
 
         An item is compared together with the other pictures of its product, whether or not these meet the condition:
         a condition says what may be found, not what is known of it. Pages of one query are slices of one order. With
         ``distinct_product``, products that take more candidates than are always ranked come behind all others.
 
         Args:
-            query: feature and identity of the query picture.
+            queries: feature and identity of each query picture, and the categories to which its results belong; none:
+                to any.
             calibration: from cosine to Score.
             num: how many results at most.
             start: how many to pass over first; ``start + num`` beyond MAX_RESULTS gives no more than these.
-            categories: to which results belong; none: to any.
             condition: filter first, rank then: ``num`` results whenever so many items meet it.
             distinct_product: the best item of each ProductId only.
             min_score: results with a lower Score are left out.
@@ -371,63 +301,73 @@ class Engine:
         for _ in range(REOPEN_ATTEMPTS):
             try:
                 with storage_errors(self.folder), self.store.reading():
-                    selection = self._selection(categories, condition)
-                    return self._search(
-                        query, calibration, num, start, selection, distinct_product, min_score, exclude_identical
+                    moment = Moment(self.store, self._opened)
+                    selections = [moment.selection(categories, condition) for _, categories in queries]
+                    owns = [
+                        self.store.identical_ids(query.identity, selection.condition, IDENTICAL_LIMIT)
+                        for (query, _), selection in zip(queries, selections, strict=True)
+                    ]
+                    size = DISTINCT_CANDIDATES if distinct_product else CANDIDATES
+                    candidates = moment.candidates(
+                        [(query.feature, selection) for (query, _), selection in zip(queries, selections, strict=True)],
+                        size + max(map(len, owns), default=0),
                     )
+                    return [
+                        self._search(
+                            _Asked(query, selection, own, near, size),
+                            calibration,
+                            num,
+                            start,
+                            distinct_product,
+                            min_score,
+                            exclude_identical,
+                        )
+                        for (query, _), selection, own, near in zip(queries, selections, owns, candidates, strict=True)
+                    ]
             except FileNotFoundError:
                 continue  # a rebuild has replaced the generation in between: look again
         raise InstanceDamaged(
             f"the index file of {self.folder} is missing; the items are safe in the database: run 'imgsearch rebuild'"
         )
 
-    def _selection(self, categories: tuple[int, ...], condition: Condition) -> _Selection:
-        counts = self.store.counts()
-        among = sum(items for category, items in counts.items() if not categories or category in categories)
-        if condition is EVERYTHING:
-            inside = category_condition(categories) if categories else EVERYTHING
-            return _Selection(categories, EVERYTHING, inside, among, among)
-        # The indexes of attributes are within categories: all are named where none was.
-        inside = category_condition(categories or tuple(counts)).joined(condition)
-        return _Selection(categories, condition, inside, self.store.count(inside), among)
+    def _opened(self, generation: Generation) -> IndexReader:
+        if self._reader is None or self._reader.generation != generation:
+            self._reader = IndexReader.open(self.folder, generation)
+        return self._reader
 
     def _search(
         self,
-        query: Query,
+        asked: _Asked,
         calibration: Calibration,
         num: int,
         start: int,
-        selection: _Selection,
         distinct_product: bool,
         min_score: float,
         exclude_identical: bool,
     ) -> Ranking:
+        query = asked.query
         wanted = min(start + num, MAX_RESULTS)
         order: list[_Ranked] = []
-        for pictures, identical in self._layers(query, selection, distinct_product):
+        for pictures, identical in self._layers(asked):
             ranked = self._rank(query, calibration, pictures, identical, exclude_identical)
             near = [hit for hit in ranked if hit.score >= min_score]
             order = _best_of_each_product(order + near) if distinct_product else near
             # What is below the smallest score here ends the order for every page; only a full page ends it early.
             if not distinct_product or len(order) >= wanted or len(near) < len(ranked):
                 break
-        return Ranking(selection.found, self._hits(query, order[start:wanted]))
+        return Ranking(asked.selection.found, self._hits(query, order[start:wanted]))
 
-    def _layers(
-        self, query: Query, selection: _Selection, distinct_product: bool
-    ) -> Iterator[tuple[Pictures, npt.NDArray[np.bool_]]]:
+    def _layers(self, asked: _Asked) -> Iterator[tuple[Pictures, npt.NDArray[np.bool_]]]:
         """Items from near to far by their own features, in layers whose bounds are the same for every page.
 
         Yields:
             The pictures of a layer, with the identical ones in the first; and which are identical.
         """
-        condition = selection.condition
-        own = self.store.identical_ids(query.identity, condition, IDENTICAL_LIMIT)
-        candidates = self._candidates(query, selection)
+        query, selection, own = asked.query, asked.selection, asked.own
         passed: set[int] = set()
-        inner, outer = 0, DISTINCT_CANDIDATES if distinct_product else CANDIDATES
+        inner, outer = 0, asked.size
         while len(passed) < selection.found:
-            near = set(candidates.best(outer + len(own)).tolist()) - passed
+            near = set(asked.candidates.best(outer + len(own)).tolist()) - passed
             if not near and passed.issuperset(own.tolist()):
                 raise self.store.damage("the number of items")
             same = set(own.tolist()) - passed
@@ -435,22 +375,12 @@ class Engine:
             order = np.lexsort((ids, -cosines(query.feature, features)))
             is_own = np.isin(ids[order], own)
             layer = np.concatenate([order[is_own], order[~is_own][: outer - inner]])
-            pictures, identical = self.store.candidates(ids[layer], features[layer], query.identity, condition)
+            pictures, identical = self.store.candidates(
+                ids[layer], features[layer], query.identity, selection.condition
+            )
             passed.update(pictures.ids.tolist())
             yield pictures, identical
             inner, outer = outer, LAYER_FACTOR * outer
-
-    def _candidates(self, query: Query, selection: _Selection) -> _Candidates:
-        generation = self.store.generation()
-        condition = selection.condition
-        if generation is None or (condition is not EVERYTHING and selection.found <= EXACT_SCAN_LIMIT):
-            scan = _Scan(self.store, query.feature, condition)
-            if len(scan) != selection.found:
-                raise self.store.damage("the number of items")
-            return scan
-        if self._reader is None or self._reader.generation != generation:
-            self._reader = IndexReader.open(self.folder, generation)
-        return _IndexAndTail(self._reader, self.store, query.feature, selection)
 
     def _rank(
         self,

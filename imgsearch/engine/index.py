@@ -31,7 +31,7 @@ from imgsearch.errors import InstanceDamaged
 from imgsearch.files import atomic_file, private_opener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -64,6 +64,8 @@ BITS_PER_ID: Final = 1_000
 MIN_BITS: Final = 1_000_000
 TIE: Final = 1e-6
 """Cosines so near to each other may be equal ones, rounded differently."""
+NO_LIST: Final = -1
+"""What FAISS passes over among the lists of a query that has fewer than others."""
 CHECK: Final = np.dtype("<u8")
 """Behind an inverted file: the checksum of each list, then of each category's centroids."""
 
@@ -472,6 +474,36 @@ class IndexReader:
         centroids = _centroids(index)
         return cls(generation, index, parts, centroids, _Checks(path, index, parts, centroids))
 
+    def shortlists(
+        self,
+        queries: npt.NDArray[np.float32],
+        size: int,
+        categories: Sequence[tuple[int, ...] | None],
+        without: npt.NDArray[np.int64],
+    ) -> list[npt.NDArray[np.int64]]:
+        """What ``shortlist`` gives for each of many queries, in one call of an approximate index.
+
+        Args:
+            queries: shape (n, dimension), L2-normalised.
+            size: how many are wanted of each.
+            categories: of each query: if given, only the lists of these are looked at.
+            without: ids in it are passed over.
+        """
+        assert self._centroids is not None
+        probes = [self._lists(query, self._centroids, some) for query, some in zip(queries, categories, strict=True)]
+        width = self.generation.nprobe or 1
+        lists = np.full((len(queries), width), NO_LIST, np.int64)
+        nearness = np.zeros((len(queries), width), np.float32)
+        for row, (numbers, values) in enumerate(probes):
+            lists[row, : len(numbers[:width])], nearness[row, : len(numbers[:width])] = numbers[:width], values[:width]
+        selector = _outside(without)
+        fetched = min(max(MIN_SHORTLIST, SHORTLIST_FACTOR * size), self.generation.items)
+        estimates, ids = self._search(queries, fetched, selector, lists, nearness)
+        return [
+            self._approximate_shortlist(query, size, selector, probed, (estimates[row], ids[row]))
+            for row, (query, probed) in enumerate(zip(queries, probes, strict=True))
+        ]
+
     def shortlist(
         self,
         query: npt.NDArray[np.float32],
@@ -498,8 +530,8 @@ class IndexReader:
         selector = None
         if only is not None:
             selector = _selector(only)
-        elif without is not None and len(without):
-            selector = faiss.IDSelectorNot(_selector(without))
+        elif without is not None:
+            selector = _outside(without)
         threads = faiss.omp_get_max_threads()
         # FAISS shares out queries among its threads; on a single one they would only wait for each other.
         faiss.omp_set_num_threads(1)
@@ -546,12 +578,18 @@ class IndexReader:
         size: int,
         selector: Any,
         lists: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]],
+        first: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None = None,
     ) -> npt.NDArray[np.int64]:
+        """Look at the nearest lists, and at more as long as they hold too few; ``first`` is what is known of those."""
         probes = self.generation.nprobe or 1
         fetched = max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
         while True:
             fetched = min(fetched, self.generation.items)
-            estimates, ids = self._search(query, fetched, selector, lists[0][:probes], lists[1][:probes])
+            if first is None:
+                numbers, nearness = lists[0][None, :probes], lists[1][None, :probes]
+                (estimates,), (ids,) = self._search(query[None], fetched, selector, numbers, nearness)
+            else:
+                (estimates, ids), first = first, None
             found: npt.NDArray[np.int64] = ids[ids >= 0]
             if len(found) < fetched and probes < len(lists[0]):
                 probes *= 4  # the lists nearest to the query hold too few that may be given
@@ -562,27 +600,38 @@ class IndexReader:
 
     def _search(
         self,
-        query: npt.NDArray[np.float32],
+        queries: npt.NDArray[np.float32],
         size: int,
         selector: Any,
         lists: npt.NDArray[np.int64],
         nearness: npt.NDArray[np.float32],
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """The best ``size`` by their codes in these lists: estimated cosines and ids, -1 where there are no more."""
+        """The best ``size`` of each query by their codes in its lists, which have shape (n, lists).
+
+        Returns:
+            Estimated cosines and ids, both of shape (n, size); -1 where there are no more.
+        """
         import faiss
 
-        estimates, ids = np.full(size, -np.inf, np.float32), np.full(size, -1, np.int64)
-        if len(lists):
-            assert self._checks is not None
-            self._checks.lists(lists)
-            arrays = [np.ascontiguousarray(array) for array in (query, lists, nearness)]
-            row, probed, scores = map(faiss.swig_ptr, arrays)
-            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=len(lists))
+        assert self._checks is not None
+        count, width = lists.shape
+        estimates, ids = np.full((count, size), -np.inf, np.float32), np.full((count, size), -1, np.int64)
+        if width:
+            self._checks.lists(np.setdiff1d(lists, NO_LIST))
+            arrays = [np.ascontiguousarray(array) for array in (queries, lists, nearness)]
+            rows, probed, scores = map(faiss.swig_ptr, arrays)
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=width)
             # FAISS's own wrapper of this call takes no parameters.
             self._index.search_preassigned_c(
-                1, row, size, probed, scores, *map(faiss.swig_ptr, (estimates, ids)), False, parameters, None
+                count, rows, size, probed, scores, *map(faiss.swig_ptr, (estimates, ids)), False, parameters, None
             )
         return estimates, ids
+
+
+def _outside(ids: npt.NDArray[np.int64]) -> Any:
+    import faiss
+
+    return faiss.IDSelectorNot(_selector(ids)) if len(ids) else None
 
 
 def _selector(ids: npt.NDArray[np.int64]) -> Any:

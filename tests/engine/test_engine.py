@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from imgsearch.engine.candidates import EXACT_SCAN_LIMIT
 from imgsearch.engine.engine import DISTINCT_CANDIDATES, TAIL_FLOOR, Engine, Ranking
 from imgsearch.engine.filters import compile_filter
 from imgsearch.engine.score import hamming
@@ -280,11 +281,11 @@ def test_a_condition_never_costs_a_hit(
             assert len(set(ids)) == len(ids) == max(0, min(num, len(matching) - start))
             assert all(meaning(large.ranks[number]) for number in ids)
             # Of a condition that rules out all that is near to the query, an approximate index finds some ten, no more.
-            if num == 10 and matching and (feature is not large.first or len(matching) <= 20_000):
+            if num == 10 and matching and (feature is not large.first or len(matching) <= EXACT_SCAN_LIMIT):
                 best = large.best(feature, 10, matching)
                 recalls.append(len(set(best) & set(ids)) / len(best))
     if matching:
-        assert np.mean(recalls) >= (0.95 if len(matching) > 20_000 else 1)
+        assert np.mean(recalls) >= (0.95 if len(matching) > EXACT_SCAN_LIMIT else 1)
 
 
 def test_conditions_join_and_hold_in_any_state(shop: Shop) -> None:
@@ -302,6 +303,82 @@ def test_conditions_join_and_hold_in_any_state(shop: Shop) -> None:
         ranking = shop.engine.search(query(QUERIES[0]), CALIBRATION, num=25, condition=condition)
         assert ranking.found == len(matching)
         assert found_ids(ranking) == shop.best(QUERIES[0], 25, matching)
+
+
+@pytest.mark.parametrize("expression", [None, "int_attr>=0", "int_attr<1500", "int_attr<10 OR int_attr=77"])
+def test_many_queries_are_answered_as_each_by_itself(shop: Shop, expression: str | None) -> None:
+    """Whatever they share; some with an identical picture, some with categories."""
+    condition = EVERYTHING if expression is None else compile_filter(expression)
+    one = next(iter(shop.engine.store.pictures(shop.features)))
+    asked = [(query(feature), ((), (0,), (5,))[n % 3]) for n, feature in enumerate(QUERIES)]
+    asked.append((query(one.feature, one.item.content_hash), ()))
+    for options in ({"num": 30}, {"num": 10, "start": 40, "distinct_product": True}):
+        many = shop.engine.search_many(asked, CALIBRATION, condition=condition, **options)
+        for (wanted, categories), ranking in zip(asked, many, strict=True):
+            single = shop.engine.search(wanted, CALIBRATION, categories=categories, condition=condition, **options)
+            assert ranking == single
+    assert shop.engine.search_many([], CALIBRATION, num=1) == []
+
+
+def statements_of(engine: Engine, work: Callable[[], object]) -> list[str]:
+    """The SQL that some work has run."""
+    run: list[str] = []
+    engine.store.connection.set_trace_callback(run.append)
+    try:
+        work()
+    finally:
+        engine.store.connection.set_trace_callback(None)
+    return [sql for sql in run if sql.lstrip().upper().startswith(("SELECT", "WITH", "DELETE"))]
+
+
+def test_many_queries_look_things_up_together(large: Any) -> None:
+    """Of what searches share, nothing is asked for again: the newer items, the removed ones, counts."""
+    asked = [(query(feature), ()) for feature in clustered(20, 0, clusters=400)]
+
+    def common(run: list[str]) -> list[str]:
+        return [sql for sql in run if "removed" in sql or "counts" in sql or "id > " in sql]
+
+    one = statements_of(large.engine, lambda: large.engine.search_many(asked[:1], CALIBRATION, num=10))
+    many = statements_of(large.engine, lambda: large.engine.search_many(asked, CALIBRATION, num=10))
+    assert len(common(one)) == len(common(many)) >= 3
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        None,
+        "int_attr>=0",
+        "int_attr<20000",
+        "int_attr<2000",
+        "int_attr<20",
+        "int_attr in (5, 9, 12000)",
+        "int_attr=7 OR (int_attr>100 AND int_attr<300)",
+        'int_attr=7 OR str_attr="x"',
+    ],
+)
+@pytest.mark.parametrize("categories", [(), (0,), (0, 3)], ids=str)
+def test_no_search_goes_through_all_items(large: Any, expression: str | None, categories: tuple[int, ...]) -> None:
+    """SQLite's own plan of each statement: by id, by range of ids, or by an index that begins with what is given."""
+    condition = EVERYTHING if expression is None else compile_filter(expression)
+    run = statements_of(
+        large.engine,
+        lambda: large.engine.search(
+            query(large.first), CALIBRATION, num=10, categories=categories, condition=condition
+        ),
+    )
+    assert len(run) >= 8
+    for sql in run:
+        plan = [row[3] for row in large.engine.store.connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        assert not [step for step in plan if step.startswith(("SCAN items", "SCAN features"))], sql
+
+
+@pytest.mark.parametrize("expression", ["int_attr=7", 'str_attr in ("x", "y")', 'int_attr<0 OR str_attr="x"'])
+def test_what_a_filter_deletes_is_looked_up(large: Any, expression: str) -> None:
+    condition = compile_filter(expression)
+    run = statements_of(large.engine, lambda: (large.engine.store.keys(condition), large.engine.store.count(condition)))
+    for sql in run:
+        plan = [row[3] for row in large.engine.store.connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        assert not [step for step in plan if step.startswith("SCAN items")], sql
 
 
 # Identical pictures

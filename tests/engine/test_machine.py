@@ -496,7 +496,7 @@ class InstanceMachine(RuleBasedStateMachine):
         asked = SearchOptions(num, start, any_category, expression, distinct, least, exclude)
         with self.instance.searching() as searcher, pytest.MonkeyPatch.context() as patch:
             if not scan:  # conditions go to FAISS, which else takes 20,000 items that meet them
-                patch.setattr("imgsearch.engine.engine.EXACT_SCAN_LIMIT", -1)
+                patch.setattr("imgsearch.engine.candidates.EXACT_SCAN_LIMIT", -1)
             result = searcher.by_picture(sight, options, asked)
         likely: set[int] = set()
         if options.category_id is not None:
