@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
-from imgsearch.errors import InputError, InvalidModel
 from imgsearch.records import Content, Extracted, PictureOptions
+from imgsearch.streams import in_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
 
     from imgsearch.algorithm.pipeline import Pipeline
+    from imgsearch.errors import InputError
     from imgsearch.records import PictureSource
 
 __all__ = ["analysed"]
@@ -26,25 +25,12 @@ def analysed(
     Raises:
         InvalidModel, StampMismatch
     """
-    waiting: deque[Future[Extracted | Content]] = deque()
-    for picture, options in pictures:
-        waiting.append(pipeline.submit(picture, options, _never_known))
-        if len(waiting) > pipeline.look_ahead:
-            yield _result(waiting.popleft())
-    while waiting:
-        yield _result(waiting.popleft())
+    futures = (pipeline.submit(picture, options, _never_known) for picture, options in pictures)
+    for group in in_groups(futures, pipeline.look_ahead, 1):
+        for result in group:
+            assert not isinstance(result, Content)  # a bare token is given for known pictures only
+            yield result
 
 
 def _never_known(_content_hash: bytes) -> bool:
     return False
-
-
-def _result(future: Future[Extracted | Content]) -> Extracted | InputError:
-    try:
-        result = future.result()
-    except InvalidModel:  # no picture's fault
-        raise
-    except InputError as error:
-        return error
-    assert isinstance(result, Extracted)  # a bare token is given for known pictures only
-    return result

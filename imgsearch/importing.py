@@ -14,6 +14,7 @@ from imgsearch.errors import ImgsearchError, InputError, InvalidExport, InvalidM
 from imgsearch.portable import FEATURES_NAME, ITEMS_NAME, STAMP_NAME, item_document, parse_item
 from imgsearch.records import Outcome, Refused, Status
 from imgsearch.sources.lines import json_object, numbered_lines, readable_id
+from imgsearch.streams import until_it_fails
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -155,20 +156,13 @@ def import_items(engine: Engine, lines: Iterable[_Line | Refused]) -> Iterator[O
     What a source raises ends the run when all lines before it are committed.
     """
     end: list[ImgsearchError] = []
-    source = _until_it_fails(lines, end)
+    source = until_it_fails(lines, end)
     while batch := list(itertools.islice(source, COMMIT_ITEMS)):
         with engine.committing():
             outcomes = _take_in(engine, batch)
         yield from outcomes
     if end:
         raise end[0]
-
-
-def _until_it_fails(lines: Iterable[_Line | Refused], end: list[ImgsearchError]) -> Iterator[_Line | Refused]:
-    try:
-        yield from lines
-    except ImgsearchError as error:
-        end.append(error)
 
 
 def _take_in(engine: Engine, batch: list[_Line | Refused]) -> list[Outcome]:

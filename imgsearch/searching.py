@@ -12,10 +12,13 @@ from imgsearch.engine.engine import Query
 from imgsearch.engine.filters import compile_filter
 from imgsearch.engine.score import Calibration
 from imgsearch.engine.store import EVERYTHING
-from imgsearch.errors import InvalidPaging, UsageError
+from imgsearch.errors import InputError, InvalidPaging, UsageError
 from imgsearch.records import MAX_RESULTS, PictureOptions
+from imgsearch.streams import in_groups
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from imgsearch.algorithm.pipeline import Pipeline
     from imgsearch.engine.engine import Engine, Hit, Ranking
     from imgsearch.engine.filters import Condition
@@ -26,6 +29,8 @@ __all__ = ["SearchOptions", "SearchResult", "Searcher"]
 
 MAX_NUM: Final = 100
 MAX_START: Final = 499
+TOGETHER: Final = 32
+"""Queries that are answered at once, if so many are at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +126,7 @@ class Searcher:
         Raises:
             PictureError, UnreadableSource, InvalidRegion, InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
         """
-        begun = time.perf_counter()
-        content = picture.read(self._instance.limits.max_bytes)
-        compiled = self._filter(search)
-        return self._answer_picture(self._pipeline.extract(content, options), options, compiled, search, begun)
+        return self._answer(picture, options, search, 1)[0]
 
     def by_subjects(
         self,
@@ -136,22 +138,88 @@ class Searcher:
 
         Takes and raises what ``by_picture`` does; where a region is given or Crop is false, that is the only subject.
         """
+        return self._answer(picture, options, search)
+
+    def by_pictures(
+        self,
+        pictures: Iterable[PictureSource],
+        options: PictureOptions = PictureOptions(),
+        search: SearchOptions = SearchOptions(),
+        *,
+        all_subjects: bool = False,
+    ) -> Iterator[list[SearchResult] | InputError]:
+        """Search with many pictures: they are looked at side by side, and their searches share what they look up.
+
+        Args:
+            pictures: the queries; read no further ahead than needed.
+            options: CategoryId, Crop and Region of each.
+            search: what to return for each.
+            all_subjects: search with each subject of a picture by itself, the main one first.
+
+        Yields:
+            In the order of the pictures, the answers to one (just one, unless all subjects are asked for), or why it
+            cannot be used.
+
+        Raises:
+            InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
+        """
+        compiled = self._filter(search)
+        futures = (self._pipeline.submit_all(picture, options, all_subjects=all_subjects) for picture in pictures)
+        for group in in_groups(futures, self._pipeline.look_ahead, TOGETHER):
+            yield from self._answer_group(group, options, compiled, search)
+
+    def _answer_group(
+        self,
+        group: list[tuple[list[Extracted], float] | InputError],
+        options: PictureOptions,
+        compiled: Condition,
+        search: SearchOptions,
+    ) -> Iterator[list[SearchResult] | InputError]:
+        begun = time.perf_counter()
+        asked = [
+            self._asked(extracted, options, number, search)
+            for looked_at in group
+            if not isinstance(looked_at, InputError)
+            for number, extracted in enumerate(looked_at[0])
+        ]
+        rankings = iter(self._rank(asked, compiled, search))
+        share = (time.perf_counter() - begun) / max(len(asked), 1)
+        for looked_at in group:
+            if isinstance(looked_at, InputError):
+                yield looked_at
+            else:
+                found, seconds = looked_at
+                yield [
+                    self._result(
+                        extracted,
+                        self._categories(extracted.likely_categories(), search),
+                        next(rankings),
+                        (0.0 if number else seconds) + share,
+                    )
+                    for number, extracted in enumerate(found)
+                ]
+
+    def _asked(
+        self, extracted: Extracted, options: PictureOptions, number: int, search: SearchOptions
+    ) -> tuple[Query, tuple[int, ...]]:
+        """The query with the main subject of a picture (0) or a further one, which is a region of its own."""
+        region = extracted.region if number else options.given_region
+        query = Query(extracted.feature, extracted.content_hash, region)
+        return query, self._categories(extracted.likely_categories(), search)
+
+    def _answer(
+        self, picture: PictureSource, options: PictureOptions, search: SearchOptions, most: int | None = None
+    ) -> list[SearchResult]:
         begun = time.perf_counter()
         content = picture.read(self._instance.limits.max_bytes)
         compiled = self._filter(search)
-        results = []
-        for number, extracted in enumerate(self._pipeline.extract_all(content, options)):
-            asked = options if number == 0 else replace(options, region=extracted.region)
-            results.append(self._answer_picture(extracted, asked, compiled, search, begun))
-            begun = time.perf_counter()
+        looked_at = self._pipeline.extract_all(content, options, most), time.perf_counter() - begun
+        (results,) = self._answer_group([looked_at], options, compiled, search)
+        assert not isinstance(results, InputError)
         return results
 
-    def _answer_picture(
-        self, extracted: Extracted, options: PictureOptions, compiled: Condition, search: SearchOptions, begun: float
-    ) -> SearchResult:
-        query = Query(extracted.feature, extracted.content_hash, options.given_region)
-        categories = self._categories(extracted.likely_categories(), search)
-        ranking = self._rank(query, categories, compiled, search)
+    @staticmethod
+    def _result(extracted: Extracted, categories: tuple[int, ...], ranking: Ranking, seconds: float) -> SearchResult:
         return SearchResult(
             found=ranking.found,
             hits=ranking.hits,
@@ -160,7 +228,7 @@ class Searcher:
             searched_categories=categories,
             region=extracted.region,
             subjects=extracted.subjects or (extracted.region,),
-            seconds=time.perf_counter() - begun,
+            seconds=seconds,
         )
 
     def by_name(
@@ -182,7 +250,7 @@ class Searcher:
         query = Query(self._engine.store.feature(item.id), item.content_hash, item.region)
         category = item.category_id if category_id is None or self._instance.kind is Kind.GENERIC else category_id
         categories = self._categories((category,), search)
-        ranking = self._rank(query, categories, compiled, search)
+        (ranking,) = self._rank([(query, categories)], compiled, search)
         return SearchResult(
             found=ranking.found,
             hits=ranking.hits,
@@ -200,13 +268,14 @@ class Searcher:
     def _categories(self, likely: tuple[int, ...], search: SearchOptions) -> tuple[int, ...]:
         return () if self._instance.kind is Kind.GENERIC or search.any_category else likely
 
-    def _rank(self, query: Query, categories: tuple[int, ...], compiled: Condition, search: SearchOptions) -> Ranking:
-        return self._engine.search(
-            query,
+    def _rank(
+        self, asked: list[tuple[Query, tuple[int, ...]]], compiled: Condition, search: SearchOptions
+    ) -> list[Ranking]:
+        return self._engine.search_many(
+            asked,
             self._calibration,
             num=search.num,
             start=search.start,
-            categories=categories,
             condition=compiled,
             distinct_product=search.distinct_product,
             min_score=search.min_score,

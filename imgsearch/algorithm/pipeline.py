@@ -10,7 +10,9 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property, partial
+from itertools import islice
 from threading import Lock, Thread
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, Self
 
 from imgsearch.algorithm.category import CategoryPredictor, outline
@@ -119,6 +121,20 @@ class Pipeline:
         reading = self._readers.submit(self._read, picture)
         return self._threads.submit(self._extract_unknown, reading.result, options, is_known)
 
+    def submit_all(
+        self, picture: PictureSource, options: PictureOptions, *, all_subjects: bool
+    ) -> Future[tuple[list[Extracted], float]]:
+        """Like ``submit``, for a query: the main subject or all of them, and how many seconds that took."""
+        return self._threads.submit(self._extract_timed, picture, options, all_subjects)
+
+    def _extract_timed(
+        self, picture: PictureSource, options: PictureOptions, all_subjects: bool
+    ) -> tuple[list[Extracted], float]:
+        begun = perf_counter()
+        content = self._read(picture)
+        found = self.extract_all(content, options, None if all_subjects else 1)
+        return found, perf_counter() - begun
+
     def _read(self, picture: PictureSource) -> Content:
         return picture.read(self._limits.max_bytes)
 
@@ -166,13 +182,15 @@ class Pipeline:
         """
         return self._extract(content, content_hash(content.data), options)
 
-    def extract_all(self, content: Content, options: PictureOptions) -> list[Extracted]:
-        """Like ``extract``, for every subject that is found: the main one first, the others as regions given.
+    def extract_all(self, content: Content, options: PictureOptions, most: int | None = None) -> list[Extracted]:
+        """Like ``extract``, for every subject that is found, or the first ``most``: the main one first.
+
+        The others are as regions given.
 
         Raises:
             PictureError, InvalidRegion
         """
-        return list(self._extract_each(content, content_hash(content.data), options))
+        return list(islice(self._extract_each(content, content_hash(content.data), options), most))
 
     def _extract(self, content: Content, digest: bytes, options: PictureOptions) -> Extracted:
         return next(self._extract_each(content, digest, options))

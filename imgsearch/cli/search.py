@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,17 +50,6 @@ class _Question:
     name: str
     picture: PictureSource | None = None
     key: Key | None = None
-
-    def ask(
-        self, searcher: Searcher, options: PictureOptions, search: SearchOptions, *, all_subjects: bool
-    ) -> list[SearchResult]:
-        """Put it to the instance: one answer, or one for each subject."""
-        if self.picture is None:
-            assert self.key is not None
-            return [searcher.by_name(self.key, options.category_id, search)]
-        if all_subjects:
-            return searcher.by_subjects(self.picture, options, search)
-        return [searcher.by_picture(self.picture, options, search)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,30 +103,26 @@ def search(
     from imgsearch.searching import SearchOptions
 
     chosen = resolve_format(output_format)
-    questions = _questions(images or [], product_id, pic_name)
+    _check(images or [], product_id, pic_name)
     if not images and (region is not None or not crop or all_subjects):
         raise UsageError(
             "--region, --no-crop and --all-subjects go with a picture, not with --product-id and --pic-name"
         )
     options = picture_options(category, crop=crop, region=region)
+    key = None if product_id is None or pic_name is None else Key(product_id, pic_name)
     wanted = SearchOptions(num, start, any_category, filter_, distinct_product, min_score, exclude_self)
     several = len(images or []) > 1 or any(Path(image).is_dir() for image in images or [])
     failed: list[ImgsearchError] = []
     answers: list[_Answer] = []
     with open_instance(instance, quiet=quiet) as target:
-        with target.searching(isolated=several) as searcher:  # of one, there is nothing else to lose
-            if images:
-                searcher.prepare(options)
-            for question in questions:
-                results: list[SearchResult] | list[InputError]
-                try:
-                    results = question.ask(searcher, options, wanted, all_subjects=all_subjects)
-                except InputError as error:
+        # Of a single picture there is nothing else to lose, nor anything to do beside it.
+        with target.searching(workers=None if several else 1, isolated=several) as searcher:
+            for question, results in _answers(searcher, images or [], key, options, wanted, all_subjects=all_subjects):
+                if isinstance(results, InputError):
                     if not several:
-                        raise type(error)(f"{question.name}: {error.message}", code=error.code) from None
-                    failed.append(error)
-                    results = [error]
-                for result in results:
+                        raise type(results)(f"{question.name}: {results.message}", code=results.code) from None
+                    failed.append(results)
+                for result in [results] if isinstance(results, InputError) else results:
                     answer = _Answer(question, result)
                     _print(answer, chosen, target, several=several or all_subjects, nul=nul, preview=preview)
                     if html is not None:
@@ -147,28 +133,49 @@ def search(
         raise typer.Exit(1)
 
 
-def _questions(images: list[str], product_id: str | None, pic_name: str | None) -> Iterator[_Question]:
+def _check(images: list[str], product_id: str | None, pic_name: str | None) -> None:
     if images and (product_id is not None or pic_name is not None):
         raise UsageError("search with pictures or with --product-id and --pic-name, not with both")
-    if not images:
-        if product_id is None or pic_name is None:
-            raise UsageError(
-                "nothing to search with: name a picture, - for one on stdin, or --product-id and --pic-name"
-            )
-        return iter([_Question(f"{product_id}/{pic_name}", key=Key(product_id, pic_name))])
-    return _picture_questions(images)
+    if not images and (product_id is None or pic_name is None):
+        raise UsageError("nothing to search with: name a picture, - for one on stdin, or --product-id and --pic-name")
 
 
-def _picture_questions(images: list[str]) -> Iterator[_Question]:
+def _answers(
+    searcher: Searcher,
+    images: list[str],
+    key: Key | None,
+    options: PictureOptions,
+    search: SearchOptions,
+    *,
+    all_subjects: bool,
+) -> Iterator[tuple[_Question, list[SearchResult] | InputError]]:
+    """Each query with its answers, one for each subject, or with what is wrong with it."""
+    if key is not None:
+        question = _Question(f"{key.product_id}/{key.pic_name}", key=key)
+        yield question, [searcher.by_name(key, options.category_id, search)]
+        return
+    searcher.prepare(options)
+    asked: deque[_Question] = deque()
+
+    def pictures() -> Iterator[PictureSource]:
+        for name, picture in _pictures(images):
+            asked.append(_Question(name, picture))
+            yield picture
+
+    for results in searcher.by_pictures(pictures(), options, search, all_subjects=all_subjects):
+        yield asked.popleft(), results
+
+
+def _pictures(images: list[str]) -> Iterator[tuple[str, PictureSource]]:
     from imgsearch.sources.files import FilePicture, find_pictures
     from imgsearch.sources.stdin import StreamPicture
 
     for image in images:
         if image == STDIN:
-            yield _Question(STDIN, StreamPicture(sys.stdin.buffer))
+            yield STDIN, StreamPicture(sys.stdin.buffer)
         else:
             for path in find_pictures([Path(image)]):
-                yield _Question(str(path), FilePicture(path))
+                yield str(path), FilePicture(path)
 
 
 def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool, nul: bool, preview: bool) -> None:
