@@ -1,4 +1,4 @@
-"""A model so small that converting it is mostly importing torch, which only child processes ever do."""
+"""A model so small that converting it is mostly importing torch, which child processes do."""
 
 from __future__ import annotations
 
