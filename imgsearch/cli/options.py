@@ -98,7 +98,12 @@ RegionOption = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, show_default=False, help="Pictures under way at once; by default three per core."),
+    typer.Option(
+        "--workers",
+        min=1,
+        show_default=False,
+        help="Pictures under way at once; by default three per core, more with a GPU.",
+    ),
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", metavar="cpu|cuda|cuda:N", help="Where the networks run: on the CPU, or on a GPU.")
