@@ -7,6 +7,7 @@ import argparse
 from benchmarks import (
     calibration,
     cold_search,
+    device,
     indexing,
     inversion,
     isolation,
@@ -25,6 +26,7 @@ MODULES = (
     cold_search,
     indexing,
     isolation,
+    device,
     memory,
     oss_import,
     models,

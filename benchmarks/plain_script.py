@@ -21,9 +21,9 @@ NETWORKS = (
 
 def networks() -> list[tuple[Any, int]]:
     """The networks, without weights: these change no time."""
-    from imgsearch.algorithm.conversion import _import_timm  # also where torchvision was built for another torch
+    from imgsearch.algorithm.assembly import import_timm  # also where torchvision was built for another torch
 
-    timm = _import_timm()
+    timm = import_timm()
     return [(timm.create_model(name, pretrained=False, num_classes=0).eval(), size) for name, size in NETWORKS]
 
 

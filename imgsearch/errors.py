@@ -8,7 +8,8 @@ The tree::
 
     ImgsearchError
     ├── UsageError                       2   BadRequest
-    │   └── InstanceExists               2   InstanceStatusError
+    │   ├── InstanceExists               2   InstanceStatusError
+    │   └── DeviceUnusable               2   BadRequest
     ├── InputError                       3   BadRequest
     │   ├── PictureError
     │   │   ├── EmptyPicture             3   NoSpecifiedPicContent
@@ -69,6 +70,7 @@ __all__ = [
     "CredentialsMissing",
     "DamagedPicture",
     "DecoderFailed",
+    "DeviceUnusable",
     "EmptyPicture",
     "ImgsearchError",
     "InputError",
@@ -148,6 +150,10 @@ class InstanceExists(UsageError):
     """``init`` on a folder that holds an instance or something else."""
 
     code = "InstanceStatusError"
+
+
+class DeviceUnusable(UsageError):
+    """A device that is not there, does not work, or gives features too far from those of the CPU."""
 
 
 class InputError(ImgsearchError):

@@ -8,6 +8,7 @@ from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from imgsearch.algorithm.devices import CPU_LABEL
 from imgsearch.categories import Kind
 from imgsearch.engine.store import product_condition
 from imgsearch.errors import ImgsearchError, InputError
@@ -31,13 +32,17 @@ if TYPE_CHECKING:
 
     from imgsearch.algorithm.pipeline import Pipeline
     from imgsearch.engine.engine import Engine
+    from imgsearch.engine.store import Store
     from imgsearch.records import Item
 
-__all__ = ["IndexingRun", "is_changed", "is_unchanged", "same_request"]
+__all__ = ["IndexingRun", "devices_of", "is_changed", "is_unchanged", "same_request"]
 
 COMMIT_ITEMS: Final = 256
 COMMIT_SECONDS: Final = 1.0
 """A batch is committed when it holds so many items, or when so much time has passed since the last one."""
+
+DEVICES: Final = "devices"
+"""The setting that lists what has made features, once that is not the CPU alone."""
 
 
 @dataclass(slots=True)
@@ -52,17 +57,26 @@ class _InFlight:
 
 
 class IndexingRun:
-    """Carries out operations on an engine whose instance is locked for writing."""
+    """Carries out operations on an engine whose instance is locked for writing.
 
-    def __init__(self, engine: Engine, pipeline: Pipeline, kind: Kind) -> None:
+    Args:
+        engine: of the instance.
+        pipeline: extracts the pictures.
+        kind: of the instance.
+        device: what the pipeline makes features with, as its label says.
+    """
+
+    def __init__(self, engine: Engine, pipeline: Pipeline, kind: Kind, device: str = CPU_LABEL) -> None:
         self._engine = engine
         self._store = engine.store
         self._pipeline = pipeline
         self._kind = kind
+        self._device = device
         self._window: deque[_InFlight] = deque()
         self._unfinished: deque[Future[Extracted | Content]] = deque()
         self._last_commit = time.monotonic()
         self._source_error: ImgsearchError | None = None
+        self._device_noted = False
         self._keys: set[Key] = set()
         self._products: set[str] = set()
         """Keys under way, and products of which a deletion is under way."""
@@ -149,6 +163,8 @@ class IndexingRun:
         outcomes: list[Outcome] = []
         if flights:
             with self._engine.committing():
+                if any(isinstance(result, Extracted) for result in results):
+                    self._note_device()
                 outcomes = [
                     outcome
                     for flight, result in zip(flights, results, strict=True)
@@ -163,6 +179,15 @@ class IndexingRun:
         yield from outcomes
         if end is not None:
             raise end
+
+    def _note_device(self) -> None:
+        """Have the instance remember what its features were made with, in the commit that brings the first of them."""
+        if self._device_noted:
+            return
+        known = devices_of(self._store)
+        if self._device not in (known or [CPU_LABEL]):
+            self._store.set_setting(DEVICES, [*known, self._device])
+        self._device_noted = True
 
     @staticmethod
     def _result(flight: _InFlight) -> Extracted | Content | InputError | None:
@@ -208,6 +233,12 @@ class IndexingRun:
             self._store.set_tokens([(item_id, result.token)])
         status = Status.REPLACED if changed else Status.UNCHANGED
         return Outcome(status, operation.source, key.product_id, key.pic_name, category_id, item.region)
+
+
+def devices_of(store: Store) -> list[str]:
+    """What an instance's features were made with, in the order of their coming; imported ones do not tell."""
+    listed: list[str] = store.settings().get(DEVICES, [])
+    return listed or ([CPU_LABEL] if store.count() else [])
 
 
 def is_unchanged(item: Item, operation: AddPicture) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from imgsearch.algorithm.devices import CPU, MAX_BATCH, Device
 from imgsearch.algorithm.limits import LIMIT_PROFILES, Limits
 from imgsearch.algorithm.models import DEFAULT_MODEL, FEATURE_VERSION, ModelRecord
 from imgsearch.categories import Kind
@@ -41,6 +42,10 @@ __all__ = ["Deletion", "Instance", "InstanceInfo"]
 
 WORKERS_PER_CORE: Final = 3
 """One decodes, one waits for the network, one for the GIL or the disk: fewer leave cores idle."""
+BATCHED_WORKERS_PER_CORE: Final = 8
+"""Beside a device that takes batches, cores do little but decode, and most workers wait for one of three batches."""
+MAX_BATCHED_WORKERS: Final = 2 * MAX_BATCH
+"""One batch runs, one gathers; each worker has a process that decodes, so more would cost memory for nothing."""
 
 
 def _ignore(_message: str) -> None:
@@ -69,6 +74,8 @@ class InstanceInfo:
     """Items per category, without the empty ones."""
     limits: Limits
     stamp: dict[str, Any]
+    devices: list[str]
+    """What its features were made with; their stamp is the same."""
     generation: Generation | None
     unindexed: int
     """Items newer than the index; they are searched exactly beside it."""
@@ -299,13 +306,25 @@ class Instance:
                 "and add the pictures to it"
             )
 
+    def _usable(self, name: str) -> Device:
+        """The device of that name, which works and agrees with the CPU."""
+        device = Device.parse(name)
+        if device.is_torch:
+            from imgsearch.algorithm.agreement import check_agreement
+
+            device.check()
+            check_agreement(self._converted, device, self._cache, self._announce)
+        return device
+
     @contextmanager
-    def _pipeline(self, *, workers: int | None = None, readers: int = 0, isolated: bool = True) -> Iterator[Pipeline]:
+    def _pipeline(
+        self, *, workers: int | None = None, readers: int = 0, isolated: bool = True, device: str = CPU
+    ) -> Iterator[Pipeline]:
         """The way of pictures; the network is loaded when the first picture needs it."""
         from threading import Lock
 
         from imgsearch.algorithm.pipeline import Pipeline
-        from imgsearch.algorithm.runtime import Network, available_cores
+        from imgsearch.algorithm.runtime import Network
 
         parallel = workers != 1
         lock = Lock()
@@ -314,13 +333,19 @@ class Instance:
         def network() -> Network:
             with lock:
                 if not loaded:
-                    network = Network(self._converted, self._cache, parallel=parallel, announce=self._announce)
+                    network = Network(
+                        self._converted, self._cache, parallel=parallel, announce=self._announce, device=device
+                    )
                     loaded.append(network)
             return loaded[0]
 
-        workers = workers or WORKERS_PER_CORE * available_cores()
-        with Pipeline(network, self.limits, self.kind, workers, readers, isolated=isolated) as pipeline:
-            yield pipeline
+        try:
+            workers = workers or _default_workers(Device.parse(device))
+            with Pipeline(network, self.limits, self.kind, workers, readers, isolated=isolated) as pipeline:
+                yield pipeline
+        finally:
+            for one in loaded:
+                one.close()
 
     @contextmanager
     def _writing(self, lock_timeout: float) -> Iterator[Engine]:
@@ -344,6 +369,7 @@ class Instance:
         workers: int | None = None,
         readers: int = 0,
         rebuild: bool = False,
+        device: str = CPU,
         lock_timeout: float = 0.0,
     ) -> Iterator[Outcome]:
         """Carry out operations in their order, as a stream.
@@ -354,21 +380,28 @@ class Instance:
 
         Args:
             operations: as the sources give them; read no further ahead than needed.
-            workers: pictures under way at once; by default three per core.
+            workers: pictures under way at once; by default three per core, more with another device than the CPU.
             readers: pictures that are read at once beside these, for sources that wait for a network.
             rebuild: train the index anew at the end, whether or not that is due, before another writer can come.
+            device: where the networks run: ``cpu``, ``cuda`` or ``cuda:N``. Features of all of them can be mixed, which
+                is measured where a device is first used with a model.
             lock_timeout: seconds to wait for another writer.
 
         Raises:
+            UsageError, DeviceUnusable: there is no such device, or it cannot be used here.
             InstanceEmpty: there are no items, which ``rebuild`` needs before anything is done.
             InstanceLocked, InstanceDamaged, InvalidModel, StampMismatch, StorageFull, StorageUnwritable
         """
         from imgsearch.indexing import IndexingRun
 
-        with self._writing(lock_timeout) as engine, self._pipeline(workers=workers, readers=readers) as pipeline:
+        chosen = self._usable(device)
+        with (
+            self._writing(lock_timeout) as engine,
+            self._pipeline(workers=workers, readers=readers, device=device) as pipeline,
+        ):
             if rebuild:
                 engine.count_to_index()
-            yield from IndexingRun(engine, pipeline, self.kind).outcomes(operations)
+            yield from IndexingRun(engine, pipeline, self.kind, chosen.label).outcomes(operations)
             # Of an instance that the operations have emptied, there is nothing to rebuild.
             if rebuild and engine.store.count():
                 engine.rebuild()
@@ -564,6 +597,8 @@ class Instance:
 
     def info(self) -> InstanceInfo:
         """Facts about the instance."""
+        from imgsearch.indexing import devices_of
+
         store = self._engine.store
         with store.reading():
             counts = store.counts()
@@ -578,10 +613,19 @@ class Instance:
                 categories=counts,
                 limits=self.limits,
                 stamp=self.model.stamp(),
+                devices=devices_of(store),
                 generation=generation,
                 unindexed=store.count_newer(generation.max_id if generation else 0),
                 disk_bytes=sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file()),
             )
+
+
+def _default_workers(device: Device) -> int:
+    """Pictures under way at once where nobody says how many."""
+    from imgsearch.algorithm.runtime import available_cores
+
+    cores = available_cores()
+    return min(BATCHED_WORKERS_PER_CORE * cores, MAX_BATCHED_WORKERS) if device.is_torch else WORKERS_PER_CORE * cores
 
 
 def _check_free(folder: Path) -> None:

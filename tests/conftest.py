@@ -103,6 +103,27 @@ def run(folder: Path) -> Run:
     return start
 
 
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def gpu() -> str:
+    """The name of a GPU that torch can use; without one, the test is left out."""
+    if not _has_gpu():
+        pytest.skip("torch finds no GPU here")
+    return "cuda"
+
+
+@pytest.fixture(scope="session")
+def no_gpu() -> None:
+    """For what is to be refused where there is none."""
+    if _has_gpu():
+        pytest.skip("there is a GPU here")
+
+
 def whole_lines(stdout: bytes) -> list[dict[str, Any]]:
     """JSON documents, one a line, as far as the lines are whole: of the last one, a killed process may give half."""
     return [json.loads(line) for line in stdout.splitlines(keepends=True) if line.endswith(b"\n")]

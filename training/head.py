@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from imgsearch.algorithm.conversion import MAX_FEATURE_DIMENSION
+from imgsearch.algorithm.assembly import MAX_FEATURE_DIMENSION
 from imgsearch.algorithm.embedder import joined
 from imgsearch.algorithm.models import EMBEDDED_MODELS
 from training.networks import Activations

@@ -12,7 +12,7 @@ import openvino
 import torch
 from torch import nn
 
-from imgsearch.algorithm.conversion import load_network
+from imgsearch.algorithm.assembly import load_network
 from imgsearch.algorithm.embedder import pooled_for_search
 from imgsearch.algorithm.locator import stage_maps
 from imgsearch.algorithm.models import EMBEDDED_MODELS

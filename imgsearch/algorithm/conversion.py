@@ -17,17 +17,10 @@ import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from imgsearch.algorithm.bindings import load_openvino
-from imgsearch.algorithm.models import (
-    CATEGORISER,
-    CATEGORY_SIDES,
-    EMBEDDER,
-    LOCATOR,
-    ModelRecord,
-    weights_file,
-)
+from imgsearch.algorithm.models import EMBEDDER, ModelRecord, weights_file
 from imgsearch.errors import InvalidModel
 from imgsearch.files import file_errors, make_private_folder, sync, sync_folder
 
@@ -42,7 +35,6 @@ RECORD_NAME: Final = "record.json"
 EXIT_INVALID: Final = 3
 STEP: Final = "step "
 """Begin of a line in which the converting process tells how far it is."""
-MAX_FEATURE_DIMENSION: Final = 256
 
 
 class ConvertedModel:
@@ -208,92 +200,6 @@ def _remove(folder: Path) -> None:
 # From here on: the child process.
 
 
-def _import_timm() -> Any:
-    """Import timm, which wants torchvision, of which it needs nothing here.
-
-    A torchvision built for another torch fails at import, because its C++ operators did not load; with their schemas
-    defined beforehand it imports.
-    """
-    import torch
-
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        sys.torchvision_library = library  # type: ignore[attr-defined]  # lives as long as the process
-    import timm
-
-    return timm
-
-
-def load_network(record: ModelRecord) -> tuple[Any, str]:
-    """The network with its weights, and their hash."""
-    import torch
-
-    timm = _import_timm()
-    path = weights_file(record)
-    try:
-        network = timm.create_model(record.architecture, pretrained=path is None)
-    except RuntimeError as error:
-        if "Unknown model" in str(error):
-            raise InvalidModel(
-                f"timm knows no model {record.architecture!r}; "
-                "python -c 'import timm; print(timm.list_models())' lists them"
-            ) from None
-        raise InvalidModel(f"the model {record.architecture} cannot be made: {error}") from None
-    except Exception as error:
-        raise InvalidModel(
-            f"the weights of {record.architecture} cannot be had from the hub ({type(error).__name__}): "
-            "connect to the network, or give a file of weights with --weights"
-        ) from None
-    if path is None:
-        return network.eval(), _tensor_hash(network.state_dict())
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InvalidModel(f"the weights {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    _fit(network, state, path)
-    return network.eval(), record.weights_hash
-
-
-def _fit(network: Any, state: Any, path: Path) -> None:
-    """Load a state dict; other names are fine as long as the same tensors come in the same order."""
-    own = network.state_dict()
-    if not isinstance(state, dict):
-        raise InvalidModel(f"the weights {path} are not a state dict")
-    if set(state) != set(own):
-        shapes = [tuple(getattr(tensor, "shape", ())) for tensor in state.values()]
-        if shapes != [tuple(tensor.shape) for tensor in own.values()]:
-            raise InvalidModel(
-                f"the weights {path} do not fit: {len(state)} tensors where the model has {len(own)}, or other shapes"
-            )
-        state = dict(zip(own, state.values(), strict=True))
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise InvalidModel(f"the weights {path} do not fit: {' '.join(str(error).split())[:200]}") from None
-
-
-def _tensor_hash(state: dict[str, Any]) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    for tensor in state.values():
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def convert(record: ModelRecord, target: Path) -> ModelRecord:
     """Convert a model into the files of ``target``; return its complete record.
 
@@ -305,7 +211,9 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     import torch
     from openvino.tools.ovc import convert_model
 
-    _import_timm()
+    from imgsearch.algorithm.assembly import assembled, import_timm, load_network
+
+    import_timm()
     _tell("2/3 reading the weights")
     network, weights_hash = load_network(record)
     _tell("3/3 converting for OpenVINO")
@@ -313,7 +221,7 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     size = record.input_size or int(own.get("input_size", (3, 224, 224))[-1])
     mean, std = (record.mean, record.std) if record.input_size else (tuple(own["mean"]), tuple(own["std"]))
     complete = replace(record, weights_hash=weights_hash, input_size=size, mean=mean, std=std)
-    module = _module(complete, network).eval()
+    module = assembled(complete, network)
     example = torch.zeros((1, size, size, 3), dtype=torch.uint8)
     with torch.no_grad():
         outputs = module(example)
@@ -327,35 +235,6 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     }
     (target / RECORD_NAME).write_text(json.dumps(note, indent=1), encoding="utf-8")
     return complete
-
-
-def _module(record: ModelRecord, network: Any) -> Any:
-    """What is converted, for the record's purpose, with the network that the record is named after."""
-    from imgsearch.algorithm.embedder import Embedder, classifier_projection, trained_projection
-    from imgsearch.algorithm.evidence import CategoryEvidence, CategoryNetworks
-    from imgsearch.algorithm.locator import Decoder, Locator
-    from imgsearch.algorithm.parameters import CATEGORY, HEAD, SUBJECT, load_parameters
-
-    category = load_parameters(CATEGORY)
-    if record.purpose == LOCATOR:
-        decoder = Decoder().load(load_parameters(SUBJECT))
-        return Locator(network, decoder, CategoryEvidence(network, "whole", category))
-    networks = [network, *(load_network(joined)[0] for joined in record.joined_records)]
-    evidence = [
-        None if name is None else CategoryEvidence(one, name, category)
-        for one, name in zip(networks, record.evidence_names, strict=True)
-    ]
-    if record.purpose == CATEGORISER:
-        sides = [CATEGORY_SIDES[name] for name in record.evidence_names if name is not None]
-        inner = [None if side == record.input_size else side for side in sides]
-        return CategoryNetworks(networks, inner, [part for part in evidence if part is not None])
-    sizes = [record.input_size, *(joined.input_size for joined in record.joined_records)]
-    projection = (
-        trained_projection(load_parameters(HEAD))
-        if record.joined
-        else classifier_projection(network, MAX_FEATURE_DIMENSION)
-    )
-    return Embedder(networks, sizes, record.mean, record.std, projection, evidence)
 
 
 def _tell(step: str) -> None:

@@ -273,6 +273,7 @@ class _Forking:
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
         with theirs:
+            # A new interpreter, no copy of this process, which may have threads and a GPU at work.
             self._process = subprocess.Popen(
                 # -P: a PIL.py in the folder where the user happens to be is not ours to run.
                 [sys.executable, "-P", "-m", "imgsearch.algorithm.decoder"],

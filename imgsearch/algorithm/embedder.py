@@ -1,4 +1,4 @@
-"""The networks as they are converted: pixels in, one short feature out. Runs in the converting process only."""
+"""The networks as they are converted: pixels in, one short feature out. Needs torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
-from imgsearch.algorithm.planes import resized
+from imgsearch.algorithm.planes import resized, unrounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ def pooled_for_search(maps: torch.Tensor) -> torch.Tensor:
     Annotation", TPAMI 2019), which lets the strong responses of a small subject count for more than an average would,
     and with a weight that falls off from the centre of the region, where the subject is.
     """
-    down, right = (torch.linspace(-1, 1, side).square() for side in maps.shape[2:])
+    down, right = (torch.linspace(-1, 1, side, device=maps.device).square() for side in maps.shape[2:])
     weights = torch.exp(-(down[:, None] + right[None, :]) / (2 * CENTRE_WIDTH**2))
     powers = maps.clamp(min=GEM_FLOOR).pow(GEM_POWER)
     return (powers * (weights / weights.sum())).sum(dim=(2, 3)).pow(1.0 / GEM_POWER)
@@ -84,6 +84,7 @@ class Embedder(nn.Module):
         self.networks: Any = nn.ModuleList(networks)
         self.sizes = [None if size == sizes[0] else size for size in sizes]
         self.evidence = evidence
+        self.evidence_parts = nn.ModuleList(part for part in evidence if part is not None)
         scale = 1.0 / (255.0 * torch.tensor(std, dtype=torch.float64))
         shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
         self.register_buffer("scale", scale.float().view(1, 3, 1, 1))
@@ -99,15 +100,17 @@ class Embedder(nn.Module):
         planes = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
         pooled, shares = [], []
         for network, size, evidence in zip(self.networks, self.sizes, self.evidence, strict=True):
-            maps = network.forward_features(resized(planes, size))
-            if maps.dim() == 4 and maps.shape[1] == network.num_features:
-                pooled.append(pooled_for_search(maps))
-            else:  # not a convolutional network: its own pooling
-                pooled.append(network.forward_head(maps, pre_logits=True))
-            if evidence is not None:
-                shares.append(evidence(maps.mean(dim=(2, 3))))
+            maps = network.forward_features(resized(planes, size)).float()
+            with unrounded(maps):
+                if maps.dim() == 4 and maps.shape[1] == network.num_features:
+                    pooled.append(pooled_for_search(maps))
+                else:  # not a convolutional network: its own pooling
+                    pooled.append(network.forward_head(maps, pre_logits=True))
+                if evidence is not None:
+                    shares.append(evidence(maps.mean(dim=(2, 3))))
         vectors = pooled[0] if len(pooled) == 1 else joined(pooled)
-        feature: torch.Tensor = nn.functional.normalize((vectors - self.origin) @ self.projection, dim=1)
+        with unrounded(vectors):
+            feature: torch.Tensor = nn.functional.normalize((vectors - self.origin) @ self.projection, dim=1)
         return (feature, torch.stack(shares).sum(dim=0)) if shares else (feature,)
 
 

@@ -1,4 +1,4 @@
-"""What one network says of the category, as it is converted. Converting process only."""
+"""What one network says of the category, as it is converted. Needs torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
-from imgsearch.algorithm.planes import centred, resized
+from imgsearch.algorithm.planes import centred, resized, unrounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def log_priors(logits: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
         Shape (n, categories).
     """
     chances = logits.log_softmax(dim=1)
-    speaking = torch.zeros(groups.shape).masked_fill(~groups, NEVER)
+    speaking = torch.zeros(groups.shape, device=groups.device).masked_fill(~groups, NEVER)
     return torch.logsumexp(chances[:, None, :] + speaking[None], dim=2)
 
 
@@ -61,8 +61,9 @@ class CategoryEvidence(nn.Module):
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         """From shape (n, channels) to (n, categories)."""
-        linear = nn.functional.normalize(pooled, dim=1) @ self.weights
-        share: torch.Tensor = linear + self.prior_weight * log_priors(self.classifier(pooled), self.groups)
+        with unrounded(pooled):
+            linear = nn.functional.normalize(pooled, dim=1) @ self.weights
+            share: torch.Tensor = linear + self.prior_weight * log_priors(self.classifier(pooled), self.groups)
         return share
 
 
@@ -87,7 +88,7 @@ class CategoryNetworks(nn.Module):
         """From uint8 of shape (n, size, size, 3) to evidence of shape (n, categories)."""
         planes = centred(pixels)
         shares = [
-            evidence(network.forward_features(resized(planes, size)).mean(dim=(2, 3)))
+            evidence(network.forward_features(resized(planes, size)).float().mean(dim=(2, 3)))
             for network, size, evidence in zip(self.networks, self.sizes, self.evidence, strict=True)
         ]
         return torch.stack(shares).sum(dim=0)

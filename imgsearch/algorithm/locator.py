@@ -1,4 +1,4 @@
-"""The network that finds subjects, as it is converted: the whole picture in, a heat map out. Converting process only.
+"""The network that finds subjects, as it is converted: the whole picture in, a heat map out. Needs torch.
 
 The trunk is EfficientNet-Lite0 as it comes; a small decoder reads three of its stages, coarse to fine, as feature
 pyramids do (Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017), with depthwise blocks.
@@ -116,4 +116,4 @@ class Locator(nn.Module):
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """From uint8 of shape (n, size, size, 3) to heat (n, size / 8, size / 8) in 0..1, evidence (n, categories)."""
         stages, last = stage_maps(self.network, centred(pixels))
-        return self.decoder(stages).sigmoid(), self.evidence(last.mean(dim=(2, 3)))
+        return self.decoder(stages).float().sigmoid(), self.evidence(last.float().mean(dim=(2, 3)))

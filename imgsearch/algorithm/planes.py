@@ -1,11 +1,16 @@
-"""Pixels as the networks take them. Runs in the converting process only."""
+"""Pixels as the networks take them, and where their numbers are not to be rounded. Needs torch."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-__all__ = ["centred", "resized"]
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+__all__ = ["centred", "resized", "unrounded"]
 
 
 def centred(pixels: torch.Tensor) -> torch.Tensor:
@@ -18,3 +23,8 @@ def resized(planes: torch.Tensor, size: int | None) -> torch.Tensor:
     if size is None:
         return planes
     return nn.functional.interpolate(planes, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def unrounded(tensor: torch.Tensor) -> AbstractContextManager[object]:
+    """A block in which nothing is rounded to 16 bits, where a device's automatic casting does so around it."""
+    return torch.autocast(tensor.device.type, enabled=False)

@@ -1,4 +1,4 @@
-"""Running a converted model with OpenVINO."""
+"""Running a converted model: with OpenVINO on the CPU, or with torch where another device is asked for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from imgsearch.algorithm.bindings import load_openvino
 from imgsearch.algorithm.codes import as_code
 from imgsearch.algorithm.conversion import converted_model
+from imgsearch.algorithm.devices import CPU, Device
 from imgsearch.algorithm.models import CATEGORISER, EMBEDDER, LOCATOR
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.algorithm.conversion import ConvertedModel
+    from imgsearch.algorithm.torch_runtime import TorchGraph
 
 __all__ = ["Graph", "Network", "available_cores"]
 
@@ -37,16 +39,18 @@ REQUESTS_PER_STREAM = 2
 class Network:
     """A compiled model: pixels in, numbers out; safe to call from several threads at once.
 
-    Pictures go through one by one, whatever is indexed beside them, so that the same picture always gives the same
-    numbers. With ``parallel=True`` as many run side by side as there are cores, one thread each, which gives the most
-    pictures per second; otherwise one picture gets all cores, which gives the quickest single answer. What finds
-    subjects and tells categories is loaded when the first picture needs it, and converted where it has not been yet.
+    On the CPU, pictures go through one by one, whatever is indexed beside them, so that the same picture always gives
+    the same numbers. With ``parallel=True`` as many run side by side as there are cores, one thread each, which gives
+    the most pictures per second; otherwise one picture gets all cores, which gives the quickest single answer. On
+    another device they go in batches (``torch_runtime``). What finds subjects and tells categories is loaded when the
+    first picture needs it, and converted where it has not been yet.
 
     Args:
         model: that makes the features.
         cache: folder of converted and compiled models.
         parallel: many pictures side by side, or one as quickly as possible.
         announce: told in lines for people when something has to be converted first.
+        device: where it runs; another one than the CPU has been checked.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Network:
         *,
         parallel: bool,
         announce: Callable[[str], None] = lambda _text: None,
+        device: str = CPU,
     ) -> None:
         self._model = model
         self._announce = announce
@@ -64,7 +69,12 @@ class Network:
         self._converting = Lock()
         """Each conversion loads torch: one at a time."""
         self._locks = {purpose: Lock() for purpose in (EMBEDDER, LOCATOR, CATEGORISER)}
-        self._graphs: dict[str, Graph] = {}
+        self._graphs: dict[str, Graph | TorchGraph] = {}
+        self._torch = None
+        if (chosen := Device.parse(device)).is_torch:
+            from imgsearch.algorithm.torch_runtime import TorchRuntime
+
+            self._torch = TorchRuntime(chosen)
         self.input_size = model.record.input_size
 
     def load(self, purpose: str) -> None:
@@ -74,6 +84,12 @@ class Network:
             InvalidModel, StorageFull, StorageUnwritable: it has to be converted and cannot be.
         """
         self._graph(purpose)
+
+    def close(self) -> None:
+        """Give a device back; nobody may be waiting for it. Of a network on the CPU there is nothing to close."""
+        if self._torch is not None:
+            self._graphs.clear()
+            self._torch.close()
 
     def embed(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
         """The feature of a region, and what the same networks say of its category, if they can.
@@ -112,7 +128,7 @@ class Network:
         """
         return self._graph(CATEGORISER)(pixels)[0]
 
-    def _graph(self, purpose: str) -> Graph:
+    def _graph(self, purpose: str) -> Graph | TorchGraph:
         # One lock for each, as OpenVINO loads several models side by side.
         with self._locks[purpose]:
             if purpose not in self._graphs:
@@ -121,8 +137,14 @@ class Network:
                     record = model.record.locator() if purpose == LOCATOR else model.record.categoriser()
                     with self._converting:
                         model = converted_model(record, self._cache, self._announce)
-                self._graphs[purpose] = Graph(model.path, self._cache, parallel=self._parallel)
+                self._graphs[purpose] = self._made(model)
             return self._graphs[purpose]
+
+    def _made(self, model: ConvertedModel) -> Graph | TorchGraph:
+        if self._torch is not None:
+            with self._converting:
+                return self._torch.graph(model.record)
+        return Graph(model.path, self._cache, parallel=self._parallel)
 
 
 class Graph:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from imgsearch.algorithm.devices import CPU
 from imgsearch.categories import Kind
 from imgsearch.cli.options import (
     STDIN,
     Category,
     Crop,
+    DeviceOption,
     FormatOption,
     InstanceOption,
     KindOption,
@@ -24,6 +26,7 @@ from imgsearch.cli.options import (
     RegionOption,
     Weights,
     Workers,
+    check_device,
     open_or_make,
     picture_options,
     warn_of_shared_storage,
@@ -84,6 +87,7 @@ def add(
     model: Model = None,
     weights: Weights = None,
     workers: Workers = None,
+    device: DeviceOption = CPU,
     nul: Nul = False,
     include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Hidden files and folders too.")] = False,
     lock_timeout: LockTimeout = 0.0,
@@ -107,11 +111,12 @@ def add(
     )
     given = paths or []
     _check(given, manifest, request, FileRequest(product_from=product_from, include_hidden=include_hidden))
+    check_device(device)
     begun = perf_counter()
     with open_or_make(instance, kind, model, weights, lock_timeout=lock_timeout, quiet=quiet) as target:
         warn_of_shared_storage(target.folder)
         outcomes = target.apply(
-            _operations(given, manifest, request, nul=nul), workers=workers, lock_timeout=lock_timeout
+            _operations(given, manifest, request, nul=nul), workers=workers, device=device, lock_timeout=lock_timeout
         )
         total = None if manifest or STDIN in given else [Path(path) for path in given]
         summary = Summary()

@@ -23,6 +23,7 @@ __all__ = [
     "STDIN",
     "Category",
     "Crop",
+    "DeviceOption",
     "FormatOption",
     "InstanceOption",
     "KindOption",
@@ -34,6 +35,7 @@ __all__ = [
     "Weights",
     "Workers",
     "announcer",
+    "check_device",
     "instance_folder",
     "open_instance",
     "open_or_make",
@@ -96,7 +98,15 @@ RegionOption = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, show_default=False, help="Pictures under way at once; by default three per core."),
+    typer.Option(
+        "--workers",
+        min=1,
+        show_default=False,
+        help="Pictures under way at once; by default three per core, more with a GPU.",
+    ),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="cpu|cuda|cuda:N", help="Where the networks run: on the CPU, or on a GPU.")
 ]
 LockTimeout = Annotated[
     float, typer.Option("--lock-timeout", metavar="SECONDS", min=0, help="How long to wait for another writer.")
@@ -108,6 +118,17 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing when all
 def instance_folder(given: Path | None) -> Path:
     """The folder that was asked for, or the default one."""
     return given if given is not None else default_instance()
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that there is not, or that cannot be used here, before anything is done.
+
+    Raises:
+        UsageError, DeviceUnusable
+    """
+    from imgsearch.algorithm.devices import Device
+
+    Device.parse(name).check()
 
 
 def announcer(*, quiet: bool = False) -> Callable[[str], None]:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from imgsearch.algorithm.devices import CPU
 from imgsearch.categories import Kind
 from imgsearch.cli.options import (
+    DeviceOption,
     FormatOption,
     InstanceOption,
     KindOption,
@@ -21,6 +23,7 @@ from imgsearch.cli.options import (
     Quiet,
     Weights,
     Workers,
+    check_device,
     instance_folder,
     open_or_make,
     warn_of_shared_storage,
@@ -115,6 +118,7 @@ def oss_import(
     model: Model = None,
     weights: Weights = None,
     workers: Workers = None,
+    device: DeviceOption = CPU,
     lock_timeout: LockTimeout = 0.0,
     quiet: Quiet = False,
     output_format: FormatOption = None,
@@ -132,6 +136,7 @@ def oss_import(
     begun = perf_counter()
     with ExitStack() as stack:
         stack.enter_context(run_log(log_file))
+        check_device(device)
         address = OssAddress.parse(source)
         if role_arn is not None:
             check_role_arn(role_arn)
@@ -160,7 +165,7 @@ def oss_import(
                     )
                 )
             warn_of_shared_storage(target.folder)
-            outcomes = _applied(target, bucket, manifest, workers, downloads, rebuild, lock_timeout, quiet)
+            outcomes = _applied(target, bucket, manifest, workers, downloads, device, rebuild, lock_timeout, quiet)
         summary = Summary(is_batch=True)
         for outcome in with_progress(outcomes, None, quiet=quiet):
             summary.count(outcome)
@@ -248,6 +253,7 @@ def _applied(
     manifest: BinaryIO,
     workers: int | None,
     downloads: int,
+    device: str,
     rebuild: bool,
     lock_timeout: float,
     quiet: bool,
@@ -259,6 +265,7 @@ def _applied(
         read if quiet else telling_of_ignored_regions(read),
         workers=workers,
         readers=downloads,
+        device=device,
         rebuild=rebuild,
         lock_timeout=lock_timeout,
     )

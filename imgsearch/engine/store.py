@@ -274,10 +274,16 @@ class Store:
 
     @_translated
     def settings(self) -> dict[str, Any]:
-        """Everything that was given to ``create``."""
+        """Everything that was given to ``create`` and set since."""
         rows = self._connection.execute("SELECT name, value, seal FROM settings").fetchall()
         self._check_seals(rows)
         return {name: json.loads(value) for name, value, _ in rows}
+
+    def set_setting(self, name: str, value: Any) -> None:
+        """Add a setting, or change it, in both places."""
+        row = (name, json.dumps(value))
+        for table in SETTING_TABLES:
+            self._connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", (*row, row_checksum(*row)))
 
     def _check_seals(self, rows: Iterable[tuple[Any, ...]], width: int | None = None) -> None:
         """Refuse rows that are not what was written.

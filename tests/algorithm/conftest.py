@@ -1,4 +1,4 @@
-"""A model so small that converting it is mostly importing torch, which only child processes ever do."""
+"""A model so small that converting it is mostly importing torch, which child processes do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TINY = "test_convnext"
 MAKE_WEIGHTS = """
 import sys
 from pathlib import Path
-from imgsearch.algorithm.conversion import _import_timm
+from imgsearch.algorithm.assembly import import_timm
 import torch
 from safetensors.torch import save_file
 
@@ -30,7 +30,7 @@ class Runs:
     def __reduce__(self):
         return print, ("arbitrary code ran",)
 
-timm = _import_timm()
+timm = import_timm()
 folder, name = Path(sys.argv[1]), sys.argv[2]
 torch.manual_seed(1)
 state = timm.create_model(name).state_dict()

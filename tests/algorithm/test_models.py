@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imgsearch.algorithm import models
-from imgsearch.algorithm.conversion import MAX_FEATURE_DIMENSION
+from imgsearch.algorithm.assembly import MAX_FEATURE_DIMENSION
 from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS, HUB, ModelRecord, find_model, weights_file
 from imgsearch.algorithm.parameters import CATEGORY, HEAD, SUBJECT, parameters_hash
 from imgsearch.errors import InvalidModel

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imgsearch.engine.check import check
 from imgsearch.engine.database import BUSY_TIMEOUT_S
 from imgsearch.engine.filters import Condition, compile_filter
 from imgsearch.engine.store import (
@@ -457,6 +458,16 @@ def test_settings_are_any_json(tmp_path: Path) -> None:
     Store.create(tmp_path / DATABASE_NAME, wanted)
     with closing(Store.open(tmp_path / DATABASE_NAME, write=False)) as store:
         assert store.settings() == wanted
+
+
+def test_a_setting_that_is_set_later_is_in_both_places(tmp_path: Path) -> None:
+    Store.create(tmp_path / DATABASE_NAME, {"kind": "product"})
+    with closing(Store.open(tmp_path / DATABASE_NAME, write=True)) as store:
+        for value in ([], ["☂", 1]):
+            with store.writing():
+                store.set_setting("later", value)
+        assert store.settings() == {"kind": "product", "later": ["☂", 1]}
+    assert check(tmp_path, read_data=True) == []
 
 
 def test_create_never_overwrites(home: Path) -> None:

@@ -27,8 +27,8 @@ from imgsearch.algorithm.limits import LIMIT_PROFILES
 from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS
 from imgsearch.engine.engine import Engine
 from imgsearch.engine.filters import compile_filter
-from imgsearch.engine.store import Upsert, product_condition
-from imgsearch.records import Attributes, Extracted, Key, Location, Region, RegionMode
+from imgsearch.engine.store import product_condition
+from imgsearch.records import Attributes, Extracted, Key, Location, Region, RegionMode, Upsert
 
 CREATED = 1_750_000_000
 TEXTS = (None, "red", 'a"b\\c', "naïve 紅 🟥", "")
