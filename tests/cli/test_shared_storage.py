@@ -11,11 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from imgsearch.cli.app import app
+from imgsearch.engine.schema import FORMAT_VERSION
 from tests.conftest import ROOT
 from tests.oss_server import KEY_ID, SECRET
 from tests.oss_shop import ADDRESS, Shop
 
-SAMPLE = ROOT / "tests" / "formats" / "2" / "instance"
+SAMPLE = ROOT / "tests" / "formats" / str(FORMAT_VERSION) / "instance"
 
 
 def private_copy(target: Path) -> Path:

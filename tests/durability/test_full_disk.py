@@ -65,7 +65,7 @@ def test_a_disk_that_runs_full(tmp_path: Path) -> None:
     place.home.mkdir()
     write_pictures(place, range(PICTURES))
     write_lines(place, [add_line(number) for number in range(PICTURES)])
-    lines = in_mount(place.home, ON_A_FULL_DISK, "mount -t tmpfs -o size=400k none {0}")
+    lines = in_mount(place.home, ON_A_FULL_DISK, "mount -t tmpfs -o size=600k none {0}")
     assert [json.loads(line) for line in lines] == [
         ["add", 8, "InstanceOverQuota", True],
         [True, True],
