@@ -25,6 +25,7 @@ from imgsearch.records import (
     Status,
     Upsert,
 )
+from imgsearch.streams import until_it_fails
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,7 +76,6 @@ class IndexingRun:
         self._window: deque[_InFlight] = deque()
         self._unfinished: deque[Future[Extracted | Content]] = deque()
         self._last_commit = time.monotonic()
-        self._source_error: ImgsearchError | None = None
         self._device_noted = False
         self._keys: set[Key] = set()
         self._products: set[str] = set()
@@ -86,7 +86,8 @@ class IndexingRun:
 
         What a source raises ends the run when all operations that it gave before are committed.
         """
-        for operation in self._until_the_source_fails(operations):
+        end: list[ImgsearchError] = []
+        for operation in until_it_fails(operations, end):
             if self._collides(operation):
                 # What is stored decides whether a picture is unchanged, so an earlier operation on it comes first.
                 yield from self._commit(len(self._window))
@@ -96,14 +97,8 @@ class IndexingRun:
             if len(self._window) >= COMMIT_ITEMS or time.monotonic() - self._last_commit > COMMIT_SECONDS:
                 yield from self._commit(self._finished_count())
         yield from self._commit(len(self._window))
-        if self._source_error is not None:
-            raise self._source_error
-
-    def _until_the_source_fails(self, operations: Iterable[Operation]) -> Iterator[Operation]:
-        try:
-            yield from operations
-        except ImgsearchError as error:
-            self._source_error = error
+        if end:
+            raise end[0]
 
     def _collides(self, operation: Operation) -> bool:
         match operation:
