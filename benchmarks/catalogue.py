@@ -9,6 +9,7 @@ evaluation photos show. Sizes of categories and brands follow a power law.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from imgsearch.categories import CATEGORIES
 from imgsearch.portable import FEATURES_NAME, ITEMS_NAME, STAMP_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -42,6 +44,17 @@ def _shares(count: int) -> npt.NDArray[np.float64]:
     return weights / weights.sum()
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Some pictures, column by column."""
+
+    products: npt.NDArray[np.int64]
+    categories: npt.NDArray[np.int64]
+    brands: npt.NDArray[np.int64]
+    spread: npt.NDArray[np.int64]
+    features: npt.NDArray[np.float16]
+
+
 class Catalogue:
     """The same pictures for the same size and dimension, made a piece at a time."""
 
@@ -53,27 +66,41 @@ class Catalogue:
         self._kinds = _unit(generator, (kinds, dimension))
         self._category_of = generator.choice(len(IDS), kinds, p=_shares(len(IDS)))
 
-    def pieces(self, *, seed: int = 0) -> Any:
-        """Products, categories, brands, spread and features, ``CHUNK`` pictures at a time.
+    def pieces(self) -> Iterator[Piece]:
+        """All pictures, ``CHUNK`` at a time."""
+        return map(self.piece, range(0, self.size, CHUNK))
+
+    def piece(self, start: int, *, seed: int = 0) -> Piece:
+        """The pictures from ``start`` on, a multiple of ``CHUNK``.
 
         Another seed gives other pictures of the same products, such as queries.
         """
-        for start in range(0, self.size, CHUNK):
-            count = min(CHUNK, self.size - start)
-            products = np.arange(start, start + count) // PICTURES_PER_PRODUCT
-            # What belongs to a product must not depend on the piece, nor on the seed of the pictures.
-            own = np.random.default_rng((self._seed, start))
-            size = int(products[-1] - products[0]) + 1
-            vectors, kinds = _unit(own, (size, self.dimension)), own.integers(0, len(self._kinds), size)
-            brands, spread = own.choice(BRANDS, size, p=_shares(BRANDS)), own.integers(0, SPREAD, count)
-            place = products - products[0]
-            kind = kinds[place]
-            views = _unit(np.random.default_rng((self._seed, start, seed + 1)), (count, self.dimension))
-            category = self._category_of[kind]
-            parts = (self._categories[category], self._kinds[kind], vectors[place], views)
-            features = sum(weight * part for weight, part in zip(WEIGHTS, parts, strict=True))
-            features /= np.linalg.norm(features, axis=1, keepdims=True)
-            yield products, np.array(IDS)[category], brands[place], spread, features.astype(np.float16)
+        count = min(CHUNK, self.size - start)
+        products = np.arange(start, start + count) // PICTURES_PER_PRODUCT
+        # What belongs to a product must not depend on the seed of the pictures.
+        own = np.random.default_rng((self._seed, start))
+        size = int(products[-1] - products[0]) + 1
+        vectors, kinds = _unit(own, (size, self.dimension)), own.integers(0, len(self._kinds), size)
+        brands, spread = own.choice(BRANDS, size, p=_shares(BRANDS)), own.integers(0, SPREAD, count)
+        place = products - products[0]
+        kind = kinds[place]
+        views = _unit(np.random.default_rng((self._seed, start, seed + 1)), (count, self.dimension))
+        category = self._category_of[kind]
+        parts = (self._categories[category], self._kinds[kind], vectors[place], views)
+        features = sum(weight * part for weight, part in zip(WEIGHTS, parts, strict=True))
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
+        return Piece(products, np.array(IDS)[category], brands[place], spread, features.astype(np.float16))
+
+    def queries(self, count: int) -> tuple[npt.NDArray[np.float32], list[int]]:
+        """Features and categories of further pictures of products from all over the catalogue."""
+        generator = np.random.default_rng(self._seed + 1)
+        starts = range(0, self.size, CHUNK)
+        chosen = generator.choice(len(starts), min(len(starts), 8), replace=False)
+        pieces = [self.piece(starts[number], seed=1) for number in chosen.tolist()]
+        features = np.concatenate([piece.features for piece in pieces]).astype(np.float32)
+        categories = np.concatenate([piece.categories for piece in pieces])
+        rows = generator.choice(len(features), count, replace=len(features) < count)
+        return features[rows] / np.linalg.norm(features[rows], axis=1, keepdims=True), categories[rows].tolist()
 
     def write(self, folder: Path, stamp: dict[str, Any]) -> None:
         """Write an export of it."""
@@ -84,9 +111,9 @@ class Catalogue:
             )
             number = 0
             generator = np.random.default_rng(self._seed)
-            for products, categories, brands, spread, features in self.pieces():
-                hashes = generator.bytes(16 * len(products))
-                columns = (products.tolist(), categories.tolist(), brands.tolist(), spread.tolist())
+            for piece in self.pieces():
+                hashes = generator.bytes(16 * len(piece.products))
+                columns = [column.tolist() for column in (piece.products, piece.categories, piece.brands, piece.spread)]
                 for place, (product, category, brand, value) in enumerate(zip(*columns, strict=True)):
                     line = {
                         "ProductId": f"p{product:07x}",
@@ -101,5 +128,5 @@ class Catalogue:
                     }
                     items.write(json.dumps(line, separators=(",", ":")) + "\n")
                     number += 1
-                rows.write(features.tobytes())
+                rows.write(piece.features.tobytes())
         (folder / STAMP_NAME).write_text(json.dumps(stamp), encoding="utf-8")

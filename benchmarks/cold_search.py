@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from benchmarks import instances
 from benchmarks.process import BARE, BARE_IMPORTS, IMGSEARCH, side_by_side
-from benchmarks.setting import ROOT, show
+from benchmarks.setting import ROOT, SIZES, show
 from imgsearch.portable import FEATURES_NAME
 
 ROUNDS = 15
-SIZES = [int(size) for size in os.environ.get("IMGSEARCH_BENCHMARK_SIZES", "1000,1000000").split(",")]
 QUERY = str(ROOT / "sample_data" / "queries" / "mug-red.jpg")
 PLAIN = "plain script"
 

@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 EVALUATION_DATA = Path(os.environ.get("IMGSEARCH_EVALUATION_DATA", ROOT.parent / "shared" / "data"))
 """Photos with ground truth, not part of the project; ``docs/cli.md`` tells the layout."""
 
+SIZES = [int(size) for size in os.environ.get("IMGSEARCH_BENCHMARK_SIZES", "1000,1000000").split(",")]
+"""Of the synthetic catalogues; the smallest is what the others are compared with."""
+
 
 def cpu() -> str:
     """The processor's name and how many cores this process may use."""

@@ -1,0 +1,138 @@
+"""The vector index: recall against exact search, and time per query, one by one and in a batch.
+
+The baseline is FAISS's exact ``IndexFlatIP`` over the same features, queries one by one and all at once; beyond
+``EXACT_ITEMS`` it is left out, as it would not fit into memory. Recall is told against an exact pass in pieces.
+``IMGSEARCH_BENCHMARK_SIZES`` names the sizes.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+import faiss
+import numpy as np
+
+from benchmarks import instances
+from benchmarks.setting import SIZES, show
+from imgsearch.engine.candidates import Moment
+from imgsearch.engine.engine import CANDIDATES, Engine, Query
+from imgsearch.engine.index import IndexReader
+from imgsearch.engine.score import Calibration
+from imgsearch.engine.store import EVERYTHING
+from imgsearch.portable import FEATURES_NAME
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Features = npt.NDArray[np.float32]
+    Ids = npt.NDArray[np.int64]
+
+QUERIES = 1_000
+RECALL_QUERIES = 200
+SINGLE_QUERIES = 50
+RANKS = 10
+EXACT_ITEMS = 2_000_000
+CHUNK = 100_000
+CALIBRATION = Calibration(3.0, -4.0)
+
+
+def _exact(size: int, queries: Features) -> Ids:
+    """Ids of the nearest by a pass over all features in pieces; shape (n, RANKS)."""
+    features = np.load(instances.export(size) / FEATURES_NAME, mmap_mode="r")
+    cosines = np.full((len(queries), 0), -np.inf, np.float32)
+    ids = np.zeros((len(queries), 0), np.int64)
+    for start in range(0, size, CHUNK):
+        piece = features[start : start + CHUNK].astype(np.float32)
+        cosines = np.hstack([cosines, queries @ piece.T])
+        ids = np.hstack(
+            [ids, np.broadcast_to(np.arange(start + 1, start + len(piece) + 1), (len(queries), len(piece)))]
+        )
+        best = np.argsort(-cosines, axis=1, kind="stable")[:, :RANKS]
+        cosines, ids = np.take_along_axis(cosines, best, 1), np.take_along_axis(ids, best, 1)
+    return ids
+
+
+def _nearest(engine: Engine, queries: Features) -> list[Ids]:
+    """Ids of the nearest to each by the index and the stored features, as a search takes its candidates."""
+    with engine.store.reading():
+        moment = Moment(engine.store, partial(IndexReader.open, engine.folder))
+        selection = moment.selection((), EVERYTHING)
+        found = []
+        for query, candidates in zip(
+            queries, moment.candidates([(query, selection) for query in queries], RANKS), strict=True
+        ):
+            ids, features = engine.store.features_of(candidates.best(RANKS).tolist())
+            found.append(ids[np.argsort(-(features @ query), kind="stable")[:RANKS]])
+    return found
+
+
+def _seconds_per_query(work: object, queries: Features) -> float:
+    begun = time.perf_counter()
+    work(queries)  # type: ignore[operator]
+    return (time.perf_counter() - begun) / len(queries)
+
+
+def _measured(size: int) -> list[tuple[object, ...]]:
+    queries, categories = instances.catalogue(size).queries(QUERIES)
+    with closing(Engine.open(instances.instance(size))) as engine:
+        exact = _exact(size, queries[:RECALL_QUERIES])
+        found = _nearest(engine, queries[:RECALL_QUERIES])
+        recall = float(np.mean([len(np.intersect1d(a, b)) / RANKS for a, b in zip(exact, found, strict=True)]))
+
+        def one_by_one(some: Features) -> None:
+            for query in some:
+                _nearest(engine, query[None])
+
+        def searches(some: Features) -> None:
+            asked = [(Query(query, bytes(16)), (category,)) for query, category in zip(some, categories, strict=False)]
+            engine.search_many(asked, CALIBRATION, num=RANKS)
+
+        ways = {
+            "nearest, one by one": (one_by_one, queries[:SINGLE_QUERIES]),
+            f"nearest, a batch of {QUERIES:,}": (lambda some: _nearest(engine, some), queries),
+            "whole searches, one by one": (
+                lambda some: [searches(query[None]) for query in some],
+                queries[:SINGLE_QUERIES],
+            ),
+            f"whole searches, a batch of {QUERIES:,}": (searches, queries),
+        }
+        if size <= EXACT_ITEMS:
+            flat = faiss.IndexFlatIP(queries.shape[1])
+            flat.add(np.load(instances.export(size) / FEATURES_NAME).astype(np.float32))
+            ways["exact, one by one"] = (
+                lambda some: [flat.search(query[None], RANKS) for query in some],
+                queries[:SINGLE_QUERIES],
+            )
+            ways[f"exact, a batch of {QUERIES:,}"] = (lambda some: flat.search(some, RANKS), queries)
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(4):
+            for name, (work, some) in ways.items():
+                taken = _seconds_per_query(work, some)
+                if number:
+                    seconds[name].append(taken)
+    rows: list[tuple[object, ...]] = []
+    for name, taken in seconds.items():
+        ratios = []
+        for baseline in ("exact, one by one", f"exact, a batch of {QUERIES:,}"):
+            if baseline in seconds:
+                ratio = statistics.median(a / b for a, b in zip(taken, seconds[baseline], strict=True))
+                ratios.append(f"1/{1 / ratio:.1f}" if ratio < 1 else f"{ratio:.2f}")
+            else:
+                ratios.append("")
+        shown = f"{recall:.4f}" if name.startswith("nearest, one") else ""
+        rows.append((f"{size:,}: {name}", statistics.median(taken) * 1000, *ratios, shown))
+    return rows
+
+
+def main() -> None:
+    rows = [row for size in SIZES for row in _measured(size)]
+    columns = ("items", "ms a query", "to exact, one by one", "to exact, batch", f"recall@{RANKS}")
+    show(f"Nearest items; a whole search ranks {CANDIDATES} candidates with their siblings", columns, rows)
+
+
+if __name__ == "__main__":
+    main()
