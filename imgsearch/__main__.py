@@ -10,9 +10,9 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     try:
-        from imgsearch.cli.app import app
+        from imgsearch.cli.app import app_for
 
-        app(prog_name="imgsearch")
+        app_for(sys.argv[1:])(prog_name="imgsearch")
     except KeyboardInterrupt:  # before any command had begun
         sys.exit(130)
 

@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 import imgsearch
-from imgsearch.cli import add, check, delete, evaluate, info, init, oss_import, portable, rebuild, search
 from imgsearch.cli.report import reporting
 
-__all__ = ["app"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
-app = typer.Typer(
-    name="imgsearch",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 some items failed, 2 usage, 3 bad input, 4 not there, 5 locked, 6 damaged, "
-    "7 remote storage, 8 disk full, 70 a bug, 130 interrupted.",
-)
+__all__ = ["COMMANDS", "app_for"]
+
+COMMANDS: Final = {
+    "init": "init:init",
+    "add": "add:add",
+    "search": "search:search",
+    "delete": "delete:delete",
+    "rebuild": "rebuild:rebuild",
+    "info": "info:info",
+    "check": "check:check",
+    "export": "portable:export",
+    "import": "portable:import_",
+    "oss-import": "oss_import:oss_import",
+    "eval": "evaluate:evaluate",
+}
+"""Where each command is: module below ``imgsearch.cli``, and function there."""
+
+
+def app_for(words: Sequence[str]) -> typer.Typer:
+    """The application that can run these words of a command line.
+
+    Where the first of them is a command, the others are left out: importing and describing them all takes as long as
+    opening an instance.
+    """
+    return _made(words[:1] if words and words[0] in COMMANDS else COMMANDS)
+
+
+def _made(names: Iterable[str]) -> typer.Typer:
+    app = typer.Typer(
+        name="imgsearch",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="Exit codes: 0 done, 1 some items failed, 2 usage, 3 bad input, 4 not there, 5 locked, 6 damaged, "
+        "7 remote storage, 8 disk full, 70 a bug, 130 interrupted.",
+    )
+    app.callback()(_imgsearch)
+    for name in names:
+        module, _, function = COMMANDS[name].partition(":")
+        app.command(name)(reporting(getattr(import_module(f"imgsearch.cli.{module}"), function)))
+    return app
 
 
 def _version(value: bool) -> None:
@@ -28,7 +63,6 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _imgsearch(
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
@@ -37,9 +71,12 @@ def _imgsearch(
     """Index a catalogue of pictures and find by picture, on this machine, with nobody else seeing one."""
 
 
-for _command in (init.init, add.add, search.search, delete.delete, rebuild.rebuild, info.info, check.check):
-    app.command()(reporting(_command))
-app.command()(reporting(portable.export))
-app.command("import")(reporting(portable.import_))
-app.command("oss-import")(reporting(oss_import.oss_import))
-app.command("eval")(reporting(evaluate.evaluate))  # a function of that name would hide Python's own
+@cache
+def _whole() -> typer.Typer:
+    return _made(COMMANDS)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":  # with every command
+        return _whole()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from imgsearch.cli.app import COMMANDS
 from tests.conftest import Run, command
 
 PROBE = """
@@ -29,8 +30,8 @@ REMOTE = {"oss2", "alibabacloud_credentials", "Tea", "requests", "urllib3", "ten
 """What only ``oss-import`` needs, and only once it goes to work."""
 
 
-def imported(folder: Path, *arguments: object) -> set[str]:
-    """Top-level names of all modules that a command has loaded at its end."""
+def imported(folder: Path, *arguments: object, whole_names: bool = False) -> set[str]:
+    """Names, or top-level names, of all modules that a command has loaded at its end."""
     import json
 
     process = subprocess.run(
@@ -41,7 +42,8 @@ def imported(folder: Path, *arguments: object) -> set[str]:
         check=True,
     )
     (line,) = [line for line in process.stderr.splitlines() if line.startswith("MODULES ")]
-    return {name.partition(".")[0] for name in json.loads(line.removeprefix("MODULES "))}
+    names = json.loads(line.removeprefix("MODULES "))
+    return set(names) if whole_names else {name.partition(".")[0] for name in names}
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,21 @@ def on_terminal(folder: Path, *arguments: object) -> tuple[int, str]:
         shown += data
     os.close(primary)
     return process.wait(timeout=60), shown.decode(errors="replace")
+
+
+def test_a_command_loads_none_of_the_others(folder: Path) -> None:
+    """Nor what converts models, which is most of what importing OpenVINO would bring in."""
+    commands = {f"imgsearch.cli.{place.partition(':')[0]}" for place in COMMANDS.values()}
+    for words, own in ((["info"], "info"), (["search", "--help"], "search"), (["eval", "--help"], "evaluate")):
+        assert commands & imported(folder, *words, whole_names=True) == {f"imgsearch.cli.{own}"}
+    assert commands <= imported(folder, "--help", whole_names=True)
+
+
+def test_a_search_does_without_the_converter(run: Run, folder: Path, catalogue: Path) -> None:
+    assert run("add", catalogue).returncode == 0
+    loaded = imported(folder, "search", catalogue / "0001.jpg", whole_names=True)
+    assert "openvino._pyopenvino" in loaded
+    assert not {name for name in loaded if name.startswith("openvino.tools.ovc")}
 
 
 def test_terminal_gets_a_bar_and_a_table(folder: Path, catalogue: Path) -> None:
