@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,12 +25,15 @@ from imgsearch import (
 from imgsearch.algorithm.models import DEFAULT_MODEL
 from imgsearch.categories import OTHER
 from imgsearch.errors import (
+    InputError,
     InstanceEmpty,
     InstanceExists,
     InstanceLocked,
     InstanceNotFound,
+    InvalidFilter,
     InvalidPaging,
     ItemNotFound,
+    PictureError,
     StampMismatch,
 )
 from imgsearch.records import Content, Refused
@@ -314,6 +319,63 @@ def test_search_by_name(instance: Instance) -> None:
         assert "p2" not in [hit.item.key.product_id for hit in without.hits]
         with pytest.raises(ItemNotFound, match="p9"):
             searcher.by_name(Key("p9", "a.jpg"))
+
+
+def answers(result: Any) -> list[tuple[object, ...]]:
+    found = [result] if not isinstance(result, list) else result
+    return [
+        (one.found, one.category_id, one.region, [(hit.item.id, hit.sort_expr_values) for hit in one.hits])
+        for one in found
+    ]
+
+
+@pytest.mark.parametrize("all_subjects", [False, True])
+def test_many_pictures_are_answered_as_each_by_itself(instance: Instance, all_subjects: bool) -> None:
+    """In their order, more than are under way at once; one that cannot be used is told in its place."""
+    apply(instance, *[add(Bytes(jpeg(n)), f"p{n}") for n in range(30)])
+    queries = [Bytes(jpeg(n)) for n in range(40)]
+    queries[7] = Bytes(b"no picture")
+    search = SearchOptions(num=3, any_category=True)
+    with instance.searching(workers=2) as searcher:
+        together = list(searcher.by_pictures(iter(queries), search=search, all_subjects=all_subjects))
+    assert len(together) == 40
+    assert isinstance(together[7], InputError)
+    with instance.searching() as searcher:
+        for number in (0, 6, 8, 39):
+            one = searcher.by_subjects if all_subjects else searcher.by_picture
+            assert answers(together[number]) == answers(one(queries[number], search=search))
+            assert all(result.seconds > 0 for result in together[number])  # type: ignore[union-attr]
+
+
+def test_a_filter_that_is_wrong_is_told_before_any_picture_is_read(instance: Instance) -> None:
+    picture = Bytes(jpeg(0))
+    with instance.searching(workers=2) as searcher, pytest.raises(InvalidFilter):
+        list(searcher.by_pictures([picture], search=SearchOptions(filter="red")))
+    assert picture.reads == 0
+
+
+def test_preparing_loads_what_a_search_needs(instance: Instance) -> None:
+    """Side by side, in threads that end; the answer is the same. Without a converted model nothing is begun."""
+    apply(instance, *[add(Bytes(jpeg(n)), f"p{n}") for n in range(4)])
+    expected = hits(instance, Bytes(jpeg(2)))
+    for options in (PictureOptions(), PictureOptions(crop=False), PictureOptions(category_id=3)):
+        with instance.searching() as searcher:
+            searcher.prepare(options)
+            assert {"imgsearch-embedder"} <= {thread.name for thread in threading.enumerate()}
+            found = searcher.by_picture(Bytes(jpeg(2)), search=SearchOptions(num=100))
+        assert [hit.item.key.pic_name for hit in found.hits] == expected
+        assert not {thread.name for thread in threading.enumerate() if thread.name.startswith("imgsearch-e")}
+
+
+def test_nothing_is_prepared_before_the_model_is_converted(instance: Instance, tmp_path: Path) -> None:
+    """The picture may turn out to be none, and a conversion takes seconds."""
+    with Instance.open(instance.folder, cache=tmp_path / "empty") as fresh, fresh.searching() as searcher:
+        assert fresh.model_is_at_hand is False
+        searcher.prepare()
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("imgsearch-")]
+        with pytest.raises(PictureError):
+            searcher.by_picture(Bytes(b"no picture"))
+    assert not (tmp_path / "empty").exists()
 
 
 def test_filters_select_first(instance: Instance) -> None:

@@ -79,6 +79,7 @@ class Pipeline:
         self._isolated = isolated
         self._decoders: Decoders | None = None
         self._making = Lock()
+        self._loading: list[Thread] = []
 
     def __enter__(self) -> Self:
         return self
@@ -96,6 +97,8 @@ class Pipeline:
         if decoders is not None:
             decoders.stop()
         self._threads.shutdown(wait=True)
+        for thread in self._loading:
+            thread.join()
         if self._readers is not None:
             self._readers.shutdown(wait=True)
         if decoders is not None:
@@ -153,7 +156,9 @@ class Pipeline:
         A failure is told by the first picture that meets it again.
         """
         for purpose in self._purposes(options):
-            Thread(target=self._load, args=(purpose,), name=f"imgsearch-{purpose}").start()
+            thread = Thread(target=self._load, args=(purpose,), name=f"imgsearch-{purpose}")
+            thread.start()
+            self._loading.append(thread)
 
     def _load(self, purpose: str) -> None:
         with suppress(Exception):
