@@ -98,7 +98,7 @@ def test_options_of_unattended_imports_exist() -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        *("README.md", "CHANGELOG.md", "benchmarks/README.md"),
+        *("README.md", "CHANGELOG.md", "benchmarks/README.md", "benchmarks/RESULTS.md"),
         *("docs/cli.md", "docs/cron.md", "docs/design.md", "docs/durability.md"),
     ],
 )

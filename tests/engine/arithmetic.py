@@ -106,7 +106,9 @@ class ArithmeticInstance(Instance):
             yield engine
 
     @contextmanager
-    def _pipeline(self, *, workers: int | None = None, readers: int = 0, isolated: bool = True) -> Iterator[Pipeline]:
+    def _pipeline(
+        self, *, workers: int | None = None, readers: int = 0, isolated: bool = True, device: str = "cpu"
+    ) -> Iterator[Pipeline]:
         def network() -> None:
             raise AssertionError("a network was asked for")
 
