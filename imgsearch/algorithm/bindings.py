@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import sys
 from contextlib import contextmanager
 from threading import Lock
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["load_openvino"]
+__all__ = ["keeping_locale", "load_openvino"]
 
 CONVERTER: Final = "openvino.tools.ovc"
 
@@ -48,3 +49,26 @@ def _without_the_converter() -> Iterator[None]:
         yield
     finally:
         del sys.modules[CONVERTER]
+
+
+_keeping = Lock()
+_kept: list[str] = []
+"""The process's locale, once for each thread that keeps it."""
+
+
+@contextmanager
+def keeping_locale() -> Iterator[None]:
+    """A block after which the process's locale is what it was, with any number of threads inside.
+
+    OpenVINO reads a model in the locale ``C`` and then sets back what it found: two threads that do so at once leave
+    ``C`` behind, and Python would read and write files in ASCII from then on.
+    """
+    with _keeping:
+        _kept.append(_kept[0] if _kept else locale.setlocale(locale.LC_ALL))
+    try:
+        yield
+    finally:
+        with _keeping:
+            kept = _kept.pop()
+            if not _kept:
+                locale.setlocale(locale.LC_ALL, kept)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgsearch.algorithm.bindings import load_openvino
+from imgsearch.algorithm.bindings import keeping_locale, load_openvino
 from imgsearch.algorithm.codes import as_code
 from imgsearch.algorithm.conversion import converted_model
 from imgsearch.algorithm.devices import CPU, Device
@@ -166,7 +166,8 @@ class Graph:
             "ENABLE_CPU_PINNING": False,  # decoding threads want the same cores
             "PERFORMANCE_HINT": "THROUGHPUT" if parallel else "LATENCY",
         }
-        compiled = core.compile_model(str(path), "CPU", config)
+        with keeping_locale():
+            compiled = core.compile_model(str(path), "CPU", config)
         # Made and dropped in one place, not by threads that come and go; and no asynchronous queue: the destructor of
         # OpenVINO's can abort the process at its end.
         self._requests: SimpleQueue[Any] = SimpleQueue()
