@@ -97,12 +97,16 @@ def build(
             max_id = int(ids[-1])
     else:
         parts = _parts(categories)
-        centroids = _train(parts, categories, chunks, dimension)
+        training, asked = _training_positions(parts, categories), _query_positions(count)
+        sample = _sample(chunks, training | asked)
+        centroids = _train(parts, categories[training], sample[training[training | asked]])
+        neighbours = _Neighbours(sample[asked[training | asked]])
+        del sample
         index = _empty(centroids)
-        max_id = _add(index, parts, centroids, categories, chunks)
+        max_id = _add(index, parts, centroids, categories, chunks, neighbours.see)
         structure, trained = f"IVF{len(centroids)},RaBitQ", count
         lists = json.dumps({part.category: part.lists for part in parts})
-        nprobe, recall = _tune(index, chunks, count)
+        nprobe, recall = _tune(index, neighbours)
     generation = Generation(number, structure, 0, "", count, max_id, nprobe, recall, int(time.time()), trained, lists)
     return _written(folder, generation, index, parts)
 
@@ -194,12 +198,8 @@ def _read_parts(lists: str) -> list[_Part]:
     return parts
 
 
-def _train(
-    parts: list[_Part], categories: npt.NDArray[np.int64], chunks: Chunks, dimension: int
-) -> npt.NDArray[np.float32]:
-    """Centroids of all lists, each category's from a sample of its own items; shape (lists, dimension)."""
-    import faiss
-
+def _training_positions(parts: list[_Part], categories: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which items the lists are trained on: of each category some of its own; shape (n,)."""
     generator = np.random.default_rng(len(categories))
     share = min(1.0, MAX_TRAINING_POINTS / (TRAINING_POINTS_PER_LIST * parts[-1].end))
     chosen = np.zeros(len(categories), bool)
@@ -207,16 +207,42 @@ def _train(
         members = np.flatnonzero(categories == part.category)
         size = min(len(members), max(MIN_TRAINING_POINTS, round(share * TRAINING_POINTS_PER_LIST * part.lists)))
         chosen[generator.choice(members, size, replace=False)] = True
-    sample, sampled = _sample(chunks, chosen), categories[chosen]
+    return chosen
+
+
+def _query_positions(count: int) -> npt.NDArray[np.bool_]:
+    """Which items recall is measured with; shape (count,)."""
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(count).choice(count, min(RECALL_QUERIES, count), replace=False)] = True
+    return chosen
+
+
+def _train(
+    parts: list[_Part], categories: npt.NDArray[np.int64], sample: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Centroids of all lists, each category's from its own items; shape (lists, dimension).
+
+    Args:
+        parts: of the lists.
+        categories: of the sample, shape (n,).
+        sample: shape (n, dimension).
+    """
+    import faiss
+
     centroids = []
     for part in parts:
-        points = sample[sampled == part.category]
+        points = sample[categories == part.category]
         if part.lists == 1:
             mean = points.astype(np.float64).mean(axis=0)
             centroids.append((mean / max(float(np.linalg.norm(mean)), TINY)).astype(np.float32)[None])
         else:
             clustering = faiss.Kmeans(
-                dimension, part.lists, niter=ITERATIONS, spherical=True, seed=part.category, min_points_per_centroid=1
+                sample.shape[1],
+                part.lists,
+                niter=ITERATIONS,
+                spherical=True,
+                seed=part.category,
+                min_points_per_centroid=1,
             )
             clustering.train(points)
             centroids.append(clustering.centroids)
@@ -259,8 +285,12 @@ def _add(
     centroids: npt.NDArray[np.float32],
     categories: npt.NDArray[np.int64],
     chunks: Chunks,
+    see: Callable[[npt.NDArray[np.int64], npt.NDArray[np.float32]], None] = lambda _ids, _features: None,
 ) -> int:
-    """Put items in, each into the list of its category that is nearest to it; return the last id, 0 without any."""
+    """Put items in, each into the list of its category that is nearest to it; return the last id, 0 without any.
+
+    ``see`` is given the ids and features of all, as they pass.
+    """
     import faiss
 
     position, last = 0, 0
@@ -276,6 +306,7 @@ def _add(
                 )
                 lists[members] = nearest[:, 0] + part.first
         index.add_core(len(ids), *map(faiss.swig_ptr, (features, np.ascontiguousarray(ids), lists)))
+        see(ids, features)
         position, last = position + len(ids), int(ids[-1])
     return last
 
@@ -289,27 +320,37 @@ def _sample(chunks: Chunks, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.flo
     return np.concatenate(parts)
 
 
-def _tune(index: Any, chunks: Chunks, count: int) -> tuple[int, float]:
-    """Find the smallest nprobe (a power of two) that reaches TARGET_RECALL after exact ranking of the shortlist.
+class _Neighbours:
+    """The nearest of all items to each query, exactly, found while all pass; queries are items themselves."""
 
-    Queries are stored features; a query itself does not count among its neighbours.
-    """
-    chosen = np.zeros(count, bool)
-    chosen[np.random.default_rng(count).choice(count, min(RECALL_QUERIES, count), replace=False)] = True
-    queries = _sample(chunks, chosen)
-    wanted = RECALL_AT + 1
-    best_scores = np.full((len(queries), 0), -np.inf, np.float32)
-    best_ids = np.zeros((len(queries), 0), np.int64)
-    for ids, features in chunks():
-        best_scores = np.hstack([best_scores, queries @ features.astype(np.float32).T])
-        best_ids = np.hstack([best_ids, np.broadcast_to(ids, (len(queries), len(ids)))])
-        order = np.argsort(-best_scores, axis=1, kind="stable")[:, :wanted]
-        best_scores, best_ids = np.take_along_axis(best_scores, order, 1), np.take_along_axis(best_ids, order, 1)
+    def __init__(self, queries: npt.NDArray[np.float32]) -> None:
+        self.queries = queries
+        self._cosines = np.full((len(queries), 0), -np.inf, np.float32)
+        self._ids = np.zeros((len(queries), 0), np.int64)
+
+    def see(self, ids: npt.NDArray[np.int64], features: npt.NDArray[np.float32]) -> None:
+        """Take some more items into account."""
+        cosines = np.hstack([self._cosines, self.queries @ features.T])
+        ids = np.hstack([self._ids, np.broadcast_to(ids, (len(self.queries), len(ids)))])
+        if cosines.shape[1] > RECALL_AT + 1:
+            best = np.argpartition(-cosines, RECALL_AT, axis=1)[:, : RECALL_AT + 1]
+            cosines, ids = np.take_along_axis(cosines, best, 1), np.take_along_axis(ids, best, 1)
+        self._cosines, self._ids = cosines, ids
+
+    def ids(self) -> npt.NDArray[np.int64]:
+        """Of RECALL_AT items for each query, itself not among them; shape (n, RECALL_AT)."""
+        order = np.argsort(-self._cosines, axis=1, kind="stable")[:, 1:]
+        return np.take_along_axis(self._ids, order, 1)
+
+
+def _tune(index: Any, neighbours: _Neighbours) -> tuple[int, float]:
+    """Find the smallest nprobe (a power of two) that reaches TARGET_RECALL after exact ranking of the shortlist."""
+    wanted = neighbours.ids()
     nprobe, recall = 1, 0.0
     while True:
         index.nprobe = nprobe
-        _, found = index.search(queries, MIN_SHORTLIST)
-        hits = [len(np.intersect1d(true[1:], some)) / (wanted - 1) for true, some in zip(best_ids, found, strict=True)]
+        _, found = index.search(neighbours.queries, MIN_SHORTLIST)
+        hits = [np.isin(true, some).mean() if len(true) else 1.0 for true, some in zip(wanted, found, strict=True)]
         recall = float(np.mean(hits))
         if recall >= TARGET_RECALL or nprobe >= index.nlist:
             return nprobe, recall
