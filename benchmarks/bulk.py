@@ -26,7 +26,7 @@ from imgsearch.engine.schema import PAGE_BYTES, migrate
 from imgsearch.engine.store import DATABASE_NAME
 
 LARGEST = 2_000_000
-ROUNDS = 3
+ROUNDS = 2
 ROWS_AT_ONCE = 4096
 BARE_FAISS = """
 import resource, sys, time

@@ -26,7 +26,7 @@ from imgsearch.engine.store import EVERYTHING
 if TYPE_CHECKING:
     from imgsearch.engine.filters import Condition
 
-QUERIES = 24
+QUERIES = 20
 RANKS = 10
 BRUTE_FORCE_QUERIES = 5
 CALIBRATION = Calibration(3.0, -4.0)

@@ -47,11 +47,10 @@ def _exact(size: int, queries: Features) -> Ids:
     ids = np.zeros((len(queries), 0), np.int64)
     for start in range(0, size, CHUNK):
         piece = features[start : start + CHUNK].astype(np.float32)
+        numbers = np.arange(start + 1, start + len(piece) + 1)
         cosines = np.hstack([cosines, queries @ piece.T])
-        ids = np.hstack(
-            [ids, np.broadcast_to(np.arange(start + 1, start + len(piece) + 1), (len(queries), len(piece)))]
-        )
-        best = np.argsort(-cosines, axis=1, kind="stable")[:, :RANKS]
+        ids = np.hstack([ids, np.broadcast_to(numbers, (len(queries), len(piece)))])
+        best = np.argpartition(-cosines, RANKS, axis=1)[:, :RANKS]
         cosines, ids = np.take_along_axis(cosines, best, 1), np.take_along_axis(ids, best, 1)
     return ids
 
