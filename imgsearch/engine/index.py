@@ -261,12 +261,15 @@ def _empty(centroids: npt.NDArray[np.float32]) -> Any:
     return index
 
 
-def _form(index: Any, items: int | None = None) -> tuple[Any, ...]:
-    """What an altered header could have changed, with another number of items if that is given."""
-    return (
-        *(index.d, index.nlist, index.metric_type, index.code_size, index.is_trained, index.by_residual, index.qb),
-        *(index.quantizer.ntotal, index.quantizer.d, index.quantizer.metric_type, index.invlists.nlist),
-        *(index.invlists.code_size, index.ntotal if items is None else items),
+def _is_as_made(index: Any, lists: int, items: int) -> bool:
+    """Whether what an altered header could have changed is as ``_empty`` and ``_add`` make it."""
+    made = _empty(np.zeros((1, index.d), np.float32))
+    return bool(
+        (index.nlist, index.invlists.nlist, index.quantizer.ntotal, index.quantizer.d) == (lists, lists, lists, index.d)
+        and index.ntotal == items
+        and index.code_size == index.invlists.code_size == made.code_size
+        and (index.metric_type, index.quantizer.metric_type) == (made.metric_type, made.quantizer.metric_type)
+        and (index.is_trained, index.by_residual, index.qb) == (True, made.by_residual, made.qb)
     )
 
 
@@ -508,9 +511,7 @@ class IndexReader:
         if generation.lists is None:
             return cls(generation, index)
         parts = _read_parts(generation.lists)
-        if not isinstance(index, faiss.IndexIVFRaBitQ) or _form(index) != _form(
-            _empty(np.zeros((parts[-1].end, index.d), np.float32)), generation.items
-        ):
+        if not isinstance(index, faiss.IndexIVFRaBitQ) or not _is_as_made(index, parts[-1].end, generation.items):
             raise _altered(path)
         centroids = _centroids(index)
         return cls(generation, index, parts, centroids, _Checks(path, index, parts, centroids))
