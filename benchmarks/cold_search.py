@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks import instances
-from benchmarks.process import BARE, BARE_IMPORTS, IMGSEARCH, side_by_side
+from benchmarks.process import BARE, BARE_IMPORTS, IMGSEARCH, run, side_by_side
 from benchmarks.setting import ROOT, SIZES, show
 from imgsearch.portable import FEATURES_NAME
 
@@ -23,6 +23,8 @@ def _search(size: int, *options: str) -> list[str]:
 
 def main() -> None:
     least = min(SIZES)
+    for size in SIZES:  # in processes of their own: what a child has at its peak includes its parent's size
+        run([sys.executable, "-m", "benchmarks.instances", str(size)])
     features = str(instances.export(least) / FEATURES_NAME)
     commands = {
         BARE: BARE_IMPORTS,

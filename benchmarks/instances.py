@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from benchmarks.catalogue import Catalogue
@@ -59,3 +60,7 @@ def _empty() -> Path:
 def _dimension() -> int:
     with Instance.open(_empty()) as instance:
         return instance.model.dimension
+
+
+if __name__ == "__main__":
+    instance(int(sys.argv[1]))

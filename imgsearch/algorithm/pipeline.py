@@ -155,6 +155,10 @@ class Pipeline:
 
         A failure is told by the first picture that meets it again.
         """
+        from imgsearch.algorithm.bindings import load_openvino
+
+        # Here, where it has the GIL for itself: nothing can be loaded before.
+        load_openvino()
         for purpose in self._purposes(options):
             thread = Thread(target=self._load, args=(purpose,), name=f"imgsearch-{purpose}")
             thread.start()
