@@ -373,7 +373,7 @@ def _list_checksum(index: Any, number: int) -> int:
 
 
 def _part_checksum(centroids: npt.NDArray[np.float32], part: _Part) -> int:
-    return crc64.xz(centroids[part.first : part.end].tobytes())
+    return crc64.xz(centroids[part.first : part.end].view(np.uint8).data)
 
 
 def _written(folder: Path, generation: Generation, index: Any, parts: list[_Part]) -> Generation:
@@ -531,19 +531,19 @@ class IndexReader:
             categories: of each query: if given, only the lists of these are looked at.
             without: ids in it are passed over.
         """
-        assert self._centroids is not None
-        probes = [self._lists(query, self._centroids, some) for query, some in zip(queries, categories, strict=True)]
         width = self.generation.nprobe or 1
         lists = np.full((len(queries), width), NO_LIST, np.int64)
         nearness = np.zeros((len(queries), width), np.float32)
-        for row, (numbers, values) in enumerate(probes):
-            lists[row, : len(numbers[:width])], nearness[row, : len(numbers[:width])] = numbers[:width], values[:width]
+        for some in set(categories):
+            rows = np.array([row for row, asked in enumerate(categories) if asked == some])
+            numbers, values = self._nearest_lists(queries[rows], some, width)
+            lists[rows, : numbers.shape[1]], nearness[rows, : numbers.shape[1]] = numbers, values
         selector = _outside(without)
         fetched = min(max(MIN_SHORTLIST, SHORTLIST_FACTOR * size), self.generation.items)
         estimates, ids = self._search(queries, fetched, selector, lists, nearness)
         return [
-            self._approximate_shortlist(query, size, selector, probed, (estimates[row], ids[row]))
-            for row, (query, probed) in enumerate(zip(queries, probes, strict=True))
+            self._approximate_shortlist(query, size, selector, categories[row], (estimates[row], ids[row]))
+            for row, query in enumerate(queries)
         ]
 
     def shortlist(
@@ -580,7 +580,7 @@ class IndexReader:
         try:
             if self._centroids is None:
                 return self._exact_shortlist(query, size, selector)
-            return self._approximate_shortlist(query, size, selector, self._lists(query, self._centroids, categories))
+            return self._approximate_shortlist(query, size, selector, categories)
         finally:
             faiss.omp_set_num_threads(threads)
 
@@ -597,29 +597,35 @@ class IndexReader:
                 return found
             fetched *= 4
 
-    def _lists(
-        self,
-        query: npt.NDArray[np.float32],
-        centroids: npt.NDArray[np.float32],
-        categories: tuple[int, ...] | None,
+    def _nearest_lists(
+        self, queries: npt.NDArray[np.float32], categories: tuple[int, ...] | None, most: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """The lists that a search may look at, nearest first, and their cosines."""
+        """The lists that searches in these categories look at, and their cosines; both of shape (n, lists).
+
+        Args:
+            queries: shape (n, dimension).
+            categories: None: all.
+            most: how many lists for each at most.
+        """
         parts = [part for part in self._parts if categories is None or part.category in categories]
         if not parts:
-            return np.zeros(0, np.int64), np.zeros(0, np.float32)
+            return np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32)
         assert self._checks is not None
+        assert self._centroids is not None
         self._checks.parts(parts)
-        lists = np.concatenate([np.arange(part.first, part.end) for part in parts])
-        nearness = np.concatenate([centroids[part.first : part.end] @ query for part in parts])
-        order = np.argsort(-nearness, kind="stable")
-        return lists[order], nearness[order]
+        numbers = np.concatenate([np.arange(part.first, part.end) for part in parts])
+        cosines = np.hstack([queries @ self._centroids[part.first : part.end].T for part in parts])
+        if most < len(numbers):
+            nearest = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
+            return numbers[nearest], np.take_along_axis(cosines, nearest, 1)
+        return np.broadcast_to(numbers, cosines.shape), cosines
 
     def _approximate_shortlist(
         self,
         query: npt.NDArray[np.float32],
         size: int,
         selector: Any,
-        lists: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]],
+        categories: tuple[int, ...] | None,
         first: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None = None,
     ) -> npt.NDArray[np.int64]:
         """Look at the nearest lists, and at more as long as they hold too few; ``first`` is what is known of those."""
@@ -628,17 +634,21 @@ class IndexReader:
         while True:
             fetched = min(fetched, self.generation.items)
             if first is None:
-                numbers, nearness = lists[0][None, :probes], lists[1][None, :probes]
-                (estimates,), (ids,) = self._search(query[None], fetched, selector, numbers, nearness)
+                lists, nearness = self._nearest_lists(query[None], categories, probes)
+                (estimates,), (ids,) = self._search(query[None], fetched, selector, lists, nearness)
             else:
                 (estimates, ids), first = first, None
             found: npt.NDArray[np.int64] = ids[ids >= 0]
-            if len(found) < fetched and probes < len(lists[0]):
+            if len(found) < fetched and probes < self._count(categories):
                 probes *= 4  # the lists nearest to the query hold too few that may be given
             elif size <= len(found) == fetched < self.generation.items and estimates[-1] >= estimates[size - 1]:
                 fetched *= 4  # all these are equal, and there may be more
             else:
                 return found
+
+    def _count(self, categories: tuple[int, ...] | None) -> int:
+        """How many lists these categories have; None: all."""
+        return sum(part.lists for part in self._parts if categories is None or part.category in categories)
 
     def _search(
         self,
