@@ -580,7 +580,8 @@ class IndexReader:
         try:
             if self._centroids is None:
                 return self._exact_shortlist(query, size, selector)
-            return self._approximate_shortlist(query, size, selector, categories)
+            spread = 1 if only is None else -(-self.generation.items // max(len(only), 1))
+            return self._approximate_shortlist(query, size, selector, categories, spread=spread)
         finally:
             faiss.omp_set_num_threads(threads)
 
@@ -627,9 +628,19 @@ class IndexReader:
         selector: Any,
         categories: tuple[int, ...] | None,
         first: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None = None,
+        spread: int = 1,
     ) -> npt.NDArray[np.int64]:
-        """Look at the nearest lists, and at more as long as they hold too few; ``first`` is what is known of those."""
-        probes = self.generation.nprobe or 1
+        """Look at the nearest lists, and at more as long as they hold too few.
+
+        Args:
+            query: shape (dimension,).
+            size: how many are wanted.
+            selector: what may be given; None: everything.
+            categories: whose lists; None: all.
+            first: what is known of the nearest lists.
+            spread: one in so many items may be given, so the nearest of these lie in so many times as many lists.
+        """
+        probes = spread * (self.generation.nprobe or 1)
         fetched = max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
         while True:
             fetched = min(fetched, self.generation.items)

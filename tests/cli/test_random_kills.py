@@ -161,11 +161,14 @@ def rounds(server: OssServer, shop: Shop, folder: Path) -> Callable[[int, int], 
 
 
 def test_killed_a_few_times(rounds: Callable[[int, int], Rounds]) -> None:
-    """Each kind of command once."""
+    """Each kind of command, until one was quick enough to be killed before it had ended."""
     instance = rounds(12, 3)
-    for kind in KINDS:
-        instance.kill_one(kind)
-    assert instance.killed
+    for _ in range(10):
+        for kind in KINDS:
+            instance.kill_one(kind)
+        if instance.killed:
+            return
+    pytest.fail("no command could be killed")
 
 
 @pytest.mark.long
