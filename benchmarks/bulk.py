@@ -89,10 +89,7 @@ def _rebuild(folder: Path) -> tuple[float, float, int, float]:
     """Seconds, MB, and how many searches were answered meanwhile, the slowest in seconds."""
     product = ["--product-id", "p0000001", "--pic-name", "0.jpg", "-i", str(folder), "-q", "--format", "json"]
     with tempfile.TemporaryFile() as answer:
-        rebuilding = subprocess.Popen(
-            [sys.executable, "-c", "import sys; sys.argv[0] = 'imgsearch'\nfrom imgsearch.__main__ import main\nmain()",
-             "rebuild", "-i", str(folder), "--format", "json"], stdout=answer,
-        )  # fmt: skip
+        rebuilding = subprocess.Popen([*IMGSEARCH, "rebuild", "-i", str(folder), "--format", "json"], stdout=answer)
         searches = []
         while os.waitid(os.P_PID, rebuilding.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             searches.append(run([*IMGSEARCH, "search", *product])[0])

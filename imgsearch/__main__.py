@@ -21,8 +21,8 @@ def main() -> None:
 def run() -> None:
     """``main``, as a program: the process ends when the command has, without taking the interpreter down.
 
-    Commands close what they open. Freeing compiled networks and thousands of objects one by one takes a sixth of a
-    second, as much as a search in ten million pictures.
+    Commands close what they open. Freeing compiled networks and thousands of objects one by one takes longer than a
+    search does.
     """
     try:
         main()

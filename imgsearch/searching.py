@@ -182,7 +182,8 @@ class Searcher:
             if not isinstance(looked_at, InputError)
             for number, extracted in enumerate(looked_at[0])
         ]
-        rankings = iter(self._rank(asked, compiled, search))
+        categories = [searched for _, searched in asked]
+        answers = zip(categories, self._rank(asked, compiled, search), strict=True)
         share = (time.perf_counter() - begun) / max(len(asked), 1)
         for looked_at in group:
             if isinstance(looked_at, InputError):
@@ -190,12 +191,7 @@ class Searcher:
             else:
                 found, seconds = looked_at
                 yield [
-                    self._result(
-                        extracted,
-                        self._categories(extracted.likely_categories(), search),
-                        next(rankings),
-                        (0.0 if number else seconds) + share,
-                    )
+                    self._result(extracted, *next(answers), (0.0 if number else seconds) + share)
                     for number, extracted in enumerate(found)
                 ]
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from imgsearch.engine.score import cosines
 from imgsearch.engine.store import EVERYTHING, category_condition
+from imgsearch.records import MAX_RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +31,6 @@ __all__ = ["Candidates", "Moment", "Selection"]
 
 EXACT_SCAN_LIMIT: Final = 5_000
 """A category or a filter that so many items or fewer meet is answered by scanning exactly these."""
-LOOKED_AT: Final = 500
 LOOK_COST: Final = 40
 """Looking at the condition of an item takes so many times as long as listing one that meets it."""
 BROAD_MARGIN: Final = 1.5
@@ -199,7 +199,7 @@ class _IndexAndTail:
     def _is_broad(self) -> bool:
         """Whether looking at the condition of what is near costs less than listing all that meet it."""
         found, among = self._selection.found, self._selection.among
-        return LOOKED_AT * LOOK_COST * among < found * found
+        return MAX_RESULTS * LOOK_COST * among < found * found
 
     def _list_them(self) -> None:
         self._only = self._store.matching_ids(self._selection.condition)

@@ -394,7 +394,7 @@ class Engine:
         others = pictures.take(np.flatnonzero(~identical))
         ranked = []
         if len(others.ids):
-            siblings = self._siblings(query, pictures, identical, exclude_identical)
+            siblings = self._siblings(query, others, pictures, identical, exclude_identical)
             values = similarities(query.feature, others, siblings)
             ranked += _with_scores(others, values, calibration.scores(values), identical=False)
         if identical.any() and not exclude_identical:
@@ -403,10 +403,15 @@ class Engine:
         return sorted(ranked, key=_Ranked.order)
 
     def _siblings(
-        self, query: Query, pictures: Pictures, identical: npt.NDArray[np.bool_], exclude_identical: bool
+        self,
+        query: Query,
+        candidates: Pictures,
+        pictures: Pictures,
+        identical: npt.NDArray[np.bool_],
+        exclude_identical: bool,
     ) -> Iterator[Pictures]:
-        """What lends evidence to candidates: the first pictures of their products, most of them candidates too."""
-        products = dict.fromkeys(product_id for product_id, _ in pictures.groups)
+        """What lends evidence to candidates: the first pictures of their products, most of them at hand already."""
+        products = dict.fromkeys(product_id for product_id, _ in candidates.groups)
         lending = self.store.first_of_products(products, PRODUCT_PICTURES)
         known = np.isin(pictures.ids, lending)
         yield pictures.take(np.flatnonzero(known & ~identical if exclude_identical else known))

@@ -98,9 +98,10 @@ def build(
     else:
         parts = _parts(categories)
         training, asked = _training_positions(parts, categories), _query_positions(count)
-        sample = _sample(chunks, training | asked)
-        centroids = _train(parts, categories[training], sample[training[training | asked]])
-        neighbours = _Neighbours(sample[asked[training | asked]])
+        sampled = training | asked
+        sample = _sample(chunks, sampled)
+        centroids = _train(parts, categories[training], sample[training[sampled]])
+        neighbours = _Neighbours(sample[asked[sampled]])
         del sample
         index = _empty(centroids)
         max_id = _add(index, parts, centroids, categories, chunks, neighbours.see)
@@ -608,7 +609,7 @@ class IndexReader:
             categories: None: all.
             most: how many lists for each at most.
         """
-        parts = [part for part in self._parts if categories is None or part.category in categories]
+        parts = self._parts_of(categories)
         if not parts:
             return np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32)
         assert self._checks is not None
@@ -650,16 +651,16 @@ class IndexReader:
             else:
                 (estimates, ids), first = first, None
             found: npt.NDArray[np.int64] = ids[ids >= 0]
-            if len(found) < fetched and probes < self._count(categories):
+            if len(found) < fetched and probes < sum(part.lists for part in self._parts_of(categories)):
                 probes *= 4  # the lists nearest to the query hold too few that may be given
             elif size <= len(found) == fetched < self.generation.items and estimates[-1] >= estimates[size - 1]:
                 fetched *= 4  # all these are equal, and there may be more
             else:
                 return found
 
-    def _count(self, categories: tuple[int, ...] | None) -> int:
-        """How many lists these categories have; None: all."""
-        return sum(part.lists for part in self._parts if categories is None or part.category in categories)
+    def _parts_of(self, categories: tuple[int, ...] | None) -> list[_Part]:
+        """Those of these categories; None: all."""
+        return [part for part in self._parts if categories is None or part.category in categories]
 
     def _search(
         self,

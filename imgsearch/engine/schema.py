@@ -16,7 +16,6 @@ from imgsearch.engine.checksum import FUNCTION, register
 from imgsearch.errors import InstanceDamaged, NewerFormat
 
 __all__ = [
-    "CONTENT_PREFIX",
     "FORMAT_VERSION",
     "GENERATION_ROW",
     "ITEM_ROW",
@@ -26,6 +25,7 @@ __all__ = [
     "SchemaEntry",
     "check_schema",
     "check_version",
+    "content_prefix",
     "expected_schema",
     "migrate",
     "schema_of",
@@ -49,8 +49,11 @@ GENERATION_ROW: Final = (
 )
 
 ATTRIBUTES: Final = tuple(name for name in ITEM_ROW if "_attr" in name)
-CONTENT_PREFIX: Final = "substr(content_hash, 1, 8)"
-"""What the index of content hashes is over."""
+
+
+def content_prefix(content_hash: str) -> str:
+    """What the index of content hashes is over, of a column or a parameter."""
+    return f"substr({content_hash}, 1, 8)"
 
 
 def _index_within_categories(name: str) -> str:
@@ -198,7 +201,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     {"".join(_index_within_categories(name) for name in ATTRIBUTES)}
     -- Half of a hash tells pictures apart as well, and a third of the index is saved.
     DROP INDEX items_content;
-    CREATE INDEX items_content ON items ({CONTENT_PREFIX});
+    CREATE INDEX items_content ON items ({content_prefix("content_hash")});
     """,
 )
 

@@ -18,7 +18,6 @@ from imgsearch.engine.checksum import FUNCTION, feature_checksum, is_sound, regi
 from imgsearch.engine.database import connect, storage_errors, transaction
 from imgsearch.engine.filters import Condition
 from imgsearch.engine.schema import (
-    CONTENT_PREFIX,
     FORMAT_VERSION,
     GENERATION_ROW,
     ITEM_ROW,
@@ -26,6 +25,7 @@ from imgsearch.engine.schema import (
     ROOT_ROW,
     check_schema,
     check_version,
+    content_prefix,
     migrate,
 )
 from imgsearch.engine.wal import is_altered, log_of
@@ -100,7 +100,8 @@ def category_condition(category_ids: tuple[int, ...]) -> Condition:
 def picture_condition(content_hash: bytes, region: Region | None = None) -> Condition:
     """Items made from the very same bytes; with a region, from that region of them only."""
     condition = Condition(
-        f"({CONTENT_PREFIX} = substr(?, 1, 8) AND items.content_hash = ?)", (content_hash, content_hash)
+        f"({content_prefix('content_hash')} = {content_prefix('?')} AND items.content_hash = ?)",
+        (content_hash, content_hash),
     )
     return condition if region is None else condition.joined(_region_condition(region))
 
@@ -522,10 +523,11 @@ class Store:
 
     def categories(self, *, above: int = 0) -> npt.NDArray[np.int64]:
         """Of the items with an id above ``above``, by rising id; shape (n,)."""
-        # An index has both; for the newer ones their range of ids is gone through.
-        rows = self._connection.execute(
-            "SELECT id, category_id FROM items" + (" NOT INDEXED WHERE id > ?" if above else ""), (above,) * bool(above)
-        )
+        select = "SELECT id, category_id FROM items"
+        if above:  # their range of ids is gone through; an index has both columns of all
+            rows = self._connection.execute(f"{select} NOT INDEXED WHERE id > ?", (above,))
+        else:
+            rows = self._connection.execute(select)
         pairs = _numbers(rows).reshape(-1, 2)
         categories: npt.NDArray[np.int64] = pairs[np.argsort(pairs[:, 0]), 1]
         return categories
