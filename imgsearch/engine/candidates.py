@@ -7,6 +7,7 @@ many queries cost little more than each by itself has to.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -105,7 +106,7 @@ class Moment:
             if selection.filter is EVERYTHING and not self._is_scanned(selection)
         ]
         if self._generation is not None and self._generation.lists is not None and len(whole) > 1:
-            found = self._open(self._generation).shortlists(
+            found = self.reader.shortlists(
                 np.stack([queries[number][0] for number in whole]),
                 size,
                 [queries[number][1].categories or None for number in whole],
@@ -124,12 +125,18 @@ class Moment:
             if len(scan) != selection.found:
                 raise self._store.damage("the number of items")
             return scan
-        return _IndexAndTail(self, self._store, self._open(self._generation), query, selection, near)
+        return _IndexAndTail(self, self._store, query, selection, near)
 
     def _is_scanned(self, selection: Selection) -> bool:
         return self._generation is None or (
             selection.condition is not EVERYTHING and selection.found <= EXACT_SCAN_LIMIT
         )
+
+    @cached_property
+    def reader(self) -> IndexReader:
+        """Of the published generation."""
+        assert self._generation is not None
+        return self._open(self._generation)
 
     @property
     def removed(self) -> Ids:
@@ -179,21 +186,20 @@ class _IndexAndTail:
         self,
         moment: Moment,
         store: Store,
-        reader: IndexReader,
         query: Feature,
         selection: Selection,
         near: tuple[int, Ids] | None,
     ) -> None:
-        self._reader, self._store, self._query, self._selection = reader, store, query, selection
+        self._reader, self._store, self._query, self._selection = moment.reader, store, query, selection
         self._categories = selection.categories or None
         self._near = near
         self._without = moment.removed
-        self._tail = _Scan(*moment.scanned(selection.condition, reader.generation.max_id), query)
+        self._tail = _Scan(*moment.scanned(selection.condition, self._reader.generation.max_id), query)
         self._only: Ids | None = None
         if selection.condition is EVERYTHING:
-            if reader.generation.items - len(self._without) + len(self._tail) != selection.found:
+            if self._reader.generation.items - len(self._without) + len(self._tail) != selection.found:
                 raise store.damage("the number of items")
-        elif reader.generation.lists is None or (selection.filter is not EVERYTHING and not self._is_broad()):
+        elif self._reader.generation.lists is None or (selection.filter is not EVERYTHING and not self._is_broad()):
             self._list_them()
 
     def _is_broad(self) -> bool:

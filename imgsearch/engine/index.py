@@ -524,7 +524,7 @@ class IndexReader:
         categories: Sequence[tuple[int, ...] | None],
         without: npt.NDArray[np.int64],
     ) -> list[npt.NDArray[np.int64]]:
-        """What ``shortlist`` gives for each of many queries, in one call of an approximate index.
+        """What ``shortlist`` gives for each of many queries, all at once, of an approximate index.
 
         Args:
             queries: shape (n, dimension), L2-normalised.
@@ -532,20 +532,7 @@ class IndexReader:
             categories: of each query: if given, only the lists of these are looked at.
             without: ids in it are passed over.
         """
-        width = self.generation.nprobe or 1
-        lists = np.full((len(queries), width), NO_LIST, np.int64)
-        nearness = np.zeros((len(queries), width), np.float32)
-        for some in set(categories):
-            rows = np.array([row for row, asked in enumerate(categories) if asked == some])
-            numbers, values = self._nearest_lists(queries[rows], some, width)
-            lists[rows, : numbers.shape[1]], nearness[rows, : numbers.shape[1]] = numbers, values
-        selector = _outside(without)
-        fetched = min(max(MIN_SHORTLIST, SHORTLIST_FACTOR * size), self.generation.items)
-        estimates, ids = self._search(queries, fetched, selector, lists, nearness)
-        return [
-            self._approximate_shortlist(query, size, selector, categories[row], (estimates[row], ids[row]))
-            for row, query in enumerate(queries)
-        ]
+        return self._approximate_shortlists(queries, size, _outside(without), categories)
 
     def shortlist(
         self,
@@ -582,7 +569,7 @@ class IndexReader:
             if self._centroids is None:
                 return self._exact_shortlist(query, size, selector)
             spread = 1 if only is None else -(-self.generation.items // max(len(only), 1))
-            return self._approximate_shortlist(query, size, selector, categories, spread=spread)
+            return self._approximate_shortlists(query[None], size, selector, [categories], spread)[0]
         finally:
             faiss.omp_set_num_threads(threads)
 
@@ -599,64 +586,84 @@ class IndexReader:
                 return found
             fetched *= 4
 
-    def _nearest_lists(
-        self, queries: npt.NDArray[np.float32], categories: tuple[int, ...] | None, most: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """The lists that searches in these categories look at, and their cosines; both of shape (n, lists).
+    def _approximate_shortlists(
+        self,
+        queries: npt.NDArray[np.float32],
+        size: int,
+        selector: Any,
+        categories: Sequence[tuple[int, ...] | None],
+        spread: int = 1,
+    ) -> list[npt.NDArray[np.int64]]:
+        """Look at the lists nearest to each query, and at more for those of which they hold too few.
 
         Args:
             queries: shape (n, dimension).
-            categories: None: all.
+            size: how many are wanted of each.
+            selector: what may be given; None: everything.
+            categories: of each query: whose lists; None: all.
+            spread: one in so many items may be given, so the nearest of these lie in so many times as many lists.
+        """
+        answers = [np.zeros(0, np.int64)] * len(queries)
+        probes, fetched = spread * (self.generation.nprobe or 1), max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
+        waiting = [(list(range(len(queries))), probes, fetched)]
+        while waiting:
+            rows, probes, fetched = waiting.pop()
+            fetched = min(fetched, self.generation.items)
+            lists, nearness = self._nearest_lists(queries[rows], [categories[row] for row in rows], probes)
+            few, tied = [], []
+            for row, values, given in zip(
+                rows, *self._search(queries[rows], fetched, selector, lists, nearness), strict=True
+            ):
+                found = given[given >= 0]
+                if len(found) < fetched and probes < self._count(categories[row]):
+                    few.append(row)  # these lists hold too few that may be given
+                elif size <= len(found) == fetched < self.generation.items and values[-1] >= values[size - 1]:
+                    tied.append(row)  # all these are equal, and there may be more
+                else:
+                    answers[row] = found
+            again = ((few, 4 * probes, fetched), (tied, probes, 4 * fetched))
+            waiting += [work for work in again if work[0]]
+        return answers
+
+    def _nearest_lists(
+        self, queries: npt.NDArray[np.float32], categories: Sequence[tuple[int, ...] | None], most: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """The lists that each query looks at, and their cosines; both of shape (n, lists), NO_LIST at the end.
+
+        Args:
+            queries: shape (n, dimension).
+            categories: of each query; None: all.
             most: how many lists for each at most.
         """
+        width = min(most, max(map(self._count, categories)))
+        lists = np.full((len(queries), width), NO_LIST, np.int64)
+        nearness = np.zeros((len(queries), width), np.float32)
+        for some in set(categories):
+            rows = [row for row, asked in enumerate(categories) if asked == some]
+            numbers, cosines = self._lists_of(queries[rows], some)
+            if width < len(numbers):
+                nearest = np.argpartition(-cosines, width - 1, axis=1)[:, :width]
+                lists[rows], nearness[rows] = numbers[nearest], np.take_along_axis(cosines, nearest, 1)
+            else:
+                lists[rows, : len(numbers)], nearness[rows, : len(numbers)] = numbers, cosines
+        return lists, nearness
+
+    def _lists_of(
+        self, queries: npt.NDArray[np.float32], categories: tuple[int, ...] | None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """All lists of these categories, of shape (lists,), and their cosines to queries, of shape (n, lists)."""
         parts = self._parts_of(categories)
         if not parts:
-            return np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32)
+            return np.zeros(0, np.int64), np.zeros((len(queries), 0), np.float32)
         assert self._checks is not None
         assert self._centroids is not None
         self._checks.parts(parts)
-        numbers = np.concatenate([np.arange(part.first, part.end) for part in parts])
-        cosines = np.hstack([queries @ self._centroids[part.first : part.end].T for part in parts])
-        if most < len(numbers):
-            nearest = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
-            return numbers[nearest], np.take_along_axis(cosines, nearest, 1)
-        return np.broadcast_to(numbers, cosines.shape), cosines
+        cosines = [queries @ self._centroids[part.first : part.end].T for part in parts]
+        return np.concatenate([np.arange(part.first, part.end) for part in parts]), np.hstack(cosines)
 
-    def _approximate_shortlist(
-        self,
-        query: npt.NDArray[np.float32],
-        size: int,
-        selector: Any,
-        categories: tuple[int, ...] | None,
-        first: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None = None,
-        spread: int = 1,
-    ) -> npt.NDArray[np.int64]:
-        """Look at the nearest lists, and at more as long as they hold too few.
-
-        Args:
-            query: shape (dimension,).
-            size: how many are wanted.
-            selector: what may be given; None: everything.
-            categories: whose lists; None: all.
-            first: what is known of the nearest lists.
-            spread: one in so many items may be given, so the nearest of these lie in so many times as many lists.
-        """
-        probes = spread * (self.generation.nprobe or 1)
-        fetched = max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
-        while True:
-            fetched = min(fetched, self.generation.items)
-            if first is None:
-                lists, nearness = self._nearest_lists(query[None], categories, probes)
-                (estimates,), (ids,) = self._search(query[None], fetched, selector, lists, nearness)
-            else:
-                (estimates, ids), first = first, None
-            found: npt.NDArray[np.int64] = ids[ids >= 0]
-            if len(found) < fetched and probes < sum(part.lists for part in self._parts_of(categories)):
-                probes *= 4  # the lists nearest to the query hold too few that may be given
-            elif size <= len(found) == fetched < self.generation.items and estimates[-1] >= estimates[size - 1]:
-                fetched *= 4  # all these are equal, and there may be more
-            else:
-                return found
+    def _count(self, categories: tuple[int, ...] | None) -> int:
+        """How many lists these categories have; None: all."""
+        return sum(part.lists for part in self._parts_of(categories))
 
     def _parts_of(self, categories: tuple[int, ...] | None) -> list[_Part]:
         """Those of these categories; None: all."""
