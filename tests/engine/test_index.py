@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -161,6 +161,35 @@ def test_nothing_left_is_an_empty_shortlist(built: tuple[Path, Generation], ids:
     assert reader.shortlist(query, 10, without=ids).tolist() == []
     assert reader.shortlist(query, 10, only=np.array([1, 2])).tolist() == []
     assert len(reader.shortlist(query, 10, without=np.zeros(0, np.int64))) >= 10
+
+
+def test_many_queries_get_what_each_gets_alone_in_few_calls(
+    tmp_path: Path, features: Features, ids: npt.NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the nearest lists hold too few, more are looked at for all that want it at once."""
+    few = 50
+    inside = np.where(np.arange(COUNT) < few, 7, 3)
+    generation = build(tmp_path, 1, inside, chunks_of(features, ids), flat_limit=COUNT - 1)
+    reader = IndexReader.open(tmp_path, generation)
+    queries, wanted = clustered(30, 3), COUNT // 4
+    categories = [None, (3,), (7,), (3, 7), (5,)] * 6
+    alone = [reader.shortlist(query, wanted, categories=some) for query, some in zip(queries, categories, strict=True)]
+    calls = []
+    search = IndexReader._search
+
+    def counted(self: IndexReader, queries: Features, *arguments: Any) -> Any:
+        calls.append(len(queries))
+        return search(self, queries, *arguments)
+
+    monkeypatch.setattr(IndexReader, "_search", counted)
+    without = ids[:0]
+    together = reader.shortlists(queries, wanted, categories, without)
+    assert [set(found.tolist()) for found in together] == [set(found.tolist()) for found in alone]
+    assert [len(found) >= wanted for found in together[:5]] == [True, True, False, True, False]
+    assert len(together[2]) == few
+    assert len(together[4]) == 0
+    assert len(calls) < 6
+    assert calls[0] == len(queries)
 
 
 def test_an_approximate_index_hands_over_more_than_asked_for(
