@@ -6,12 +6,14 @@ The decoders here are real processes, in which a Pillow decoder really crashes, 
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +40,6 @@ from tests.processes import decoders_of, is_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SIZE = 32
 LIMITS = Limits()
@@ -72,6 +73,28 @@ def decode(decoders: Decoders, data: bytes) -> np.ndarray:
 
 
 GOOD = jpeg(3, (300, 200))
+
+
+@on_linux
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
+def test_the_memory_of_a_picture_serves_the_next_one(decoders: Decoders) -> None:
+    """The system would have to clear it anew, page by page."""
+
+    def faults() -> int:
+        (serving,) = (pid for pid in processes() if decoders_of(pid) == set())
+        return int(Path(f"/proc/{serving}/stat").read_text().rpartition(")")[2].split()[7])
+
+    def look_at(data: bytes) -> None:
+        picture = decoders.open(data)
+        picture.decode(picture.whole, 256)
+        picture.decode(Region(100, 1100, 100, 1100), 256)
+
+    data = jpeg(1, (1200, 1200))
+    for _ in range(3):
+        look_at(data)
+    before = faults()
+    look_at(data)
+    assert faults() - before < 1200 * 1200 * 4 / os.sysconf("SC_PAGESIZE") / 10
 
 
 def check_works(decoders: Decoders) -> None:

@@ -12,7 +12,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from imgsearch.algorithm.subject import FURTHER, MAX_SUBJECTS, MIN_SIDE, THRESHOLD, find_subjects, with_context
+from imgsearch.algorithm.subject import (
+    FURTHER,
+    MAX_SUBJECTS,
+    MIN_SIDE,
+    THRESHOLD,
+    _components,
+    find_subjects,
+    with_context,
+)
 from imgsearch.records import Region
 
 SIDES = st.integers(min_value=100, max_value=9000)
@@ -84,6 +92,25 @@ def test_winding_shapes_hang_together() -> None:
 def test_a_faint_subject_is_better_than_none() -> None:
     (region,) = find_subjects(heat((8, 16, 8, 16, 0.2)), 320, 320)
     assert region.x2 - region.x1 < 120
+
+
+@given(arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_what_hangs_together_is_one_component(mask: np.ndarray) -> None:
+    """Against walking from cell to cell."""
+    labels = _components(mask)
+    assert np.array_equal(labels > 0, mask)
+    seen: set[int] = set()
+    for start in np.argwhere(mask).tolist():
+        reached, steps = set(), [tuple(start)]
+        while steps:
+            place = row, column = steps.pop()
+            if place not in reached and mask[row : row + 1, column : column + 1].any() and min(place) >= 0:
+                reached.add(place)
+                steps += [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
+        (label,) = {int(labels[place]) for place in reached}
+        assert int((labels == label).sum()) == len(reached)
+        seen.add(label)
+    assert seen == set(range(1, len(seen) + 1))
 
 
 @given(HEATS)
