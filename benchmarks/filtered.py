@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 QUERIES = 20
 RANKS = 10
-BRUTE_FORCE_QUERIES = 5
+BRUTE_FORCE_QUERIES = 20
 CALIBRATION = Calibration(3.0, -4.0)
 SHARES = (1.0, 0.1, 0.01, 0.001, 0.00001)
 """Of all items, that the filter lets through."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import numpy as np
 
@@ -35,10 +35,10 @@ EXACT_SCAN_LIMIT: Final = 5_000
 LOOK_COST: Final = 40
 """Looking at the condition of an item takes so many times as long as listing one that meets it."""
 BROAD_MARGIN: Final = 1.5
-LISTED: Final = 1_000
-"""Of what a narrow filter leaves, at least so many are wanted: all of it may be about as far away."""
-KEPT_SCANS: Final = 4
-"""Features of so many conditions are kept for the next queries."""
+KEPT: Final = 4
+"""Features, and ids, of so many conditions are kept for the next queries."""
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class Moment:
         self._counts = store.counts()
         self._removed: Ids | None = None
         self._selections: dict[tuple[tuple[int, ...], Condition], Selection] = {}
+        self._listed: dict[Condition, Ids] = {}
         self._scanned: dict[tuple[Condition, int], tuple[Ids, Feature]] = {}
 
     def selection(self, categories: tuple[int, ...], condition: Condition) -> Selection:
@@ -145,20 +146,30 @@ class Moment:
             self._removed = self._store.removed_ids()
         return self._removed
 
+    def listed(self, selection: Selection) -> Ids:
+        """Ids of all of it, rising."""
+        if selection.condition not in self._listed:
+            ids = self._store.matching_ids(selection.condition)
+            if len(ids) != selection.found:
+                raise self._store.damage("the number of items")
+            _keep(self._listed, selection.condition, ids)
+        return self._listed[selection.condition]
+
     def scanned(self, condition: Condition, above: int = 0) -> tuple[Ids, Feature]:
         """Ids and features, of shape (n, dimension), of what meets a condition and has an id above that."""
         key = (condition, above)
         if key not in self._scanned:
             parts = list(self._store.features(condition, above=above))
-            if len(self._scanned) == KEPT_SCANS:
-                del self._scanned[next(iter(self._scanned))]
-            self._scanned[key] = (
-                np.concatenate([np.zeros(0, np.int64), *(ids for ids, _ in parts)]),
-                np.concatenate([features for _, features in parts]).astype(np.float32)
-                if parts
-                else np.zeros((0, 0), np.float32),
-            )
+            ids = np.concatenate([np.zeros(0, np.int64), *(ids for ids, _ in parts)])
+            features = np.concatenate([features for _, features in parts]) if parts else np.zeros((0, 0))
+            _keep(self._scanned, key, (ids, features.astype(np.float32)))
         return self._scanned[key]
+
+
+def _keep(kept: dict[Key, Value], key: Key, value: Value) -> None:
+    if len(kept) == KEPT:
+        del kept[next(iter(kept))]
+    kept[key] = value
 
 
 class _Scan:
@@ -190,7 +201,8 @@ class _IndexAndTail:
         selection: Selection,
         near: tuple[int, Ids] | None,
     ) -> None:
-        self._reader, self._store, self._query, self._selection = moment.reader, store, query, selection
+        self._moment, self._reader, self._store = moment, moment.reader, store
+        self._query, self._selection = query, selection
         self._categories = selection.categories or None
         self._near = near
         self._without = moment.removed
@@ -208,9 +220,7 @@ class _IndexAndTail:
         return MAX_RESULTS * LOOK_COST * among < found * found
 
     def _list_them(self) -> None:
-        self._only = self._store.matching_ids(self._selection.condition)
-        if len(self._only) != self._selection.found:
-            raise self._store.damage("the number of items")
+        self._only = self._moment.listed(self._selection)
 
     def best(self, size: int) -> Ids:
         return np.concatenate([self._indexed(size), self._tail.best(size)])
@@ -225,7 +235,7 @@ class _IndexAndTail:
             self._list_them()
         if self._only is None:
             return self._reader.shortlist(self._query, size, categories=self._categories, without=self._without)
-        return self._reader.shortlist(self._query, max(size, LISTED), categories=self._categories, only=self._only)
+        return self._reader.shortlist(self._query, size, categories=self._categories, only=self._only)
 
     def _of_a_broad_filter(self, size: int) -> Ids | None:
         """What meets the filter among more of the nearest; None if that is too little, as it is for what lies apart."""

@@ -60,6 +60,9 @@ RECALL_QUERIES: Final = 200
 SHORTLIST_FACTOR: Final = 2
 MIN_SHORTLIST: Final = 400
 """Candidates that an approximate index hands over for exact ranking: at least this many, or twice the hits."""
+SEEN: Final = 16
+"""Where only some items may be given, so many times as many of them are looked at as are handed over: what is left of
+a neighbourhood lies apart, and looking is cheap."""
 BITS_PER_ID: Final = 1_000
 MIN_BITS: Final = 1_000_000
 TIE: Final = 1e-6
@@ -568,8 +571,7 @@ class IndexReader:
         try:
             if self._centroids is None:
                 return self._exact_shortlist(query, size, selector)
-            spread = 1 if only is None else -(-self.generation.items // max(len(only), 1))
-            return self._approximate_shortlists(query[None], size, selector, [categories], spread)[0]
+            return self._approximate_shortlists(query[None], size, selector, [categories], only)[0]
         finally:
             faiss.omp_set_num_threads(threads)
 
@@ -592,7 +594,7 @@ class IndexReader:
         size: int,
         selector: Any,
         categories: Sequence[tuple[int, ...] | None],
-        spread: int = 1,
+        only: npt.NDArray[np.int64] | None = None,
     ) -> list[npt.NDArray[np.int64]]:
         """Look at the lists nearest to each query, and at more for those of which they hold too few.
 
@@ -601,10 +603,13 @@ class IndexReader:
             size: how many are wanted of each.
             selector: what may be given; None: everything.
             categories: of each query: whose lists; None: all.
-            spread: one in so many items may be given, so the nearest of these lie in so many times as many lists.
+            only: if given, what the selector lets through; the fewer these are, the more lists their nearest lie in.
         """
         answers = [np.zeros(0, np.int64)] * len(queries)
-        probes, fetched = spread * (self.generation.nprobe or 1), max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
+        probes, fetched = self.generation.nprobe or 1, max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
+        if only is not None and len(only):
+            most = max(map(self._count, categories))
+            probes = max(probes * self.generation.items, SEEN * fetched * most) // len(only) + 1
         waiting = [(list(range(len(queries))), probes, fetched)]
         while waiting:
             rows, probes, fetched = waiting.pop()

@@ -516,10 +516,15 @@ class Store:
         return self._rising(f"SELECT id FROM items WHERE {condition.sql}", condition.parameters)
 
     def _rising(self, select: str, parameters: tuple[Any, ...]) -> npt.NDArray[np.int64]:
-        ids = np.sort(_numbers(self._connection.execute(select, parameters)))
+        ids = np.sort(self._ids(select, parameters))
         if np.any(ids[1:] == ids[:-1]):
             raise self.damage("an index of items")
         return ids
+
+    def _ids(self, select: str, parameters: tuple[Any, ...] = ()) -> npt.NDArray[np.int64]:
+        """What a statement selects as ``id``; made one text by SQLite, as a row for each takes three times as long."""
+        (text,) = self._connection.execute(f"SELECT group_concat(id) FROM ({select})", parameters).fetchone()
+        return np.zeros(0, np.int64) if text is None else np.fromstring(text, np.int64, sep=",")
 
     def categories(self, *, above: int = 0) -> npt.NDArray[np.int64]:
         """Of the items with an id above ``above``, by rising id; shape (n,)."""
@@ -796,7 +801,7 @@ class Store:
 
     def removed_ids(self) -> npt.NDArray[np.int64]:
         """Ids that the published generation holds and that are no longer items."""
-        return _numbers(self._connection.execute("SELECT id FROM removed"))
+        return self._ids("SELECT id FROM removed")
 
     def count_removed(self) -> int:
         """How many items of the published generation are no longer items."""
