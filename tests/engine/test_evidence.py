@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsearch.categories import OTHER
-from imgsearch.engine.engine import PRODUCT_PICTURES, Engine
+from imgsearch.engine.engine import PRODUCT_PICTURES, Engine, Hit
 from imgsearch.engine.evidence import similarities
 from imgsearch.engine.filters import compile_filter
 from imgsearch.engine.score import cosines, hamming
@@ -253,16 +253,14 @@ def test_pages_are_slices_of_one_order(catalogue: Engine, name: str) -> None:
     """However they are cut: nothing twice, nothing missing, and Score falls."""
     wanted = query(clustered(3000, 8, clusters=500)[5], b"p0/5")
     options: Any = OPTIONS[name]
-    for size in (100, 7, 33):
-        pages = [
-            catalogue.search(wanted, CALIBRATION, num=size, start=start, **options)
-            for start in range(0, MAX_RESULTS, size)
-        ]
-        hits = [hit for page in pages for hit in page.hits]
-        if size == 100:
-            whole = hits
-        assert hits == whole
-        assert {page.found for page in pages} == {catalogue.store.count(options.get("condition", EVERYTHING))}
+    whole: list[Hit] = []
+    for size, starts in ((100, range(0, MAX_RESULTS, 100)), (37, range(0, MAX_RESULTS, 37)), (7, (0, 3, 241, 496))):
+        for start in starts:
+            page = catalogue.search(wanted, CALIBRATION, num=size, start=start, **options)
+            if size == 100:
+                whole += page.hits
+            assert page.hits == whole[start : start + size]
+            assert page.found == catalogue.store.count(options.get("condition", EVERYTHING))
     assert len({hit.item.id for hit in whole}) == len(whole)
     assert len({hit.item.key.product_id for hit in whole}) == len(whole) or "distinct_product" not in options
     assert len(whole) == MAX_RESULTS or name not in {"everything", "filter", "excluded"}
