@@ -35,6 +35,9 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
+COMPILED_ONCE = {"PYTHONDONTWRITEBYTECODE": ""}
+"""Whatever the developer has set: tests start the command more than a thousand times."""
+
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 
 
@@ -88,14 +91,15 @@ def _tell_first_hits(session: nox.Session, output: str) -> None:
 def tests(session: nox.Session) -> None:
     """The whole suite, side by side on all cores."""
     _install(session, "test")
-    session.run("python", "-m", "pytest", "-n", "logical", *session.posargs)
+    # Neighbours stay together, as they share what was made for the first of them.
+    session.run("python", "-m", "pytest", "-n", "logical", "--dist", "worksteal", *session.posargs, env=COMPILED_ONCE)
 
 
 @nox.session
 def long(session: nox.Session) -> None:
     """The tests that take minutes: imports at size, commands killed and hindered at every step."""
     _install(session, "test")
-    session.run("python", "-m", "pytest", "-m", "long", *session.posargs)
+    session.run("python", "-m", "pytest", "-m", "long", *session.posargs, env=COMPILED_ONCE)
 
 
 @nox.session
