@@ -44,7 +44,7 @@ FLAT_LIMIT: Final = 20_000
 """Up to so many items the index is flat: exact, and quick enough."""
 
 TRAINING_POINTS_PER_LIST: Final = 64
-MAX_TRAINING_POINTS: Final = 262_144
+MAX_TRAINING_POINTS: Final = 524_288
 MIN_POINTS_PER_LIST: Final = 39
 """FAISS's own advice."""
 MIN_TRAINING_POINTS: Final = 1_000
@@ -101,10 +101,9 @@ def build(
     else:
         parts = _parts(categories)
         training, asked = _training_positions(parts, categories), _query_positions(count)
-        sampled = training | asked
-        sample = _sample(chunks, sampled)
-        centroids = _train(parts, categories[training], sample[training[sampled]])
-        neighbours = _Neighbours(sample[asked[sampled]])
+        sample, queries = _samples(chunks, dimension, training, asked)
+        centroids = _train(parts, categories[training], sample)
+        neighbours = _Neighbours(queries.astype(np.float32))
         del sample
         index = _empty(centroids)
         max_id = _add(index, parts, centroids, categories, chunks, neighbours.see)
@@ -222,7 +221,7 @@ def _query_positions(count: int) -> npt.NDArray[np.bool_]:
 
 
 def _train(
-    parts: list[_Part], categories: npt.NDArray[np.int64], sample: npt.NDArray[np.float32]
+    parts: list[_Part], categories: npt.NDArray[np.int64], sample: npt.NDArray[np.float16]
 ) -> npt.NDArray[np.float32]:
     """Centroids of all lists, each category's from its own items; shape (lists, dimension).
 
@@ -235,7 +234,7 @@ def _train(
 
     centroids = []
     for part in parts:
-        points = sample[categories == part.category]
+        points = sample[categories == part.category].astype(np.float32)
         if part.lists == 1:
             mean = points.astype(np.float64).mean(axis=0)
             centroids.append((mean / max(float(np.linalg.norm(mean)), TINY)).astype(np.float32)[None])
@@ -318,13 +317,17 @@ def _add(
     return last
 
 
-def _sample(chunks: Chunks, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """The features at the chosen positions; shape (n, dimension)."""
-    parts, position = [], 0
+def _samples(chunks: Chunks, dimension: int, *chosen: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float16]]:
+    """The features at each choice of positions, from one pass; shape (n, dimension)."""
+    samples = [np.empty((int(mask.sum()), dimension), np.float16) for mask in chosen]
+    filled, position = [0] * len(chosen), 0
     for _, features in chunks():
-        parts.append(features[chosen[position : position + len(features)]].astype(np.float32))
+        for number, mask in enumerate(chosen):
+            some = features[mask[position : position + len(features)]]
+            samples[number][filled[number] : filled[number] + len(some)] = some
+            filled[number] += len(some)
         position += len(features)
-    return np.concatenate(parts)
+    return samples
 
 
 class _Neighbours:
