@@ -75,12 +75,12 @@ def _import(size: int, target: Path) -> tuple[float, float]:
 
 
 def _bare_faiss(size: int, lists: int, target: Path) -> float:
-    from imgsearch.engine import index
+    from imgsearch.engine import building
     from imgsearch.engine.engine import REBUILD_CHUNK
 
-    points = min(index.MAX_TRAINING_POINTS, index.TRAINING_POINTS_PER_LIST * lists)
+    points = min(building.MAX_TRAINING_POINTS, building.TRAINING_POINTS_PER_LIST * lists)
     features = instances.export(size) / "features.npy"
-    numbers = map(str, (lists, points, index.ITERATIONS, REBUILD_CHUNK))
+    numbers = map(str, (lists, points, building.ITERATIONS, REBUILD_CHUNK))
     command = [sys.executable, "-c", BARE_FAISS, str(features), *numbers, str(target)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

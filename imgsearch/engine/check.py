@@ -18,7 +18,8 @@ import numpy as np
 
 from imgsearch.engine.checksum import feature_checksum, is_sound
 from imgsearch.engine.database import is_refusal, storage_errors
-from imgsearch.engine.index import IndexReader, checksum_of
+from imgsearch.engine.index import IndexReader
+from imgsearch.engine.index_file import checksum_of
 from imgsearch.engine.lock import HOLDER_NAME, writer_at_work
 from imgsearch.engine.schema import GENERATION_ROW, ITEM_ROW, ROOT_ROW, SETTING_ROW, expected_schema, schema_of
 from imgsearch.engine.store import DATABASE_NAME, FEATURE_TYPE, SETTING_TABLES, Generation, Store

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgsearch.engine.building import FLAT_LIMIT, build, can_extend, extend
 from imgsearch.engine.candidates import Moment
 from imgsearch.engine.database import storage_errors
 from imgsearch.engine.evidence import similarities
-from imgsearch.engine.index import FLAT_LIMIT, IndexReader, build, can_extend, extend
+from imgsearch.engine.index import IndexReader
 from imgsearch.engine.lock import HOLDER_NAME, LOCK_NAME, writer_lock
 from imgsearch.engine.score import Calibration, cosines, hamming, sort_expr_values
 from imgsearch.engine.store import (

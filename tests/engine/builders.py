@@ -12,14 +12,15 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from imgsearch.engine.building import build
 from imgsearch.engine.engine import Engine, Query
 from imgsearch.engine.score import Calibration
-from imgsearch.engine.store import Store
+from imgsearch.engine.store import Generation, Store
 from imgsearch.records import Attributes, Extracted, Key, Location, Region, RegionMode, Upsert
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ Features = npt.NDArray[np.float32]
 
 ROOT = Path(__file__).resolve().parents[2]
 DIMENSION = 32
+INDEXED = 3_000
+"""Items in the indexes that are not to be changed."""
 CALIBRATION = Calibration(8.0, -4.0)
 REGION = Region(10, 60, 5, 50)
 
@@ -213,3 +216,21 @@ def ranking_similarities(
         with_siblings(wanted, feature, [features[n] for n in members[group][:64] if n != number])
         for number, (feature, group) in enumerate(zip(features, groups, strict=True))
     ]
+
+
+def pieces_of(features: Features, ids: npt.NDArray[np.int64]) -> Callable[[], object]:
+    """The features as the store gives them, in pieces that do not divide the whole."""
+
+    def chunks() -> object:
+        for start in range(0, len(ids), 700):
+            yield ids[start : start + 700], features[start : start + 700].astype(np.float16)
+
+    return chunks
+
+
+def make_index(
+    folder: Path, features: Features, ids: npt.NDArray[np.int64], number: int = 1, **options: int
+) -> Generation:
+    """Build a generation of a single category."""
+    chunks: Any = pieces_of(features, ids)
+    return build(folder, number, np.zeros(len(ids), np.int64), chunks, **options)

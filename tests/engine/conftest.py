@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import faiss
+import numpy as np
 import pytest
 
 from imgsearch.engine.engine import Engine
 from imgsearch.engine.store import DATABASE_NAME, Store
+from tests.engine.builders import INDEXED, clustered, make_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import numpy.typing as npt
+
+    from imgsearch.engine.store import Generation
+    from tests.engine.builders import Features
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,3 +50,27 @@ def store(home: Path) -> Iterator[Store]:
     opened = Store.open(home / DATABASE_NAME, write=True)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def features() -> Features:
+    """What the indexes of these tests hold."""
+    return clustered(INDEXED)
+
+
+@pytest.fixture(scope="module")
+def ids() -> npt.NDArray[np.int64]:
+    """Rising, with gaps, beyond 32 bits: our own ids, not FAISS's positions."""
+    return np.cumsum(np.random.default_rng(0).integers(1, 5, INDEXED)) + 2**40
+
+
+@pytest.fixture(scope="module", params=["flat", "IVF"])
+def built(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    features: Features,
+    ids: npt.NDArray[np.int64],
+) -> tuple[Path, Generation]:
+    """A generation of each structure, not to be changed."""
+    folder = tmp_path_factory.mktemp("index")
+    return folder, make_index(folder, features, ids, flat_limit=INDEXED if request.param == "flat" else INDEXED - 1)
