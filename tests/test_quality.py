@@ -12,6 +12,7 @@ from tests.conftest import EVALUATION_DATA, ROOT
 RETRIEVAL = EVALUATION_DATA / "retrieval"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not RETRIEVAL.exists(), reason="the evaluation data is not part of the project")
 def test_whole_pictures_on_real_photos() -> None:
     """435 queries against 529 photos: hit@1 at least 0.68 and mAP at least 0.65."""
