@@ -44,6 +44,8 @@ PLAIN_PICTURES = 40
 LIMITS = LIMIT_PROFILES["local"]
 STORED = 1_000_000
 ROUNDS = 5
+BOUND = "both in turn on these cores: what is possible"
+"""Pictures per second if networks and decoding were all that takes time."""
 
 
 def _bare(network: Network) -> float:
@@ -117,7 +119,7 @@ def _plain(paths: list[Path]) -> float:
 
 
 def main() -> None:
-    cache, bound = cache_folder(), "both in turn on these cores: what is possible"
+    cache = cache_folder()
     network = Network(converted_model(find_model(DEFAULT_MODEL), cache, print), cache, parallel=True)
     full = instances.instance(STORED)
     with tempfile.TemporaryDirectory(dir=instances.FOLDER) as temporary:
@@ -145,16 +147,14 @@ def main() -> None:
                 speed = way()
                 if number >= 0:
                     speeds[name].append(speed)
-    # What is possible on the same cores, if nothing else took any time.
-    both = zip(speeds[bare], speeds[decoded], strict=True)
-    speeds[bound] = [1 / (1 / one + 1 / other) for one, other in both]
+    speeds[BOUND] = [1 / (1 / one + 1 / other) for one, other in zip(speeds[bare], speeds[decoded], strict=True)]
     rows = [
         (
             name,
             statistics.median(taken),
             *(
                 statistics.median(one / other for one, other in zip(taken, others, strict=True))
-                for others in map(speeds.__getitem__, (bare, bound, empty, plain))
+                for others in map(speeds.__getitem__, (bare, BOUND, empty, plain))
             ),
         )
         for name, taken in speeds.items()

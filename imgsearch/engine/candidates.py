@@ -76,7 +76,6 @@ class Moment:
         self._generation = store.generation()
         self._open = reader
         self._counts = store.counts()
-        self._removed: Ids | None = None
         self._selections: dict[tuple[tuple[int, ...], Condition], Selection] = {}
         self._listed: dict[Condition, Ids] = {}
         self._scanned: dict[tuple[Condition, int], tuple[Ids, Feature]] = {}
@@ -139,12 +138,10 @@ class Moment:
         assert self._generation is not None
         return self._open(self._generation)
 
-    @property
+    @cached_property
     def removed(self) -> Ids:
         """What the index holds and is no longer an item."""
-        if self._removed is None:
-            self._removed = self._store.removed_ids()
-        return self._removed
+        return self._store.removed_ids()
 
     def listed(self, selection: Selection) -> Ids:
         """Ids of all of it, rising."""
@@ -212,15 +209,12 @@ class _IndexAndTail:
             if self._reader.generation.items - len(self._without) + len(self._tail) != selection.found:
                 raise store.damage("the number of items")
         elif self._reader.generation.lists is None or (selection.filter is not EVERYTHING and not self._is_broad()):
-            self._list_them()
+            self._only = moment.listed(selection)
 
     def _is_broad(self) -> bool:
         """Whether looking at the condition of what is near costs less than listing all that meet it."""
         found, among = self._selection.found, self._selection.among
         return MAX_RESULTS * LOOK_COST * among < found * found
-
-    def _list_them(self) -> None:
-        self._only = self._moment.listed(self._selection)
 
     def best(self, size: int) -> Ids:
         return np.concatenate([self._indexed(size), self._tail.best(size)])
@@ -232,7 +226,7 @@ class _IndexAndTail:
             found = self._of_a_broad_filter(size)
             if found is not None:
                 return found
-            self._list_them()
+            self._only = self._moment.listed(self._selection)
         if self._only is None:
             return self._reader.shortlist(self._query, size, categories=self._categories, without=self._without)
         return self._reader.shortlist(self._query, size, categories=self._categories, only=self._only)

@@ -164,7 +164,7 @@ class IndexReader:
         answers = [np.zeros(0, np.int64)] * len(queries)
         probes, fetched = self.generation.nprobe or 1, max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
         if only is not None and len(only):
-            most = max(map(self._count, categories))
+            most = self._most(categories)
             probes = max(probes * self.generation.items, SEEN * fetched * most) // len(only) + 1
         waiting = [(list(range(len(queries))), probes, fetched)]
         while waiting:
@@ -196,7 +196,7 @@ class IndexReader:
             categories: of each query; None: all.
             most: how many lists for each at most.
         """
-        width = min(most, max(map(self._count, categories)))
+        width = min(most, self._most(categories))
         lists = np.full((len(queries), width), NO_LIST, np.int64)
         nearness = np.zeros((len(queries), width), np.float32)
         for some in set(categories):
@@ -225,6 +225,10 @@ class IndexReader:
     def _count(self, categories: tuple[int, ...] | None) -> int:
         """How many lists these categories have; None: all."""
         return sum(part.lists for part in self._parts_of(categories))
+
+    def _most(self, categories: Sequence[tuple[int, ...] | None]) -> int:
+        """How many lists any of these has at most; queries are many, what they ask for is mostly the same."""
+        return max(map(self._count, set(categories)))
 
     def _parts_of(self, categories: tuple[int, ...] | None) -> list[Part]:
         """Those of these categories; None: all."""

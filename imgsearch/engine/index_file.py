@@ -88,7 +88,7 @@ def empty_index(centroids: npt.NDArray[np.float32]) -> Any:
 
 
 def is_as_made(index: Any, lists: int, items: int) -> bool:
-    """Whether what an altered header could have changed is as ``empty_index`` and ``_add`` make it."""
+    """Whether what an altered header could have changed is as ``empty_index`` and filling it make it."""
     made = empty_index(np.zeros((1, index.d), np.float32))
     return bool(
         (index.nlist, index.invlists.nlist, index.quantizer.ntotal, index.quantizer.d) == (lists, lists, lists, index.d)
