@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from imgsearch.algorithm.devices import CPU, MAX_BATCH, Device
 from imgsearch.algorithm.limits import LIMIT_PROFILES, Limits
-from imgsearch.algorithm.models import DEFAULT_MODEL, FEATURE_VERSION, ModelRecord
+from imgsearch.algorithm.models import DEFAULT_MODEL, ModelRecord
 from imgsearch.categories import Kind
 from imgsearch.errors import InstanceExists, ItemNotFound, StampMismatch
 from imgsearch.files import file_errors, make_private_folder
@@ -274,8 +274,7 @@ class Instance:
 
     @cached_property
     def _converted(self) -> ConvertedModel:
-        current = self.model.feature_version == FEATURE_VERSION
-        converted = self._convert(self.model, self._cache, self._announce) if current else None
+        converted = self._convert(self.model, self._cache, self._announce) if self.model.can_be_made else None
         if converted is None or converted.record.stamp() != self.model.stamp():
             raise StampMismatch(
                 f"the features in {self.folder} were made by {self.model.name} in another version of imgsearch: "

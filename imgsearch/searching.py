@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from imgsearch.algorithm.models import EMBEDDED_MODELS
 from imgsearch.categories import Kind
 from imgsearch.engine.engine import Query
 from imgsearch.engine.filters import compile_filter
@@ -97,9 +96,7 @@ class Searcher:
         self._instance = instance
         self._engine = engine
         self._pipeline = pipeline
-        # The curve of the release at hand, so that a better one reaches instances that exist.
-        record = EMBEDDED_MODELS.get(instance.model.name, instance.model)
-        self._calibration = Calibration(*replace(record, coded=instance.model.coded).score_curve)
+        self._calibration = Calibration(*instance.model.score_curve)
 
     def prepare(self, options: PictureOptions = PictureOptions()) -> None:
         """Begin to load what searches with pictures need, side by side in threads, while other work goes on.

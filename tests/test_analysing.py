@@ -124,7 +124,7 @@ def test_nothing_is_made_alike_with_a_model_of_another_version(
     instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message names the instance at hand."""
-    monkeypatch.setattr("imgsearch.instance.FEATURE_VERSION", 999)
+    monkeypatch.setattr("imgsearch.algorithm.models.FEATURE_VERSION", 999)
     with pytest.raises(StampMismatch, match=str(instance.folder)):
         instance.create_alike(tmp_path / "alike")
     assert not (tmp_path / "alike").exists()

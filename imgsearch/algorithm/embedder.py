@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from imgsearch.algorithm.evidence import CategoryEvidence
 
 __all__ = [
+    "COLOUR_SHARE",
     "Embedder",
+    "ProjectedShape",
+    "TrainedShape",
     "classifier_projection",
     "joined",
     "pooled_for_search",
-    "trained_projection",
 ]
 
 GEM_POWER: Final = 2.0
@@ -33,6 +35,8 @@ SINGULAR_VALUE_POWER: Final = -0.5
 PROJECTION_SEED: Final = 256
 JOINED_WEIGHT: Final = 0.5
 """Of every network but the first, whose features are better."""
+COLOUR_SHARE: Final = 0.7
+"""Length of a feature's colour block, beside 1 for its shape block."""
 
 
 def pooled_for_search(maps: torch.Tensor) -> torch.Tensor:
@@ -54,22 +58,74 @@ def joined(pooled: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([parts[0], *(JOINED_WEIGHT * part for part in parts[1:])], dim=1)
 
 
+class ProjectedShape(nn.Module):
+    """From activations to a shape block by one projection.
+
+    Args:
+        projection: shape (channels, dimension).
+        origin: what is subtracted before, shape (channels,); None: nothing.
+    """
+
+    projection: torch.Tensor
+    origin: torch.Tensor
+
+    def __init__(self, projection: torch.Tensor, origin: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("projection", projection.float())
+        self.register_buffer("origin", torch.zeros(len(projection)) if origin is None else origin.float())
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """From shape (n, channels) to (n, dimension), L2-normalised."""
+        return nn.functional.normalize((vectors - self.origin) @ self.projection, dim=1)
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, npt.NDArray[np.generic]], prefix: str = "") -> ProjectedShape:
+        """From trained parameters: ``projection`` and ``origin`` behind the prefix."""
+        projection, origin = (torch.from_numpy(parameters[f"{prefix}{name}"]) for name in ("projection", "origin"))
+        return cls(projection, origin)
+
+
+class TrainedShape(nn.Module):
+    """From joined activations to the shape block of the default model.
+
+    What a contrastive loss has learned stands beside the activations' own principal components, softened by the fourth
+    root of their singular values; both together are reduced. The trained part withstands what it was trained for,
+    watermarks and other views; the other one has learned nothing that fits some sources better than others.
+
+    Args:
+        parameters: of ``training/feature.py``.
+    """
+
+    reduction: torch.Tensor
+
+    def __init__(self, parameters: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        super().__init__()
+        self.trained = ProjectedShape.of(parameters, "trained_")
+        self.plain = ProjectedShape.of(parameters, "plain_")
+        self.register_buffer("reduction", torch.from_numpy(parameters["reduction"]).float())
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """From shape (n, channels) to (n, dimension), L2-normalised."""
+        plain = self.plain(nn.functional.normalize(vectors, dim=1))
+        both = nn.functional.normalize(torch.cat([self.trained(vectors), plain], dim=1), dim=1)
+        return nn.functional.normalize(both @ self.reduction, dim=1)
+
+
 class Embedder(nn.Module):
-    """Normalisation, networks, pooling, projection and L2 norm in one graph.
+    """Normalisation, networks, pooling, shape block, colour block and L2 norm in one graph.
 
     Args:
         networks: timm models with their weights; the activations of several are joined.
         sizes: side that each is fed with, in pixels; the first one is that of the input.
         mean: of RGB values in 0..1, three numbers.
         std: likewise.
-        projection: shape (channels of all networks, dimension), and what is subtracted before, shape (channels,).
+        shape: from the activations of all networks, shape (n, channels), to the shape block.
+        colour: from pixels to the colour block; None: the feature is the shape block alone.
         evidence: for each network, what reads the category off it; None: nothing does.
     """
 
     scale: torch.Tensor
     shift: torch.Tensor
-    projection: torch.Tensor
-    origin: torch.Tensor
 
     def __init__(
         self,
@@ -77,7 +133,8 @@ class Embedder(nn.Module):
         sizes: Sequence[int],
         mean: Sequence[float],
         std: Sequence[float],
-        projection: tuple[torch.Tensor, torch.Tensor],
+        shape: nn.Module,
+        colour: nn.Module | None,
         evidence: Sequence[CategoryEvidence | None],
     ) -> None:
         super().__init__()
@@ -89,15 +146,16 @@ class Embedder(nn.Module):
         shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
         self.register_buffer("scale", scale.float().view(1, 3, 1, 1))
         self.register_buffer("shift", shift.float().view(1, 3, 1, 1))
-        self.register_buffer("projection", projection[0])
-        self.register_buffer("origin", projection[1])
+        self.shape = shape
+        self.colour = colour
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """From uint8 of shape (n, size, size, 3) to the feature and, where there is one, the category evidence.
 
         The feature is float32 of shape (n, dimension), L2-normalised; the evidence of shape (n, categories).
         """
-        planes = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        colours = pixels.permute(0, 3, 1, 2).float()
+        planes = colours * self.scale + self.shift
         pooled, shares = [], []
         for network, size, evidence in zip(self.networks, self.sizes, self.evidence, strict=True):
             maps = network.forward_features(resized(planes, size)).float()
@@ -110,16 +168,14 @@ class Embedder(nn.Module):
                     shares.append(evidence(maps.mean(dim=(2, 3))))
         vectors = pooled[0] if len(pooled) == 1 else joined(pooled)
         with unrounded(vectors):
-            feature: torch.Tensor = nn.functional.normalize((vectors - self.origin) @ self.projection, dim=1)
+            feature: torch.Tensor = self.shape(vectors)
+            if self.colour is not None:
+                blocks = torch.cat([feature, COLOUR_SHARE * self.colour(colours)], dim=1)
+                feature = nn.functional.normalize(blocks, dim=1)
         return (feature, torch.stack(shares).sum(dim=0)) if shares else (feature,)
 
 
-def trained_projection(parameters: Mapping[str, npt.NDArray[np.generic]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The projection of ``training/head.py``, and its origin."""
-    return torch.from_numpy(parameters["projection"]).float(), torch.from_numpy(parameters["origin"]).float()
-
-
-def classifier_projection(network: Any, max_dimension: int) -> tuple[torch.Tensor, torch.Tensor]:
+def classifier_projection(network: Any, max_dimension: int) -> torch.Tensor:
     """A projection that needs no training data, for networks that have no trained one.
 
     The rows of the network's own classifier span the directions that tell classes apart, so their leading right
@@ -130,19 +186,18 @@ def classifier_projection(network: Any, max_dimension: int) -> tuple[torch.Tenso
         max_dimension: longest feature.
 
     Returns:
-        Shape (channels, dimension), and an origin of zeros.
+        Shape (channels, dimension).
     """
     classifier = network.get_classifier()
     weight = getattr(classifier, "weight", None)
     channels = int(network.head_hidden_size if hasattr(network, "head_hidden_size") else network.num_features)
-    origin = torch.zeros(channels)
     if weight is None or weight.dim() != 2 or weight.shape[1] != channels:
         if channels <= max_dimension:
-            return torch.eye(channels), origin
+            return torch.eye(channels)
         generator = torch.Generator().manual_seed(PROJECTION_SEED)
         gaussian = torch.randn((channels, max_dimension), generator=generator, dtype=torch.float64)
         basis: torch.Tensor = torch.linalg.qr(gaussian).Q
-        return basis.float(), origin
+        return basis.float()
     rows = weight.detach().double()
     rows = rows - rows.mean(dim=0, keepdim=True)
     _, values, vectors = torch.linalg.svd(rows, full_matrices=False)
@@ -152,4 +207,4 @@ def classifier_projection(network: Any, max_dimension: int) -> tuple[torch.Tenso
     strongest = vectors.gather(1, vectors.abs().argmax(dim=1, keepdim=True))
     vectors = vectors * strongest.sign()
     projection: torch.Tensor = (vectors * (values / values[0]).pow(SINGULAR_VALUE_POWER).unsqueeze(1)).T
-    return projection.float(), origin
+    return projection.float()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from imgsearch.algorithm.codes import CODING
-from imgsearch.algorithm.parameters import CATEGORY, HEAD, SUBJECT, parameters_hash
+from imgsearch.algorithm.parameters import CATEGORY, COLOUR, HEAD, SHAPE, SUBJECT, parameters_hash
 from imgsearch.errors import InvalidModel
 
 __all__ = [
@@ -33,8 +33,10 @@ __all__ = [
     "weights_file",
 ]
 
-FEATURE_VERSION: Final = 2
+FEATURE_VERSION: Final = 3
 """Rises with any change to the way from a picture to a feature."""
+OLDER_VERSIONS: Final = (2,)
+"""Whose features this release still makes, for instances that have them: all their pictures, or the next ones too."""
 
 PACKAGE: Final = "package:"
 FILE: Final = "file:"
@@ -49,6 +51,13 @@ CATEGORY_SIZE: Final = 260
 """Side of the region as the category networks see it, in pixels."""
 CODED_SLOPE: Final = 1.22
 CODED_OFFSET: Final = 1.02
+OLDER_CURVES: Final = {
+    "efficientnet-lite0": (2.64, -3.47),
+    "efficientnet-lite1": (2.84, -3.76),
+    "efficientnet-lite2": (3.14, -4.09),
+    "efficientnet-lite2+lite0": (7.84, -4.79),
+}
+"""Slope and offset of Score for embedded models in version 2."""
 CATEGORY_MODELS: Final = {"efficientnet-lite2": "lite2", "efficientnet-lite1": "lite1"}
 """Embedded models that tell the category from the region, and how the predictor's parameters call them."""
 
@@ -95,12 +104,14 @@ class ModelRecord:
 
     def stamp(self) -> dict[str, Any]:
         """What must be equal for two features to be comparable."""
+        projection = f"trained {parameters_hash(SHAPE if self.has_colour else HEAD)[:16]}"
         return {
             "model": self.name,
             "architecture": "+".join([self.architecture, *(part.architecture for part in self.joined_records)]),
             "weights_hash": "+".join([self.weights_hash, *(part.weights_hash for part in self.joined_records)]),
             "preprocessing": f"{LOCATOR_SIZE}, {self.input_size}, mean {self.mean}, std {self.std}",
-            "projection": f"trained {parameters_hash(HEAD)[:16]}" if self.joined else "classifier",
+            "projection": projection if self.joined else "classifier",
+            **({"colour": f"trained {parameters_hash(COLOUR)[:16]}"} if self.has_colour else {}),
             "subject": f"trained {parameters_hash(SUBJECT)[:16]}",
             "dimension": self.dimension,
             "feature_version": self.feature_version,
@@ -108,15 +119,31 @@ class ModelRecord:
         }
 
     @property
+    def can_be_made(self) -> bool:
+        """Whether this release makes features of that version."""
+        return self.feature_version in (FEATURE_VERSION, *OLDER_VERSIONS)
+
+    @property
+    def has_colour(self) -> bool:
+        """Whether a feature has a block for colours."""
+        return self.feature_version >= 3
+
+    @property
     def score_curve(self) -> tuple[float, float]:
         """Slope and offset of Score for the features as they are kept.
+
+        Of an embedded model it is the curve of this release, so that a better one reaches instances that exist.
 
         Codes are less similar than what they stand for, by a seventh; the factors are between those fitted for the
         default model (1.25, 1.03) and for Lite2 alone (1.18, 1.01).
         """
-        if self.coded:
-            return CODED_SLOPE * self.score_slope, CODED_OFFSET * self.score_offset
-        return self.score_slope, self.score_offset
+        known = EMBEDDED_MODELS.get(self.name, self)
+        slope, offset = (
+            OLDER_CURVES[self.name]
+            if self.feature_version in OLDER_VERSIONS and self.name in OLDER_CURVES
+            else (known.score_slope, known.score_offset)
+        )
+        return (CODED_SLOPE * slope, CODED_OFFSET * offset) if self.coded else (slope, offset)
 
     @property
     def joined_records(self) -> list[ModelRecord]:
@@ -152,9 +179,9 @@ class ModelRecord:
 
     def cache_name(self) -> str:
         """Name of its folder in the cache: another one for whatever makes other networks."""
-        modules = ("embedder.py", "evidence.py", "locator.py", "planes.py")
+        modules = ("colour.py", "embedder.py", "evidence.py", "locator.py", "planes.py")
         sources = [file_hash(Path(__file__).with_name(name)) for name in modules]
-        trained = [parameters_hash(name) for name in (SUBJECT, HEAD, CATEGORY)]
+        trained = [parameters_hash(name) for name in (SUBJECT, HEAD, SHAPE, COLOUR, CATEGORY)]
         weights = self.weights_hash or self.weights
         parts = (
             self.purpose,

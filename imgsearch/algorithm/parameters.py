@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["CATEGORY", "HEAD", "SUBJECT", "load_parameters", "parameters_hash"]
+__all__ = ["CATEGORY", "COLOUR", "HEAD", "SHAPE", "SUBJECT", "load_parameters", "parameters_hash"]
 
 SUBJECT: Final = "subject"
 """The decoder that reads a heat map off EfficientNet-Lite0."""
 HEAD: Final = "head"
-"""The projection of the joined networks of the default model to the feature."""
+"""The projection of the joined networks of the default model to the feature of version 2."""
+SHAPE: Final = "shape"
+"""From the activations of the joined networks of the default model to the shape block of a feature of version 3."""
+COLOUR: Final = "colour"
+"""From a histogram of colours to the colour block."""
 CATEGORY: Final = "category"
 """The category predictor."""
 

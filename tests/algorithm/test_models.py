@@ -16,7 +16,7 @@ import pytest
 from imgsearch.algorithm import models
 from imgsearch.algorithm.assembly import MAX_FEATURE_DIMENSION
 from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS, HUB, ModelRecord, find_model, weights_file
-from imgsearch.algorithm.parameters import CATEGORY, HEAD, SUBJECT, parameters_hash
+from imgsearch.algorithm.parameters import CATEGORY, COLOUR, SHAPE, SUBJECT, parameters_hash
 from imgsearch.errors import InvalidModel
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def test_the_stamp_holds_what_makes_features_comparable() -> None:
     stamp = RECORD.stamp()
     assert json.loads(json.dumps(stamp)) == stamp, "it is stored and exported as JSON"
     names = {"model", "architecture", "weights_hash", "preprocessing", "projection", "subject", "dimension", "features"}
-    assert set(stamp) == {*names, "feature_version"}
+    assert set(stamp) == {*names, "colour", "feature_version"}
     assert stamp["model"] == RECORD.name
     assert stamp["weights_hash"].split("+") == [
         RECORD.weights_hash,
@@ -213,7 +213,7 @@ def test_a_package_without_its_file() -> None:
 def test_the_trained_parameters_are_in_the_stamp(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that shape features; another category predictor leaves features comparable."""
     before = RECORD.stamp()
-    for name in (SUBJECT, HEAD, CATEGORY):
+    for name in (SUBJECT, SHAPE, COLOUR, CATEGORY):
         with monkeypatch.context() as patch:
             patch.setattr(
                 models, "parameters_hash", lambda one, name=name: "other" if one == name else parameters_hash(one)
@@ -221,6 +221,29 @@ def test_the_trained_parameters_are_in_the_stamp(monkeypatch: pytest.MonkeyPatch
             assert (RECORD.stamp() != before) == (name != CATEGORY)
             changed = RECORD.cache_name()
         assert changed != RECORD.cache_name(), "the cache holds what was converted with it"
+
+
+def test_an_older_version_has_the_stamp_that_its_release_gave_it() -> None:
+    """So what was made then and what is made now can be compared, and searches mean the same."""
+    older = replace(RECORD, feature_version=2)
+    assert older.can_be_made
+    assert not replace(RECORD, feature_version=1).can_be_made
+    assert older.stamp() == {
+        "model": "efficientnet-lite2+lite0",
+        "architecture": "tf_efficientnet_lite2+tf_efficientnet_lite0",
+        "weights_hash": (
+            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d+"
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+        ),
+        "preprocessing": "256, 260, mean (0.5, 0.5, 0.5), std (0.5, 0.5, 0.5)",
+        "projection": "trained 7f3a1357480296ac",
+        "subject": "trained 8825e6776530dcc2",
+        "dimension": 256,
+        "feature_version": 2,
+        "features": "half precision",
+    }
+    assert older.score_curve == (7.84, -4.79)
+    assert older.cache_name() != RECORD.cache_name()
 
 
 def test_category_evidence_comes_from_networks_that_the_predictor_knows(tmp_path: Path) -> None:
