@@ -40,7 +40,8 @@ def test_the_tour_runs(tmp_path: Path) -> None:
         if "mug-red.jpg" in line and "--format json" in line:
             assert '"ProductId": "mug-red"' in result.stdout
         if "teal" in line:
-            assert result.stdout.splitlines()[0].endswith("armchair-teal/front.jpg")
+            # Which of its views comes first is for the processor to say.
+            assert Path(result.stdout.splitlines()[0]).parent.name == "armchair-teal"
 
 
 def test_the_python_example_runs(tmp_path: Path) -> None:

@@ -46,9 +46,10 @@ class Network:
 
     On the CPU, pictures go through one by one, whatever is indexed beside them, so that the same picture always gives
     the same numbers. With ``parallel=True`` as many run side by side as there are cores, one thread each, which gives
-    the most pictures per second; otherwise one picture gets all cores, which gives the quickest single answer. On
-    another device they go in batches (``torch_runtime``). What finds subjects and tells categories is loaded when the
-    first picture needs it, and converted where it has not been yet.
+    the most pictures per second; otherwise one picture gets all cores, which gives the quickest single answer. In
+    float32 the last bits differ between the two, as several threads add up in another order (by 6e-8 at most, of
+    numbers around 0.06). On another device they go in batches (``torch_runtime``). What finds subjects and tells
+    categories is loaded when the first picture needs it, and converted where it has not been yet.
 
     Args:
         model: that makes the features.
