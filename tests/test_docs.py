@@ -26,6 +26,7 @@ def all_errors() -> set[type[ImgsearchError]]:
     return {getattr(errors, name) for name in errors.__all__}
 
 
+@pytest.mark.networks
 def test_the_tour_runs(tmp_path: Path) -> None:
     """Every command of the README's tour ends with 0, in the order given, and its first hit is the right product."""
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
@@ -44,6 +45,7 @@ def test_the_tour_runs(tmp_path: Path) -> None:
             assert Path(result.stdout.splitlines()[0]).parent.name == "armchair-teal"
 
 
+@pytest.mark.networks
 def test_the_python_example_runs(tmp_path: Path) -> None:
     """The README's example finds the teapot."""
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")

@@ -40,6 +40,8 @@ from imgsearch.records import Content, Refused
 from imgsearch.sources.files import FileRequest, operations
 from tests.pictures import jpeg, write_catalogue
 
+pytestmark = pytest.mark.networks
+
 
 class Bytes:
     """A picture in memory that counts how often it is read."""

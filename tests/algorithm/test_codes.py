@@ -16,6 +16,8 @@ from imgsearch.records import AddPicture, Key
 from imgsearch.searching import SearchOptions
 from imgsearch.sources.files import FilePicture
 
+pytestmark = pytest.mark.networks
+
 
 def feature(seed: int, dimension: int = 256) -> np.ndarray:
     vector = np.random.default_rng(seed).standard_normal(dimension)

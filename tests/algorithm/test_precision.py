@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+pytestmark = pytest.mark.networks
+
 PICTURE = ROOT / "sample_data" / "queries" / "mug-red.jpg"
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.networks
+
 
 def pictures(count: int, size: int) -> list[np.ndarray]:
     return [np.asarray(draw(number, (size, size))) for number in range(count)]
