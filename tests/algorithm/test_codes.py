@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsearch.algorithm.codes import as_code
@@ -24,6 +24,7 @@ def feature(seed: int, dimension: int = 256) -> np.ndarray:
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 300))
 def test_a_code_is_a_unit_vector_of_four_values(seed: int, dimension: int) -> None:
     """With the signs that were there; as stored, in half precision, still of length 1."""
