@@ -16,6 +16,7 @@ NOX_VERSION = "nox>=2025.2.9"
 
 try:
     import nox
+    from nox.command import CommandFailed
 except ImportError:
     if __name__ != "__main__":
         raise
@@ -89,10 +90,33 @@ def _tell_first_hits(session: nox.Session, output: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The whole suite, side by side on all cores."""
+    """The whole suite, side by side on all cores; in the precision that IMGSEARCH_PRECISION names, if it is set."""
     _install(session, "test")
     # Neighbours stay together, as they share what was made for the first of them.
     session.run("python", "-m", "pytest", "-n", "logical", "--dist", "worksteal", *session.posargs, env=COMPILED_ONCE)
+
+
+@nox.session
+def precision(session: nox.Session) -> None:
+    """The tests that stand on what networks make of pictures, in float32 and in bfloat16 where the processor has it."""
+    _install(session, "test")
+    asks = "from imgsearch.algorithm import precision; print(precision.has_bfloat16())"
+    has_bfloat16 = str(session.run("python", "-c", asks, silent=True)).split()[-1] == "True"
+    failed = []
+    for name in ("f32", "bf16") if has_bfloat16 else ("f32",):
+        session.log(f"networks calculate in {name}")
+        try:
+            session.run(
+                *("python", "-m", "pytest", "-m", "networks and not long", "-n", "logical", "--dist", "worksteal"),
+                *session.posargs,
+                env={**COMPILED_ONCE, "IMGSEARCH_PRECISION": name},
+            )
+        except CommandFailed:
+            failed.append(name)
+    if not has_bfloat16:
+        session.warn("NOT TESTED in bf16: this processor has no bfloat16; all was tested in f32")
+    if failed:
+        session.error(f"tests failed in {', '.join(failed)}")
 
 
 @nox.session

@@ -18,12 +18,14 @@ from benchmarks import (
     models,
     nearest,
     oss_import,
+    precision,
     quality,
     robustness,
 )
 
 MODULES = (
     quality,
+    precision,
     robustness,
     calibration,
     inversion,

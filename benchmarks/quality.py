@@ -1,10 +1,13 @@
-"""Retrieval quality on pictures with ground truth: hit@k and mAP, per source. ``imgsearch eval`` does the measuring."""
+"""Retrieval quality on pictures with ground truth: hit@k and mAP, per source. ``imgsearch eval`` does the measuring.
+
+Each figure is taken in every precision that the processor has, as one without bfloat16 orders near-equals otherwise.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.setting import EVALUATION_DATA, ROOT, show
+from benchmarks.setting import EVALUATION_DATA, ROOT, calculating_in, precisions, show
 from imgsearch.algorithm.models import DEFAULT_MODEL
 from imgsearch.categories import Kind
 from imgsearch.evaluation.evaluate import evaluate
@@ -26,20 +29,23 @@ def measure(folder: Path, model: str = DEFAULT_MODEL) -> Breakdown[RetrievalFigu
 
 
 def main() -> None:
+    usable = precisions()
     for folder in (EVALUATION_DATA / "retrieval", ROOT / "sample_data"):
         if not (folder / "groundtruth.csv").exists():
             print(f"quality: no ground truth in {folder}, left out")
             continue
-        figures = measure(folder)
-        rows = [
-            (name, one.queries, one.hit1, one.hit5, one.hit10, one.mean_average_precision)
-            for name, one in {ALL: figures.overall, **figures.groups}.items()
-        ]
-        show(
-            f"Retrieval quality, {folder.name}, {DEFAULT_MODEL}",
-            ("source", "queries", "hit@1", "hit@5", "hit@10", "mAP"),
-            rows,
-        )
+        for precision in usable:
+            with calculating_in(precision):
+                figures = measure(folder)
+            rows = [
+                (name, one.queries, one.hit1, one.hit5, one.hit10, one.mean_average_precision)
+                for name, one in {ALL: figures.overall, **figures.groups}.items()
+            ]
+            show(
+                f"Retrieval quality, {folder.name}, {DEFAULT_MODEL}, {precision}",
+                ("source", "queries", "hit@1", "hit@5", "hit@10", "mAP"),
+                rows,
+            )
 
 
 if __name__ == "__main__":

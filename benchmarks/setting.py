@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from imgsearch.algorithm.precision import BF16, F32, VARIABLE, asked_precision, has_bfloat16
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 EVALUATION_DATA = Path(os.environ.get("IMGSEARCH_EVALUATION_DATA", ROOT.parent / "shared" / "data"))
@@ -33,6 +36,27 @@ def cpu() -> str:
     except OSError:
         pass
     return f"{name}, {len(os.sched_getaffinity(0))} cores"
+
+
+def precisions() -> list[str]:
+    """What networks can calculate in here: what ``IMGSEARCH_PRECISION`` names, else all that the processor has."""
+    if (asked := asked_precision()) is not None:
+        return [asked]
+    if has_bfloat16():
+        return [BF16, F32]
+    print("this processor has no bfloat16: figures are those of float32 only")
+    return [F32]
+
+
+@contextmanager
+def calculating_in(precision: str) -> Iterator[None]:
+    """A block in which networks that are loaded on the CPU calculate in that precision."""
+    before = os.environ.get(VARIABLE, "")
+    os.environ[VARIABLE] = precision
+    try:
+        yield
+    finally:
+        os.environ[VARIABLE] = before
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -153,7 +153,7 @@ class InstanceExists(UsageError):
 
 
 class DeviceUnusable(UsageError):
-    """A device that is not there, does not work, or gives features too far from those of the CPU."""
+    """A device or a precision that is not there, does not work, or gives features too far from those of the CPU."""
 
 
 class InputError(ImgsearchError):

@@ -308,10 +308,10 @@ class Instance:
     def _usable(self, name: str) -> Device:
         """The device of that name, which works and agrees with the CPU."""
         device = Device.parse(name)
+        device.check()
         if device.is_torch:
             from imgsearch.algorithm.agreement import check_agreement
 
-            device.check()
             check_agreement(self._converted, device, self._cache, self._announce)
         return device
 

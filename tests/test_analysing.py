@@ -14,6 +14,8 @@ from imgsearch.errors import InputError, InvalidModel, StampMismatch, Unreadable
 from imgsearch.records import Content, Extracted
 from tests.pictures import jpeg, write_catalogue
 
+pytestmark = pytest.mark.networks
+
 
 class Bytes:
     """A picture in memory."""

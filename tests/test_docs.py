@@ -26,6 +26,7 @@ def all_errors() -> set[type[ImgsearchError]]:
     return {getattr(errors, name) for name in errors.__all__}
 
 
+@pytest.mark.networks
 def test_the_tour_runs(tmp_path: Path) -> None:
     """Every command of the README's tour ends with 0, in the order given, and its first hit is the right product."""
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
@@ -40,9 +41,11 @@ def test_the_tour_runs(tmp_path: Path) -> None:
         if "mug-red.jpg" in line and "--format json" in line:
             assert '"ProductId": "mug-red"' in result.stdout
         if "teal" in line:
-            assert result.stdout.splitlines()[0].endswith("armchair-teal/front.jpg")
+            # Which of its views comes first is for the processor to say.
+            assert Path(result.stdout.splitlines()[0]).parent.name == "armchair-teal"
 
 
+@pytest.mark.networks
 def test_the_python_example_runs(tmp_path: Path) -> None:
     """The README's example finds the teapot."""
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")

@@ -26,6 +26,8 @@ from imgsearch.searching import Searcher
 from tests.conftest import ROOT
 from tests.pictures import jpeg, write_catalogue
 
+pytestmark = pytest.mark.networks
+
 # Figures
 
 

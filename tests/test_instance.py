@@ -40,6 +40,8 @@ from imgsearch.records import Content, Refused
 from imgsearch.sources.files import FileRequest, operations
 from tests.pictures import jpeg, write_catalogue
 
+pytestmark = pytest.mark.networks
+
 
 class Bytes:
     """A picture in memory that counts how often it is read."""
@@ -321,12 +323,19 @@ def test_search_by_name(instance: Instance) -> None:
             searcher.by_name(Key("p9", "a.jpg"))
 
 
-def answers(result: Any) -> list[tuple[object, ...]]:
-    found = [result] if not isinstance(result, list) else result
-    return [
-        (one.found, one.category_id, one.region, [(hit.item.id, hit.sort_expr_values) for hit in one.hits])
-        for one in found
-    ]
+def assert_same_answers(found: Any, expected: Any) -> None:
+    """The same items in the same order; similarities and distances as close as two modes of the networks are.
+
+    In float32 the last bits of a feature depend on how many threads share a picture; a code's number may then round to
+    the other side.
+    """
+    for one, other in zip(*(each if isinstance(each, list) else [each] for each in (found, expected)), strict=True):
+        assert (one.found, one.category_id, one.region) == (other.found, other.category_id, other.region)
+        assert [hit.item.id for hit in one.hits] == [hit.item.id for hit in other.hits]
+        for hit, same in zip(one.hits, other.hits, strict=True):
+            assert hit.identical == same.identical
+            assert hit.score == pytest.approx(same.score, abs=1e-6)
+            assert abs(hit.distance - same.distance) <= 1
 
 
 @pytest.mark.parametrize("all_subjects", [False, True])
@@ -343,7 +352,7 @@ def test_many_pictures_are_answered_as_each_by_itself(instance: Instance, all_su
     with instance.searching() as searcher:
         for number in (0, 6, 8, 39):
             one = searcher.by_subjects if all_subjects else searcher.by_picture
-            assert answers(together[number]) == answers(one(queries[number], search=search))
+            assert_same_answers(together[number], one(queries[number], search=search))
             assert all(result.seconds > 0 for result in together[number])  # type: ignore[union-attr]
 
 

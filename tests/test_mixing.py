@@ -30,6 +30,8 @@ from tests.processes import decoders_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+pytestmark = pytest.mark.networks
+
 SHOTS = sorted((ROOT / "sample_data" / "catalogue").rglob("*.jpg"))
 QUERIES = sorted((ROOT / "sample_data" / "queries").iterdir())
 TORCH = "torch:cpu+bf16"

@@ -9,6 +9,8 @@ from imgsearch.evaluation.evaluate import evaluate
 from imgsearch.evaluation.ground_truth import Part
 from tests.conftest import EVALUATION_DATA, ROOT
 
+pytestmark = pytest.mark.networks
+
 RETRIEVAL = EVALUATION_DATA / "retrieval"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
+from imgsearch.algorithm.precision import asked_precision, check_precision
 from imgsearch.errors import DeviceUnusable, UsageError
 
 if TYPE_CHECKING:
@@ -60,12 +61,14 @@ class Device:
         return self.torch_name is not None
 
     def check(self) -> None:
-        """Refuse a device that cannot be used on this machine.
+        """Refuse a device that cannot be used on this machine; of the CPU, the precision that was asked for.
 
         Raises:
             DeviceUnusable: it says what is missing.
+            UsageError: ``IMGSEARCH_PRECISION`` names no precision.
         """
         if self.torch_name is None:
+            check_precision()
             return
         try:
             import torch
@@ -141,7 +144,8 @@ class Device:
             openvino = load_openvino()
             core = openvino.Core()
             able = sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))  # bf16 or not, for one
-            return f"{core.get_property('CPU', 'FULL_DEVICE_NAME')}, {able}, OpenVINO {openvino.__version__}"
+            told = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')}, {able}, OpenVINO {openvino.__version__}"
+            return told if (asked := asked_precision()) is None else f"{told}, {asked}"
         import torch
 
         hardware = torch.cuda.get_device_name(self.torch_device) if self.is_cuda else Device(CPU).description()

@@ -14,6 +14,7 @@ from imgsearch.algorithm.codes import as_code
 from imgsearch.algorithm.conversion import converted_model
 from imgsearch.algorithm.devices import CPU, Device
 from imgsearch.algorithm.models import CATEGORISER, EMBEDDER, LOCATOR
+from imgsearch.algorithm.precision import check_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,14 +37,19 @@ REQUESTS_PER_STREAM = 2
 """One runs while the next is at hand: a stream must not wait for a Python thread to get the GIL."""
 
 
+COMPILED = "compiled"
+"""Name of the folder of what OpenVINO has compiled, in its own choice of precision."""
+
+
 class Network:
     """A compiled model: pixels in, numbers out; safe to call from several threads at once.
 
     On the CPU, pictures go through one by one, whatever is indexed beside them, so that the same picture always gives
     the same numbers. With ``parallel=True`` as many run side by side as there are cores, one thread each, which gives
-    the most pictures per second; otherwise one picture gets all cores, which gives the quickest single answer. On
-    another device they go in batches (``torch_runtime``). What finds subjects and tells categories is loaded when the
-    first picture needs it, and converted where it has not been yet.
+    the most pictures per second; otherwise one picture gets all cores, which gives the quickest single answer. In
+    float32 the last bits differ between the two, as several threads add up in another order (by 6e-8 at most, of
+    numbers around 0.06). On another device they go in batches (``torch_runtime``). What finds subjects and tells
+    categories is loaded when the first picture needs it, and converted where it has not been yet.
 
     Args:
         model: that makes the features.
@@ -81,6 +87,7 @@ class Network:
         """Load a graph before it is needed.
 
         Raises:
+            UsageError, DeviceUnusable: as ``Graph`` does.
             InvalidModel, StorageFull, StorageUnwritable: it has to be converted and cannot be.
         """
         self._graph(purpose)
@@ -154,18 +161,25 @@ class Graph:
         path: of the converted model.
         cache: folder for what compiling it gives.
         parallel: many pictures side by side, or one as quickly as possible.
+
+    Raises:
+        UsageError, DeviceUnusable: ``IMGSEARCH_PRECISION`` names no precision, or one that the processor lacks.
     """
 
     def __init__(self, path: Path, cache: Path, *, parallel: bool) -> None:
+        precision = check_precision()
         core = load_openvino().Core()
         cores = available_cores()
         config: dict[str, Any] = {
-            "CACHE_DIR": str(cache / "compiled"),
+            # OpenVINO's cache does not tell precisions apart (2026.4.1): each has a folder of its own.
+            "CACHE_DIR": str(cache / (COMPILED if precision is None else f"{COMPILED}-{precision}")),
             "INFERENCE_NUM_THREADS": cores,
             "NUM_STREAMS": cores if parallel else 1,
             "ENABLE_CPU_PINNING": False,  # decoding threads want the same cores
             "PERFORMANCE_HINT": "THROUGHPUT" if parallel else "LATENCY",
         }
+        if precision is not None:
+            config["INFERENCE_PRECISION_HINT"] = precision
         with keeping_locale():
             compiled = core.compile_model(str(path), "CPU", config)
         # Made and dropped in one place, not by threads that come and go; and no asynchronous queue: the destructor of

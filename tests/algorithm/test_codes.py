@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsearch.algorithm.codes import as_code
@@ -16,12 +16,15 @@ from imgsearch.records import AddPicture, Key
 from imgsearch.searching import SearchOptions
 from imgsearch.sources.files import FilePicture
 
+pytestmark = pytest.mark.networks
+
 
 def feature(seed: int, dimension: int = 256) -> np.ndarray:
     vector = np.random.default_rng(seed).standard_normal(dimension)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 300))
 def test_a_code_is_a_unit_vector_of_four_values(seed: int, dimension: int) -> None:
     """With the signs that were there; as stored, in half precision, still of length 1."""

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from imgsearch.algorithm.conversion import ConvertedModel
 
+pytestmark = pytest.mark.networks
+
 
 @pytest.fixture(scope="module")
 def network(tiny: ConvertedModel, cache: Path) -> Network:

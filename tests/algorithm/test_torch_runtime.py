@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     Pixels = np.ndarray
 
+pytestmark = pytest.mark.networks
+
 THREAD = "imgsearch-device"
 
 

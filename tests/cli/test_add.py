@@ -15,6 +15,8 @@ from PIL import Image
 from tests.conftest import Run, command
 from tests.pictures import draw, encode, jpeg, write_catalogue
 
+pytestmark = pytest.mark.networks
+
 SUMMARY = {"Success", "Added", "Replaced", "Unchanged", "Deleted", "Failed", "Failures", "Seconds"}
 
 

@@ -20,6 +20,8 @@ from imgsearch.instance import Instance
 from imgsearch.records import Key
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.networks
+
 SAMPLE = ROOT / "sample_data"
 
 

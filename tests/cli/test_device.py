@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import ROOT, Run
 from tests.oss_shop import Shop
 
+pytestmark = pytest.mark.networks
+
 ODD_NAMES = ["gpu", "cuda:", "CUDA:0", "cpu:1", ""]
 
 

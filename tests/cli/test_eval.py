@@ -17,6 +17,8 @@ from tests.cli.test_start import on_terminal
 from tests.conftest import ROOT, Result, Run, command
 from tests.pictures import jpeg, write_catalogue
 
+pytestmark = pytest.mark.networks
+
 SAMPLE = ROOT / "sample_data"
 FIGURES = {"Queries", "Hit@1", "Hit@5", "Hit@10", "mAP"}
 

@@ -21,6 +21,8 @@ from imgsearch.records import Region
 from tests.conftest import Result, Run
 from tests.pictures import AS_STORED, TURNED_FORMATS, draw, encode, turned, write_catalogue
 
+pytestmark = pytest.mark.networks
+
 WIDTH, HEIGHT = 300, 200
 """Of the upright mosaic, which no turned copy of it shares."""
 WHOLE = f"0,{WIDTH},0,{HEIGHT}"

@@ -14,6 +14,8 @@ from imgsearch.categories import CATEGORIES
 from tests.conftest import Run, command
 from tests.pictures import jpeg
 
+pytestmark = pytest.mark.networks
+
 EVERYWHERE = "--any-category"
 """Where the ranking matters, not which category is predicted for a drawing."""
 AUCTION = {"ProductId", "PicName", "CategoryId", "CustomContent", "Score", "SortExprValues"}
