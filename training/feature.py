@@ -11,7 +11,7 @@ what the pictures show as they are.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -51,8 +51,22 @@ CHUNK = 64
 """Pictures whose views are held at a time."""
 
 
-def train(pictures: list[Image.Image]) -> dict[str, dict[str, np.ndarray]]:
-    """The parameters of the shape block and of the colour block, by the names of their files."""
+class Observed(NamedTuple):
+    """What the networks and the histogram give of pictures."""
+
+    vectors: torch.Tensor
+    """Joined activations of views, the one that a search sees first; float16 of shape (pictures, VIEWS, channels)."""
+    histograms: torch.Tensor
+    """Of that first view, shape (pictures, bins)."""
+
+    def take(self, chosen: np.ndarray) -> Observed:
+        """Some of the pictures, by a boolean for each."""
+        places = torch.from_numpy(np.flatnonzero(chosen))
+        return Observed(self.vectors[places], self.histograms[places])
+
+
+def observe(pictures: list[Image.Image]) -> Observed:
+    """Look at pictures and at changed views of them."""
     regions = subjects(pictures)
     draw = random.Random(SEED)
     networks = {number: Activations(number, CROP, inner=size) for number, size in NETWORKS.items()}
@@ -64,15 +78,20 @@ def train(pictures: list[Image.Image]) -> dict[str, dict[str, np.ndarray]]:
         parts.append(joined(pooled).reshape(-1, VIEWS, sum(one.shape[1] for one in pooled)).half())
         seen = torch.from_numpy(np.stack(views[::VIEWS]))
         histograms.append(colour_histogram(seen.permute(0, 3, 1, 2).float()))
-    vectors = torch.cat(parts)
+    return Observed(torch.cat(parts), torch.cat(histograms))
+
+
+def learn(observed: Observed) -> dict[str, dict[str, np.ndarray]]:
+    """The parameters of the shape block and of the colour block, by the names of their files."""
+    vectors = observed.vectors.float()
     print(f"{len(vectors)} pictures, {VIEWS} views of each")
     origin, projection = (
         torch.from_numpy(part).float() for part in discriminants(vectors[:, : 1 + CHANGED + PIECES].double().numpy())
     )
     trained = contrasted(vectors - origin, projection)
     return {
-        SHAPE: shape_block(vectors[:, 0].float(), origin, trained / trained.abs().max()),
-        COLOUR: colour_block(torch.cat(histograms)),
+        SHAPE: shape_block(vectors[:, 0], origin, trained / trained.abs().max()),
+        COLOUR: colour_block(observed.histograms),
     }
 
 
@@ -158,13 +177,23 @@ def shape_block(vectors: torch.Tensor, origin: torch.Tensor, trained: torch.Tens
     both = functional.normalize(torch.cat(parts, dim=1), dim=1)
     # Not centred: what all features have in common stays in them.
     reduction = torch.linalg.svd(both.double(), full_matrices=False).Vh[:SHAPE_DIMENSION].T
+    trained_numbers, trained_scale = _in_bytes(trained.numpy())
+    plain_numbers, plain_scale = _in_bytes(plain.numpy())
     return {
         "trained_origin": origin.numpy(),
-        "trained_projection": trained.numpy().astype(np.float16),
+        "trained_projection": trained_numbers,
+        "trained_scale": trained_scale,
         "plain_origin": plain_origin.numpy(),
-        "plain_projection": plain.numpy().astype(np.float16),
+        "plain_projection": plain_numbers,
+        "plain_scale": plain_scale,
         "reduction": reduction.numpy().astype(np.float16),
     }
+
+
+def _in_bytes(projection: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A projection in whole numbers of one byte, and what to multiply each column by."""
+    scale = np.abs(projection).max(axis=0) / 127
+    return np.round(projection / scale).astype(np.int8), scale.astype(np.float32)
 
 
 def colour_block(histograms: torch.Tensor) -> dict[str, np.ndarray]:

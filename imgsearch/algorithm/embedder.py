@@ -80,9 +80,13 @@ class ProjectedShape(nn.Module):
 
     @classmethod
     def of(cls, parameters: Mapping[str, npt.NDArray[np.generic]], prefix: str = "") -> ProjectedShape:
-        """From trained parameters: ``projection`` and ``origin`` behind the prefix."""
+        """From the trained parameters ``projection`` and ``origin`` behind the prefix.
+
+        A projection in whole numbers has a ``scale`` beside it: what each column is to be multiplied by.
+        """
         projection, origin = (torch.from_numpy(parameters[f"{prefix}{name}"]) for name in ("projection", "origin"))
-        return cls(projection, origin)
+        scale = parameters.get(f"{prefix}scale")
+        return cls(projection if scale is None else projection * torch.from_numpy(scale), origin)
 
 
 class TrainedShape(nn.Module):

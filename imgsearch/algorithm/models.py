@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from imgsearch.algorithm.codes import CODING
-from imgsearch.algorithm.parameters import CATEGORY, COLOUR, HEAD, SHAPE, SUBJECT, parameters_hash
+from imgsearch.algorithm.parameters import (
+    CATEGORY,
+    COLOUR,
+    HEAD,
+    SCORE,
+    SHAPE,
+    SUBJECT,
+    load_parameters,
+    parameters_hash,
+    replacement,
+)
 from imgsearch.errors import InvalidModel
 
 __all__ = [
@@ -137,6 +147,9 @@ class ModelRecord:
         Codes are less similar than what they stand for, by a seventh; the factors are between those fitted for the
         default model (1.25, 1.03) and for Lite2 alone (1.18, 1.01).
         """
+        if self.joined and replacement(SCORE) is not None:
+            slope, offset = load_parameters(SCORE)["curve"].tolist()
+            return slope, offset
         known = EMBEDDED_MODELS.get(self.name, self)
         slope, offset = (
             OLDER_CURVES[self.name]

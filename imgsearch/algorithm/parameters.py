@@ -1,20 +1,37 @@
 """The trained parameters that come with the package: small files, made by the scripts in ``training/``.
 
 Each is a NumPy archive without pickles. What they were trained on, and how, stands in ``training/README.md``.
+IMGSEARCH_PARAMETERS names a folder whose files stand in for those of the same names: what learned nothing from some
+source tells what carries over to it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["CATEGORY", "COLOUR", "HEAD", "SHAPE", "SUBJECT", "load_parameters", "parameters_hash"]
+__all__ = [
+    "CATEGORY",
+    "COLOUR",
+    "HEAD",
+    "PARAMETERS_VARIABLE",
+    "SCORE",
+    "SHAPE",
+    "SUBJECT",
+    "load_parameters",
+    "parameters_hash",
+    "replacement",
+]
+
+PARAMETERS_VARIABLE: Final = "IMGSEARCH_PARAMETERS"
 
 SUBJECT: Final = "subject"
 """The decoder that reads a heat map off EfficientNet-Lite0."""
@@ -26,10 +43,19 @@ COLOUR: Final = "colour"
 """From a histogram of colours to the colour block."""
 CATEGORY: Final = "category"
 """The category predictor."""
+SCORE: Final = "score"
+"""The curve of Score; only in folders of replacements, as the package has its curves in the registry."""
+
+
+def replacement(name: str) -> Path | None:
+    """The file that stands in for the package's, if the folder of replacements has one."""
+    folder = os.environ.get(PARAMETERS_VARIABLE)
+    path = Path(folder, f"{name}.npz") if folder else None
+    return path if path is not None and path.is_file() else None
 
 
 def _bytes(name: str) -> bytes:
-    return files("imgsearch.algorithm").joinpath("trained").joinpath(f"{name}.npz").read_bytes()
+    return (replacement(name) or files("imgsearch.algorithm").joinpath("trained", f"{name}.npz")).read_bytes()
 
 
 def load_parameters(name: str) -> dict[str, npt.NDArray[np.generic]]:
@@ -42,7 +68,11 @@ def load_parameters(name: str) -> dict[str, npt.NDArray[np.generic]]:
         return {key: archive[key] for key in archive.files}
 
 
-@lru_cache(maxsize=8)
 def parameters_hash(name: str) -> str:
     """SHA-256 of one file, as hexadecimal digits."""
+    return _hash(name, os.environ.get(PARAMETERS_VARIABLE))
+
+
+@lru_cache(maxsize=32)
+def _hash(name: str, _folder: str | None) -> str:
     return hashlib.sha256(_bytes(name)).hexdigest()
