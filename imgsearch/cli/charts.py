@@ -10,7 +10,7 @@ from imgsearch.cli.html_page import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Line", "chart"]
+__all__ = ["Curve", "Dots", "chart"]
 
 SIDE: Final = 240
 """Of the square that both axes span, in units of the drawing."""
@@ -20,31 +20,47 @@ TICKS: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Curve:
     """Points that are joined, from left to right."""
 
     css_class: str
     points: Sequence[tuple[float, float]]
     """Each 0 to 1."""
-    marked: bool = False
-    """With a dot on each point."""
+
+    def svg(self) -> str:
+        """The drawing."""
+        points = " ".join(f"{_x(x)},{_y(y)}" for x, y in self.points)
+        return f'<polyline class="{self.css_class}" points="{points}"/>'
+
+
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """Points."""
+
+    css_class: str
+    points: Sequence[tuple[float, float]]
+    """Each 0 to 1."""
+
+    def svg(self) -> str:
+        """The drawing."""
+        return "".join(f'<circle class="{self.css_class}" cx="{_x(x)}" cy="{_y(y)}" r="4"/>' for x, y in self.points)
 
 
 def chart(
     alternative: str,
     titles: tuple[str, str],
-    lines: Sequence[Line],
+    series: Sequence[Curve | Dots],
     bars: Sequence[tuple[float, float, float]] = (),
 ) -> str:
-    """Draw lines over bars.
+    """Draw curves and dots over bars.
 
     Args:
         alternative: what the chart shows, for those who do not see it.
         titles: of the horizontal axis and of the vertical one.
-        lines: the later ones above.
+        series: the later ones above.
         bars: left, right and height of each, 0 to 1.
     """
-    drawn = [_grid(), *(_bar(*bar) for bar in bars), *(_line(line) for line in lines)]
+    drawn = [_grid(), *(_bar(*bar) for bar in bars), *(one.svg() for one in series)]
     across, along = LEFT + SIDE / 2, TOP + SIDE / 2
     drawn.append(f'<text x="{across}" y="{TOP + SIDE + 34}" text-anchor="middle">{shown(titles[0])}</text>')
     drawn.append(f'<text transform="translate(12 {along}) rotate(-90)" text-anchor="middle">{shown(titles[1])}</text>')
@@ -72,9 +88,3 @@ def _grid() -> str:
 def _bar(left: float, right: float, height: float) -> str:
     width = round(_x(right) - _x(left), 2)
     return f'<rect class="bar" x="{_x(left)}" y="{_y(height)}" width="{width}" height="{round(SIDE * height, 2)}"/>'
-
-
-def _line(line: Line) -> str:
-    points = " ".join(f"{_x(x)},{_y(y)}" for x, y in line.points)
-    dots = "".join(f'<circle cx="{_x(x)}" cy="{_y(y)}" r="3"/>' for x, y in line.points) if line.marked else ""
-    return f'<g class="{line.css_class}"><polyline points="{points}"/>{dots}</g>'

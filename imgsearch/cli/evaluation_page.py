@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from imgsearch.categories import CATEGORIES
 from imgsearch.cli import html_page
-from imgsearch.cli.charts import Line, chart
+from imgsearch.cli.charts import Curve, Dots, chart
 from imgsearch.cli.figures import document, figure_tables
 from imgsearch.cli.html_page import Thumbnails, shown
 from imgsearch.errors import InputError
@@ -54,12 +54,12 @@ a { color: var(--one) } .faint { color: var(--faint) }
 .table { overflow-x: auto; margin: 1rem 0 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal }
 caption { text-align: left; font-weight: 600; padding: .25rem 0 }
-th, td { text-align: right; padding: .2rem .6rem; border-bottom: 1px solid var(--edge); white-space: nowrap }
-th:first-child { text-align: left; white-space: normal; min-width: 9rem } thead th { font-weight: 600 }
-tbody th { font-weight: 400 }
+th, td { text-align: right; padding: .2rem .5rem; border-bottom: 1px solid var(--edge); vertical-align: bottom }
+th:first-child { text-align: left; overflow-wrap: anywhere; min-width: 6rem } tbody th { font-weight: 400 }
+td { white-space: nowrap } #failures td { text-align: left; white-space: normal }
 .charts { display: flex; flex-wrap: wrap; gap: 1.5rem } .charts figure { width: 340px; max-width: 100% }
 figure { margin: 0 } figcaption { font-size: .85rem }
-.row { display: grid; grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); gap: .5rem }
+.row { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(165px, 46%), 1fr)); gap: .5rem }
 .row figure { padding: .4rem; background: var(--card); border: 1px solid var(--edge); border-radius: 6px }
 .row figure.query { border: 2px solid var(--one) }
 .row .picture { height: 150px; display: flex; align-items: center; justify-content: center; color: var(--faint) }
@@ -68,9 +68,9 @@ figure { margin: 0 } figcaption { font-size: .85rem }
 b.right { color: var(--good) } b.wrong { color: var(--bad) } b.query { color: var(--one) }
 .chart { display: block; width: 100% } .chart text { font: 11px system-ui, sans-serif; fill: var(--text) }
 .grid { stroke: var(--edge); stroke-width: 1; fill: none } .bar { fill: var(--bar) }
-polyline { fill: none; stroke-width: 2 } .one polyline { stroke: var(--one) } .one circle { fill: var(--one) }
-.two polyline { stroke: var(--two); stroke-dasharray: 6 4 }
-.ideal polyline { stroke: var(--faint); stroke-dasharray: 2 3 }
+polyline { fill: none; stroke-width: 2 } polyline.one { stroke: var(--one) } circle.one { fill: var(--one) }
+polyline.two { stroke: var(--two); stroke-dasharray: 6 4 }
+polyline.ideal { stroke: var(--faint); stroke-dasharray: 2 3 }
 rect.truth, rect.found { fill: none; stroke-width: 3; vector-effect: non-scaling-stroke }
 rect.truth { stroke: #16a34a } rect.found { stroke: #ea580c; stroke-dasharray: 6 3 }
 i.truth, i.found { display: inline-block; width: 1.6rem; border-top: 3px solid #16a34a; vertical-align: middle }
@@ -170,7 +170,7 @@ def _precision_chart(grades: list[Grade]) -> str:
     drawn = chart(
         f"Precision of the ten best results, and share of the right ones kept, by smallest Score. {said}",
         ("smallest Score (--min-score)", "share"),
-        [Line("two", recalls), Line("one", precisions)],
+        [Curve("two", recalls), Curve("one", precisions)],
     )
     return (
         f"<figure>{drawn}<figcaption>Solid: share of the results from a Score on that are right (precision). "
@@ -184,7 +184,7 @@ def _calibration_chart(figures: CalibrationFigures) -> str:
     drawn = chart(
         f"Share of right results by Score. {said}",
         ("Score", "share right"),
-        [Line("ideal", [(0, 0), (1, 1)]), Line("one", [(score, right) for _, score, right in filled], marked=True)],
+        [Curve("ideal", [(0, 0), (1, 1)]), Dots("one", [(score, right) for _, score, right in filled])],
         [(one.lower, one.upper, right) for one, _, right in filled],
     )
     return (

@@ -168,7 +168,7 @@ def _retrieval_tables(figures: Breakdown[RetrievalFigures]) -> Iterator[FigureTa
         f"{one.lower:.1f} to {one.upper:.1f}": [one.results, one.score, one.right] for one in calibration.bins
     }
     yield FigureTable("Ten best results by Score", ["Score", "results", "mean Score", "right"], of_bins)
-    columns = [f"{what} from {one.threshold}" for one in calibration.kept for what in ("precision", "right kept")]
+    columns = [f"{what} >= {one.threshold}" for one in calibration.kept for what in ("precision", "kept")]
     yield FigureTable("What --min-score keeps of the ten best results", ["source", "results", *columns], kept)
 
 
