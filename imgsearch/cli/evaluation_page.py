@@ -49,14 +49,14 @@ STYLE: Final = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1100px; margin: 0 auto; padding: 1rem;
   color: var(--text); background: var(--page); overflow-wrap: anywhere }
 h1 { font-size: 1.5rem; margin: .5rem 0 } h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem }
-h3 { font-size: 1rem; margin: 1.5rem 0 .5rem } p { margin: .5rem 0 } nav a { margin-right: 1rem }
+h3 { font-size: 1rem; margin: 1.5rem 0 .5rem } p { margin: .5rem 0 } nav a { display: inline-block; margin-right: 1rem }
 a { color: var(--one) } .faint { color: var(--faint) }
 .table { overflow-x: auto; margin: 1rem 0 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal }
 caption { text-align: left; font-weight: 600; padding: .25rem 0 }
 th, td { text-align: right; padding: .2rem .5rem; border-bottom: 1px solid var(--edge); vertical-align: bottom }
-th:first-child { text-align: left; overflow-wrap: anywhere; min-width: 6rem } tbody th { font-weight: 400 }
-td { white-space: nowrap } #failures td { text-align: left; white-space: normal }
+th:first-child { text-align: left; overflow-wrap: anywhere; min-width: 8rem } tbody th { font-weight: 400 }
+td { white-space: nowrap } #failures :is(th, td) { text-align: left; white-space: normal }
 .charts { display: flex; flex-wrap: wrap; gap: 1.5rem } .charts figure { width: 340px; max-width: 100% }
 figure { margin: 0 } figcaption { font-size: .85rem }
 .row { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(165px, 46%), 1fr)); gap: .5rem }

@@ -37,16 +37,16 @@ def check_writable(target: Path) -> None:
     """Refuse a file that cannot be written, before the work that it is to show.
 
     Raises:
-        UsageError: its folder is not there, or it is a folder itself.
+        UsageError: its folder is not there, it is a folder itself, or its name is too long.
         StorageFull, StorageUnwritable
     """
-    if target.is_dir():
-        raise UsageError(f"--html {str(target)!r} cannot be written: it is a folder")
     with file_errors(target.parent):
         try:
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "it is a folder")
             check_atomic_file(target)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP):
                 raise UsageError(f"--html {str(target)!r} cannot be written: {error.strerror}") from None
             raise
 

@@ -199,8 +199,15 @@ def test_a_file_that_is_there(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["eval", "search"])
 @pytest.mark.parametrize(
     ("file", "exit_code"),
-    [("nowhere/page.html", 2), ("folder", 2), ("file/page.html", 2), ("n" * 255, 2), ("/sys/page.html", 8)],
-    ids=["no-folder", "a-folder", "below-a-file", "long-name", "unwritable"],
+    [
+        ("nowhere/page.html", 2),
+        ("folder", 2),
+        ("file/page.html", 2),
+        ("n" * 255, 2),
+        ("n" * 256, 2),
+        ("/sys/page.html", 8),
+    ],
+    ids=["no-folder", "a-folder", "below-a-file", "long-name", "longer-name", "unwritable"],
 )
 def test_a_file_that_cannot_be_written(run: Run, tmp_path: Path, command: str, file: str, exit_code: int) -> None:
     """Refused before any work: neither a model nor a picture is looked at, and nothing is left."""
