@@ -2,43 +2,19 @@
 
 All queries of the evaluation photos are searched for without categories; the ten best results of each are counted. The
 curve that the model's record should have is fitted by logistic regression on the similarities behind those Scores.
+``imgsearch eval`` does the measuring.
 """
 
 from __future__ import annotations
 
-import itertools
-import tempfile
-from pathlib import Path
-
 import numpy as np
 
 from benchmarks.setting import EVALUATION_DATA, show
-from imgsearch import AddPicture, FilePicture, Instance, Kind, SearchOptions
+from imgsearch import Kind, evaluate
 from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS
-from imgsearch.evaluation.ground_truth import GroundTruth, Part
-
-RESULTS = 10
-THRESHOLDS = (0.3, 0.5, 0.7)
-BINS = np.linspace(0, 1, 11)
-
-
-def results(folder: Path, model: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores, whether each result is right, and each one's source."""
-    truth = GroundTruth.read(folder, [Part.RETRIEVAL]).retrieval
-    assert truth is not None
-    scores, right, sources = [], [], []
-    with tempfile.TemporaryDirectory() as temporary:
-        target = Path(temporary) / "instance"
-        Instance.create(target, Kind.GENERIC, model=model)
-        with Instance.open(target) as instance:
-            list(instance.apply(AddPicture(str(one.file), one.key, FilePicture(one.file)) for one in truth.gallery))
-            with instance.searching() as searcher:
-                for query in truth.queries:
-                    found = searcher.by_picture(FilePicture(query.file), search=SearchOptions(RESULTS))
-                    scores += [hit.score for hit in found.hits]
-                    right += [hit.item.key.product_id == query.key.product_id for hit in found.hits]
-                    sources += [query.source] * len(found.hits)
-    return np.array(scores), np.array(right), np.array(sources)
+from imgsearch.evaluation.calibration import THRESHOLDS
+from imgsearch.evaluation.details import Details
+from imgsearch.evaluation.ground_truth import ALL, Part
 
 
 def fit(similarities: np.ndarray, right: np.ndarray) -> tuple[float, float]:
@@ -59,32 +35,31 @@ def main() -> None:
         print(f"calibration: no ground truth in {folder}, left out")
         return
     for model, record in EMBEDDED_MODELS.items():
-        scores, right, sources = results(folder, model)
-        within = np.clip(scores, 1e-9, 1 - 1e-9)
+        details = Details()
+        measured = evaluate(folder, [Part.RETRIEVAL], kind=Kind.GENERIC, model=model, details=details).retrieval
+        assert measured is not None
+        grades = [grade for answer in details.answers for grade in answer.found.grades]
+        within = np.clip([grade.score for grade in grades], 1e-9, 1 - 1e-9)
         # What the curve is linear in.
         similarities = (np.log(within / (1 - within)) - record.score_offset) / record.score_slope
-        slope, offset = fit(similarities, right)
-        print(f"{model}: fitted {slope:.2f}, {offset:.2f}; in use {record.score_slope}, {record.score_offset}")
+        slope, offset = fit(similarities, np.array([grade.right for grade in grades]))
+        in_use = (
+            f"{record.score_slope}, {record.score_offset}, which has an ECE of {measured.overall.calibration.error:.3f}"
+        )
+        print(f"{model}: fitted {slope:.2f}, {offset:.2f}; in use {in_use}")
         if model != DEFAULT_MODEL:
             continue
-        rows = [
-            (f"{low:.1f} to {high:.1f}", int(inside.sum()), f"{right[inside].mean():.2f}" if inside.any() else "")
-            for low, high in itertools.pairwise(BINS)
-            for inside in [(scores >= low) & (scores < high)]
+        bins = [
+            (f"{one.lower:.1f} to {one.upper:.1f}", one.results, "" if one.right is None else f"{one.right:.2f}")
+            for one in measured.overall.calibration.bins
         ]
-        show(f"Results by Score, {model}", ("Score", "results", "right"), rows)
-        groups = {"all": np.ones(len(right), bool)} | {name: sources == name for name in np.unique(sources)}
+        show(f"Results by Score, {model}", ("Score", "results", "right"), bins)
         rows = [
-            (name, *(value for least in THRESHOLDS for value in _kept(scores[chosen], right[chosen], least)))
-            for name, chosen in groups.items()
+            (name, *(value for kept in one.calibration.kept for value in (kept.precision, kept.recall)))
+            for name, one in {ALL: measured.overall, **measured.groups}.items()
         ]
         columns = [f"{what} from {least}" for least in THRESHOLDS for what in ("precision", "right kept")]
         show(f"What --min-score keeps of the ten best, {model}", ("source", *columns), rows)
-
-
-def _kept(scores: np.ndarray, right: np.ndarray, least: float) -> tuple[float, float]:
-    kept = scores >= least
-    return float(right[kept].mean()) if kept.any() else float("nan"), float(right[kept].sum() / max(1, right.sum()))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TEMPORARY_SUFFIX",
     "atomic_file",
+    "check_atomic_file",
     "file_errors",
     "make_private_folder",
     "private_opener",
@@ -50,7 +51,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
     When the block raises, the temporary file is removed and ``target`` stays as it was.
     """
-    temporary = target.with_name(f"{target.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = _temporary(target)
     try:
         yield temporary
         sync(temporary)
@@ -58,6 +59,22 @@ def atomic_file(target: Path) -> Iterator[Path]:
         sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_atomic_file(target: Path) -> None:
+    """Find out whether ``atomic_file`` can make its temporary file; none is left, and ``target`` stays as it was.
+
+    Raises:
+        OSError: it cannot.
+    """
+    temporary = _temporary(target)
+    with open(temporary, "xb", opener=private_opener):
+        pass
+    temporary.unlink()
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f"{target.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
 
 
 def sync(path: Path) -> None:

@@ -590,9 +590,9 @@ class Instance:
         Raises:
             PictureError, UnreadableSource
         """
-        from imgsearch.algorithm.picture import OpenPicture
+        from imgsearch.showing import thumbnail
 
-        return OpenPicture(picture.read(self.limits.max_bytes).data, self.limits).thumbnail(side)
+        return thumbnail(picture, side, self.limits)
 
     def info(self) -> InstanceInfo:
         """Facts about the instance."""

@@ -16,7 +16,7 @@ from imgsearch.records import MAX_RESULTS, PictureOptions
 from imgsearch.streams import in_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from imgsearch.algorithm.pipeline import Pipeline
     from imgsearch.engine.engine import Engine, Hit, Ranking
@@ -123,7 +123,27 @@ class Searcher:
         Raises:
             PictureError, UnreadableSource, InvalidRegion, InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
         """
-        return self._answer(picture, options, search, 1)[0]
+        self._filter(search)  # a bad one is told before the picture takes its time
+        return self.with_picture(picture, options)(search)
+
+    def with_picture(
+        self, picture: PictureSource, options: PictureOptions = PictureOptions()
+    ) -> Callable[[SearchOptions], SearchResult]:
+        """Look at a picture once, for several searches with it: pages of one order, or other orders.
+
+        Returns:
+            What takes the options of a search and answers it; valid as long as the searcher. What it raises is what
+            ``by_picture`` does, but for errors of the picture, which are raised at once.
+
+        Raises:
+            PictureError, UnreadableSource, InvalidRegion, InvalidModel, StampMismatch
+        """
+        looked_at = self._looked_at(picture, options, 1)
+
+        def answer(search: SearchOptions) -> SearchResult:
+            return self._answered(looked_at, options, search)[0]
+
+        return answer
 
     def by_subjects(
         self,
@@ -135,7 +155,8 @@ class Searcher:
 
         Takes and raises what ``by_picture`` does; where a region is given or Crop is false, that is the only subject.
         """
-        return self._answer(picture, options, search)
+        self._filter(search)
+        return self._answered(self._looked_at(picture, options), options, search)
 
     def by_pictures(
         self,
@@ -200,14 +221,18 @@ class Searcher:
         query = Query(extracted.feature, extracted.content_hash, region)
         return query, self._categories(extracted.likely_categories(), search)
 
-    def _answer(
-        self, picture: PictureSource, options: PictureOptions, search: SearchOptions, most: int | None = None
-    ) -> list[SearchResult]:
+    def _looked_at(
+        self, picture: PictureSource, options: PictureOptions, most: int | None = None
+    ) -> tuple[list[Extracted], float]:
+        """What was found in a picture, at most that many subjects, and the seconds that took."""
         begun = time.perf_counter()
         content = picture.read(self._instance.limits.max_bytes)
-        compiled = self._filter(search)
-        looked_at = self._pipeline.extract_all(content, options, most), time.perf_counter() - begun
-        (results,) = self._answer_group([looked_at], options, compiled, search)
+        return self._pipeline.extract_all(content, options, most), time.perf_counter() - begun
+
+    def _answered(
+        self, looked_at: tuple[list[Extracted], float], options: PictureOptions, search: SearchOptions
+    ) -> list[SearchResult]:
+        (results,) = self._answer_group([looked_at], options, self._filter(search), search)
         assert not isinstance(results, InputError)
         return results
 

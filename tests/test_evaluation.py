@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +17,24 @@ from imgsearch.algorithm.models import DEFAULT_MODEL
 from imgsearch.categories import CATEGORIES
 from imgsearch.errors import InvalidGroundTruth
 from imgsearch.evaluation.breakdown import Breakdown
+from imgsearch.evaluation.calibration import CalibrationFigures, Grade, Kept
 from imgsearch.evaluation.categories import CategoryFigures, Judgement, report
-from imgsearch.evaluation.ground_truth import GroundTruth, LabelledPicture, Part
+from imgsearch.evaluation.details import (
+    Answer,
+    Details,
+    FoundBox,
+    Prediction,
+    Result,
+    confusions,
+    lowest_precisions,
+    worst_boxes,
+    wrong_first_results,
+)
+from imgsearch.evaluation.ground_truth import BoxedPicture, CataloguePicture, GroundTruth, LabelledPicture, Part
 from imgsearch.evaluation.retrieval import Found, RetrievalFigures
 from imgsearch.evaluation.subjects import Overlap, OverlapFigures, SubjectFigures, intersection_over_union
-from imgsearch.records import Extracted, PictureSource
-from imgsearch.searching import Searcher
+from imgsearch.records import Extracted, Key, PictureSource
+from imgsearch.searching import Searcher, SearchResult
 from tests.conftest import ROOT
 from tests.pictures import jpeg, write_catalogue
 
@@ -50,9 +62,97 @@ def test_one_query(ranks: tuple[int, ...], relevant: int, precision: float, hits
 
 
 def test_retrieval_figures_are_means_over_queries() -> None:
-    """A query with many right pictures weighs as much as one with a single one."""
-    figures = RetrievalFigures.of([Found((1,), 1), Found((2, 4), 2), Found((), 5), Found((8,), 1)])
-    assert figures == RetrievalFigures(4, 0.25, 0.5, 0.75, (1 + 0.5 + 0 + 1 / 8) / 4)
+    """A query with many right pictures weighs as much as one with a single one; each result is graded once."""
+    grades = (Grade(0.9, right=True), Grade(0.4, right=False))
+    figures = RetrievalFigures.of(
+        [Found((1,), 1, 1, 7, grades), Found((2, 4), 2, 2, 3), Found((), 5, None, 0), Found((8,), 1, 4, 10, grades)]
+    )
+    assert figures == RetrievalFigures(
+        4,
+        0.25,
+        0.5,
+        0.75,
+        mean_average_precision=(1 + 0.5 + 0 + 1 / 8) / 4,
+        mean_reciprocal_rank=(1 + 1 / 2 + 0 + 1 / 4) / 4,
+        products10=20 / 4,
+        calibration=CalibrationFigures.of([*grades, *grades]),
+    )
+
+
+def test_calibration_figures() -> None:
+    """Bins have their lower bounds, the last one 1 as well; the error weighs each bin by its results."""
+    grades = [
+        *(Grade(0.1, right) for right in (True, False, False, False)),  # 0.25 right where 0.1 was promised
+        *(Grade(score, right=True) for score in (0.95, 1.0)),  # 1 right where 0.975 was
+        *(Grade(0.5, right) for right in (True, False)),  # as promised
+        Grade(0.3, right=False),
+        Grade(0.7, right=True),
+    ]
+    figures = CalibrationFigures.of(grades)
+    assert (figures.results, figures.error) == (10, pytest.approx((4 * 0.15 + 2 * 0.025 + 0 + 0.3 + 0.3) / 10))
+    assert [one.results for one in figures.bins] == [0, 4, 0, 1, 0, 2, 0, 1, 0, 2]
+    assert (figures.bins[0].score, figures.bins[0].right) == (None, None)
+    assert (figures.bins[9].lower, figures.bins[9].upper, figures.bins[9].score) == (0.9, 1.0, pytest.approx(0.975))
+    assert figures.bins[1].right == 0.25
+    assert figures.kept == (
+        Kept(0.3, pytest.approx(4 / 6), 4 / 5),
+        Kept(0.5, pytest.approx(4 / 5), 4 / 5),
+        Kept(0.7, 1.0, 3 / 5),
+    )
+
+
+def test_every_tenth_opens_a_bin() -> None:
+    """Whatever binary fractions make of it."""
+    assert [one.results for one in CalibrationFigures.of([Grade(n / 10, right=True) for n in range(10)]).bins] == [
+        1
+    ] * 10
+
+
+def test_calibration_of_nothing() -> None:
+    """No results, no figures: not even a division by zero. Nor is there a share of right ones where none is right."""
+    figures = CalibrationFigures.of([])
+    assert (figures.results, figures.error) == (0, None)
+    assert figures.kept[0] == Kept(0.3, None, None)
+    assert Kept.of(0.3, [Grade(0.4, right=False)]) == Kept(0.3, 0.0, None)
+
+
+def answer(name: str, product: str, precision: float, *first: tuple[str, float]) -> Answer:
+    """One with that average precision and these results: product and Score."""
+    results = (
+        Result(CataloguePicture(Path(f"{p}.jpg"), Key(p, "x")), n, score) for n, (p, score) in enumerate(first, 1)
+    )
+    ranks = (round(1 / precision),) if precision else ()
+    return Answer(CataloguePicture(Path(name), Key(product, name)), Found(ranks, 1), tuple(results))
+
+
+def test_misses_are_in_order() -> None:
+    """The surest wrong first result first; the lowest average precision first; what is right is no miss."""
+    answers = [
+        answer("right", "p", 1.0, ("p", 0.9), ("q", 0.99)),
+        answer("unsure", "p", 0.5, ("q", 0.2), ("p", 0.1)),
+        answer("sure", "p", 0.25, ("q", 0.95), ("q", 0.9)),
+        answer("nothing", "p", 0.0),
+        answer("middling", "p", 0.1, ("r", 0.5)),
+    ]
+    assert [one.query.file.name for one in wrong_first_results(answers)] == ["sure", "middling", "unsure"]
+    assert [one.query.file.name for one in lowest_precisions(answers)] == ["nothing", "middling", "sure", "unsure"]
+
+
+def test_confusions_and_boxes_are_in_order() -> None:
+    """The most frequent confusion first, with how many of it are accepted; the least overlap first."""
+
+    def prediction(label: int, predicted: int, *accept: int) -> Prediction:
+        return Prediction(LabelledPicture(Path("a.jpg"), label, frozenset(accept), None), predicted)
+
+    given = [prediction(3, 4), prediction(3, 3), prediction(5, 6), prediction(5, 6, 6), prediction(0, 1)]
+    assert [(one.label, one.predicted, len(one.pictures), one.accepted) for one in confusions(given)] == [
+        (5, 6, 2, 1), (0, 1, 1, 0), (3, 4, 1, 0),
+    ]  # fmt: skip
+    boxes = [
+        FoundBox(BoxedPicture(Path("a.jpg"), Region(0, 1, 0, 1), None), 9, 9, Region(0, 2, 0, 2), overlap)
+        for overlap in (0.5, 1.0, 0.0, 0.7)
+    ]
+    assert [box.overlap for box in worst_boxes(boxes)] == [0.0, 0.5, 0.7]
 
 
 @pytest.mark.parametrize(
@@ -334,7 +434,7 @@ def test_a_picture_that_fails_is_missed_and_told(labelled: Path) -> None:
     assert whole.retrieval is not None
     assert result.retrieval is not None
     assert result.retrieval.overall.queries == 2
-    assert result.retrieval.groups["s1"] == RetrievalFigures(1, 0.0, 0.0, 0.0, 0.0)
+    assert result.retrieval.groups["s1"] == RetrievalFigures(1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, CalibrationFigures.of([]))
     assert 0 < result.retrieval.groups["s0"].mean_average_precision <= 0.5, "one of two right pictures is not there"
     assert result.categories is not None
     assert result.categories.by_source.overall.lenient == 0.75, "every id is accepted, so only the broken one is wrong"
@@ -380,7 +480,10 @@ def test_copies_of_one_file_are_not_looked_for(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "mug" / "0000.jpg", tmp_path / "mug" / "copy.jpg")
     result = leave_one_out(tmp_path).retrieval
     assert result is not None
-    assert result.overall == RetrievalFigures(3, 1.0, 1.0, 1.0, 1.0)
+    overall = result.overall
+    assert (overall.queries, overall.hit1, overall.mean_average_precision) == (3, 1.0, 1.0)
+    assert (overall.mean_reciprocal_rank, overall.products10) == (1.0, 1.0)
+    assert overall.calibration.results == 1 + 1 + 2, "the query and its copies are left out"
     (tmp_path / "mug" / "0001.jpg").unlink()
     with pytest.raises(InvalidGroundTruth, match="the same file"):
         evaluate(tmp_path)
@@ -394,25 +497,76 @@ def test_the_whole_ranking_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     rows = [f"{n:04}.jpg,gallery,p{n}" for n in range(8)]
     write(tmp_path / "groundtruth.csv", "file,split,product_id", *rows, "0008.jpg,query,p7")
     asked: list[SearchOptions] = []
-    search = Searcher.by_picture
+    looked_at: list[PictureSource] = []
+    look = Searcher.with_picture
 
-    def watch(self: Searcher, picture: PictureSource, options: PictureOptions, wanted: SearchOptions) -> object:
-        asked.append(wanted)
-        return search(self, picture, options, wanted)
+    def watch(
+        self: Searcher, picture: PictureSource, options: PictureOptions
+    ) -> Callable[[SearchOptions], SearchResult]:
+        looked_at.append(picture)
+        ask = look(self, picture, options)
 
-    monkeypatch.setattr(Searcher, "by_picture", watch)
+        def answer(wanted: SearchOptions) -> SearchResult:
+            asked.append(wanted)
+            return ask(wanted)
+
+        return answer
+
+    monkeypatch.setattr(Searcher, "with_picture", watch)
     ranks = {}
     for number in range(8):
         asked.clear()
+        looked_at.clear()
         write(tmp_path / "groundtruth.csv", "file,split,product_id", *rows, f"0008.jpg,query,p{number}")
         figures = evaluate(tmp_path, any_category=True).retrieval
         assert figures is not None
         precision = figures.overall.mean_average_precision
         ranks[number] = round(1 / precision) if precision else None
         pages = 3 if ranks[number] is None else (ranks[number] + 1) // 2
-        assert [wanted.start for wanted in asked] == list(range(0, 2 * pages, 2))
+        plain = [wanted.start for wanted in asked if not wanted.distinct_product]
+        assert plain == list(range(0, 2 * pages, 2))
+        distinct = [wanted.start for wanted in asked if wanted.distinct_product]
+        assert distinct == plain, "each product has one picture here"
+        assert figures.overall.mean_reciprocal_rank == precision
+        assert len(looked_at) == 1
         assert all(wanted.any_category and not wanted.exclude_self for wanted in asked)
     assert sorted(rank or 0 for rank in ranks.values()) == [0, 0, 1, 2, 3, 4, 5, 6]
+
+
+def test_details_of_each_picture(labelled: Path) -> None:
+    """Who wants them gets each query with its results, each prediction, each box; the figures stay the same."""
+    details = Details()
+    plain, result = evaluate(labelled), evaluate(labelled, details=details)
+    assert (result.retrieval, result.subjects) == (plain.retrieval, plain.subjects)
+    assert [answer.query.file.name for answer in details.answers] == ["0002.jpg", "0005.jpg"]
+    for one in details.answers:
+        assert [shown.rank for shown in one.first] == list(range(1, len(one.first) + 1))
+        assert all(shown.picture.file.is_file() and shown.picture.source for shown in one.first)
+        assert one.right is not None
+        assert one.is_right(one.right)
+        assert one.right.rank == (one.found.ranks[0] if one.found.ranks else None)
+    assert [prediction.picture.file.name for prediction in details.predictions] == [f"{n:04}.jpg" for n in range(4)]
+    assert [(box.width, box.height) for box in details.boxes] == [(160, 120), (160, 120)]
+    assert result.subjects is not None
+    assert sum(box.overlap for box in details.boxes) / 2 == result.subjects.overall.found.mean
+
+
+def test_a_right_picture_is_named_where_none_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the query itself nor a copy of it, which nobody looks for."""
+    monkeypatch.setattr("imgsearch.evaluation.retrieval.MAX_RESULTS", 1)
+    monkeypatch.setattr("imgsearch.evaluation.retrieval.MAX_NUM", 1)
+    for product, first in (("mug", 0), ("chair", 10)):
+        write_catalogue(tmp_path / product, 2, first=first)
+    shutil.copy(tmp_path / "mug" / "0000.jpg", tmp_path / "mug" / "copy.jpg")
+    details = Details()
+    evaluate(tmp_path, details=details, kind=Kind.GENERIC)
+    missed = [answer for answer in details.answers if not answer.found.ranks]
+    assert missed
+    for one in missed:
+        assert one.right is not None
+        assert (one.right.rank, one.right.score) == (None, None)
+        assert one.is_right(one.right)
+        assert one.right.picture.file.read_bytes() != one.query.file.read_bytes()
 
 
 def test_settings_of_an_instance(folder: Path, tmp_path: Path) -> None:

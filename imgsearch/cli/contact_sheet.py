@@ -1,25 +1,18 @@
-"""A contact sheet: one HTML file with small copies of the query and of its results, for looking at a search.
-
-The pictures are read from where their owner keeps them, and go into the file that was asked for, nowhere else.
-"""
+"""A contact sheet: one HTML file with small copies of the query and of its results, for looking at a search."""
 
 from __future__ import annotations
 
-import base64
-import shutil
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Final
 
-from imgsearch.cli.output import safe
-from imgsearch.errors import InputError
-from imgsearch.files import atomic_file, file_errors, private_opener
+from imgsearch.cli import html_page
+from imgsearch.cli.html_page import Thumbnails, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from imgsearch.algorithm.limits import Limits
     from imgsearch.engine.engine import Hit
-    from imgsearch.instance import Instance
     from imgsearch.records import Item, PictureSource
 
 __all__ = ["Row", "picture_of", "write"]
@@ -48,32 +41,24 @@ class Row:
     hits: list[Hit]
 
 
-def write(target: Path, rows: list[Row], instance: Instance) -> None:
-    """Write the sheet; the file appears whole. A new one is its owner's alone, one that is there keeps its mode.
+def write(target: Path, rows: list[Row], limits: Limits) -> None:
+    """Write the sheet; takes the limits that pictures have to meet.
 
     Raises:
         StorageFull, StorageUnwritable
     """
-    body = "".join(_row(row, instance) for row in rows)
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>imgsearch</title>'
-        f"<style>{STYLE}</style></head><body>{body}</body></html>\n"
-    )
-    with file_errors(target.parent), atomic_file(target) as temporary:
-        with open(temporary, "x", encoding="utf-8", errors="backslashreplace", opener=private_opener) as sheet:
-            sheet.write(page)
-        if target.exists():
-            shutil.copymode(target, temporary)
+    thumbnails = Thumbnails(limits, SIDE)
+    html_page.write(target, "imgsearch", STYLE, "".join(_row(row, thumbnails) for row in rows))
 
 
-def _row(row: Row, instance: Instance) -> str:
-    figures = [_figure(row.picture, "query", "query", instance)]
+def _row(row: Row, thumbnails: Thumbnails) -> str:
+    figures = [_figure(thumbnails.image(row.picture, ""), "query", "query")]
     for hit in row.hits:
         key = hit.item.key
         score = "same picture" if hit.identical else f"{hit.score:.3f}"
-        caption = f"<b>{score}</b><br>{escape(safe(key.product_id))}<br>{escape(safe(key.pic_name))}"
-        figures.append(_figure(picture_of(hit.item), caption, "hit", instance))
-    return f'<h2>{escape(safe(row.name))}</h2><div class="row">{"".join(figures)}</div>'
+        caption = f"<b>{score}</b><br>{shown(key.product_id)}<br>{shown(key.pic_name)}"
+        figures.append(_figure(thumbnails.image(picture_of(hit.item), ""), caption, "hit"))
+    return f'<h2>{shown(row.name)}</h2><div class="row">{"".join(figures)}</div>'
 
 
 def picture_of(item: Item) -> PictureSource | None:
@@ -83,12 +68,5 @@ def picture_of(item: Item) -> PictureSource | None:
     return None if item.location is None else FilePicture(item.location)
 
 
-def _figure(picture: PictureSource | None, caption: str, css_class: str, instance: Instance) -> str:
-    try:
-        if picture is None:
-            raise InputError("kept elsewhere")
-        data = base64.b64encode(instance.thumbnail(picture, SIDE)).decode("ascii")
-        shown = f'<img alt="" src="data:image/jpeg;base64,{data}">'
-    except InputError as error:
-        shown = escape(error.message)
-    return f'<figure class="{css_class}"><div>{shown}</div><figcaption>{caption}</figcaption></figure>'
+def _figure(image: str, caption: str, css_class: str) -> str:
+    return f'<figure class="{css_class}"><div>{image}</div><figcaption>{caption}</figcaption></figure>'

@@ -112,6 +112,10 @@ def search(
     key = None if product_id is None or pic_name is None else Key(product_id, pic_name)
     wanted = SearchOptions(num, start, any_category, filter_, distinct_product, min_score, exclude_self)
     several = len(images or []) > 1 or any(Path(image).is_dir() for image in images or [])
+    if html is not None:
+        from imgsearch.cli.html_page import check_writable
+
+        check_writable(html)
     failed: list[ImgsearchError] = []
     answers: list[_Answer] = []
     with open_instance(instance, quiet=quiet) as target:
@@ -291,4 +295,4 @@ def _write_sheet(target: Path, answers: list[_Answer], instance: Instance) -> No
         if answer.question.key is not None:
             picture = picture_of(instance.item(answer.question.key))
         rows.append(Row(answer.question.name, picture, answer.result.hits))
-    write(target, rows, instance)
+    write(target, rows, instance.limits)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.evaluation.breakdown import Breakdown
+from imgsearch.evaluation.details import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,12 +89,13 @@ def measure_categories(run: Run, pictures: Sequence[LabelledPicture]) -> Categor
     Raises:
         What ``Instance.analyse`` raises.
     """
-    judged = [
-        (picture, Judgement.of(picture, None if extracted is None else extracted.category_id))
-        for picture, extracted in zip(
-            pictures, run.analysed("categories", [picture.file for picture in pictures]), strict=True
-        )
-    ]
+    judged = []
+    analysed = run.analysed("categories", [picture.file for picture in pictures])
+    for picture, extracted in zip(pictures, analysed, strict=True):
+        predicted = None if extracted is None else extracted.category_id
+        judged.append((picture, Judgement.of(picture, predicted)))
+        if run.details is not None and predicted is not None:
+            run.details.predictions.append(Prediction(picture, predicted))
     return report(judged)
 
 

@@ -28,8 +28,10 @@ from imgsearch.records import PictureOptions
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from imgsearch.algorithm.limits import Limits
     from imgsearch.evaluation.breakdown import Breakdown
     from imgsearch.evaluation.categories import CategoryReport
+    from imgsearch.evaluation.details import Details
     from imgsearch.evaluation.retrieval import RetrievalFigures
     from imgsearch.evaluation.run import Failure
     from imgsearch.evaluation.subjects import SubjectFigures
@@ -43,6 +45,8 @@ class Evaluation:
 
     model: str
     kind: Kind
+    limits: Limits
+    """That each picture had to meet."""
     retrieval: Breakdown[RetrievalFigures] | None
     """By source."""
     categories: CategoryReport | None
@@ -69,6 +73,7 @@ def evaluate(
     any_category: bool = False,
     workers: int | None = None,
     cache: Path | None = None,
+    details: Details | None = None,
     announce: Callable[[str], None] = _ignore,
     progress: Callable[[str, int, int], None] = _ignore,
 ) -> Evaluation:
@@ -87,6 +92,7 @@ def evaluate(
         any_category: search all categories, not only that of the query.
         workers: pictures under way at once; by default three per core.
         cache: of converted models; the user's own by default.
+        details: takes up what became of each picture, if that is wanted.
         announce: told in one line what takes its time.
         progress: told what is being done, with how many pictures it is done, and of how many.
 
@@ -105,10 +111,11 @@ def evaluate(
             alike.create_alike(target)
 
     with _temporary_instance(make, cache, announce) as instance:
-        run = Run(instance, PictureOptions(crop=crop), any_category, workers, progress)
+        run = Run(instance, PictureOptions(crop=crop), any_category, workers, progress, details)
         return Evaluation(
             model=instance.model.name,
             kind=kind,
+            limits=instance.limits,
             retrieval=None if truth.retrieval is None else measure_retrieval(run, truth.retrieval),
             categories=None if truth.categories is None else measure_categories(run, truth.categories),
             subjects=None if truth.subjects is None else measure_subjects(run, truth.subjects),

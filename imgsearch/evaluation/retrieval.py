@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Final
 
 from imgsearch.errors import InputError, InvalidGroundTruth
 from imgsearch.evaluation.breakdown import Breakdown
+from imgsearch.evaluation.calibration import CalibrationFigures, Grade
+from imgsearch.evaluation.details import Answer, Result
 from imgsearch.records import MAX_RESULTS, AddPicture
 from imgsearch.searching import MAX_NUM, SearchOptions
 from imgsearch.sources.files import FilePicture
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from imgsearch.engine.engine import Hit
     from imgsearch.evaluation.ground_truth import CataloguePicture, RetrievalTruth
     from imgsearch.evaluation.run import Run
     from imgsearch.records import Key
-    from imgsearch.searching import Searcher
+    from imgsearch.searching import Searcher, SearchResult
 
 __all__ = ["Found", "RetrievalFigures", "measure_retrieval"]
+
+BEST: Final = 10
+"""Results of a query that people look at: their Scores are graded, their products counted."""
+SHOWN: Final = 3
+"""Results of a query that are kept for looking at them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,12 @@ class Found:
     """Where right pictures stand in the results, from 1, rising."""
     relevant: int
     """How many right pictures there are."""
+    product_rank: int | None = None
+    """Where the right product stands if each product counts once, with its best picture; None: not among 500."""
+    products: int = 0
+    """How many different products the ten best results show."""
+    grades: tuple[Grade, ...] = ()
+    """The ten best results, without those that are the very same picture: their Score is no estimate."""
 
     def hit(self, count: int) -> bool:
         """Whether a right picture is among the first ``count``."""
@@ -40,6 +55,11 @@ class Found:
     def average_precision(self) -> float:
         """(1/R) times the sum of the precisions at the ranks of the right pictures."""
         return sum(number / rank for number, rank in enumerate(self.ranks, 1)) / self.relevant
+
+    @property
+    def reciprocal_product_rank(self) -> float:
+        """1 / rank of the right product among distinct products; 0 where it is not among them."""
+        return 0.0 if self.product_rank is None else 1 / self.product_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +73,28 @@ class RetrievalFigures:
     hit10: float
     mean_average_precision: float
     """Over the first 500 results; what is not among them counts as not found."""
+    mean_reciprocal_rank: float
+    """Of the right product among the first 500 distinct ones."""
+    products10: float
+    """How many different products the first ten results show, on average; 0 to 10."""
+    calibration: CalibrationFigures
+    """Over the ten best results of each query, without identical pictures."""
 
     @classmethod
     def of(cls, found: Sequence[Found]) -> RetrievalFigures:
         """Summarise at least one query."""
         count = len(found)
         hit1, hit5, hit10 = (sum(one.hit(rank) for one in found) / count for rank in (1, 5, 10))
-        return cls(count, hit1, hit5, hit10, sum(one.average_precision for one in found) / count)
+        return cls(
+            count,
+            hit1,
+            hit5,
+            hit10,
+            mean_average_precision=sum(one.average_precision for one in found) / count,
+            mean_reciprocal_rank=sum(one.reciprocal_product_rank for one in found) / count,
+            products10=sum(one.products for one in found) / count,
+            calibration=CalibrationFigures.of([grade for one in found for grade in one.grades]),
+        )
 
 
 def measure_retrieval(run: Run, truth: RetrievalTruth) -> Breakdown[RetrievalFigures]:
@@ -69,7 +104,7 @@ def measure_retrieval(run: Run, truth: RetrievalTruth) -> Breakdown[RetrievalFig
 
     Raises:
         InvalidGroundTruth: no query has a right picture to be found.
-        And what ``Instance.apply`` and ``Searcher.by_picture`` raise, but for errors of single pictures.
+        And what ``Instance.apply`` and ``Searcher.with_picture`` raise, but for errors of single pictures.
     """
     for refused in truth.refused:
         run.fail(refused.source, refused.error)
@@ -79,7 +114,7 @@ def measure_retrieval(run: Run, truth: RetrievalTruth) -> Breakdown[RetrievalFig
     with run.instance.searching() as searcher:
         for number, query in enumerate(truth.queries, 1):
             if answers.count(query):
-                found.append((query.source, _search(run, searcher, truth, query, answers)))
+                found.append((query.source, _search(run, searcher, query, answers)))
             run.progress("searching", number, len(truth.queries))
     if not found:
         raise InvalidGroundTruth("there is nothing to measure: all pictures of each product are the same file")
@@ -102,11 +137,12 @@ def _index(run: Run, gallery: Sequence[CataloguePicture]) -> set[Key]:
 
 
 class _Answers:
-    """How many right pictures there are for each query."""
+    """What is right for each query."""
 
     def __init__(self, run: Run, truth: RetrievalTruth, failed: set[Key]) -> None:
         self.failed = failed
-        self._leave_one_out = truth.leave_one_out
+        self.leave_one_out = truth.leave_one_out
+        self._gallery = {picture.key: picture for picture in truth.gallery}
         self._products = Counter(picture.key.product_id for picture in truth.gallery)
         self._hashes: dict[Key, bytes] = {}
         if truth.leave_one_out:
@@ -120,27 +156,81 @@ class _Answers:
     def count(self, query: CataloguePicture) -> int:
         """The gallery's pictures of its product, without those that leaving out the query itself leaves out."""
         product_id = query.key.product_id
-        if not self._leave_one_out:
+        if not self.leave_one_out:
             return self._products[product_id]
         digest = self._hashes.get(query.key)
         return self._products[product_id] - (1 if digest is None else self._copies[product_id, digest])
 
+    def result(self, rank: int, hit: Hit) -> Result:
+        """A hit, for looking at it."""
+        return Result(self._gallery[hit.item.key], rank, hit.score, hit.identical)
 
-def _search(run: Run, searcher: Searcher, truth: RetrievalTruth, query: CataloguePicture, answers: _Answers) -> Found:
+    def example(self, query: CataloguePicture) -> Result:
+        """A right picture of the gallery, for a query that found none."""
+        return next(
+            Result(picture)
+            for key, picture in self._gallery.items()
+            if key.product_id == query.key.product_id
+            and (not self.leave_one_out or (key != query.key and self._hashes.get(key) != self._hashes.get(query.key)))
+        )
+
+
+def _search(run: Run, searcher: Searcher, query: CataloguePicture, answers: _Answers) -> Found:
     relevant = answers.count(query)
-    if truth.leave_one_out and query.key in answers.failed:
+    if answers.leave_one_out and query.key in answers.failed:
         return Found((), relevant)  # taken note of when it could not be indexed
+    try:
+        ask = searcher.with_picture(FilePicture(query.file), run.options)
+    except InputError as error:
+        run.fail(str(query.file), error)
+        return Found((), relevant)
+
+    def is_right(hit: Hit) -> bool:
+        return hit.item.key.product_id == query.key.product_id
+
+    options = SearchOptions(any_category=run.any_category, exclude_self=answers.leave_one_out)
+    hits: list[Hit] = []
     ranks: list[int] = []
-    for start in range(0, MAX_RESULTS, MAX_NUM):
-        options = SearchOptions(MAX_NUM, start, run.any_category, exclude_self=truth.leave_one_out)
-        try:
-            hits = searcher.by_picture(FilePicture(query.file), run.options, options).hits
-        except InputError as error:
-            run.fail(str(query.file), error)
-            return Found((), relevant)
-        ranks += [
-            start + number for number, hit in enumerate(hits, 1) if hit.item.key.product_id == query.key.product_id
-        ]
-        if len(ranks) == relevant or len(hits) < MAX_NUM:
+    for page in _pages(ask, options, range(0, MAX_RESULTS + 1, MAX_NUM)):
+        ranks += [rank for rank, hit in enumerate(page, len(hits) + 1) if is_right(hit)]
+        hits += page
+        if len(ranks) == relevant:
             break  # nothing that comes later changes a figure
-    return Found(tuple(ranks), relevant)
+    found = Found(
+        tuple(ranks),
+        relevant,
+        product_rank=_product_rank(ask, options, is_right),
+        products=len({hit.item.key.product_id for hit in hits[:BEST]}),
+        grades=tuple(Grade(hit.score, is_right(hit)) for hit in hits[:BEST] if not hit.identical),
+    )
+    if run.details is not None:
+        first = tuple(answers.result(rank, hit) for rank, hit in enumerate(hits[:SHOWN], 1))
+        right = answers.result(ranks[0], hits[ranks[0] - 1]) if ranks else answers.example(query)
+        run.details.answers.append(Answer(query, found, first, right))
+    return found
+
+
+def _product_rank(
+    ask: Callable[[SearchOptions], SearchResult], options: SearchOptions, is_right: Callable[[Hit], bool]
+) -> int | None:
+    """Where the right product stands among distinct ones.
+
+    It is searched for, as such a search ranks more candidates than another: the products of the plain results, in
+    their order, need not be the same. The first page is short. The right product is nearly always there, and a full
+    page may take a look at many more candidates.
+    """
+    bounds = sorted({0, min(BEST, MAX_NUM), *range(0, MAX_RESULTS + 1, MAX_NUM)})
+    pages = _pages(ask, replace(options, distinct_product=True), bounds)
+    ranks = (rank for rank, hit in enumerate(chain.from_iterable(pages), 1) if is_right(hit))
+    return next(ranks, None)
+
+
+def _pages(
+    ask: Callable[[SearchOptions], SearchResult], options: SearchOptions, bounds: Sequence[int]
+) -> Iterator[list[Hit]]:
+    """The results between each bound and the next, as far as there are any."""
+    for start, end in pairwise(bounds):
+        hits = ask(replace(options, num=end - start, start=start)).hits
+        yield hits
+        if len(hits) < end - start:
+            return

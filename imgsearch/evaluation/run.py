@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from imgsearch.evaluation.details import Details
     from imgsearch.instance import Instance
 
 __all__ = ["Failure", "Run"]
@@ -37,6 +38,8 @@ class Run:
     workers: int | None
     progress: Callable[[str, int, int], None]
     """Told what is being done, with how many pictures it is done, and of how many."""
+    details: Details | None = None
+    """Where what becomes of each picture is noted; None: nobody wants to know."""
     failures: list[Failure] = field(default_factory=list)
 
     def fail(self, source: str, error: ImgsearchError) -> None:

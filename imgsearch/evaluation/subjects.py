@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from imgsearch.errors import InputError
 from imgsearch.evaluation.breakdown import Breakdown
+from imgsearch.evaluation.details import FoundBox
 from imgsearch.records import Region
 from imgsearch.sources.files import FilePicture
 
@@ -105,7 +106,10 @@ def _overlap(run: Run, picture: BoxedPicture, extracted: Extracted | None) -> Ov
     except InputError as error:
         run.fail(str(picture.file), error)
         return Overlap(0.0, 0.0)
+    found = intersection_over_union(extracted.region, picture.box)
+    if run.details is not None:
+        run.details.boxes.append(FoundBox(picture, width, height, extracted.region, found))
     return Overlap(
-        intersection_over_union(extracted.region, picture.box),
+        found,
         intersection_over_union(Region(0, width, 0, height), picture.box),
     )

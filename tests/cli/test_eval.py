@@ -7,9 +7,10 @@ import os
 import shutil
 import signal
 import subprocess
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,30 +21,51 @@ from tests.pictures import jpeg, write_catalogue
 pytestmark = pytest.mark.networks
 
 SAMPLE = ROOT / "sample_data"
-FIGURES = {"Queries", "Hit@1", "Hit@5", "Hit@10", "mAP"}
+FIGURES = {"Queries", "Hit@1", "Hit@5", "Hit@10", "mAP", "MRR@distinct", "Products@10", "Calibration"}
 
 
-def by_hand(answers: Result, product_of: Callable[[str], str], relevant: Callable[[str], int]) -> dict[str, float]:
+def by_hand(
+    answers: Result, distinct: Result, product_of: Callable[[str], str], relevant: Callable[[str], int]
+) -> dict[str, float]:
     """The figures, reckoned from the documents of ``search``.
 
     Args:
         answers: of ``search`` with several pictures.
+        distinct: the same with ``--distinct-product``.
         product_of: the product of a query.
         relevant: how many right pictures there are for a query.
     """
-    hits, precisions = Counter[int](), []
+    hits, precisions, products, errors = Counter[int](), [], [], defaultdict[int, list[float]](list)
     for answer in answers.lines:
         query = answer["Query"]
         right = [hit["ProductId"] == product_of(query) for hit in answer["Auctions"]]
         hits.update(count for count in (1, 5, 10) if any(right[:count]))
         at_right_ones = [sum(right[:rank]) / rank for rank, is_right in enumerate(right, 1) if is_right]
         precisions.append(sum(at_right_ones) / relevant(query))
+        products.append(len({hit["ProductId"] for hit in answer["Auctions"][:10]}))
+        for hit, is_right in zip(answer["Auctions"][:10], right, strict=False):
+            assert hit["Score"] < 1, "no query is a picture of the catalogue"
+            errors[int(10 * hit["Score"])].append(hit["Score"] - is_right)
     count = len(precisions)
+    reciprocals = []
+    for answer in distinct.lines:
+        found, wanted = [hit["ProductId"] for hit in answer["Auctions"]], product_of(answer["Query"])
+        reciprocals.append(1 / (found.index(wanted) + 1) if wanted in found else 0.0)
+    results = sum(map(len, errors.values()))
     return {
         "Queries": count,
         **{f"Hit@{rank}": round(hits[rank] / count, 6) for rank in (1, 5, 10)},
         "mAP": round(sum(precisions) / count, 6),
+        "MRR@distinct": round(sum(reciprocals) / count, 6),
+        "Products@10": round(sum(products) / count, 6),
+        "ECE": round(sum(abs(sum(inside)) for inside in errors.values()) / results, 4),
     }
+
+
+def with_error(figures: dict[str, Any]) -> dict[str, float]:
+    """The figures of ``eval``, with the one of its calibration that is reckoned by hand from rounded Scores."""
+    others = {name: value for name, value in figures.items() if name != "Calibration"}
+    return others | {"ECE": round(figures["Calibration"]["ECE"], 4)}
 
 
 def test_figures_are_those_of_add_and_search(run: Run) -> None:
@@ -54,10 +76,16 @@ def test_figures_are_those_of_add_and_search(run: Run) -> None:
     products = {str(SAMPLE / row["file"]): row["product_id"] for row in rows if row["split"] == "query"}
     assert run("add", SAMPLE / "catalogue", "--product-from", "parent").returncode == 0
     answers = run("search", *products, "-n", 100)
-    expected = by_hand(answers, products.__getitem__, lambda query: gallery[products[query]])
+    distinct = run("search", *products, "-n", 100, "--distinct-product")
+    expected = by_hand(answers, distinct, products.__getitem__, lambda query: gallery[products[query]])
     result = run("eval", SAMPLE)
     assert (result.returncode, result.document["Success"], result.document["Failures"]) == (0, True, [])
-    assert result.document["Retrieval"] == {"all": expected, "sample": expected}
+    retrieval = result.document["Retrieval"]
+    assert retrieval["all"] == retrieval["sample"]
+    calibration = retrieval["all"]["Calibration"]
+    assert with_error(retrieval["all"]) == expected
+    assert sum(one["Results"] for one in calibration["Bins"]) == calibration["Results"]
+    assert [one["Score"] for one in calibration["MinScore"]] == [0.3, 0.5, 0.7]
 
 
 def test_leaving_one_out_is_search_with_exclude_self(run: Run) -> None:
@@ -65,8 +93,15 @@ def test_leaving_one_out_is_search_with_exclude_self(run: Run) -> None:
     sizes = Counter(path.parent.name for path in (SAMPLE / "catalogue").rglob("*.*"))
     assert run("add", SAMPLE / "catalogue", "--product-from", "parent").returncode == 0
     answers = run("search", SAMPLE / "catalogue", "-n", 100, "--exclude-self")
-    expected = by_hand(answers, lambda query: Path(query).parent.name, lambda query: sizes[Path(query).parent.name] - 1)
-    assert run("eval", SAMPLE / "catalogue").document["Retrieval"] == {"all": expected}
+    distinct = run("search", SAMPLE / "catalogue", "-n", 100, "--exclude-self", "--distinct-product")
+    expected = by_hand(
+        answers,
+        distinct,
+        lambda query: Path(query).parent.name,
+        lambda query: sizes[Path(query).parent.name] - 1,
+    )
+    retrieval = run("eval", SAMPLE / "catalogue").document["Retrieval"]
+    assert {name: with_error(figures) for name, figures in retrieval.items()} == {"all": expected}
 
 
 @pytest.fixture
@@ -114,7 +149,19 @@ def test_parts_and_formats(run: Run, labelled: Path) -> None:
     assert "Categories" not in document
     assert {"Retrieval", "Subjects"} <= set(document)
     table = run("eval", labelled, "--format", "table").stdout
-    for word in ("hit@10", "mAP", "3 Bag", "rare", "mean IoU", "whole picture", "efficientnet-lite2+lite0"):
+    for word in (
+        "hit@10",
+        "mAP",
+        "MRR@distinct",
+        "ECE",
+        "mean Score",
+        "kept >= 0.5",
+        "3 Bag",
+        "rare",
+        "mean IoU",
+        "whole picture",
+        "efficientnet-lite2+lite0",
+    ):
         assert word in table
 
 
@@ -177,6 +224,8 @@ def test_bad_ground_truth(run: Run, tmp_path: Path, table: str, content: str, sa
         (["F", "-i", "I", "--model", "efficientnet-lite0"], 2),
         (["F", "-i", "I", "--kind", "generic"], 2),
         (["F", "-i", "I"], 4),
+        (["F", "--worst", 3], 2),
+        (["F", "--worst", 0, "--html", "page"], 2),
         (["F", "--kind", "generic", "--part", "categories"], 3),
         (["F/nowhere"], 3),
     ],

@@ -154,7 +154,7 @@ def damage_a_feature(instance: Path) -> None:
 
 def test_success(household: Household, server: OssServer) -> None:
     """Every command that sees a picture, or works on what was made of one."""
-    first, sheet = household.picture(0), household.asked / "sheet.html"
+    first, sheet, page = household.picture(0), household.asked / "sheet.html", household.asked / "page.html"
     assert household.run("add", household.pictures, "--product-from", "parent").document["Added"] == len(FORMATS)
     shown = household.run("search", first, "--any-category", "--preview", "--html", sheet, "--format", "table")
     assert (shown.returncode, "▒" in shown.stdout) == (0, True), "the preview is shown"
@@ -162,11 +162,12 @@ def test_success(household: Household, server: OssServer) -> None:
     assert "a picture in format JPEG" in str(household.scanner.found([household.asked])), "the sheet shows pictures"
     fill_bucket(household, server)
     assert household.run("oss-import", ADDRESS, "--rebuild").document["Failed"] == 0
-    assert household.run("eval", household.pictures, "--part", "retrieval").document["Failures"] == []
+    measured = household.run("eval", household.pictures, "--part", "retrieval", "--html", page)
+    assert measured.document["Failures"] == []
     damage_a_feature(household.instance)
     assert len(household.run("check", "--repair").document["Lost"]) == 1
     assert household.open_to_others() == []
-    assert sheet.stat().st_mode & 0o777 == 0o600
+    assert [path.stat().st_mode & 0o777 for path in (sheet, page)] == [0o600, 0o600]
 
 
 def test_failure(household: Household, server: OssServer) -> None:
