@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from imgsearch.categories import Kind
 from imgsearch.engine.engine import Query
+from imgsearch.engine.evidence import ranking_weights
 from imgsearch.engine.filters import compile_filter
 from imgsearch.engine.score import Calibration
 from imgsearch.engine.store import EVERYTHING
@@ -54,6 +55,9 @@ class SearchOptions:
     """Results with a lower Score are left out, 0 to 1."""
     exclude_self: bool = False
     """Leave out the query picture itself, under whatever name it is indexed."""
+    lift: bool = True
+    """Let the best picture of a product lift its others. Without: each stands by its own likeness and its siblings', so
+    one product does not fill the first page. Instances with features of version 2 or older never lift."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.num <= MAX_NUM:
@@ -97,6 +101,7 @@ class Searcher:
         self._engine = engine
         self._pipeline = pipeline
         self._calibration = Calibration(*instance.model.score_curve)
+        self._weights = ranking_weights(instance.model.feature_version)
 
     def prepare(self, options: PictureOptions = PictureOptions()) -> None:
         """Begin to load what searches with pictures need, side by side in threads, while other work goes on.
@@ -298,4 +303,5 @@ class Searcher:
             distinct_product=search.distinct_product,
             min_score=search.min_score,
             exclude_identical=search.exclude_self,
+            weights=self._weights if search.lift else self._weights.without_lift(),
         )

@@ -97,7 +97,9 @@ class ModelRecord:
     licence: str = "as its weights"
     score_slope: float = 3.0
     score_offset: float = -4.0
-    """The calibration of Score: chance of the same product = 1 / (1 + exp(-(slope * artanh(cosine) + offset)))."""
+    score_best: float = 0.0
+    score_second: float = 0.0
+    """What ``engine.score.Calibration`` is made of."""
     feature_version: int = FEATURE_VERSION
     coded: bool = False
     """Features are reduced to codes before anything else sees them."""
@@ -139,8 +141,8 @@ class ModelRecord:
         return self.feature_version >= 3
 
     @property
-    def score_curve(self) -> tuple[float, float]:
-        """Slope and offset of Score for the features as they are kept.
+    def score_curve(self) -> tuple[float, float, float, float]:
+        """Slope, offset and weights of the two most similar products, of Score for the features as they are kept.
 
         Of an embedded model it is the curve of this release, so that a better one reaches instances that exist.
 
@@ -148,15 +150,15 @@ class ModelRecord:
         default model (1.25, 1.03) and for Lite2 alone (1.18, 1.01).
         """
         if self.joined and replacement(SCORE) is not None:
-            slope, offset = load_parameters(SCORE)["curve"].tolist()
-            return slope, offset
-        known = EMBEDDED_MODELS.get(self.name, self)
-        slope, offset = (
-            OLDER_CURVES[self.name]
-            if self.feature_version in OLDER_VERSIONS and self.name in OLDER_CURVES
-            else (known.score_slope, known.score_offset)
-        )
-        return (CODED_SLOPE * slope, CODED_OFFSET * offset) if self.coded else (slope, offset)
+            slope, offset, best, second = load_parameters(SCORE)["curve"].tolist()
+        elif self.feature_version in OLDER_VERSIONS and self.name in OLDER_CURVES:
+            slope, offset, best, second = (*OLDER_CURVES[self.name], 0.0, 0.0)
+        else:
+            known = EMBEDDED_MODELS.get(self.name, self)
+            slope, offset, best, second = known.score_slope, known.score_offset, known.score_best, known.score_second
+        if self.coded:
+            return CODED_SLOPE * slope, CODED_OFFSET * offset, CODED_SLOPE * best, CODED_SLOPE * second
+        return slope, offset, best, second
 
     @property
     def joined_records(self) -> list[ModelRecord]:
@@ -265,8 +267,10 @@ EMBEDDED_MODELS: Final[dict[str, ModelRecord]] = {
         _SINGLE["efficientnet-lite2"],
         name=DEFAULT_MODEL,
         joined=("efficientnet-lite0",),
-        score_slope=7.84,
-        score_offset=-4.79,
+        score_slope=17.6,
+        score_offset=-1.4,
+        score_best=-7.83,
+        score_second=-7.93,
     ),
 }
 

@@ -91,6 +91,10 @@ def search(
     exclude_self: Annotated[
         bool, typer.Option("--exclude-self", help="Leave out the query picture itself, whatever it is called.")
     ] = False,
+    no_lift: Annotated[
+        bool,
+        typer.Option("--no-lift", help="Do not lift the other pictures of a found product: more products on a page."),
+    ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Show the pictures in the terminal.")] = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", show_default=False, help="Write a contact sheet to look at.")
@@ -110,7 +114,9 @@ def search(
         )
     options = picture_options(category, crop=crop, region=region)
     key = None if product_id is None or pic_name is None else Key(product_id, pic_name)
-    wanted = SearchOptions(num, start, any_category, filter_, distinct_product, min_score, exclude_self)
+    wanted = SearchOptions(
+        num, start, any_category, filter_, distinct_product, min_score, exclude_self, lift=not no_lift
+    )
     several = len(images or []) > 1 or any(Path(image).is_dir() for image in images or [])
     if html is not None:
         from imgsearch.cli.html_page import check_writable

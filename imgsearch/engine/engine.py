@@ -6,7 +6,7 @@ newer than the generation are scanned exactly beside it, removed ones are passed
 
 A search ranks a fixed number of candidates, those nearest to the query by their own features, whichever part of the
 results is asked for: so the parts are slices of one order. What ranks them is their similarity together with the other
-pictures of their products (``evidence.py``).
+pictures of their products, and how far the best of these lifts them (``evidence.py``).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import numpy as np
 from imgsearch.engine.building import FLAT_LIMIT, build, can_extend, extend
 from imgsearch.engine.candidates import Moment
 from imgsearch.engine.database import storage_errors
-from imgsearch.engine.evidence import similarities
+from imgsearch.engine.evidence import WITHOUT_LIFT, similarities
 from imgsearch.engine.index import IndexReader
 from imgsearch.engine.lock import HOLDER_NAME, LOCK_NAME, writer_lock
-from imgsearch.engine.score import Calibration, cosines, hamming, sort_expr_values
+from imgsearch.engine.score import Calibration, Rivals, cosines, hamming, sort_expr_values
 from imgsearch.engine.store import (
     DATABASE_NAME,
     EVERYTHING,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.engine.candidates import Candidates, Selection
+    from imgsearch.engine.evidence import RankingWeights
     from imgsearch.engine.filters import Condition
     from imgsearch.records import Item, Region
 
@@ -115,17 +116,12 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class _Ranked:
-    """A candidate with the similarity that ranks it."""
+    """A candidate in its place."""
 
     id: int
     product_id: str
-    similarity: float
     score: float
     identical: bool
-
-    def order(self) -> tuple[bool, float, int]:
-        """Sort key: identical pictures first, then by similarity; equal ones in the order they were added."""
-        return not self.identical, -self.similarity, self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +144,15 @@ def _best_of_each_product(ranked: list[_Ranked]) -> list[_Ranked]:
     return list(best.values())
 
 
-def _with_scores(
-    pictures: Pictures, values: npt.NDArray[np.float32], scores: npt.NDArray[np.float64], *, identical: bool
+def _in_order(
+    pictures: Pictures, scores: npt.NDArray[np.float64], *similarities: npt.NDArray[np.float32], identical: bool
 ) -> list[_Ranked]:
-    columns = zip(pictures.ids.tolist(), pictures.groups, values.tolist(), scores.tolist(), strict=True)
-    return [_Ranked(number, product_id, value, score, identical) for number, (product_id, _), value, score in columns]
+    """By falling similarity; equal ones by the next similarity, then in the order they were added."""
+    keys: list[npt.NDArray[Any]] = [pictures.ids, *(-values for values in reversed(similarities))]
+    order = np.lexsort(keys)
+    columns = zip(pictures.ids.tolist(), pictures.groups, scores.tolist(), strict=True)
+    ranked = [_Ranked(number, product_id, score, identical) for number, (product_id, _), score in columns]
+    return [ranked[place] for place in order.tolist()]
 
 
 class Engine:
@@ -277,6 +277,7 @@ class Engine:
         distinct_product: bool = False,
         min_score: float = 0.0,
         exclude_identical: bool = False,
+        weights: RankingWeights = WITHOUT_LIFT,
     ) -> list[Ranking]:
         """Rank the items that meet the condition by their similarity to each query.
 
@@ -291,10 +292,11 @@ class Engine:
             num: how many results at most.
             start: how many to pass over first; ``start + num`` beyond MAX_RESULTS gives no more than these.
             condition: filter first, rank then: ``num`` results whenever so many items meet it.
-            distinct_product: the best item of each ProductId only.
+            distinct_product: the best item of each ProductId only, which no lift moves.
             min_score: results with a lower Score are left out.
             exclude_identical: leave out the query picture itself, whatever it is called; nor does it speak for the
-                other pictures of its product.
+                other pictures of its product, or lift them.
+            weights: how much the other pictures of a product count.
 
         Raises:
             InstanceDamaged: the index file is lost or altered.
@@ -322,6 +324,8 @@ class Engine:
                             distinct_product,
                             min_score,
                             exclude_identical,
+                            # A lift changes the best of no product, nor its similarity.
+                            weights.without_lift() if distinct_product else weights,
                         )
                         for (query, _), selection, own, near in zip(queries, selections, owns, candidates, strict=True)
                     ]
@@ -345,12 +349,14 @@ class Engine:
         distinct_product: bool,
         min_score: float,
         exclude_identical: bool,
+        weights: RankingWeights,
     ) -> Ranking:
         query = asked.query
         wanted = min(start + num, MAX_RESULTS)
         order: list[_Ranked] = []
+        rivals: Rivals | None = None
         for pictures, identical in self._layers(asked):
-            ranked = self._rank(query, calibration, pictures, identical, exclude_identical)
+            ranked, rivals = self._rank(query, calibration, pictures, identical, exclude_identical, weights, rivals)
             near = [hit for hit in ranked if hit.score >= min_score]
             order = _best_of_each_product(order + near) if distinct_product else near
             # What is below the smallest score here ends the order for every page; only a full page ends it early.
@@ -390,18 +396,25 @@ class Engine:
         pictures: Pictures,
         identical: npt.NDArray[np.bool_],
         exclude_identical: bool,
-    ) -> list[_Ranked]:
-        """Put candidates into their order; identical ones by their own cosines, as evidence cannot add to certainty."""
+        weights: RankingWeights,
+        rivals: Rivals | None,
+    ) -> tuple[list[_Ranked], Rivals | None]:
+        """Put candidates into their order; the rivals of the first layer are those of all.
+
+        Identical ones come first, by their own cosines, as evidence cannot add to certainty. They lift the others of
+        their products as any candidate does.
+        """
+        same = pictures.take(np.flatnonzero(identical & (not exclude_identical)))
+        own = cosines(query.feature, same.features)
+        ranked = _in_order(same, np.ones(len(same.ids)), own, identical=True)
         others = pictures.take(np.flatnonzero(~identical))
-        ranked = []
         if len(others.ids):
             siblings = self._siblings(query, others, pictures, identical, exclude_identical)
-            values = similarities(query.feature, others, siblings)
-            ranked += _with_scores(others, values, calibration.scores(values), identical=False)
-        if identical.any() and not exclude_identical:
-            same = pictures.take(np.flatnonzero(identical))
-            ranked += _with_scores(same, cosines(query.feature, same.features), np.ones(len(same.ids)), identical=True)
-        return sorted(ranked, key=_Ranked.order)
+            values = similarities(query.feature, others, siblings, weights, same)
+            rivals = rivals or Rivals.of((product_id for product_id, _ in others.groups), values.lifted)
+            scores = calibration.scores(values.lifted, rivals)
+            ranked += _in_order(others, scores, values.lifted, values.unlifted, identical=False)
+        return ranked, rivals
 
     def _siblings(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy.typing as npt
 
-__all__ = ["MAX_RELEVANCE", "Calibration", "cosines", "hamming", "relevance", "sort_expr_values"]
+__all__ = ["MAX_RELEVANCE", "Calibration", "Rivals", "cosines", "hamming", "relevance", "sort_expr_values"]
 
 MAX_RELEVANCE: Final = 7.33136443711219e24
 """The service's relevance of an identical picture (service.md, section 8.1)."""
@@ -25,23 +28,55 @@ CODE_BITS: Final = 512
 CODE_SEED: Final = 512
 
 
+RIVAL_FLOOR: Final = 0.4
+"""A product that is less similar counts as that similar: in a larger catalogue there would be one."""
+RIVAL_CEILING: Final = 0.8
+"""One that is more similar counts as that similar: what is nearly certain makes nothing else less likely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """The two products that are most similar to a query: what every result competes with."""
+
+    best: float = RIVAL_FLOOR
+    """Similarity of the first product's best picture, RIVAL_FLOOR to RIVAL_CEILING."""
+    second: float = RIVAL_FLOOR
+
+    @classmethod
+    def of(cls, products: Iterable[str], similarities: npt.NDArray[np.float32]) -> Rivals:
+        """From the ProductIds of some results, and the similarity of each, shape (n,)."""
+        best: dict[str, float] = {}
+        for product, similarity in zip(products, similarities.tolist(), strict=True):
+            best[product] = max(similarity, best.get(product, RIVAL_FLOOR))
+        first, second, *_ = (*sorted(best.values(), reverse=True), RIVAL_FLOOR, RIVAL_FLOOR)
+        return cls(min(first, RIVAL_CEILING), min(second, RIVAL_CEILING))
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """A curve from cosine to Score: the chance that a match of that cosine shows the same product.
 
     The odds' logarithm is linear in the cosine's inverse hyperbolic tangent (Fisher's transformation), which grows
-    without bound towards 1, so that near copies come near to Score 1. Fitted per model; Score 0.5 is where right and
-    wrong matches balance.
+    without bound towards 1, so that near copies come near to Score 1. The same cosine means less where other products
+    reach it, too: what the two most similar products of the query reach is subtracted, so that Score means the same in
+    catalogues whose products resemble each other and in those whose products do not. Within one query Score rises with
+    the cosine. Fitted per model.
     """
 
     slope: float
     offset: float
+    best: float = 0.0
+    """Weight of the most similar product, zero or less."""
+    second: float = 0.0
+    """Weight of the second one."""
 
-    def scores(self, cosines: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    def scores(self, cosines: npt.NDArray[np.float32], rivals: Rivals = Rivals()) -> npt.NDArray[np.float64]:
         """Scores in 0..MAX_SCORE, rising with the cosine; shape as given."""
         bounded = np.clip(cosines.astype(np.float64), -LARGEST_COSINE, LARGEST_COSINE)
-        odds = np.clip(self.slope * np.arctanh(bounded) + self.offset, -60.0, 60.0)
-        return np.minimum(1.0 / (1.0 + np.exp(-odds)), MAX_SCORE)
+        competition = self.best * math.atanh(rivals.best) + self.second * math.atanh(rivals.second)
+        odds = np.clip(self.slope * np.arctanh(bounded) + competition + self.offset, -60.0, 60.0)
+        scores: npt.NDArray[np.float64] = np.minimum(1.0 / (1.0 + np.exp(-odds)), MAX_SCORE)
+        return scores
 
 
 def cosines(query: npt.NDArray[np.float32], features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -6,11 +6,14 @@ import json
 import os
 import re
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from imgsearch.categories import CATEGORIES
+from imgsearch.engine.engine import Engine
+from imgsearch.engine.lock import writer_lock
 from tests.conftest import Run, command
 from tests.pictures import jpeg
 
@@ -111,6 +114,23 @@ def test_distinct_product(run: Run, indexed: Path) -> None:
     hits = run("search", indexed / "0001.jpg", "-n", 100, "--distinct-product", EVERYWHERE).document["Auctions"]
     assert sorted(hit["ProductId"] for hit in hits) == [f"p{n}" for n in range(6)]
     assert hits[0]["PicName"] == "0001.jpg"
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_no_lift(run: Run, indexed: Path, folder: Path, version: int) -> None:
+    """Each product's other picture is no longer raised by its best; instances of older features never raised any."""
+    manifest = indexed / "increment.meta"
+    manifest.write_text(manifest.read_text().replace('"CategoryId": 4', '"CategoryId": 3'))
+    assert run("add", "--manifest", manifest).returncode == 0
+    with writer_lock(folder), closing(Engine.open(folder, write=True)) as engine, engine.committing() as store:
+        store.set_setting("model", store.settings()["model"] | {"feature_version": version})
+    asked = ("search", "--product-id", "p2", "--pic-name", "0005.jpg", "-n", 100, EVERYWHERE)
+    lifted, plain = (run(*asked, *more).document["Auctions"] for more in ((), ("--no-lift",)))
+    assert lifted[0] == plain[0]
+    before, after = ({hit["PicName"]: hit["Score"] for hit in hits} for hits in (plain, lifted))
+    assert set(before) == set(after)
+    assert all(after[name] >= before[name] for name in before)
+    assert (lifted == plain) is (version == 2)
 
 
 def test_by_name_and_by_stdin(run: Run, indexed: Path) -> None:

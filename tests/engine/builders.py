@@ -19,12 +19,15 @@ import numpy.typing as npt
 
 from imgsearch.engine.building import build
 from imgsearch.engine.engine import Engine, Query
+from imgsearch.engine.evidence import WITHOUT_LIFT
 from imgsearch.engine.score import Calibration
 from imgsearch.engine.store import Generation, Store
 from imgsearch.records import Attributes, Extracted, Key, Location, Region, RegionMode, Upsert
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+
+    from imgsearch.engine.evidence import RankingWeights
 
 Features = npt.NDArray[np.float32]
 
@@ -195,27 +198,58 @@ def nearest(
     return chosen[np.lexsort((chosen, -cosines))[:size]]
 
 
-def with_siblings(wanted: Features, feature: Features, siblings: Sequence[Features]) -> float:
-    """The similarity that ranks a picture with these siblings, by the formula; rounded as the engine rounds it."""
+def with_siblings(
+    wanted: Features, feature: Features, siblings: Sequence[Features], weights: RankingWeights = WITHOUT_LIFT
+) -> float:
+    """The similarity of a picture with these siblings, by the formula; rounded as the engine rounds it."""
     own = feature.astype(np.float64)
     if not len(siblings):
         return float(np.float32(own @ wanted))
     others = np.asarray(siblings, np.float64)
-    joint = own + 0.5 * np.average(others, axis=0, weights=np.exp(5 * (others @ own)))
+    mean = np.average(others, axis=0, weights=np.exp(weights.sharpness * (others @ own)))
+    joint = own + weights.sibling * mean
     return float(np.float32(joint @ wanted.astype(np.float64) / np.linalg.norm(joint)))
 
 
+def lifted(
+    values: Sequence[float], groups: Sequence[Hashable], lending: Mapping[Any, Sequence[Features]], lift: float
+) -> list[float]:
+    """The similarities of candidates once the best of each group has lifted the others, by the formula.
+
+    Args:
+        values: the similarities with siblings.
+        groups: of each candidate.
+        lending: the features of each group that lend evidence.
+        lift: the greatest share of the way to the best.
+    """
+    raised = []
+    for value, group in zip(values, groups, strict=True):
+        share, n = 0.0, len(lending.get(group, []))
+        if n >= 2:
+            total = np.sum(np.asarray(lending[group], np.float64), axis=0)
+            mean = (float(total @ total) - n) / (n * (n - 1))
+            share = lift * min(max((mean - 0.03) / 0.07, 0.0), 1.0)
+        best = max(other for other, of in zip(values, groups, strict=True) if of == group)
+        raised.append(float(np.float32(value + share * (best - value))))
+    return raised
+
+
 def ranking_similarities(
-    wanted: Features, features: Features, groups: Sequence[Hashable], names: Sequence[str]
+    wanted: Features,
+    features: Features,
+    groups: Sequence[Hashable],
+    names: Sequence[str],
+    weights: RankingWeights = WITHOUT_LIFT,
 ) -> list[float]:
     """The similarities that rank all pictures of an instance; the first 64 names of a group lend evidence."""
     members: dict[Hashable, list[int]] = {}
     for number in sorted(range(len(names)), key=lambda number: names[number]):
         members.setdefault(groups[number], []).append(number)
-    return [
-        with_siblings(wanted, feature, [features[n] for n in members[group][:64] if n != number])
+    values = [
+        with_siblings(wanted, feature, [features[n] for n in members[group][:64] if n != number], weights)
         for number, (feature, group) in enumerate(zip(features, groups, strict=True))
     ]
+    return lifted(values, groups, {group: features[some[:64]] for group, some in members.items()}, weights.lift)
 
 
 def pieces_of(features: Features, ids: npt.NDArray[np.int64]) -> Callable[[], object]:

@@ -1,4 +1,7 @@
-"""Pictures are ranked together with their siblings: by the formula, at once, and every page by the same order."""
+"""Pictures are ranked together with their siblings, and lifted by the best of their product.
+
+By the formulas, at once, and every page by the same order.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imgsearch.categories import OTHER
 from imgsearch.engine.engine import PRODUCT_PICTURES, Engine, Hit
-from imgsearch.engine.evidence import similarities
-from imgsearch.engine.filters import compile_filter
+from imgsearch.engine.evidence import (
+    WITH_LIFT,
+    WITHOUT_LIFT,
+    RankingWeights,
+    Similarities,
+    ranking_weights,
+    similarities,
+)
+from imgsearch.engine.filters import Condition, compile_filter
 from imgsearch.engine.score import cosines, hamming
 from imgsearch.engine.store import EVERYTHING, Pictures, category_condition, product_condition
 from imgsearch.records import MAX_RESULTS, Attributes
 from tests.engine.builders import (
     CALIBRATION,
+    DIMENSION,
     Features,
     change,
     clustered,
+    lifted,
     query,
     ranking_similarities,
     scattered,
@@ -47,25 +59,37 @@ def columns(ids: list[int], drawn: list[tuple[int, str, int]]) -> Pictures:
 
 
 @settings(deadline=None)
-@given(drawn=pictures, data=st.data())
-def test_similarities_are_those_of_the_formula(drawn: list[tuple[int, str, int]], data: st.DataObject) -> None:
+@given(drawn=pictures, weights=st.sampled_from([WITHOUT_LIFT, WITH_LIFT]), data=st.data())
+def test_similarities_are_those_of_the_formula(
+    drawn: list[tuple[int, str, int]], weights: RankingWeights, data: st.DataObject
+) -> None:
     """Whichever pictures are candidates and whichever of their products lend evidence, in whatever order and pieces."""
     everyone = range(len(drawn))
-    asked = data.draw(st.lists(st.sampled_from(everyone), min_size=1, unique=True))
+    shuffled = data.draw(st.permutations(everyone))
+    asked = shuffled[: data.draw(st.integers(1, len(drawn)))]
+    same = [number for number in everyone if number not in asked][: data.draw(st.integers(0, 3))]
     lending = data.draw(st.permutations(everyone))[: data.draw(st.integers(0, len(drawn)))]
     cut = data.draw(st.integers(0, len(lending)))
     pieces = [columns(part, drawn) for part in (lending[:cut], lending[cut:]) if part]
     wanted = scattered(1, 22)[0]
-    values = similarities(wanted, columns(asked, drawn), pieces)
-    assert values.dtype == np.float32
-    assert values.shape == (len(asked),)
+    found = similarities(wanted, columns(asked, drawn), pieces, weights, columns(same, drawn))
+    for values in found:
+        assert values.dtype == np.float32
+        assert values.shape == (len(asked),)
     by_formula = []
     for number in asked:
         siblings = [POOL[drawn[n][0]] for n in lending if n != number and drawn[n][1:] == drawn[number][1:]]
         own = POOL[drawn[number][0]]
-        by_formula.append(with_siblings(wanted, own, siblings))
-    assert values == pytest.approx(by_formula, abs=1e-6)
-    assert similarities(wanted, columns(asked, drawn), pieces[::-1]) == pytest.approx(values, abs=1e-6)
+        by_formula.append(with_siblings(wanted, own, siblings, weights))
+    assert found.unlifted == pytest.approx(by_formula, abs=1e-6)
+    known = {drawn[n][1:]: [POOL[drawn[m][0]] for m in lending if drawn[m][1:] == drawn[n][1:]] for n in lending}
+    own_cosines = [float(POOL[drawn[n][0]] @ wanted) for n in same]
+    everything = lifted([*by_formula, *own_cosines], [drawn[n][1:] for n in [*asked, *same]], known, weights.lift)
+    assert found.lifted == pytest.approx(everything[: len(asked)], abs=1e-5)
+    for values, again in zip(
+        found, similarities(wanted, columns(asked, drawn), pieces[::-1], weights, columns(same, drawn)), strict=True
+    ):
+        assert again == pytest.approx(values, abs=1e-5)
 
 
 @pytest.mark.parametrize("dimension", [3, 32, 1280])
@@ -74,8 +98,9 @@ def test_a_picture_without_siblings_keeps_its_cosine(dimension: int) -> None:
     features, wanted = scattered(50, 1, dimension), scattered(1, 2, dimension)[0]
     alone = Pictures(np.arange(50), [(str(n), 0) for n in range(50)], features)
     own = cosines(wanted, features).tolist()
-    assert similarities(wanted, alone, []).tolist() == own
-    assert similarities(wanted, alone, [alone]).tolist() == own
+    for weights in (WITHOUT_LIFT, WITH_LIFT):
+        assert similarities(wanted, alone, [], weights).lifted.tolist() == own
+        assert similarities(wanted, alone, [alone], weights).lifted.tolist() == own
 
 
 def test_unrelated_siblings_do_little_harm() -> None:
@@ -86,11 +111,112 @@ def test_unrelated_siblings_do_little_harm() -> None:
         others = stored(wanted + 0.03 * scattered(63, 4, dimension)) if related else scattered(63, 4, dimension)
         own = stored(wanted + scattered(1, 5, dimension)[0])
         group = Pictures(np.arange(64), [("p", 0)] * 64, np.vstack([own, others]))
-        (first, *_) = similarities(wanted, group, [group])
+        (first, *_) = similarities(wanted, group, [group]).lifted
         if related:
             assert first > own @ wanted + 0.1
         else:
             assert first == pytest.approx(own @ wanted, abs=0.05)
+
+
+# The lift
+
+
+def test_what_an_instance_is_ranked_by() -> None:
+    """The first two versions of features keep what they had."""
+    assert {ranking_weights(version) for version in (1, 2)} == {WITHOUT_LIFT} == {RankingWeights(0.5, 5.0, 0.0)}
+    assert {ranking_weights(version) for version in (3, 4)} == {WITH_LIFT} == {RankingWeights(0.75, 3.0, 0.8)}
+    assert WITH_LIFT.without_lift() == RankingWeights(0.75, 3.0, 0.0)
+
+
+def product(name: str, size: int, likeness: float, seed: int, dimension: int = 256) -> tuple[list[str], Features]:
+    """Pictures of which any two have about that cosine."""
+    common, *others = np.linalg.qr(np.random.default_rng(seed).standard_normal((dimension, size + 1)))[0].T
+    features = [np.sqrt(likeness) * common + np.sqrt(1 - likeness) * other for other in others]
+    return [name] * size, stored(np.array(features))
+
+
+def shelf(*products: tuple[list[str], Features]) -> Pictures:
+    """All pictures of some products, one after the other."""
+    names = [name for names, _ in products for name in names]
+    return Pictures(
+        np.arange(len(names)), [(name, 0) for name in names], np.concatenate([some for _, some in products])
+    )
+
+
+def order_of(pictures: Pictures, found: Similarities) -> list[int]:
+    """Ids, best first, as the engine orders them."""
+    return pictures.ids[np.lexsort((pictures.ids, -found.unlifted, -found.lifted))].tolist()  # type: ignore[no-any-return]
+
+
+def firsts(ids: list[int], groups: list[tuple[str, int]]) -> list[int]:
+    """The first id of each group, in the order of the ids."""
+    return sorted({groups[number]: number for number in reversed(ids)}.values(), key=ids.index)
+
+
+shelves = st.lists(
+    st.tuples(st.integers(1, 12), st.sampled_from([0.0, 0.02, 0.05, 0.2, 0.9])), min_size=1, max_size=5
+).map(lambda drawn: shelf(*(product(f"p{n}", *size_and_likeness, n) for n, size_and_likeness in enumerate(drawn))))
+
+
+@settings(deadline=None, max_examples=50)
+@given(every=shelves, seed=st.integers(0, 5), data=st.data())
+def test_a_lift_keeps_the_order_within_a_product_and_its_best(every: Pictures, seed: int, data: st.DataObject) -> None:
+    """So the first place is the same, and the order of products by their best pictures; nothing sinks."""
+    some = data.draw(st.lists(st.sampled_from(every.ids.tolist()), min_size=1, unique=True))
+    pictures, wanted = every.take(np.sort(some)), scattered(1, seed, 256)[0]
+    plain = similarities(wanted, pictures, [every], WITH_LIFT.without_lift())
+    found = similarities(wanted, pictures, [every], WITH_LIFT)
+    assert found.unlifted.tolist() == plain.unlifted.tolist() == plain.lifted.tolist()
+    assert np.all(found.lifted >= found.unlifted)
+    before, after = order_of(pictures, plain), order_of(pictures, found)
+    assert before[0] == after[0]
+    for group in set(pictures.groups):
+        own = [number for number in before if every.groups[number] == group]
+        assert own == [number for number in after if every.groups[number] == group]
+        places = np.flatnonzero([of == group for of in pictures.groups])
+        assert found.lifted[places].max() == found.unlifted[places].max()
+
+    assert firsts(before, every.groups) == firsts(after, every.groups)
+    turned = np.array(data.draw(st.permutations(range(len(some)))))
+    again = similarities(wanted, pictures.take(turned), [every], WITH_LIFT)
+    assert again.lifted.tolist() == found.lifted[turned].tolist()
+
+
+@pytest.mark.parametrize("likeness", [0.0, 0.02])
+def test_what_has_nothing_in_common_is_untouched(likeness: float) -> None:
+    """To the last bit; a product of one picture beside it too, and one of which one picture only is known."""
+    odd = product("odd", 64, likeness, 1)
+    every = shelf(odd, product("single", 1, 1.0, 2), product("known by one", 2, 0.9, 3))
+    wanted = scattered(1, 4, 256)[0]
+    found = similarities(wanted, every, [every.take(np.arange(66))], WITH_LIFT)
+    assert found.lifted.tobytes() == found.unlifted.tobytes()
+    random = Pictures(np.arange(64), [("random", 0)] * 64, scattered(64, 5, 256))
+    found = similarities(wanted, random, [random], WITH_LIFT)
+    assert found.lifted.tobytes() == found.unlifted.tobytes()
+
+
+@pytest.mark.parametrize(("likeness", "share"), [(0.03, 0.0), (0.065, 0.5), (0.10, 1.0), (0.5, 1.0)])
+def test_the_lift_grows_with_the_likeness(likeness: float, share: float) -> None:
+    """From nothing to four fifths of the way."""
+    every = shelf(product("p", 30, likeness, 1))
+    unlifted, raised = similarities(scattered(1, 2, 256)[0], every, [every], WITH_LIFT)
+    way = raised.astype(np.float64) - unlifted
+    assert way == pytest.approx(0.8 * share * (unlifted.max() - unlifted.astype(np.float64)), abs=2e-3)
+
+
+def test_candidates_that_lend_no_evidence_do_not_count_for_the_likeness() -> None:
+    """They are lifted, and lift: which candidates there are makes no difference to how far."""
+    names, features = product("p", 40, 0.3, 1)
+    odd = scattered(60, 2, 256)
+    every = shelf((names, features), (["p"] * 60, odd))
+    lending = every.take(np.arange(40))
+    wanted = odd[7]
+    whole = similarities(wanted, every, [lending], WITH_LIFT)
+    assert whole.unlifted.argmax() == 47
+    assert np.all(whole.lifted[40:47] > whole.unlifted[40:47] + 0.4)
+    few = every.take(np.array([3, 47, 50]))
+    found = similarities(wanted, few, [lending], WITH_LIFT)
+    assert found.lifted.tolist() == whole.lifted[[3, 47, 50]].tolist()
 
 
 # In an instance
@@ -198,6 +324,108 @@ def test_the_first_64_pictures_by_name_speak_for_a_huge_product(engine: Engine) 
     )
 
 
+def test_64_pictures_decide_on_the_lift_of_a_huge_product(engine: Engine) -> None:
+    """Those after them are lifted as well, whatever they show."""
+    features = np.concatenate([product("huge", 20, 0.3, 5, DIMENSION)[1], clustered(180, 5, clusters=4)])
+    features = features[np.random.default_rng(6).permutation(len(features))]
+    write(engine.store, [change("huge", f"{n:03}", feature) for n, feature in enumerate(features)])
+    hits = engine.search(query(features[7]), CALIBRATION, num=100, weights=WITH_LIFT).hits
+    values = ranking_similarities(features[7], features, ["huge"] * 200, [f"{n:03}" for n in range(200)], WITH_LIFT)
+    order = sorted(range(200), key=lambda n: (-values[n], n))
+    assert [int(hit.item.key.pic_name) for hit in hits] == order[:100]
+    assert [hit.score for hit in hits] == pytest.approx(
+        CALIBRATION.scores(np.array(values, np.float32))[order[:100]].tolist(), abs=1e-5
+    )
+
+
+SHOP = shelf(
+    product("a", 8, 0.3, 5, DIMENSION),
+    product("b", 8, 0.15, 6, DIMENSION),
+    product("catch-all", 8, 0.0, 7, DIMENSION),
+    *(([f"single {n}"], scattered(1, n)) for n in range(8)),
+)
+CONTENTS = [f"{name}/{n}".encode() for n, (name, _) in enumerate(SHOP.groups)]
+
+
+@pytest.fixture
+def shop(engine: Engine) -> Engine:
+    """Two products whose pictures are alike, a catch-all and eight single ones; ``int_attr`` counts."""
+    write(
+        engine.store,
+        [
+            change(name, str(n), SHOP.features[n], content=CONTENTS[n], attributes=Attributes(int_attr=n))
+            for n, (name, _) in enumerate(SHOP.groups)
+        ],
+    )
+    return engine
+
+
+def first_of_products(hits: list[Hit]) -> list[Hit]:
+    best: dict[str, Hit] = {}
+    for hit in hits:
+        best.setdefault(hit.item.key.product_id, hit)
+    return list(best.values())
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(
+    towards=st.sampled_from(range(len(SHOP.ids))),
+    by=st.floats(0, 2),
+    condition=st.sampled_from([EVERYTHING, compile_filter("int_attr not in (2, 11)")]),
+    least=st.sampled_from([0.0, 0.02, 0.1, 0.4]),
+    own=st.booleans(),
+    exclude=st.booleans(),
+)
+def test_a_lift_moves_neither_the_first_place_nor_distinct_products(
+    shop: Engine, towards: int, by: float, condition: Condition, least: float, own: bool, exclude: bool
+) -> None:
+    """The best of each product stand in the same order with the same Score, whether or not they are asked for alone."""
+    wanted = stored(SHOP.features[towards] + by * scattered(1, 77)[0])
+    asked = query(wanted, CONTENTS[towards] if own else b"another picture")
+    options: Any = {"condition": condition, "min_score": least, "exclude_identical": exclude, "num": 100}
+    weights = WITH_LIFT.without_lift()
+    plain = shop.search(asked, CALIBRATION, weights=weights, **options).hits
+    raised = shop.search(asked, CALIBRATION, weights=WITH_LIFT, **options).hits
+    assert raised[:1] == plain[:1]
+    assert [hit.score for hit in raised] == sorted((hit.score for hit in raised), reverse=True)
+    assert {hit.item.id for hit in plain} <= {hit.item.id for hit in raised}
+    best = first_of_products(plain)
+    assert first_of_products(raised) == best
+    for some in (weights, WITH_LIFT):
+        assert shop.search(asked, CALIBRATION, weights=some, distinct_product=True, **options).hits == best
+
+
+@pytest.mark.parametrize("number", [3, 12, 20, 30])
+def test_a_picture_that_finds_itself_lifts_its_product_unless_it_is_excluded(shop: Engine, number: int) -> None:
+    """As any candidate does, by its own cosine; excluded, it might as well not be there."""
+    own, asked = SHOP.features[number], query(SHOP.features[number], CONTENTS[number])
+    lending = {group: [SHOP.features[n] for n in SHOP.ids if SHOP.groups[n] == group] for group in SHOP.groups}
+    values = [
+        float(own @ own)
+        if n == number
+        else with_siblings(
+            own,
+            SHOP.features[n],
+            [SHOP.features[m] for m in SHOP.ids if m != n and SHOP.groups[m] == SHOP.groups[n]],
+            WITH_LIFT,
+        )
+        for n in SHOP.ids
+    ]
+    scores = CALIBRATION.scores(np.array(lifted(values, SHOP.groups, lending, WITH_LIFT.lift), np.float32))
+    hits = shop.search(asked, CALIBRATION, num=100, weights=WITH_LIFT).hits
+    assert [hit.score for hit in hits if not hit.identical] == pytest.approx(
+        sorted(np.delete(scores, number).tolist(), reverse=True), abs=1e-5
+    )
+    assert (hits[0].item.id, hits[0].identical, hits[0].score) == (number + 1, True, 1.0)
+    if number < 16:  # of a product that belongs together
+        assert {hit.item.key.product_id for hit in hits[:8]} == {SHOP.groups[number][0]}
+
+    left = shop.search(asked, CALIBRATION, num=100, weights=WITH_LIFT, exclude_identical=True)
+    with shop.committing() as store:
+        store.delete(product_condition(SHOP.groups[number][0], str(number)))
+    assert shop.search(asked, CALIBRATION, num=100, weights=WITH_LIFT).hits == left.hits
+
+
 def statements(engine: Engine, wanted: Features, **options: Any) -> int:
     """How many statements a search runs."""
     seen: list[str] = []
@@ -217,6 +445,13 @@ OPTIONS = {
     "distinct filter": {"condition": compile_filter("int_attr>=700"), "distinct_product": True},
     "excluded": {"exclude_identical": True},
     "least": {"min_score": 0.6, "distinct_product": True},
+    "lift": {"weights": WITH_LIFT},
+    "lift filter": {
+        "condition": compile_filter("int_attr>=700"),
+        "exclude_identical": True,
+        "min_score": 0.01,
+        "weights": WITH_LIFT,
+    },
 }
 
 
@@ -268,7 +503,7 @@ def test_pages_are_slices_of_one_order(catalogue: Engine, name: str) -> None:
     assert [hit.score for hit in sorted_part] == sorted((hit.score for hit in sorted_part), reverse=True)
 
 
-@pytest.mark.parametrize("name", ["everything", "filter"])
+@pytest.mark.parametrize("name", ["everything", "filter", "lift", "lift filter"])
 def test_every_page_costs_the_same_statements(catalogue: Engine, name: str) -> None:
     """Their number is that of the candidates, not of results, products or pictures."""
     options: Any = OPTIONS[name]

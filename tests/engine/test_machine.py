@@ -32,6 +32,7 @@ from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS
 from imgsearch.algorithm.pipeline import content_hash
 from imgsearch.engine.check import Damage, Problem
 from imgsearch.engine.engine import Engine, Hit
+from imgsearch.engine.evidence import ranking_weights
 from imgsearch.engine.lock import LOCK_NAME
 from imgsearch.engine.store import DATABASE_NAME, EVERYTHING, product_condition
 from imgsearch.errors import InstanceEmpty
@@ -56,7 +57,7 @@ from tests.engine.arithmetic import (
     feature_of,
     region_of,
 )
-from tests.engine.builders import Features, die_at, with_siblings
+from tests.engine.builders import Features, die_at, lifted, with_siblings
 
 NEAR = 1e-6
 """Similarities that are nearer to each other than that may be rounded into another order."""
@@ -478,6 +479,7 @@ class InstanceMachine(RuleBasedStateMachine):
         distinct=st.booleans(),
         exclude=st.booleans(),
         least=st.sampled_from([0.0, 0.03, 0.3]),
+        lift=st.booleans(),
         scan=st.booleans(),
     )
     def search(
@@ -491,9 +493,10 @@ class InstanceMachine(RuleBasedStateMachine):
         distinct: bool = False,
         exclude: bool = False,
         least: float = 0.0,
+        lift: bool = True,
         scan: bool = True,
     ) -> None:
-        asked = SearchOptions(num, start, any_category, expression, distinct, least, exclude)
+        asked = SearchOptions(num, start, any_category, expression, distinct, least, exclude, lift)
         with self.instance.searching() as searcher, pytest.MonkeyPatch.context() as patch:
             if not scan:  # conditions go to FAISS, which else takes 20,000 items that meet them
                 patch.setattr("imgsearch.engine.candidates.EXACT_SCAN_LIMIT", -1)
@@ -547,20 +550,25 @@ class InstanceMachine(RuleBasedStateMachine):
             if meets(known.attributes) and (asked.any_category or known.category in likely)
         }
         same = {key: known.number == number and region in (None, known.region) for key, known in items.items()}
+        weights = ranking_weights(RECORD.feature_version)
+        products: dict[tuple[str, int], dict[Key, Features]] = {}
+        for key, known in items.items():
+            # Siblings count whether or not they meet the condition; what is left out has no say either.
+            if not (asked.exclude_self and same[key]):
+                products.setdefault((key.product_id, known.category), {})[key] = known.feature
 
         def similarity(key: Key) -> float:
-            """Siblings count whether or not they meet the condition; what is left out has no say either."""
-            siblings = [
-                other.feature
-                for place, other in items.items()
-                if place.product_id == key.product_id
-                and place != key
-                and other.category == items[key].category
-                and not (asked.exclude_self and same[place])
-            ]
-            return with_siblings(feature, items[key].feature, [] if same[key] else siblings)
+            known = products.get((key.product_id, items[key].category), {})
+            siblings = [other for place, other in known.items() if place != key and not same[key]]
+            return with_siblings(feature, items[key].feature, siblings, weights)
 
         nearness = {key: similarity(key) for key in matching}
+        if asked.lift:
+            ranked = [key for key in matching if not (asked.exclude_self and same[key])]
+            groups = [(key.product_id, items[key].category) for key in ranked]
+            lending = {group: list(known.values()) for group, known in products.items()}
+            raised = lifted([nearness[key] for key in ranked], groups, lending, weights.lift)
+            nearness |= {key: value for key, value in zip(ranked, raised, strict=True) if not same[key]}
         scores = {key: 1.0 if same[key] else score_of(nearness[key]) for key in matching}
         if any(abs(score - asked.min_score) < NEAR for score in scores.values()):
             return  # rounding would decide
