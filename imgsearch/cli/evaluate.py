@@ -53,6 +53,20 @@ def evaluate(
         bool, typer.Option("--any-category", help="Search all categories, not only that of the query.")
     ] = False,
     workers: Workers = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", show_default=False, help="Ask only the queries of this source; can be given again."
+        ),
+    ] = None,
+    left_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            show_default=False,
+            help="Measure each source also with parameters that learned nothing from it.",
+        ),
+    ] = None,
     html: Annotated[
         Path | None,
         typer.Option(metavar="FILE", show_default=False, help="Write a page with figures and the worst misses."),
@@ -95,6 +109,8 @@ def evaluate(
             crop=crop,
             any_category=any_category,
             workers=workers,
+            sources=source or (),
+            left_out=left_out,
             details=details,
             announce=announce,
             progress=stack.enter_context(_Bars()).show,

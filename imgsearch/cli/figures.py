@@ -28,6 +28,7 @@ def document(result: Evaluation) -> dict[str, Any]:
     """What the JSON formats print."""
     parts = {
         "Retrieval": result.retrieval and dict(_named(result.retrieval, _retrieval_fields)),
+        "LeaveSourceOut": result.left_out and dict(_named(result.left_out, _retrieval_fields)),
         "Categories": result.categories and _category_document(result.categories),
         "Subjects": result.subjects and dict(_named(result.subjects, _subject_fields)),
     }
@@ -144,6 +145,8 @@ def figure_tables(result: Evaluation) -> Iterator[FigureTable]:
     """All that was measured, in the order of the parts."""
     if result.retrieval is not None:
         yield from _retrieval_tables(result.retrieval)
+    if result.left_out is not None:
+        yield _retrieval_table("Retrieval, each source with parameters that learned nothing from it", result.left_out)
     if result.categories is not None:
         yield from _category_tables(result.categories)
     if result.subjects is not None:
@@ -154,15 +157,22 @@ def figure_tables(result: Evaluation) -> Iterator[FigureTable]:
         yield FigureTable("Subjects", ["kind", "pictures", "mean IoU", ">= 0.5", ">= 0.7", "whole picture"], rows)
 
 
-def _retrieval_tables(figures: Breakdown[RetrievalFigures]) -> Iterator[FigureTable]:
-    rows, kept = {}, {}
+def _retrieval_table(title: str, figures: Breakdown[RetrievalFigures]) -> FigureTable:
+    rows = {}
     for name, fields in _named(figures, _retrieval_fields):
         calibration = fields.pop("Calibration")
         rows[name] = [*fields.values(), calibration["ECE"]]
+    columns = ["source", "queries", "hit@1", "hit@5", "hit@10", "mAP", "MRR@distinct", "products@10", "ECE"]
+    return FigureTable(title, columns, rows)
+
+
+def _retrieval_tables(figures: Breakdown[RetrievalFigures]) -> Iterator[FigureTable]:
+    yield _retrieval_table("Retrieval", figures)
+    kept = {}
+    for name, fields in _named(figures, _retrieval_fields):
+        calibration = fields["Calibration"]
         thresholds = calibration["MinScore"]
         kept[name] = [calibration["Results"], *(one[what] for one in thresholds for what in ("Precision", "Kept"))]
-    columns = ["source", "queries", "hit@1", "hit@5", "hit@10", "mAP", "MRR@distinct", "products@10", "ECE"]
-    yield FigureTable("Retrieval", columns, rows)
     calibration = figures.overall.calibration
     of_bins: dict[str, list[Any]] = {
         f"{one.lower:.1f} to {one.upper:.1f}": [one.results, one.score, one.right] for one in calibration.bins

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from imgsearch.algorithm.models import DEFAULT_MODEL
 from imgsearch.categories import Kind
-from imgsearch.errors import InvalidGroundTruth
+from imgsearch.errors import InvalidGroundTruth, UsageError
 from imgsearch.evaluation.categories import measure_categories
 from imgsearch.evaluation.ground_truth import GroundTruth, Part
+from imgsearch.evaluation.left_out import measure_left_out
 from imgsearch.evaluation.retrieval import measure_retrieval
 from imgsearch.evaluation.run import Run
 from imgsearch.evaluation.subjects import measure_subjects
@@ -55,6 +56,8 @@ class Evaluation:
     failures: list[Failure]
     """Pictures that could not be used; each counts as missed."""
     seconds: float
+    left_out: Breakdown[RetrievalFigures] | None = None
+    """Retrieval by source, each measured with parameters that learned nothing from it."""
 
 
 def _ignore(*_: object) -> None:
@@ -73,6 +76,8 @@ def evaluate(
     any_category: bool = False,
     workers: int | None = None,
     cache: Path | None = None,
+    sources: Collection[str] = (),
+    left_out: Path | None = None,
     details: Details | None = None,
     announce: Callable[[str], None] = _ignore,
     progress: Callable[[str, int, int], None] = _ignore,
@@ -92,17 +97,27 @@ def evaluate(
         any_category: search all categories, not only that of the query.
         workers: pictures under way at once; by default three per core.
         cache: of converted models; the user's own by default.
+        sources: only queries of these sources; none: all.
+        left_out: folder of parameters, each of which learned nothing from one source (``left_out.py``): retrieval is
+            measured with these as well, with the default model.
         details: takes up what became of each picture, if that is wanted.
         announce: told in one line what takes its time.
         progress: told what is being done, with how many pictures it is done, and of how many.
 
     Raises:
         InvalidGroundTruth: there is nothing to measure, or a table cannot be used.
+        UsageError: sources cannot be left out with these settings, or that folder.
         InvalidModel, StampMismatch, StorageFull, StorageUnwritable
     """
     begun = time.perf_counter()
     kind = kind if alike is None else alike.kind
     truth = _measurable(GroundTruth.read(folder, parts), kind, announce, crop=crop)
+    if sources:
+        if truth.retrieval is None:
+            raise UsageError("sources are those of queries: measure retrieval, or name none")
+        truth = replace(truth, retrieval=truth.retrieval.asked_by(sources))
+    if left_out is not None and (alike is not None or model != DEFAULT_MODEL or truth.retrieval is None):
+        raise UsageError("leaving sources out is measured with the default model, on a folder with queries")
 
     def make(target: Path) -> None:
         if alike is None:
@@ -112,7 +127,7 @@ def evaluate(
 
     with _temporary_instance(make, cache, announce) as instance:
         run = Run(instance, PictureOptions(crop=crop), any_category, workers, progress, details)
-        return Evaluation(
+        result = Evaluation(
             model=instance.model.name,
             kind=kind,
             limits=instance.limits,
@@ -122,6 +137,11 @@ def evaluate(
             failures=run.failures,
             seconds=time.perf_counter() - begun,
         )
+    if left_out is None:
+        return result
+    settings = {"kind": kind, "crop": crop, "any_category": any_category, "workers": workers, "cache": cache}
+    figures = measure_left_out(folder, left_out, announce=announce, **settings)
+    return replace(result, left_out=figures, seconds=time.perf_counter() - begun)
 
 
 def _measurable(truth: GroundTruth, kind: Kind, announce: Callable[[str], None], *, crop: bool) -> GroundTruth:

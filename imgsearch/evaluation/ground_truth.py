@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -69,6 +69,17 @@ class RetrievalTruth:
     """The queries are pictures of the gallery: each looks for the others of its product."""
     refused: tuple[Refused, ...] = ()
     """What was found in the folder and can be neither indexed nor searched."""
+
+    def asked_by(self, sources: Collection[str]) -> RetrievalTruth:
+        """The same catalogue, with the queries of some sources only.
+
+        Raises:
+            InvalidGroundTruth: there are none.
+        """
+        queries = [query for query in self.queries if query.source in sources]
+        if not queries:
+            raise InvalidGroundTruth(f"no query is of the source {' or '.join(map(repr, sources))}")
+        return replace(self, queries=queries)
 
 
 @dataclass(frozen=True, slots=True)

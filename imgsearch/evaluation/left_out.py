@@ -1,0 +1,123 @@
+"""Leave-source-out figures: each source measured with parameters that learned nothing from it.
+
+``python -m training`` writes such parameters: a folder for each source, and ``sources.json``, which says whose folder
+is which. Parameters are read once in a process and shape converted networks, so each source is measured in a process of
+its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from imgsearch.algorithm.parameters import PARAMETERS_VARIABLE
+from imgsearch.errors import InvalidGroundTruth, UsageError
+from imgsearch.evaluation.breakdown import Breakdown
+from imgsearch.evaluation.calibration import Grade
+from imgsearch.evaluation.ground_truth import GroundTruth, Part
+from imgsearch.evaluation.retrieval import Found, RetrievalFigures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["measure_left_out"]
+
+SOURCES_NAME: Final = "sources.json"
+
+
+def measure_left_out(
+    folder: Path, parameters: Path, *, announce: Callable[[str], None], **settings: Any
+) -> Breakdown[RetrievalFigures]:
+    """Figures of retrieval by source, and over all of them.
+
+    The catalogue is the whole one each time; of the queries, those of one source are asked.
+
+    Args:
+        folder: with a table of retrieval that names sources.
+        parameters: folder of the parameters, as the module says.
+        announce: told in one line what takes its time.
+        settings: of ``evaluate``: kind, crop, any_category, workers, cache.
+
+    Raises:
+        UsageError: the folder of parameters is none.
+        InvalidGroundTruth: no source of the table has parameters that learned nothing from it.
+    """
+    known = _known_sources(parameters)
+    truth = GroundTruth.read(folder, [Part.RETRIEVAL]).retrieval
+    assert truth is not None
+    sources = sorted({query.source for query in truth.queries if query.source is not None})
+    for source in sources:
+        if source not in known:
+            announce(f"Left out: {parameters} has no parameters that learned nothing from {source}")
+    singles = []
+    for source in (source for source in sources if source in known):
+        announce(f"Measuring {source} with parameters that learned nothing from it …")
+        singles += [(source, found) for found in _found(folder, source, known[source], settings)]
+    if not singles:
+        raise InvalidGroundTruth(f"{folder} has no query of a source that {parameters} knows")
+    return Breakdown.of(singles, RetrievalFigures.of)
+
+
+def _known_sources(parameters: Path) -> dict[str, Path]:
+    """The folder of parameters that learned nothing from a source, for each source."""
+    path = parameters / SOURCES_NAME
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+        folders = {source: parameters / name for source, name in names.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"{path} cannot be read ({error}): give the folder of parameters that 'python -m training' writes"
+        ) from None
+    missing = [str(one) for one in folders.values() if not one.is_dir()]
+    if missing:
+        raise UsageError(f"{path} names folders that are missing: {', '.join(missing)}")
+    return folders
+
+
+def _found(folder: Path, source: str, parameters: Path, settings: dict[str, Any]) -> list[Found]:
+    """What the queries of one source find, measured in a process of its own."""
+    request = {"folder": str(folder), "source": source, **settings}
+    finished = subprocess.run(
+        [sys.executable, "-P", "-m", "imgsearch.evaluation.left_out"],
+        input=json.dumps(request, default=str),
+        env={**os.environ, PARAMETERS_VARIABLE: str(parameters.resolve())},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if finished.returncode:
+        raise RuntimeError(f"measuring {source} in a process of its own ended with status {finished.returncode}")
+    return [
+        Found(**{**one, "ranks": tuple(one["ranks"]), "grades": tuple(Grade(**grade) for grade in one["grades"])})
+        for one in json.loads(finished.stdout)
+    ]
+
+
+def main() -> None:
+    """The process of one source: a request on stdin, what each query found on stdout."""
+    from imgsearch.categories import Kind
+    from imgsearch.evaluation.details import Details
+    from imgsearch.evaluation.evaluate import evaluate
+
+    request = json.load(sys.stdin)
+    folder, source, kind, cache = (request.pop(name) for name in ("folder", "source", "kind", "cache"))
+    details = Details()
+    evaluate(
+        Path(folder),
+        [Part.RETRIEVAL],
+        kind=Kind(kind),
+        cache=None if cache is None else Path(cache),
+        sources=[source],
+        details=details,
+        **request,
+    )
+    json.dump([asdict(answer.found) for answer in details.answers], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
