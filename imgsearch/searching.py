@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.categories import Kind
 from imgsearch.engine.engine import Query
@@ -92,10 +92,12 @@ class SearchResult:
 class Searcher:
     """Answers queries to one instance, with the network kept loaded."""
 
-    def __init__(self, instance: Instance, engine: Engine, pipeline: Pipeline) -> None:
+    def __init__(self, instance: Instance, engine: Engine, pipeline: Pipeline, made_by: dict[str, Any]) -> None:
         self._instance = instance
         self._engine = engine
         self._pipeline = pipeline
+        self._made_by = made_by
+        """What makes the features of queries here, whatever has made those of the items by now."""
         self._calibration = Calibration(*instance.model.score_curve)
 
     def prepare(self, options: PictureOptions = PictureOptions()) -> None:
@@ -273,4 +275,5 @@ class Searcher:
             distinct_product=search.distinct_product,
             min_score=search.min_score,
             exclude_identical=search.exclude_self,
+            made_by=self._made_by,
         )
