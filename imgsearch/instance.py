@@ -7,7 +7,7 @@ method takes the writer lock for as long as it runs.
 from __future__ import annotations
 
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -16,7 +16,7 @@ from imgsearch.algorithm.devices import CPU, MAX_BATCH, Device
 from imgsearch.algorithm.limits import LIMIT_PROFILES, Limits
 from imgsearch.algorithm.models import DEFAULT_MODEL, ModelRecord
 from imgsearch.categories import Kind
-from imgsearch.errors import InstanceExists, ItemNotFound, StampMismatch
+from imgsearch.errors import ImgsearchError, InstanceExists, ItemNotFound, StampMismatch
 from imgsearch.files import file_errors, make_private_folder
 from imgsearch.paths import cache_folder
 from imgsearch.records import Key
@@ -481,19 +481,16 @@ class Instance:
             self._refresh(engine.store)
 
     def count_reindexed(self) -> int | None:
-        """How many items a reindex that was begun has done; None where none was begun.
-
-        Raises:
-            InstanceDamaged, StorageUnwritable
-        """
+        """How many items a reindex that was begun has done; None where none was begun, or it cannot be told."""
         from imgsearch.engine.engine import Engine
         from imgsearch.engine.successor import home
 
         folder = home(self.folder)
         if not self.needs_reindex or not Engine.exists(folder):
             return None
-        with closing(Engine.open(folder)) as engine:
+        with suppress(ImgsearchError), closing(Engine.open(folder)) as engine:
             return engine.store.count()
+        return None  # it is just taking its place; or it is damaged, which the next reindex tells
 
     def foresee(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
         """What ``apply`` would do, without reading a picture: each operation is compared with what is stored now.
