@@ -115,8 +115,8 @@ def successor_of(engine: Engine, record: ModelRecord) -> Iterator[Engine]:
             Engine.create(folder, {**settings, "model": record.as_dict()}, old.page_bytes)
         new = Engine.open(folder, write=True)
         try:
+            new.drop_index()  # of one that was about to take the place, or was repaired
             with storage_errors(folder), new.store.beside(old), new.store.writing():
-                new.store.unpublish()  # the index of one that was about to take the place
                 new.store.keep_those_of_predecessor(same_content=False)
             yield new
         finally:

@@ -528,13 +528,21 @@ class Engine:
         """
         if self.store.count():
             return
+        self.drop_index()
+        with storage_errors(self.folder):
+            self.store.forget_places()
+            self._forget_in_successor()
+
+    def drop_index(self) -> None:
+        """Remove the index, so that everything is scanned; the caller holds the lock.
+
+        Raises:
+            StorageFull, StorageUnwritable
+        """
         if self.store.generation() is not None:
             with self.committing() as store:
                 store.unpublish()
         self._remove_leftovers()
-        with storage_errors(self.folder):
-            self.store.forget_places()
-            self._forget_in_successor()
 
     # Successors
 
