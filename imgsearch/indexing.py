@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from imgsearch.algorithm.devices import CPU_LABEL
 from imgsearch.categories import Kind
 from imgsearch.engine.store import product_condition
-from imgsearch.errors import ImgsearchError, InputError
+from imgsearch.errors import ImgsearchError, InputError, InvalidModel
 from imgsearch.records import (
     AddPicture,
     Content,
@@ -191,6 +191,8 @@ class IndexingRun:
             return None
         try:
             return flight.future.result()
+        except InvalidModel:  # no picture's fault
+            raise
         except InputError as error:  # other errors are not of this picture's making and end the run
             return error
 

@@ -7,7 +7,7 @@ method takes the writer lock for as long as it runs.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -16,7 +16,7 @@ from imgsearch.algorithm.devices import CPU, MAX_BATCH, Device
 from imgsearch.algorithm.limits import LIMIT_PROFILES, Limits
 from imgsearch.algorithm.models import DEFAULT_MODEL, ModelRecord
 from imgsearch.categories import Kind
-from imgsearch.errors import InstanceExists, ItemNotFound, StampMismatch
+from imgsearch.errors import ImgsearchError, InstanceExists, ItemNotFound, StampMismatch
 from imgsearch.files import file_errors, make_private_folder
 from imgsearch.paths import cache_folder
 from imgsearch.records import Key
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from imgsearch.engine.exposure import Exposure
     from imgsearch.engine.filters import Condition
     from imgsearch.engine.repair import Repair
-    from imgsearch.engine.store import Generation
+    from imgsearch.engine.store import Generation, Store
     from imgsearch.errors import InputError
     from imgsearch.records import Extracted, Item, Operation, Outcome, PictureOptions, PictureSource
     from imgsearch.searching import Searcher
@@ -74,6 +74,10 @@ class InstanceInfo:
     """Items per category, without the empty ones."""
     limits: Limits
     stamp: dict[str, Any]
+    needs_reindex: bool
+    """Its features are of an older version than this release makes."""
+    reindexed: int | None
+    """Items of which a reindex that was begun has made new ones; None where none was begun."""
     devices: list[str]
     """What its features were made with; their stamp is the same."""
     generation: Generation | None
@@ -98,7 +102,15 @@ class Instance:
         self.limits = Limits(**settings["limits"])
         self.region_id: str | None = settings["region_id"]
         self.created: int = settings["created"]
-        self.model = ModelRecord.from_dict(settings["model"])
+        self._made_by: dict[str, Any] = settings["model"]
+        self.model = ModelRecord.from_dict(self._made_by)
+
+    def _refresh(self, store: Store) -> None:
+        """Take note of a reindex since this was opened: all else about an instance is fixed."""
+        made_by = store.made_by()
+        if made_by != self._made_by:
+            self._made_by, self.model = made_by, ModelRecord.from_dict(made_by)
+            self.__dict__.pop("_converted", None)
 
     # Making and opening
 
@@ -274,8 +286,14 @@ class Instance:
 
     @cached_property
     def _converted(self) -> ConvertedModel:
-        converted = self._convert(self.model, self._cache, self._announce) if self.model.can_be_made else None
-        if converted is None or converted.record.stamp() != self.model.stamp():
+        if not self.model.can_be_made:
+            way_out = "make new ones of the pictures with 'imgsearch add --reindex'"
+            raise StampMismatch(
+                f"the features in {self.folder} are of version {self.model.feature_version}, which this release does "
+                f"not make: {way_out if self.model.is_older else 'install a newer imgsearch'}"
+            )
+        converted = self._convert(self.model, self._cache, self._announce)
+        if converted.record.stamp() != self.model.stamp():
             raise StampMismatch(
                 f"the features in {self.folder} were made by {self.model.name} in another version of imgsearch: "
                 "make a new instance with 'imgsearch init' and add the pictures again"
@@ -355,6 +373,7 @@ class Instance:
         with writer_lock(self.folder, lock_timeout):
             engine = Engine.open(self.folder, write=True)
             try:
+                self._refresh(engine.store)
                 yield engine
             finally:
                 engine.close()
@@ -393,14 +412,15 @@ class Instance:
         """
         from imgsearch.indexing import IndexingRun
 
-        chosen = self._usable(device)
+        self._usable(device)  # before it waits for the lock
         with (
             self._writing(lock_timeout) as engine,
             self._pipeline(workers=workers, readers=readers, device=device) as pipeline,
         ):
             if rebuild:
                 engine.count_to_index()
-            yield from IndexingRun(engine, pipeline, self.kind, chosen.label).outcomes(operations)
+            label = self._usable(device).label
+            yield from IndexingRun(engine, pipeline, self.kind, label).outcomes(operations)
             # Of an instance that the operations have emptied, there is nothing to rebuild.
             if rebuild and engine.store.count():
                 engine.rebuild()
@@ -408,6 +428,69 @@ class Instance:
                 engine.refresh()
             else:
                 engine.drop_index_of_nothing()
+
+    @property
+    def needs_reindex(self) -> bool:
+        """Whether its features are of an older version than this release makes; all goes on with these as they are."""
+        return self.model.is_older
+
+    def reindex(self, *, workers: int | None = None, device: str = CPU, lock_timeout: float = 0.0) -> Iterator[Outcome]:
+        """Make the features of all items anew as this release makes them, as a stream; nothing where that is so.
+
+        The pictures are read where they lie, as they are now. What is made lies in a folder inside of the instance's
+        until all items are done, and takes its place then, in one commit; until then the instance is what it was. So an
+        outcome says what is done, not what is found, and a later call goes on from there. Where the stream has a
+        failure, the instance stays as it was, and ``needs_reindex`` true.
+
+        Args:
+            workers: pictures under way at once, as for ``apply``.
+            device: where the networks run, as for ``apply``.
+            lock_timeout: seconds to wait for another writer.
+
+        Raises:
+            UsageError, DeviceUnusable: there is no such device, or it cannot be used here.
+            InstanceExists: other files lie where the new features go.
+            InvalidModel: the model cannot be had any more.
+            InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
+        """
+        if self.needs_reindex:
+            with self._writing(lock_timeout) as engine:
+                yield from self._reindexed(engine, workers, device)
+
+    def _reindexed(self, engine: Engine, workers: int | None, device: str) -> Iterator[Outcome]:
+        from imgsearch.indexing import IndexingRun
+        from imgsearch.reindexing import operations, succeed, successor_of
+
+        if not self.needs_reindex:  # another has done it before the lock was given
+            return
+        record, whole = self.model.renewed(), True
+        if not record.dimension:
+            record = self._convert(record, self._cache, self._announce).record
+        with successor_of(engine, record) as new:
+            made = Instance(new.folder, new, cache=self._cache, announce=self._announce)
+            label = made._usable(device).label
+            with made._pipeline(workers=workers, device=device) as pipeline:
+                run = IndexingRun(new, pipeline, self.kind, label)
+                for outcome in run.outcomes(operations(engine.store, new.store)):
+                    whole = whole and outcome.error is None
+                    yield outcome
+            if whole:
+                succeed(engine, new)
+        if whole:
+            engine.remove_predecessor()
+            self._refresh(engine.store)
+
+    def count_reindexed(self) -> int | None:
+        """How many items a reindex that was begun has done; None where none was begun, or it cannot be told."""
+        from imgsearch.engine.engine import Engine
+        from imgsearch.engine.successor import home
+
+        folder = home(self.folder)
+        if not self.needs_reindex or not Engine.exists(folder):
+            return None
+        with suppress(ImgsearchError), closing(Engine.open(folder)) as engine:
+            return engine.store.count()
+        return None  # it is just taking its place; or it is damaged, which the next reindex tells
 
     def foresee(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
         """What ``apply`` would do, without reading a picture: each operation is compared with what is stored now.
@@ -488,9 +571,10 @@ class Instance:
         """
         from imgsearch.importing import check_stamp, import_items, read_export
 
-        check_stamp(folder, self._portable_stamp())
-        lines = read_export(folder, self.kind, self.model.dimension)
+        check_stamp(folder, self._portable_stamp())  # before it waits for the lock
         with self._writing(lock_timeout) as engine:
+            check_stamp(folder, self._portable_stamp())
+            lines = read_export(folder, self.kind, self.model.dimension)
             yield from import_items(engine, lines)
             if rebuild and engine.is_index_due():
                 engine.refresh()
@@ -514,6 +598,7 @@ class Instance:
         from imgsearch.exporting import export
 
         with storage_errors(self.folder), self._engine.store.reading():
+            self._refresh(self._engine.store)
             yield from export(self._engine.store, folder, self._portable_stamp())
 
     def _portable_stamp(self) -> dict[str, Any]:
@@ -531,8 +616,9 @@ class Instance:
         """
         from imgsearch.searching import Searcher
 
+        self._refresh(self._engine.store)
         with self._pipeline(workers=workers, isolated=isolated) as pipeline:
-            yield Searcher(self, self._engine, pipeline)
+            yield Searcher(self, self._engine, pipeline, self._made_by)
 
     def item(self, key: Key) -> Item:
         """One stored item.
@@ -596,10 +682,12 @@ class Instance:
 
     def info(self) -> InstanceInfo:
         """Facts about the instance."""
+        from imgsearch.engine.successor import home
         from imgsearch.indexing import devices_of
 
         store = self._engine.store
         with store.reading():
+            self._refresh(store)
             counts = store.counts()
             generation = store.generation()
             return InstanceInfo(
@@ -612,10 +700,18 @@ class Instance:
                 categories=counts,
                 limits=self.limits,
                 stamp=self.model.stamp(),
+                needs_reindex=self.needs_reindex,
+                reindexed=self.count_reindexed(),
                 devices=devices_of(store),
                 generation=generation,
                 unindexed=store.count_newer(generation.max_id if generation else 0),
-                disk_bytes=sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file()),
+                disk_bytes=sum(
+                    path.stat().st_size
+                    for place in (self.folder, home(self.folder))
+                    if place.is_dir()
+                    for path in place.iterdir()
+                    if path.is_file()
+                ),
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.categories import Kind
 from imgsearch.engine.engine import Query
@@ -96,10 +96,12 @@ class SearchResult:
 class Searcher:
     """Answers queries to one instance, with the network kept loaded."""
 
-    def __init__(self, instance: Instance, engine: Engine, pipeline: Pipeline) -> None:
+    def __init__(self, instance: Instance, engine: Engine, pipeline: Pipeline, made_by: dict[str, Any]) -> None:
         self._instance = instance
         self._engine = engine
         self._pipeline = pipeline
+        self._made_by = made_by
+        """What makes the features of queries here, whatever has made those of the items by now."""
         self._calibration = Calibration(*instance.model.score_curve)
         self._weights = ranking_weights(instance.model.feature_version)
 
@@ -304,4 +306,5 @@ class Searcher:
             min_score=search.min_score,
             exclude_identical=search.exclude_self,
             weights=self._weights if search.lift else self._weights.without_lift(),
+            made_by=self._made_by,
         )

@@ -136,6 +136,21 @@ class ModelRecord:
         return self.feature_version in (FEATURE_VERSION, *OLDER_VERSIONS)
 
     @property
+    def is_older(self) -> bool:
+        """Whether this release makes features of a newer version."""
+        return self.feature_version < FEATURE_VERSION
+
+    def renewed(self) -> ModelRecord:
+        """The same model, kept in the same way, as this release makes features with it.
+
+        Of one that is not embedded, or has other weights, the dimension is known only after conversion.
+        """
+        known = EMBEDDED_MODELS.get(self.name)
+        if known is not None and known.weights_hash == self.weights_hash:
+            return replace(known, coded=self.coded)
+        return replace(self, feature_version=FEATURE_VERSION, dimension=0)
+
+    @property
     def has_colour(self) -> bool:
         """Whether a feature has a block for colours."""
         return self.feature_version >= 3

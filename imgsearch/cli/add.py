@@ -27,12 +27,14 @@ from imgsearch.cli.options import (
     Weights,
     Workers,
     check_device,
+    open_instance,
     open_or_make,
     picture_options,
     warn_of_shared_storage,
 )
 from imgsearch.cli.outcomes import Summary, print_outcome, telling_of_ignored_regions, with_progress
-from imgsearch.cli.output import resolve_format
+from imgsearch.cli.output import Format, resolve_format, safe
+from imgsearch.cli.report import warn
 from imgsearch.errors import UsageError
 from imgsearch.records import Attributes
 
@@ -61,6 +63,9 @@ def add(
             metavar="FILE", show_default=False, help="Take the lines of an increment.meta, pictures beside it."
         ),
     ] = None,
+    reindex: Annotated[
+        bool, typer.Option("--reindex", help="Make the features of all items anew, of the pictures where they lie.")
+    ] = False,
     product_id: Annotated[str | None, typer.Option(metavar="ID", show_default=False, help="ProductId of all.")] = None,
     pic_name: Annotated[
         str | None, typer.Option(metavar="NAME", show_default=False, help="PicName of the one picture.")
@@ -110,6 +115,14 @@ def add(
         include_hidden=include_hidden,
     )
     given = paths or []
+    if reindex:
+        if given or manifest or request != FileRequest() or model or weights or kind is not Kind.PRODUCT or nul:
+            raise UsageError(
+                "--reindex takes the pictures from where they lie, as they were added: leave out paths, --manifest and "
+                "options of pictures, keys and models"
+            )
+        _reindex(instance, workers, device, lock_timeout, quiet=quiet, chosen=chosen)
+        return
     _check(given, manifest, request, FileRequest(product_from=product_from, include_hidden=include_hidden))
     check_device(device)
     begun = perf_counter()
@@ -123,6 +136,31 @@ def add(
         for outcome in with_progress(outcomes, total, quiet=quiet):
             summary.count(outcome)
             print_outcome(outcome, chosen, quiet=quiet)
+    summary.show(chosen, perf_counter() - begun, quiet=quiet)
+    if summary.exit_code:
+        raise typer.Exit(summary.exit_code)
+
+
+def _reindex(
+    instance: Path | None, workers: int | None, device: str, lock_timeout: float, *, quiet: bool, chosen: Format
+) -> None:
+    check_device(device)
+    begun = perf_counter()
+    summary = Summary(is_batch=True)
+    with open_instance(instance, quiet=quiet) as target:
+        warn_of_shared_storage(target.folder)
+        if not target.needs_reindex and not quiet:
+            typer.echo(f"{safe(str(target.folder))} has the features of this release already", err=True)
+        outcomes = target.reindex(workers=workers, device=device, lock_timeout=lock_timeout)
+        for outcome in with_progress(outcomes, None, quiet=quiet, total=target.count()):
+            summary.count(outcome)
+            print_outcome(outcome, chosen, quiet=quiet)
+        summary.add_facts(Reindexed=not target.needs_reindex)
+        if target.needs_reindex:
+            warn(
+                f"{target.folder} stays as it was, with the features that it had: put the pictures that failed back "
+                "where they were, or delete them from it, and run this again; what is done is kept"
+            )
     summary.show(chosen, perf_counter() - begun, quiet=quiet)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)

@@ -46,6 +46,8 @@ def _document(facts: InstanceInfo) -> dict[str, Any]:
             for number, count in sorted(facts.categories.items())
         ],
         "Stamp": facts.stamp,
+        "NeedsReindex": facts.needs_reindex,
+        "Reindexed": facts.reindexed,
         "Devices": facts.devices,
         "Limits": facts.limits.as_dict(),
         "Index": None
@@ -64,6 +66,13 @@ def _document(facts: InstanceInfo) -> dict[str, Any]:
     }
 
 
+def _older(facts: InstanceInfo) -> str:
+    done = "" if facts.reindexed is None else f" ({facts.reindexed} of {facts.items} items are done)"
+    return (
+        f"of version {facts.stamp['feature_version']}, older than this release's: 'add --reindex' makes new ones{done}"
+    )
+
+
 def _print_table(facts: InstanceInfo) -> None:
     from rich.table import Table
 
@@ -80,6 +89,7 @@ def _print_table(facts: InstanceInfo) -> None:
         "OSS region": facts.region_id,
         "Model": f"{facts.stamp['model']} ({facts.stamp['dimension']} dimensions, {facts.stamp['features']}, "
         f"{facts.stamp['preprocessing']})",
+        "Features": _older(facts) if facts.needs_reindex else None,
         "Devices": ", ".join(facts.devices),
         "Limits": f"below {limits.max_bytes / 2**20:g} MB, at least {limits.min_side} px a side{side}, "
         f"at most {limits.max_pixels / 1e6:g} megapixels",

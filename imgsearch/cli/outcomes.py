@@ -34,8 +34,10 @@ def telling_of_ignored_regions(operations: Iterable[Operation]) -> Iterator[Oper
         warn(f"Crop false takes the whole picture, so the Region of {lines} is ignored, first {first}")
 
 
-def with_progress(outcomes: Iterable[Outcome], paths: list[Path] | None, *, quiet: bool) -> Iterable[Outcome]:
-    """Show a bar on a terminal; the total is counted beside, where there are files to count."""
+def with_progress(
+    outcomes: Iterable[Outcome], paths: list[Path] | None, *, quiet: bool, total: int | None = None
+) -> Iterable[Outcome]:
+    """Show a bar on a terminal; the total is counted beside, where it is not known and there are files to count."""
     if quiet or not sys.stderr.isatty():
         return outcomes
     from threading import Thread
@@ -44,7 +46,7 @@ def with_progress(outcomes: Iterable[Outcome], paths: list[Path] | None, *, quie
 
     from imgsearch.sources.files import find_pictures
 
-    bar: Any = tqdm(outcomes, unit=" pictures", dynamic_ncols=True, smoothing=0.05)
+    bar: Any = tqdm(outcomes, total=total, unit=" pictures", dynamic_ncols=True, smoothing=0.05)
 
     def count() -> None:
         bar.total = sum(1 for _ in find_pictures(paths or []))

@@ -23,6 +23,7 @@ from imgsearch.engine.index_file import checksum_of
 from imgsearch.engine.lock import HOLDER_NAME, writer_at_work
 from imgsearch.engine.schema import GENERATION_ROW, ITEM_ROW, ROOT_ROW, SETTING_ROW, expected_schema, schema_of
 from imgsearch.engine.store import DATABASE_NAME, FEATURE_TYPE, SETTING_TABLES, Generation, Store
+from imgsearch.engine.successor import home, is_leftover
 from imgsearch.engine.wal import is_altered, log_of
 from imgsearch.errors import ImgsearchError, InstanceDamaged
 from imgsearch.files import TEMPORARY_SUFFIX
@@ -433,7 +434,9 @@ def feature_fault(item_id: int, feature: object, seal: object, dimension: int | 
 
 
 def leftovers(folder: Path, *, locked: bool = False) -> list[Path]:
-    """Files that a killed writer left behind; none while a writer is at work, whose files they may be.
+    """What a killed writer left behind: files, and the folder of a successor that has become the instance.
+
+    Nothing while a writer is at work, whose files they may be.
 
     Args:
         folder: with an instance in it.
@@ -447,6 +450,8 @@ def leftovers(folder: Path, *, locked: bool = False) -> list[Path]:
     try:
         with closing(Store.open(folder / DATABASE_NAME, write=False, verify=False)) as store:
             published = {f"index-{row[0]}.faiss" for row in store.connection.execute("SELECT number FROM generations")}
+            if is_leftover(home(folder), store):
+                found.append(home(folder))
     except (ImgsearchError, sqlite3.Error):
         return []  # nobody can say what is published
     return [path for path in found if path.name not in published and path.exists()]

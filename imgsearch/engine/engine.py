@@ -11,7 +11,7 @@ pictures of their products, and how far the best of these lifts them (``evidence
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgsearch.engine import successor
 from imgsearch.engine.building import FLAT_LIMIT, build, can_extend, extend
 from imgsearch.engine.candidates import Moment
 from imgsearch.engine.database import storage_errors
 from imgsearch.engine.evidence import WITHOUT_LIFT, similarities
 from imgsearch.engine.index import IndexReader
 from imgsearch.engine.lock import HOLDER_NAME, LOCK_NAME, writer_lock
+from imgsearch.engine.schema import PAGE_BYTES
 from imgsearch.engine.score import Calibration, Rivals, cosines, hamming, sort_expr_values
 from imgsearch.engine.store import (
     DATABASE_NAME,
@@ -35,7 +37,7 @@ from imgsearch.engine.store import (
     Store,
     picture_condition,
 )
-from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound, OlderFormat
+from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound, OlderFormat, StampMismatch
 from imgsearch.files import TEMPORARY_SUFFIX, sync_folder
 from imgsearch.records import MAX_RESULTS
 
@@ -185,13 +187,13 @@ class Engine:
             )
 
     @staticmethod
-    def create(folder: Path, settings: dict[str, Any]) -> None:
+    def create(folder: Path, settings: dict[str, Any], page_bytes: int = PAGE_BYTES) -> None:
         """Make an empty instance in a folder that exists and holds none; it is there whole or not at all."""
         temporary = folder / f"{DATABASE_NAME}{TEMPORARY_SUFFIX}"
         with storage_errors(folder):
             for leftover in folder.glob(f"{DATABASE_NAME}{TEMPORARY_SUFFIX}*"):
                 leftover.unlink()
-        Store.create(temporary, settings)
+        Store.create(temporary, settings, page_bytes)
         with storage_errors(folder):
             temporary.rename(folder / DATABASE_NAME)
             sync_folder(folder)
@@ -234,7 +236,10 @@ class Engine:
 
         with storage_errors(self.folder):
             for path in leftovers(self.folder, locked=True):
-                path.unlink(missing_ok=True)
+                if path.is_dir():
+                    successor.remove(path)
+                else:
+                    path.unlink(missing_ok=True)
 
     # Changes
 
@@ -278,6 +283,7 @@ class Engine:
         min_score: float = 0.0,
         exclude_identical: bool = False,
         weights: RankingWeights = WITHOUT_LIFT,
+        made_by: dict[str, Any] | None = None,
     ) -> list[Ranking]:
         """Rank the items that meet the condition by their similarity to each query.
 
@@ -297,13 +303,19 @@ class Engine:
             exclude_identical: leave out the query picture itself, whatever it is called; nor does it speak for the
                 other pictures of its product, or lift them.
             weights: how much the other pictures of a product count.
+            made_by: what made the features of the queries, as ``Store.made_by`` tells it; None: not looked at.
 
         Raises:
             InstanceDamaged: the index file is lost or altered.
+            StampMismatch: something else has made the features of the items.
         """
         for _ in range(REOPEN_ATTEMPTS):
             try:
                 with storage_errors(self.folder), self.store.reading():
+                    if made_by is not None and self.store.made_by() != made_by:
+                        raise StampMismatch(
+                            f"the features in {self.folder} were made anew while this search was prepared: search again"
+                        )
                     moment = Moment(self.store, self._opened)
                     selections = [moment.selection(categories, condition) for _, categories in queries]
                     owns = [
@@ -475,17 +487,19 @@ class Engine:
             InstanceEmpty: there is nothing to index.
             StorageFull, StorageUnwritable: the old generation stays.
         """
-        store = self.store
-        count = self.count_to_index()
-        old = store.generation()
+        self.count_to_index()
+        return self._published(self._built(self.store, flat_limit))
+
+    def _built(self, store: Store, flat_limit: int = FLAT_LIMIT) -> Generation:
+        """The next generation of this instance, not yet published, of the items in a store, which has some."""
+        old = self.store.generation()
         number = old.number + 1 if old else 1
         with storage_errors(self.folder), store.reading():
             categories = store.categories()
-            if len(categories) != count:
+            if len(categories) != store.count():
                 raise store.damage("the number of items")
             chunks = partial(store.features, chunk=REBUILD_CHUNK)
-            generation = build(self.folder, number, categories, chunks, flat_limit=flat_limit)
-        return self._published(generation)
+            return build(self.folder, number, categories, chunks, flat_limit=flat_limit)
 
     def refresh(self) -> Generation:
         """Bring the index up to date: with its lists as they are, where they still fit, else by a rebuild.
@@ -514,6 +528,7 @@ class Engine:
                 self.store.publish(generation)
             self._remove_leftovers()
             self.store.forget_places()
+            self._forget_in_successor()
         return generation
 
     def drop_index_of_nothing(self) -> None:
@@ -526,9 +541,57 @@ class Engine:
         """
         if self.store.count():
             return
+        self.drop_index()
+        with storage_errors(self.folder):
+            self.store.forget_places()
+            self._forget_in_successor()
+
+    def drop_index(self) -> None:
+        """Remove the index, so that everything is scanned; the caller holds the lock.
+
+        Raises:
+            StorageFull, StorageUnwritable
+        """
         if self.store.generation() is not None:
             with self.committing() as store:
                 store.unpublish()
         self._remove_leftovers()
+
+    # Successors
+
+    def _forget_in_successor(self) -> None:
+        """Have a successor that was begun hold nothing of what was deleted or replaced here since."""
+        home = successor.home(self.folder)
+        if self.exists(home):
+            with writer_lock(home), closing(Store.open(home / DATABASE_NAME, write=True)) as store:
+                successor.forget(store, self.store)
+
+    def succeed_by(self, new: Engine) -> None:
+        """Become what a successor is, in one commit; the caller holds both locks.
+
+        Searches go on meanwhile, and see what was or what is then.
+
+        Args:
+            new: with all items of this instance, and pages of the same size.
+
+        Raises:
+            StorageFull, StorageUnwritable: all stays as it was.
+        """
+        with storage_errors(new.folder):
+            new.store.forget_places()
+        generation = self._built(new.store) if new.store.count() else None
+        with new.committing() as store:
+            if generation is None:
+                store.unpublish()
+            else:
+                store.publish(generation)
         with storage_errors(self.folder):
-            self.store.forget_places()
+            new.store.replace(self.store)
+
+    def remove_predecessor(self) -> None:
+        """After ``succeed_by``, when the successor is closed: remove its folder and the index that was.
+
+        Raises:
+            StorageUnwritable
+        """
+        self._remove_leftovers()

@@ -11,6 +11,8 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from imgsearch.engine.successor import home
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -57,6 +59,8 @@ def exposures(folder: Path) -> list[Exposure]:
                 _exposure(path, mode, of_folder, "alter", WRITE, folder)
                 or _exposure(path, mode, of_folder, "read", READ, folder)
             )
+    if home(folder).is_dir():
+        found += exposures(home(folder))
     return [one for one in found if one is not None]
 
 

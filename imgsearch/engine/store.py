@@ -8,7 +8,7 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -184,13 +184,13 @@ class Store:
         self.path = path
 
     @classmethod
-    def create(cls, path: Path, settings: dict[str, Any]) -> None:
+    def create(cls, path: Path, settings: dict[str, Any], page_bytes: int = PAGE_BYTES) -> None:
         """Make a new database at ``path`` (no file may be there) with these settings."""
         with storage_errors(path.parent):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             connection = sqlite3.connect(path, isolation_level=None)
             try:
-                connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+                connection.execute(f"PRAGMA page_size = {page_bytes}")
                 connection.execute("PRAGMA journal_mode = WAL")
                 migrate(connection)
                 with transaction(connection, write=True):
@@ -279,6 +279,22 @@ class Store:
         rows = self._connection.execute("SELECT name, value, seal FROM settings").fetchall()
         self._check_seals(rows)
         return {name: json.loads(value) for name, value, _ in rows}
+
+    @_translated
+    def made_by(self) -> dict[str, Any]:
+        """The model that made the features, as it was given to ``create``: another one after a reindex."""
+        row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = 'model'").fetchone()
+        if row is None:
+            raise self.damage("the setting 'model'")
+        self._check_seals([row])
+        model: dict[str, Any] = json.loads(row[1])
+        return model
+
+    @property
+    def page_bytes(self) -> int:
+        """Of the database; older releases made smaller pages."""
+        (size,) = self._connection.execute("PRAGMA page_size").fetchone()
+        return int(size)
 
     def set_setting(self, name: str, value: Any) -> None:
         """Add a setting, or change it, in both places."""
@@ -785,6 +801,43 @@ class Store:
             self._connection.execute(f"UPDATE roots SET seal = {FUNCTION}({', '.join(ROOT_ROW)}) WHERE id = ?", row)
         root_id: int = row[0]
         return root_id
+
+    # Successors
+
+    @contextmanager
+    def beside(self, predecessor: Store) -> Iterator[None]:
+        """A block in which statements may read the tables of another instance as ``predecessor.…``; not in a commit."""
+        self._connection.execute("ATTACH ? AS predecessor", (f"{predecessor.path.absolute().as_uri()}?mode=ro",))
+        try:
+            yield
+        finally:
+            self._connection.execute("DETACH predecessor")
+
+    def keep_those_of_predecessor(self, *, same_content: bool) -> None:
+        """Inside ``beside``: delete the items that the predecessor does not have.
+
+        Args:
+            same_content: those that it has of another picture as well.
+        """
+        picture = " AND other.content_hash = items.content_hash" if same_content else ""
+        self.delete(
+            Condition(
+                "NOT EXISTS (SELECT 1 FROM predecessor.items AS other WHERE other.product_id = items.product_id "
+                f"AND other.pic_name = items.pic_name{picture})"
+            )
+        )
+
+    def take_quarantine_of_predecessor(self) -> None:
+        """Inside ``beside``: have what a repair has put aside there, and nothing else of the kind."""
+        self._connection.execute("DELETE FROM quarantine")
+        self._connection.execute("INSERT INTO quarantine SELECT * FROM predecessor.quarantine")
+
+    def replace(self, predecessor: Store) -> None:
+        """Put a copy of this database in the place of another one of the same page size; a commit of its own.
+
+        Readers of the other one see what it was, or the copy.
+        """
+        self._connection.backup(predecessor.connection)
 
     # Index generations
 

@@ -30,6 +30,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imgsearch.engine.engine import Engine
 from tests.conftest import Result, command
 from tests.leaks import TEXTS, LeakScanner, marked
 from tests.oss_server import KEY_ID, OssServer
@@ -152,6 +153,12 @@ def damage_a_feature(instance: Path) -> None:
         connection.execute("UPDATE features SET feature = zeroblob(512) WHERE id = 2")
 
 
+def make_older(instance: Path) -> None:
+    """Have an instance believe that its features are of an older version."""
+    with closing(Engine.open(instance, write=True)) as engine, engine.committing() as store:
+        store.set_setting("model", {**store.made_by(), "feature_version": 2})
+
+
 def test_success(household: Household, server: OssServer) -> None:
     """Every command that sees a picture, or works on what was made of one."""
     first, sheet, page = household.picture(0), household.asked / "sheet.html", household.asked / "page.html"
@@ -164,6 +171,9 @@ def test_success(household: Household, server: OssServer) -> None:
     assert household.run("oss-import", ADDRESS, "--rebuild").document["Failed"] == 0
     measured = household.run("eval", household.pictures, "--part", "retrieval", "--html", page)
     assert measured.document["Failures"] == []
+    make_older(household.instance)
+    assert household.run("add", household.pictures, "--product-from", "parent").document["Failed"] == 0
+    assert household.run("add", "--reindex").document["Added"] == len(FORMATS)
     damage_a_feature(household.instance)
     assert len(household.run("check", "--repair").document["Lost"]) == 1
     assert household.open_to_others() == []
@@ -211,8 +221,14 @@ def _damaged(household: Household, server: OssServer) -> None:
     damage_a_feature(household.instance)
 
 
+def _older(household: Household, server: OssServer) -> None:
+    _filled(household, server)
+    make_older(household.instance)
+
+
 KILLS = {
     "add": Kill(lambda household: ["add", household.pictures, "--format", "jsonl"], None),
+    "reindex": Kill(lambda _household: ["add", "--reindex", "--format", "jsonl"], None, _older),
     "oss-import": Kill(lambda _household: ["oss-import", ADDRESS, "--format", "jsonl"], None, fill_bucket),
     "eval": Kill(
         lambda household: ["eval", household.pictures], "tmp/imgsearch-eval-*/instance/writer.json", lasts=3.0

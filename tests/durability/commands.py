@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 import imgsearch.cli.app
 import imgsearch.engine.lock
 import imgsearch.engine.repair
+import imgsearch.reindexing
 import imgsearch.searching
 import imgsearch.sources.stdin
 from imgsearch import indexing

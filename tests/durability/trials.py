@@ -8,17 +8,22 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from imgsearch.algorithm.limits import LIMIT_PROFILES
+from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS, ModelRecord
+from imgsearch.categories import Kind
 from imgsearch.engine.check import Damage, check
 from imgsearch.engine.engine import Engine, Query
 from imgsearch.engine.lock import LOCK_NAME, writer_lock
 from imgsearch.engine.schema import APPLICATION_ID, MIGRATIONS
 from imgsearch.engine.store import DATABASE_NAME, FEATURE_TYPE
+from imgsearch.engine.successor import SUCCESSOR_NAME
+from imgsearch.instance import Instance
 from imgsearch.records import Key
 from tests.conftest import whole_lines
 from tests.durability import commands
@@ -230,12 +235,14 @@ def open_as_writer(folder: Path) -> None:
 
 
 def leftovers(folder: Path) -> set[str]:
-    """Files of an instance that nobody needs while nobody writes."""
+    """What lies in an instance that nobody needs while nobody writes."""
     with closing(Engine.open(folder)) as engine:
-        generation = engine.store.generation()
+        generation, model = engine.store.generation(), ModelRecord.from_dict(engine.store.made_by())
     needed = {DATABASE_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-shm", LOCK_NAME} | (
         {generation.file_name} if generation else set()
     )
+    if model.is_older:  # a reindex may have been begun
+        needed.add(SUCCESSOR_NAME)
     return {path.name for path in folder.iterdir()} - needed
 
 
@@ -321,6 +328,26 @@ def damaged(place: Place) -> None:
         path.unlink()
 
 
+def outdated(place: Place) -> None:
+    """An instance of an older feature version, a reindex of which is begun and has items that are gone since.
+
+    The pictures have changed, so that what takes its place differs from what was.
+    """
+    nothing(place)
+    record = replace(EMBEDDED_MODELS[DEFAULT_MODEL], feature_version=2)
+    Instance._make(place.instance, Kind.PRODUCT, LIMIT_PROFILES["local"], None, record)
+    place.done("add", "-i", place.instance, "--manifest", place.pictures / "increment.meta")
+    (place.pictures / "p4" / "9.jpg").rename(place.root / "aside.jpg")
+    assert place.run(["add", "--reindex", "-i", str(place.instance)]) == 1
+    (place.root / "aside.jpg").rename(place.pictures / "p4" / "9.jpg")
+    place.done("delete", "-i", place.instance, "p1")
+    write_pictures(place, (10, 11))
+    write_lines(place, [add_line(number) for number in (0, 10, 11)])
+    write_pictures(place, (0,), version=1)
+    place.done("add", "-i", place.instance, "--manifest", place.pictures / "increment.meta")
+    write_pictures(place, (9, 10, 11), version=1)
+
+
 def _add(place: Place) -> list[str]:
     lines = place.pictures / "increment.meta"
     return ["add", "-i", str(place.instance), "--manifest", str(lines), "--format", "jsonl"]
@@ -342,6 +369,7 @@ CASES = {
         Case("delete by filter", indexed, _command("delete", "--filter", "int_attr<7")),
         Case("rebuild", indexed, _command("rebuild")),
         Case("import and rebuild", changed, _add, library=True),
+        Case("reindex", outdated, _command("add", "--reindex")),
         Case("migrate", older, _command("info")),
         Case("repair", damaged, _command("check", "--repair"), sound=False),
     )
