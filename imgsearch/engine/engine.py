@@ -12,7 +12,7 @@ pictures of their products (``evidence.py``).
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from threading import Thread
@@ -30,24 +30,28 @@ from imgsearch.engine.score import Calibration, cosines, hamming, sort_expr_valu
 from imgsearch.engine.store import (
     DATABASE_NAME,
     EVERYTHING,
+    FEATURE_TYPE,
     Generation,
     Pictures,
     Store,
     picture_condition,
 )
-from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound, OlderFormat
+from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound, ItemNotFound, OlderFormat
 from imgsearch.files import TEMPORARY_SUFFIX, sync_folder
 from imgsearch.records import MAX_RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
     from imgsearch.engine.candidates import Candidates, Selection
     from imgsearch.engine.filters import Condition
+    from imgsearch.projection import Projection
     from imgsearch.records import Item, Region
+
+    Converted = Callable[[npt.NDArray[np.float16]], npt.NDArray[np.float16]]
 
 __all__ = ["Engine", "Hit", "Query", "Ranking"]
 
@@ -77,10 +81,17 @@ class Query:
     """What is searched for."""
 
     feature: npt.NDArray[np.float32]
-    """Shape (dimension,), L2-normalised."""
+    """Shape (dimension,), L2-normalised; as the networks give it, whatever the instance is tuned to."""
     content_hash: bytes
     region: Region | None = None
     """The region that the caller gave; None: automatic or the whole picture."""
+    item_id: int | None = None
+    """The stored picture that is searched with: its feature is then taken as it is stored at that moment."""
+
+    @classmethod
+    def with_item(cls, item: Item) -> Query:
+        """A query with a stored picture."""
+        return cls(np.zeros(0, np.float32), item.content_hash, item.region, item.id)
 
     @property
     def identity(self) -> Condition:
@@ -298,10 +309,13 @@ class Engine:
 
         Raises:
             InstanceDamaged: the index file is lost or altered.
+            ItemNotFound: a stored picture that is searched with is no longer there.
         """
+        given = queries
         for _ in range(REOPEN_ATTEMPTS):
             try:
                 with storage_errors(self.folder), self.store.reading():
+                    queries = [(self._comparable(query), categories) for query, categories in given]
                     moment = Moment(self.store, self._opened)
                     selections = [moment.selection(categories, condition) for _, categories in queries]
                     owns = [
@@ -330,6 +344,15 @@ class Engine:
         raise InstanceDamaged(
             f"the index file of {self.folder} is missing; the items are safe in the database: run 'imgsearch rebuild'"
         )
+
+    def _comparable(self, query: Query) -> Query:
+        """The query with a feature that went the way of the stored ones: in one snapshot with them."""
+        if query.item_id is not None:
+            if not self.store.has(query.item_id):
+                raise ItemNotFound(f"the picture that is searched with is no longer in {self.folder}")
+            return replace(query, feature=self.store.feature(query.item_id))
+        tuning = self.store.tuning()
+        return query if tuning is None else replace(query, feature=tuning.applied(query.feature))
 
     def _opened(self, generation: Generation) -> IndexReader:
         if self._reader is None or self._reader.generation != generation:
@@ -462,17 +485,52 @@ class Engine:
             InstanceEmpty: there is nothing to index.
             StorageFull, StorageUnwritable: the old generation stays.
         """
+        return self._published(self._built(lambda features: features, flat_limit))
+
+    def retune(self, tuning: Projection | None, *, flat_limit: int = FLAT_LIMIT) -> Generation | None:
+        """Rewrite all features from the tuning that they have to another one (None: to none), and the index with them.
+
+        One commit brings features, index and what the instance says of both, so searches see all of it or nothing. The
+        caller holds the lock.
+
+        Returns:
+            The new generation; None in an instance without items.
+
+        Raises:
+            StorageFull, StorageUnwritable: everything stays.
+        """
+        store = self.store
+        present = store.tuning()
+
+        def converted(features: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+            plain = features.astype(np.float32) if present is None else present.undone(features)
+            return (plain if tuning is None else tuning.applied(plain)).astype(FEATURE_TYPE)
+
+        def change(store: Store) -> None:
+            store.rewrite_features(converted, chunk=REBUILD_CHUNK)
+            store.set_tuning(tuning)
+
+        if store.count():
+            return self._published(self._built(converted, flat_limit), change)
+        with self.committing():
+            change(store)
+        return None
+
+    def _built(self, converted: Converted, flat_limit: int) -> Generation:
+        """A generation of all stored features, each converted first; not yet published."""
         store = self.store
         count = self.count_to_index()
         old = store.generation()
         number = old.number + 1 if old else 1
+
+        def chunks() -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
+            return ((ids, converted(features)) for ids, features in store.features(chunk=REBUILD_CHUNK))
+
         with storage_errors(self.folder), store.reading():
             categories = store.categories()
             if len(categories) != count:
                 raise store.damage("the number of items")
-            chunks = partial(store.features, chunk=REBUILD_CHUNK)
-            generation = build(self.folder, number, categories, chunks, flat_limit=flat_limit)
-        return self._published(generation)
+            return build(self.folder, number, categories, chunks, flat_limit=flat_limit)
 
     def refresh(self) -> Generation:
         """Bring the index up to date: with its lists as they are, where they still fit, else by a rebuild.
@@ -495,9 +553,11 @@ class Engine:
                 return extend(self.folder, old.number + 1, old, removed, categories, chunks)
         return None
 
-    def _published(self, generation: Generation) -> Generation:
+    def _published(self, generation: Generation, change: Callable[[Store], None] = lambda _store: None) -> Generation:
+        """Publish a generation, in one commit with a change of the store."""
         with storage_errors(self.folder):
             with self.committing():
+                change(self.store)
                 self.store.publish(generation)
             self._remove_leftovers()
             self.store.forget_places()
