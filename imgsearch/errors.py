@@ -9,6 +9,7 @@ The tree::
     ImgsearchError
     ├── UsageError                       2   BadRequest
     │   ├── InstanceExists               2   InstanceStatusError
+    │   ├── NotTunable                   2   InstanceStatusError
     │   └── DeviceUnusable               2   BadRequest
     ├── InputError                       3   BadRequest
     │   ├── PictureError
@@ -97,6 +98,7 @@ __all__ = [
     "MemoryExceeded",
     "NewerFormat",
     "NotFound",
+    "NotTunable",
     "OlderFormat",
     "PathNotFound",
     "PictureError",
@@ -148,6 +150,12 @@ class UsageError(ImgsearchError):
 
 class InstanceExists(UsageError):
     """``init`` on a folder that holds an instance or something else."""
+
+    code = "InstanceStatusError"
+
+
+class NotTunable(UsageError):
+    """The instance's features cannot be tuned, or there is too little to learn from."""
 
     code = "InstanceStatusError"
 

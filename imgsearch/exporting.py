@@ -10,7 +10,7 @@ import numpy as np
 
 from imgsearch.errors import InstanceExists
 from imgsearch.files import TEMPORARY_SUFFIX, file_errors, make_private_folder, private_opener, sync, sync_folder
-from imgsearch.portable import FEATURES_NAME, ITEMS_NAME, STAMP_NAME, item_document
+from imgsearch.portable import FEATURES_NAME, ITEMS_NAME, STAMP_NAME, TUNING_NAME, item_document, tuned_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ def export(store: Store, folder: Path, stamp: dict[str, Any]) -> Iterator[Key]:
     Args:
         store: in whose reading block this runs.
         folder: missing or empty.
-        stamp: what made the features; its ``dimension`` is theirs.
+        stamp: what made the features; its ``dimension`` is theirs. What they have been through since is added.
 
     Yields:
         The key of each, when it is written.
@@ -50,9 +50,13 @@ def export(store: Store, folder: Path, stamp: dict[str, Any]) -> Iterator[Key]:
                 items.write(json.dumps(item_document(item), ensure_ascii=False).encode() + b"\n")
                 features.write(item.extracted.feature.astype("<f2").tobytes())
                 yield item.key
+        tuning = store.tuning()
+        if tuning is not None:
+            with open(_temporary(folder, TUNING_NAME), "xb", opener=private_opener) as file:
+                np.save(file, tuning.matrix, allow_pickle=False)
         with open(_temporary(folder, STAMP_NAME), "xb", opener=private_opener) as file:
-            file.write(json.dumps({**stamp, "items": count}, indent=2).encode() + b"\n")
-        for name in (ITEMS_NAME, FEATURES_NAME, STAMP_NAME):
+            file.write(json.dumps({**tuned_stamp(stamp, tuning), "items": count}, indent=2).encode() + b"\n")
+        for name in (ITEMS_NAME, FEATURES_NAME, *([] if tuning is None else [TUNING_NAME]), STAMP_NAME):
             sync(_temporary(folder, name))
             _temporary(folder, name).replace(folder / name)
         sync_folder(folder)
@@ -65,9 +69,9 @@ def _temporary(folder: Path, name: str) -> Path:
 def _make(folder: Path) -> None:
     """Make the folder, and clear what an export that was killed left there."""
     make_private_folder(folder)
-    names = {f"{name}{TEMPORARY_SUFFIX}" for name in (ITEMS_NAME, FEATURES_NAME, STAMP_NAME)}
+    names = {f"{name}{TEMPORARY_SUFFIX}" for name in (ITEMS_NAME, FEATURES_NAME, TUNING_NAME, STAMP_NAME)}
     if not (folder / STAMP_NAME).exists():
-        names |= {ITEMS_NAME, FEATURES_NAME}
+        names |= {ITEMS_NAME, FEATURES_NAME, TUNING_NAME}
     present = {path.name for path in folder.iterdir()}
     if present and not (present <= names and any(name.endswith(TEMPORARY_SUFFIX) for name in present)):
         raise InstanceExists(f"{folder} is not an empty folder: name another one for the export")

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 
 from imgsearch.errors import ImgsearchError, InputError, InvalidExport, InvalidManifest, StampMismatch
-from imgsearch.portable import FEATURES_NAME, ITEMS_NAME, STAMP_NAME, item_document, parse_item
+from imgsearch.portable import (
+    FEATURES_NAME,
+    ITEMS_NAME,
+    STAMP_NAME,
+    TUNING,
+    TUNING_NAME,
+    item_document,
+    parse_item,
+    tuned_stamp,
+)
+from imgsearch.projection import Projection
 from imgsearch.records import Outcome, Refused, Status
 from imgsearch.sources.lines import json_object, numbered_lines, readable_id
 from imgsearch.streams import until_it_fails
@@ -26,7 +37,7 @@ if TYPE_CHECKING:
     from imgsearch.engine.engine import Engine
     from imgsearch.records import Key, Upsert
 
-__all__ = ["check_stamp", "import_items", "read_export"]
+__all__ = ["check_stamp", "import_items", "read_export", "read_tuning"]
 
 COMMIT_ITEMS: Final = 4096
 ROWS_AT_ONCE: Final = 1024
@@ -50,15 +61,7 @@ def check_stamp(folder: Path, own: dict[str, Any]) -> None:
         InvalidExport: the folder holds no export, or one that was not finished.
         StampMismatch
     """
-    path = folder / STAMP_NAME
-    with _reading(path) as file:
-        data = file.read(MAX_STAMP_BYTES)
-    try:
-        stamp = json.loads(data)
-    except (ValueError, RecursionError):
-        stamp = None
-    if not isinstance(stamp, dict):
-        raise InvalidExport(f"{path} is not a JSON object: export again")
+    stamp = _stamp(folder)
     for name, value in own.items():
         if stamp.get(name) != value:
             raise StampMismatch(
@@ -68,11 +71,49 @@ def check_stamp(folder: Path, own: dict[str, Any]) -> None:
             )
 
 
+def _stamp(folder: Path) -> dict[str, Any]:
+    path = folder / STAMP_NAME
+    with _reading(path) as file:
+        data = file.read(MAX_STAMP_BYTES)
+    try:
+        stamp = json.loads(data)
+    except (ValueError, RecursionError):
+        stamp = None
+    if not isinstance(stamp, dict):
+        raise InvalidExport(f"{path} is not a JSON object: export again")
+    return stamp
+
+
+def read_tuning(folder: Path, dimension: int) -> Projection | None:
+    """What the features of an export have been through; None if that is nothing.
+
+    Args:
+        folder: with a stamp that ``check_stamp`` has passed.
+        dimension: of the shape block.
+
+    Raises:
+        InvalidExport: the stamp names one, and the file of it is missing or another one.
+    """
+    told = _stamp(folder).get(TUNING)
+    if told is None:
+        return None
+    path = folder / TUNING_NAME
+    with _reading(path) as file:
+        data = file.read(MAX_STAMP_BYTES)
+    try:
+        tuning = Projection(np.load(io.BytesIO(data), allow_pickle=False))
+    except (ValueError, EOFError, MemoryError) as error:
+        raise InvalidExport(f"{path} is not a tuning ({str(error)[:100]}): export again") from None
+    if tuning.dimension != dimension or tuned_stamp({}, tuning)[TUNING] != told:
+        raise InvalidExport(f"{path} is not the tuning that {STAMP_NAME} names, {str(told)[:40]!r}: export again")
+    return tuning
+
+
 def read_export(folder: Path, kind: Kind, dimension: int) -> Iterator[_Line | Refused]:
     """The items of an export, in their order, a few at a time.
 
     Args:
-        folder: with the three files.
+        folder: with the files of an export.
         kind: of the instance that they go to.
         dimension: of its features.
 
@@ -150,19 +191,52 @@ def _read_rows(
             yield from np.frombuffer(data, dtype).astype(np.float16).astype(np.float32).reshape(wanted, dimension)
 
 
-def import_items(engine: Engine, lines: Iterable[_Line | Refused]) -> Iterator[Outcome]:
+def import_items(
+    engine: Engine, lines: Iterable[_Line | Refused], tuning: Projection | None = None
+) -> Iterator[Outcome]:
     """Add or replace items, in batches that are committed as a whole; an outcome is yielded when it is committed.
 
     What a source raises ends the run when all lines before it are committed.
+
+    Args:
+        engine: of an instance that is locked for writing.
+        lines: of the export.
+        tuning: what their features have been through. An instance without items takes it over; features that have been
+            through none go through the instance's own.
+
+    Raises:
+        StampMismatch: the instance has items, and another tuning than theirs.
     """
+    own = engine.store.tuning()
+    takes_over = tuning is not None and (own is None or own.name != tuning.name)
+    if tuning is not None and takes_over and engine.store.count():
+        raise StampMismatch(
+            f"the features to be imported are tuned ({tuning.name}), those of {engine.folder} "
+            f"{'are not' if own is None else f'otherwise ({own.name})'}: run 'imgsearch tune --reset' where they "
+            "come from and export again, or import into an empty instance"
+        )
+    if tuning is None and own is not None:
+        lines = (_through(own, line) for line in lines)
     end: list[ImgsearchError] = []
     source = until_it_fails(lines, end)
     while batch := list(itertools.islice(source, COMMIT_ITEMS)):
-        with engine.committing():
+        with engine.committing() as store:
+            if takes_over:
+                store.set_tuning(tuning)
+                takes_over = False
             outcomes = _take_in(engine, batch)
         yield from outcomes
     if end:
         raise end[0]
+
+
+def _through(tuning: Projection, line: _Line | Refused) -> _Line | Refused:
+    """A line whose feature goes through the instance's tuning, rounded as it will be stored."""
+    if isinstance(line, Refused):
+        return line
+    extracted = line.item.extracted
+    feature = tuning.applied(extracted.feature).astype(np.float16).astype(np.float32)
+    return replace(line, item=replace(line.item, extracted=replace(extracted, feature=feature)))
 
 
 def _take_in(engine: Engine, batch: list[_Line | Refused]) -> list[Outcome]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.algorithm.devices import CPU_LABEL
@@ -70,6 +70,7 @@ class IndexingRun:
     def __init__(self, engine: Engine, pipeline: Pipeline, kind: Kind, device: str = CPU_LABEL) -> None:
         self._engine = engine
         self._store = engine.store
+        self._tuning = engine.store.tuning()  # nobody else changes it while the instance is locked
         self._pipeline = pipeline
         self._kind = kind
         self._device = device
@@ -215,7 +216,8 @@ class IndexingRun:
             return Outcome(Status.FAILED, operation.source, key.product_id, key.pic_name, error=result)
         if isinstance(result, Extracted):
             category_given = self._kind is Kind.PRODUCT and options.category_id is not None
-            upsert = Upsert(key, result, options.region_mode, category_given, operation.attributes, operation.location)
+            kept = result if self._tuning is None else replace(result, feature=self._tuning.applied(result.feature))
+            upsert = Upsert(key, kept, options.region_mode, category_given, operation.attributes, operation.location)
             replaced = self._store.upsert(upsert)
             status = Status.REPLACED if replaced else Status.ADDED
             return Outcome(status, operation.source, key.product_id, key.pic_name, result.category_id, result.region)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from imgsearch.errors import InputError
     from imgsearch.records import Extracted, Item, Operation, Outcome, PictureOptions, PictureSource
     from imgsearch.searching import Searcher
+    from imgsearch.tuning import TuningReport
 
 __all__ = ["Deletion", "Instance", "InstanceInfo"]
 
@@ -554,10 +555,45 @@ class Instance:
         with self._writing(lock_timeout) as engine:
             return engine.rebuild()
 
+    def tune(self, *, lock_timeout: float = 0.0) -> TuningReport:
+        """Learn a projection from the products with several pictures, and keep it if products not seen gain by it.
+
+        What is stored is then rewritten, with its index, in one commit; new pictures and query pictures go through the
+        projection from then on. Where nothing is gained, nothing is changed. Tuning again begins with features that are
+        not tuned.
+
+        Raises:
+            NotTunable: features of an older version, or codes; or too few products have several pictures.
+            InstanceEmpty: there are no items.
+            InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
+        """
+        from imgsearch.tuning import check_tunable, tune
+
+        check_tunable(self._engine.store, self.model.shape_dimension, coded=self.model.coded)  # before it waits
+        with self._writing(lock_timeout) as engine:
+            check_tunable(engine.store, self.model.shape_dimension, coded=self.model.coded)
+            return tune(engine, self.model.shape_dimension)
+
+    def reset_tuning(self, *, lock_timeout: float = 0.0) -> bool:
+        """Undo ``tune``: features are what they were, but for the rounding to half precision.
+
+        Returns:
+            Whether the instance was tuned.
+
+        Raises:
+            InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
+        """
+        with self._writing(lock_timeout) as engine:
+            tuned = engine.store.tuning() is not None
+            if tuned:
+                engine.retune(None)
+            return tuned
+
     def import_items(self, folder: Path, *, rebuild: bool = True, lock_timeout: float = 0.0) -> Iterator[Outcome]:
         """Add or replace the items of an export, as a stream; no picture and no network is needed.
 
-        An outcome is yielded when it is committed. A line that cannot be used is an outcome too.
+        An outcome is yielded when it is committed. A line that cannot be used is an outcome too. Features that are not
+        tuned go through the instance's tuning; an instance without items takes over that of tuned ones.
 
         Args:
             folder: as ``export`` writes it.
@@ -569,13 +605,14 @@ class Instance:
                 before it is committed.
             InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
         """
-        from imgsearch.importing import check_stamp, import_items, read_export
+        from imgsearch.importing import check_stamp, import_items, read_export, read_tuning
 
         check_stamp(folder, self._portable_stamp())  # before it waits for the lock
         with self._writing(lock_timeout) as engine:
             check_stamp(folder, self._portable_stamp())
+            tuning = read_tuning(folder, self.model.shape_dimension)
             lines = read_export(folder, self.kind, self.model.dimension)
-            yield from import_items(engine, lines)
+            yield from import_items(engine, lines, tuning)
             if rebuild and engine.is_index_due():
                 engine.refresh()
 
@@ -684,6 +721,7 @@ class Instance:
         """Facts about the instance."""
         from imgsearch.engine.successor import home
         from imgsearch.indexing import devices_of
+        from imgsearch.portable import tuned_stamp
 
         store = self._engine.store
         with store.reading():
@@ -699,7 +737,7 @@ class Instance:
                 products=store.count_products(),
                 categories=counts,
                 limits=self.limits,
-                stamp=self.model.stamp(),
+                stamp=tuned_stamp(self.model.stamp(), store.tuning()),
                 needs_reindex=self.needs_reindex,
                 reindexed=self.count_reindexed(),
                 devices=devices_of(store),

@@ -1,7 +1,8 @@
 """An instance's items as files that any program can read: what the files are called and what they say.
 
 ``items.jsonl`` has one item a line under the service's field names, ``features.npy`` one row for each line in the same
-order (float16, L2-normalised), ``stamp.json`` what made the features.
+order (float16, L2-normalised), ``stamp.json`` what made the features. ``tuning.npy`` is there where the instance is
+tuned: the matrix that the features have been through, whose name is in the stamp.
 """
 
 from __future__ import annotations
@@ -27,11 +28,25 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["FEATURES_NAME", "ITEMS_NAME", "STAMP_NAME", "item_document", "parse_item"]
+    from imgsearch.projection import Projection
+
+__all__ = [
+    "FEATURES_NAME",
+    "ITEMS_NAME",
+    "STAMP_NAME",
+    "TUNING",
+    "TUNING_NAME",
+    "item_document",
+    "parse_item",
+    "tuned_stamp",
+]
 
 ITEMS_NAME: Final = "items.jsonl"
 FEATURES_NAME: Final = "features.npy"
 STAMP_NAME: Final = "stamp.json"
+TUNING_NAME: Final = "tuning.npy"
+TUNING: Final = "tuning"
+"""The field of a stamp that names a tuning."""
 
 MODES: Final = {RegionMode.SUBJECT: "subject", RegionMode.GIVEN: "given", RegionMode.WHOLE: "whole"}
 FIELDS: Final = frozenset(
@@ -46,6 +61,11 @@ HASH_BYTES: Final = 16
 MAX_TOKEN_BYTES: Final = 1_024
 
 T = TypeVar("T")
+
+
+def tuned_stamp(stamp: dict[str, Any], tuning: Projection | None) -> dict[str, Any]:
+    """A stamp of features that have been through a tuning, if any."""
+    return stamp if tuning is None else {**stamp, TUNING: f"tuned {tuning.name}"}
 
 
 def item_document(item: Upsert) -> dict[str, Any]:

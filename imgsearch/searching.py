@@ -272,7 +272,7 @@ class Searcher:
         begun = time.perf_counter()
         compiled = self._filter(search)
         item = self._instance.item(key)
-        query = Query(self._engine.store.feature(item.id), item.content_hash, item.region)
+        query = Query.with_item(item)
         category = item.category_id if category_id is None or self._instance.kind is Kind.GENERIC else category_id
         categories = self._categories((category,), search)
         (ranking,) = self._rank([(query, categories)], compiled, search)

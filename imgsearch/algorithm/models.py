@@ -59,6 +59,8 @@ LOCATOR_SIZE: Final = 256
 """Side of the whole picture, squashed, in which subjects are looked for, in pixels."""
 CATEGORY_SIZE: Final = 260
 """Side of the region as the category networks see it, in pixels."""
+COLOUR_DIMENSION: Final = 64
+"""Length of the colour block at the end of a feature that has one."""
 CODED_SLOPE: Final = 1.22
 CODED_OFFSET: Final = 1.02
 OLDER_CURVES: Final = {
@@ -154,6 +156,11 @@ class ModelRecord:
     def has_colour(self) -> bool:
         """Whether a feature has a block for colours."""
         return self.feature_version >= 3
+
+    @property
+    def shape_dimension(self) -> int:
+        """Length of the shape block, at the beginning of a feature; 0 where a feature is not made of blocks."""
+        return max(self.dimension - COLOUR_DIMENSION, 0) if self.has_colour else 0
 
     @property
     def score_curve(self) -> tuple[float, float, float, float]:

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "search": "search:search",
     "delete": "delete:delete",
     "rebuild": "rebuild:rebuild",
+    "tune": "tune:tune",
     "info": "info:info",
     "check": "check:check",
     "export": "portable:export",

@@ -90,6 +90,7 @@ def _print_table(facts: InstanceInfo) -> None:
         "Model": f"{facts.stamp['model']} ({facts.stamp['dimension']} dimensions, {facts.stamp['features']}, "
         f"{facts.stamp['preprocessing']})",
         "Features": _older(facts) if facts.needs_reindex else None,
+        "Tuning": facts.stamp.get("tuning"),
         "Devices": ", ".join(facts.devices),
         "Limits": f"below {limits.max_bytes / 2**20:g} MB, at least {limits.min_side} px a side{side}, "
         f"at most {limits.max_pixels / 1e6:g} megapixels",

@@ -26,14 +26,15 @@ def export(
     output_format: FormatOption = None,
 ) -> None:
     """Write all items with their features to files that any program can read, and that import takes in."""
-    from imgsearch.portable import FEATURES_NAME, ITEMS_NAME, STAMP_NAME
+    from imgsearch.portable import FEATURES_NAME, ITEMS_NAME, STAMP_NAME, TUNING_NAME
 
     chosen = resolve_format(output_format)
     begun = perf_counter()
     with open_instance(instance, quiet=quiet) as target:
         items = sum(1 for _ in _with_progress(target.export(folder), target.count(), quiet=quiet))
     seconds = perf_counter() - begun
-    paths = [folder / name for name in (ITEMS_NAME, FEATURES_NAME, STAMP_NAME)]
+    names = (ITEMS_NAME, FEATURES_NAME, TUNING_NAME, STAMP_NAME)
+    paths = [folder / name for name in names if name != TUNING_NAME or (folder / name).exists()]
     if chosen is Format.PATHS:
         for path in paths:
             print_line(str(path))

@@ -233,6 +233,16 @@ class _Check:
                 Damage.SETTINGS, f"of the setting {name!r} in {self._store.path} a copy is missing: {REPAIR_ADVICE}"
             )
 
+        try:
+            if not any(problem.damage is Damage.SETTINGS for problem in self._problems):
+                self._store.tuning()
+        except InstanceDamaged:
+            self._report(
+                Damage.SETTINGS,
+                f"the tuning that all features in {self._store.path} have been through is not what was written: "
+                f"{REPAIR_ADVICE}",
+            )
+
     def _check_references(self) -> None:
         where = self._store.path
         for item_id, *key in self._connection.execute(

@@ -12,7 +12,7 @@ pictures of their products, and how far the best of these lifts them (``evidence
 from __future__ import annotations
 
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from threading import Thread
@@ -32,17 +32,25 @@ from imgsearch.engine.score import Calibration, Rivals, cosines, hamming, sort_e
 from imgsearch.engine.store import (
     DATABASE_NAME,
     EVERYTHING,
+    FEATURE_TYPE,
     Generation,
     Pictures,
     Store,
     picture_condition,
 )
-from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound, OlderFormat, StampMismatch
+from imgsearch.errors import (
+    InstanceDamaged,
+    InstanceEmpty,
+    InstanceNotFound,
+    ItemNotFound,
+    OlderFormat,
+    StampMismatch,
+)
 from imgsearch.files import TEMPORARY_SUFFIX, sync_folder
 from imgsearch.records import MAX_RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -50,7 +58,10 @@ if TYPE_CHECKING:
     from imgsearch.engine.candidates import Candidates, Selection
     from imgsearch.engine.evidence import RankingWeights
     from imgsearch.engine.filters import Condition
+    from imgsearch.projection import Projection
     from imgsearch.records import Item, Region
+
+    Converted = Callable[[npt.NDArray[np.float16]], npt.NDArray[np.float16]]
 
 __all__ = ["Engine", "Hit", "Query", "Ranking"]
 
@@ -80,10 +91,17 @@ class Query:
     """What is searched for."""
 
     feature: npt.NDArray[np.float32]
-    """Shape (dimension,), L2-normalised."""
+    """Shape (dimension,), L2-normalised; as the networks give it, whatever the instance is tuned to."""
     content_hash: bytes
     region: Region | None = None
     """The region that the caller gave; None: automatic or the whole picture."""
+    item_id: int | None = None
+    """The stored picture that is searched with: its feature is then taken as it is stored at that moment."""
+
+    @classmethod
+    def with_item(cls, item: Item) -> Query:
+        """A query with a stored picture."""
+        return cls(np.zeros(0, np.float32), item.content_hash, item.region, item.id)
 
     @property
     def identity(self) -> Condition:
@@ -308,7 +326,9 @@ class Engine:
         Raises:
             InstanceDamaged: the index file is lost or altered.
             StampMismatch: something else has made the features of the items.
+            ItemNotFound: a stored picture that is searched with is no longer there.
         """
+        given = queries
         for _ in range(REOPEN_ATTEMPTS):
             try:
                 with storage_errors(self.folder), self.store.reading():
@@ -316,6 +336,7 @@ class Engine:
                         raise StampMismatch(
                             f"the features in {self.folder} were made anew while this search was prepared: search again"
                         )
+                    queries = [(self._comparable(query), categories) for query, categories in given]
                     moment = Moment(self.store, self._opened)
                     selections = [moment.selection(categories, condition) for _, categories in queries]
                     owns = [
@@ -346,6 +367,15 @@ class Engine:
         raise InstanceDamaged(
             f"the index file of {self.folder} is missing; the items are safe in the database: run 'imgsearch rebuild'"
         )
+
+    def _comparable(self, query: Query) -> Query:
+        """The query with a feature that went the way of the stored ones: in one snapshot with them."""
+        if query.item_id is not None:
+            if not self.store.has(query.item_id):
+                raise ItemNotFound(f"the picture that is searched with is no longer in {self.folder}")
+            return replace(query, feature=self.store.feature(query.item_id))
+        tuning = self.store.tuning()
+        return query if tuning is None else replace(query, feature=tuning.applied(query.feature))
 
     def _opened(self, generation: Generation) -> IndexReader:
         if self._reader is None or self._reader.generation != generation:
@@ -488,17 +518,51 @@ class Engine:
             StorageFull, StorageUnwritable: the old generation stays.
         """
         self.count_to_index()
-        return self._published(self._built(self.store, flat_limit))
+        return self._published(self._built(self.store, flat_limit=flat_limit))
 
-    def _built(self, store: Store, flat_limit: int = FLAT_LIMIT) -> Generation:
-        """The next generation of this instance, not yet published, of the items in a store, which has some."""
+    def retune(self, tuning: Projection | None, *, flat_limit: int = FLAT_LIMIT) -> Generation | None:
+        """Rewrite all features from the tuning that they have to another one (None: to none), and the index with them.
+
+        One commit brings features, index and what the instance says of both, so searches see all of it or nothing. The
+        caller holds the lock.
+
+        Returns:
+            The new generation; None in an instance without items.
+
+        Raises:
+            StorageFull, StorageUnwritable: everything stays.
+        """
+        store = self.store
+        present = store.tuning()
+
+        def converted(features: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+            plain = features.astype(np.float32) if present is None else present.undone(features)
+            return (plain if tuning is None else tuning.applied(plain)).astype(FEATURE_TYPE)
+
+        def change(store: Store) -> None:
+            store.rewrite_features(converted, chunk=REBUILD_CHUNK)
+            store.set_tuning(tuning)
+
+        if store.count():
+            return self._published(self._built(store, converted, flat_limit=flat_limit), change)
+        with self.committing():
+            change(store)
+        return None
+
+    def _built(
+        self, store: Store, converted: Converted = lambda features: features, *, flat_limit: int = FLAT_LIMIT
+    ) -> Generation:
+        """The next generation of this instance, not yet published, of the features in a store, each converted first."""
         old = self.store.generation()
         number = old.number + 1 if old else 1
+
+        def chunks() -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
+            return ((ids, converted(features)) for ids, features in store.features(chunk=REBUILD_CHUNK))
+
         with storage_errors(self.folder), store.reading():
             categories = store.categories()
             if len(categories) != store.count():
                 raise store.damage("the number of items")
-            chunks = partial(store.features, chunk=REBUILD_CHUNK)
             return build(self.folder, number, categories, chunks, flat_limit=flat_limit)
 
     def refresh(self) -> Generation:
@@ -522,9 +586,11 @@ class Engine:
                 return extend(self.folder, old.number + 1, old, removed, categories, chunks)
         return None
 
-    def _published(self, generation: Generation) -> Generation:
+    def _published(self, generation: Generation, change: Callable[[Store], None] = lambda _store: None) -> Generation:
+        """Publish a generation, in one commit with a change of the store."""
         with storage_errors(self.folder):
             with self.committing():
+                change(self.store)
                 self.store.publish(generation)
             self._remove_leftovers()
             self.store.forget_places()

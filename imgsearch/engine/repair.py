@@ -22,9 +22,10 @@ from imgsearch.engine.engine import Engine
 from imgsearch.engine.header import mend_header
 from imgsearch.engine.leaves import sealed_rows
 from imgsearch.engine.schema import ITEM_ROW, ROOT_ROW, SETTING_ROW, check_version, expected_schema, schema_of
-from imgsearch.engine.store import DATABASE_NAME, SETTING_TABLES, Store
+from imgsearch.engine.store import DATABASE_NAME, PROJECTION, SETTING_TABLES, TUNED, Store
 from imgsearch.engine.wal import log_of, write_mended
 from imgsearch.errors import InstanceDamaged, OlderFormat
+from imgsearch.projection import Projection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,6 +162,13 @@ class _Salvage:
                     sound[row[0]] = json.loads(row[1])
         if not sound:
             raise InstanceDamaged(f"{self._path} has lost its settings, twice: restore it from a backup")
+        if PROJECTION in sound:
+            sound[TUNED] = Projection.from_text(sound[PROJECTION]).name
+        elif TUNED in sound:
+            raise InstanceDamaged(
+                f"{self._path} has lost its tuning, twice, and nothing can be compared with its features without it: "
+                "restore it from a backup, or make a new instance and add the pictures again"
+            )
         return sound
 
     def _copy(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:

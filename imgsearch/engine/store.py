@@ -30,6 +30,7 @@ from imgsearch.engine.schema import (
 )
 from imgsearch.engine.wal import is_altered, log_of
 from imgsearch.errors import InstanceDamaged, OlderFormat
+from imgsearch.projection import Projection
 from imgsearch.records import (
     ATTRIBUTE_COLUMNS,
     Attributes,
@@ -52,6 +53,10 @@ if TYPE_CHECKING:
 __all__ = [
     "DATABASE_NAME",
     "EVERYTHING",
+    "FEATURE_TYPE",
+    "PROJECTION",
+    "SETTING_TABLES",
+    "TUNED",
     "Generation",
     "Pictures",
     "Store",
@@ -75,6 +80,10 @@ MAX_PARAMETERS: Final = 500
 SEALED_ITEM: Final = f"{', '.join(f'items.{name}' for name in ITEM_ROW)}, items.seal"
 SEALED_FEATURE: Final = "feature, features.seal"
 SETTING_TABLES: Final = ("settings", "settings_copy")
+TUNED: Final = "tuned"
+"""The setting that names the projection which is applied to all stored features; not there without one."""
+PROJECTION: Final = "projection"
+"""The setting that holds it. Apart, so that a search reads the name only."""
 ITEM_COLUMNS: Final = f"{SEALED_ITEM}, roots.path, roots.seal"
 ITEM_SOURCE: Final = "items LEFT JOIN roots ON roots.id = items.root_id"
 ITEM_WIDTH: Final = len(ITEM_ROW) + 1
@@ -182,6 +191,7 @@ class Store:
         self._connection = connection
         self._write = write
         self.path = path
+        self._tuning: Projection | None = None
 
     @classmethod
     def create(cls, path: Path, settings: dict[str, Any], page_bytes: int = PAGE_BYTES) -> None:
@@ -302,6 +312,42 @@ class Store:
         for table in SETTING_TABLES:
             self._connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", (*row, row_checksum(*row)))
 
+    @_translated
+    def tuning(self) -> Projection | None:
+        """The projection that all stored features have been through, as of this snapshot; None without one.
+
+        Raises:
+            InstanceDamaged: it is not what was written.
+        """
+        name = self._setting(TUNED)
+        if name is None:
+            return None
+        if self._tuning is None or self._tuning.name != name:
+            try:
+                tuning = Projection.from_text(self._setting(PROJECTION))
+            except ValueError:
+                raise self.damage("the tuning") from None
+            if tuning.name != name:
+                raise self.damage("the tuning")
+            self._tuning = tuning
+        return self._tuning
+
+    def set_tuning(self, tuning: Projection | None) -> None:
+        """Say what all stored features have been through; it is the caller's to make that true in the same commit."""
+        if tuning is not None:
+            self.set_setting(TUNED, tuning.name)
+            self.set_setting(PROJECTION, tuning.as_text())
+            return
+        for table in SETTING_TABLES:
+            self._connection.execute(f"DELETE FROM {table} WHERE name IN (?, ?)", (TUNED, PROJECTION))
+
+    def _setting(self, name: str) -> Any:
+        row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            return None
+        self._check_seals([row])
+        return json.loads(row[1])
+
     def _check_seals(self, rows: Iterable[tuple[Any, ...]], width: int | None = None) -> None:
         """Refuse rows that are not what was written.
 
@@ -357,6 +403,10 @@ class Store:
         if item.key != key:
             raise self.damage("the index of keys")
         return item
+
+    def has(self, item_id: int) -> bool:
+        """Whether there is an item with that id."""
+        return self._connection.execute("SELECT 1 FROM items WHERE id = ?", (item_id,)).fetchone() is not None
 
     @_translated
     def feature(self, item_id: int) -> npt.NDArray[np.float32]:
@@ -581,6 +631,32 @@ class Store:
             ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
             blob = b"".join(row[1] for row in rows)
             yield ids, np.frombuffer(blob, FEATURE_TYPE).reshape(len(rows), -1)
+
+    def rewrite_features(
+        self, converted: Callable[[npt.NDArray[np.float16]], npt.NDArray[np.float16]], *, chunk: int
+    ) -> None:
+        """Put others in the place of all features, some at a time, by rising id.
+
+        Args:
+            converted: from features of shape (n, dimension), n at most ``chunk``, to those that are stored instead.
+            chunk: how many at a time.
+        """
+        last = 0
+        while (piece := next(self.features(above=last, chunk=chunk), None)) is not None:
+            ids, features = piece
+            rows = zip((row.tobytes() for row in converted(features)), ids.tolist(), strict=True)
+            self._connection.executemany(
+                "UPDATE features SET feature = ?, seal = ? WHERE id = ?",
+                ((feature, feature_checksum(item_id, feature), item_id) for feature, item_id in rows),
+            )
+            last = int(ids[-1])
+
+    @_translated
+    def products_with_several(self) -> list[tuple[str, int]]:
+        """ProductIds with more than one picture, and how many each has, in the order of the ProductIds."""
+        return self._connection.execute(
+            "SELECT product_id, count(*) FROM items GROUP BY product_id HAVING count(*) > 1 ORDER BY product_id"
+        ).fetchall()
 
     def unpublish(self) -> None:
         """Have no generation: everything is scanned."""

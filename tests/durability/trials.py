@@ -16,7 +16,7 @@ import numpy as np
 
 from imgsearch.algorithm.limits import LIMIT_PROFILES
 from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS, ModelRecord
-from imgsearch.categories import Kind
+from imgsearch.categories import OTHER, Kind
 from imgsearch.engine.check import Damage, check
 from imgsearch.engine.engine import Engine, Query
 from imgsearch.engine.lock import LOCK_NAME, writer_lock
@@ -28,7 +28,7 @@ from imgsearch.records import Key
 from tests.conftest import whole_lines
 from tests.durability import commands
 from tests.durability.system_calls import Action, Call, Decision, watched
-from tests.engine.builders import CALIBRATION, Features
+from tests.engine.builders import CALIBRATION, Features, change, of_products
 
 Content = dict[Key, tuple[Any, ...]]
 """Key to everything that is stored of an item, but its id and its token."""
@@ -217,7 +217,11 @@ def searchable(folder: Path, where: str) -> None:
     with closing(Engine.open(folder)) as engine:
         items = content(folder)
         for key, (*_, feature) in items.items():
-            ranking = engine.search(Query(_vector(feature), b"another picture"), CALIBRATION, num=len(items))
+            item = engine.store.item(key)
+            assert item is not None
+            # As it is stored, whatever the instance is tuned to.
+            query = Query(_vector(feature), b"another picture", item_id=item.id)
+            ranking = engine.search(query, CALIBRATION, num=len(items))
             assert ranking.found == len(items), where
             names = [hit.item.key for hit in ranking.hits]
             assert names[0] == key, where
@@ -348,6 +352,24 @@ def outdated(place: Place) -> None:
     write_pictures(place, (9, 10, 11), version=1)
 
 
+def tunable(place: Place) -> None:
+    """Products whose pictures differ by what can be unlearned, in an index."""
+    features = of_products(12, 3, view=0.5)
+    Instance.create(place.instance, Kind.GENERIC)
+    with writer_lock(place.instance), closing(Engine.open(place.instance, write=True)) as engine:
+        with engine.committing() as store:
+            for number, feature in enumerate(features):
+                content = number.to_bytes(16, "big")
+                store.upsert(change(f"p{number // 3}", f"{number}.jpg", feature, content=content, category=OTHER))
+        engine.rebuild()
+
+
+def tuned(place: Place) -> None:
+    """The same, tuned."""
+    tunable(place)
+    place.done("tune", "-i", place.instance)
+
+
 def _add(place: Place) -> list[str]:
     lines = place.pictures / "increment.meta"
     return ["add", "-i", str(place.instance), "--manifest", str(lines), "--format", "jsonl"]
@@ -368,6 +390,8 @@ CASES = {
         Case("delete a product", indexed, _command("delete", "p2")),
         Case("delete by filter", indexed, _command("delete", "--filter", "int_attr<7")),
         Case("rebuild", indexed, _command("rebuild")),
+        Case("tune", tunable, _command("tune")),
+        Case("reset the tuning", tuned, _command("tune", "--reset")),
         Case("import and rebuild", changed, _add, library=True),
         Case("reindex", outdated, _command("add", "--reindex")),
         Case("migrate", older, _command("info")),

@@ -58,6 +58,23 @@ def clustered(count: int, seed: int = 0, *, clusters: int = 60, spread: float = 
     return stored(centres[generator.integers(0, clusters, count)] + noise)
 
 
+def of_products(
+    products: int, pictures: int, *, view: float, seed: int = 0, shape: int = 192, colour: int = 64
+) -> Features:
+    """Features of two blocks, product by product; shape (products * pictures, shape + colour).
+
+    Pictures of a product differ in the first eight directions of the shape block by ``view``, in all others by little.
+    """
+    generator = np.random.default_rng(seed)
+    count = products * pictures
+    blocks = generator.standard_normal((products, shape)).repeat(pictures, axis=0) / np.sqrt(shape)
+    blocks += 0.05 * generator.standard_normal((count, shape))
+    blocks[:, :8] += view * generator.standard_normal((count, 8))
+    colours = generator.standard_normal((count, colour))
+    units = [block / np.linalg.norm(block, axis=1, keepdims=True) for block in (blocks, colours)]
+    return stored(np.concatenate([units[0], 0.7 * units[1]], axis=1))
+
+
 def change(
     product_id: str = "p",
     pic_name: str = "1.jpg",
