@@ -211,14 +211,14 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     import torch
     from openvino.tools.ovc import convert_model
 
-    from imgsearch.algorithm.assembly import assembled, import_timm, load_network
+    from imgsearch.algorithm.assembly import assembled, import_timm, input_size, load_network
 
     import_timm()
     _tell("2/3 reading the weights")
     network, weights_hash = load_network(record)
     _tell("3/3 converting for OpenVINO")
     own = network.pretrained_cfg
-    size = record.input_size or int(own.get("input_size", (3, 224, 224))[-1])
+    size = record.input_size or input_size(network)
     mean, std = (record.mean, record.std) if record.input_size else (tuple(own["mean"]), tuple(own["std"]))
     complete = replace(record, weights_hash=weights_hash, input_size=size, mean=mean, std=std)
     module = assembled(complete, network)
