@@ -206,9 +206,10 @@ def _channels(network: Any) -> int:
 
 def _classifier(network: Any) -> torch.Tensor | None:
     """The weights of the network's own classifier, shape (classes, channels), if it has one."""
-    weight = getattr(network.get_classifier(), "weight", None)
-    is_one = weight is not None and weight.dim() == 2 and weight.shape[1] == _channels(network)
-    return weight.detach() if is_one else None
+    weight: torch.Tensor | None = getattr(network.get_classifier(), "weight", None)
+    if weight is None or weight.dim() != 2 or weight.shape[1] != _channels(network):
+        return None
+    return weight.detach()
 
 
 def projected_by_classifier(network: Any, max_dimension: int) -> nn.Module | None:

@@ -36,11 +36,13 @@ class Calibration:
 
     slope: float
     offset: float
+    linear: bool = False
+    """Between a text and a picture, whose cosines are low: the logarithm is linear in the cosine itself."""
 
     def scores(self, cosines: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Scores in 0..MAX_SCORE, rising with the cosine; shape as given."""
         bounded = np.clip(cosines.astype(np.float64), -LARGEST_COSINE, LARGEST_COSINE)
-        odds = np.clip(self.slope * np.arctanh(bounded) + self.offset, -60.0, 60.0)
+        odds = np.clip(self.slope * (bounded if self.linear else np.arctanh(bounded)) + self.offset, -60.0, 60.0)
         return np.minimum(1.0 / (1.0 + np.exp(-odds)), MAX_SCORE)
 
 
