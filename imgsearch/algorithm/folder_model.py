@@ -125,7 +125,10 @@ class FolderModel:
 def is_folder_model(name: str) -> bool:
     """Whether a model's name is that of a folder: a path, or a folder here that holds what such a model consists of."""
     path = Path(name)
-    return path.is_dir() and (os.sep in name or _layout(path) is not None)
+    try:
+        return path.is_dir() and (os.sep in name or _layout(path) is not None)
+    except OSError:
+        return False  # nothing can be called that
 
 
 def folder_record(folder: Path) -> ModelRecord:

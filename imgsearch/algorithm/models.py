@@ -29,6 +29,7 @@ __all__ = [
     "HUB",
     "LOCATOR",
     "LOCATOR_SIZE",
+    "PACKAGE",
     "ModelRecord",
     "file_hash",
     "find_model",

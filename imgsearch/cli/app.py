@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "delete": "delete:delete",
     "rebuild": "rebuild:rebuild",
     "info": "info:info",
+    "models": "models:models",
     "check": "check:check",
     "export": "portable:export",
     "import": "portable:import_",

@@ -41,7 +41,13 @@ CHANGES: dict[str, Any] = {
 def test_embedded_records_are_complete(record: ModelRecord) -> None:
     assert EMBEDDED_MODELS[record.name] is find_model(record.name) is record
     for field in fields(record):
-        assert getattr(record, field.name) or field.name in {"score_offset", "joined", "coded"}, field.name
+        assert getattr(record, field.name) or field.name in {
+            "score_offset",
+            "joined",
+            "coded",
+            "files",
+            "text_curve",
+        }, field.name
     assert [part.name for part in record.joined_records] == list(record.joined)
     assert 32 <= record.input_size <= 1024
     assert 0 < record.dimension <= MAX_FEATURE_DIMENSION
