@@ -41,7 +41,7 @@ CONTEXTS: Final = {"clip": 77, "siglip": 64, "siglip2": 64}
 """Tokens that a text has, by the kind of model; exporters leave out what is usual."""
 
 SIGLIP_CURVE: Final = (117.33, -12.93)
-"""Scale and bias that ViT-B-16-SigLIP has learned: with them, its loss takes the logistic function for the chance."""
+"""Scale and bias that ViT-B-16-SigLIP is known to have learned: its loss takes the logistic function for the chance."""
 CLIP_CURVE: Final = (50.0, -13.5)
 """0.5 at cosine 0.27, 0.03 at 0.2. A choice, not a measurement: CLIP's loss compares texts, and knows no chance."""
 

@@ -67,7 +67,7 @@ def _print_table(listed: list[tuple[KnownModel, AtHand]]) -> None:
         measured = (
             NOT_MEASURED
             if figures is None
-            else f"{figures.hit1:.3f} / {figures.mean_average_precision:.3f} / {figures.speed:.2f}"
+            else f"{figures.hit1:.3f} / {figures.mean_average_precision:.3f} / {figures.speed:.1f}"
         )
         cells = (
             *(f"{model.name} (default)" if model.is_default else model.name, model.input_size, model.dimension),
@@ -75,7 +75,7 @@ def _print_table(listed: list[tuple[KnownModel, AtHand]]) -> None:
         )
         table.add_row(*map(text, cells))
     table.caption = text(
-        "Measured on 435 photos of products, features alone; speed of the networks, the default's being 1. "
+        "Measured on 435 photos of products, features of version 2 alone; speed of the networks, the default's is 1. "
         "'imgsearch eval FOLDER --model NAME' measures on yours."
     )
     console().print(table)
