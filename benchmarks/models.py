@@ -1,4 +1,7 @@
-"""The choice of the default model: quality and speed of each embedded one, with whole pictures."""
+"""The choice of the default model: quality and speed of each known one that is at hand, with whole pictures.
+
+What this prints stands in ``imgsearch/algorithm/known_models.py``, which ``imgsearch models`` shows.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ from benchmarks.indexing import bare_speed
 from benchmarks.quality import measure
 from benchmarks.setting import EVALUATION_DATA, show
 from imgsearch.algorithm.conversion import converted_model
-from imgsearch.algorithm.models import EMBEDDED_MODELS
+from imgsearch.algorithm.known_models import KNOWN_MODELS, AtHand, at_hand
+from imgsearch.algorithm.models import DEFAULT_MODEL, find_model
 from imgsearch.algorithm.runtime import Network
 from imgsearch.paths import cache_folder
 
 ROUNDS = 5
 PICTURES = 300
+WITHOUT_NETWORK = (AtHand.PREPARED, AtHand.INSTALLED, AtHand.DOWNLOADED)
 
 
 def main() -> None:
@@ -22,24 +27,28 @@ def main() -> None:
         print(f"models: no ground truth in {folder}, left out")
         return
     cache = cache_folder()
-    networks = {
-        name: Network(converted_model(record, cache, print), cache, parallel=True)
-        for name, record in EMBEDDED_MODELS.items()
-    }
-    speeds: dict[str, list[float]] = {name: [] for name in networks}
-    for _ in range(ROUNDS):
-        for name, network in networks.items():
-            speeds[name].append(bare_speed(network, PICTURES))
+    names = [model.name for model in KNOWN_MODELS if at_hand(model, cache) in WITHOUT_NETWORK]
+    networks = {name: Network(converted_model(find_model(name), cache, print), cache, parallel=True) for name in names}
+    speeds = relative_speeds(networks)
     rows = []
-    for name in networks:
+    for name in names:
         figures = measure(folder, name)
         grocery, magento = (
             next(one for source, one in figures.groups.items() if word in source) for word in ("Grocery", "magento")
         )
         whole = figures.overall
-        speed = round(statistics.median(speeds[name]))
-        rows.append((name, whole.hit1, whole.mean_average_precision, grocery.hit1, magento.hit1, speed))
-    show("Embedded models", ("model", "hit@1", "mAP", "hit@1 grocery", "hit@1 magento", "pictures/s"), rows)
+        rows.append((name, whole.hit1, whole.mean_average_precision, grocery.hit1, magento.hit1, speeds[name]))
+    show("Known models", ("model", "hit@1", "mAP", "hit@1 grocery", "hit@1 magento", "speed"), rows)
+
+
+def relative_speeds(networks: dict[str, Network], rounds: int = ROUNDS, pictures: int = PICTURES) -> dict[str, float]:
+    """Pictures per second of each, in units of the default's of the same round; medians."""
+    ratios: dict[str, list[float]] = {name: [] for name in networks}
+    for _ in range(rounds):
+        speeds = {name: bare_speed(network, pictures) for name, network in networks.items()}
+        for name, speed in speeds.items():
+            ratios[name].append(speed / speeds[DEFAULT_MODEL])
+    return {name: statistics.median(found) for name, found in ratios.items()}
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from imgsearch.algorithm.devices import CPU, MAX_BATCH, Device
+from imgsearch.algorithm.devices import CPU, MAX_BATCH, WAY_OUT, Device
 from imgsearch.algorithm.limits import LIMIT_PROFILES, Limits
 from imgsearch.algorithm.models import DEFAULT_MODEL, ModelRecord
 from imgsearch.categories import Kind
-from imgsearch.errors import ImgsearchError, InstanceExists, ItemNotFound, StampMismatch
+from imgsearch.errors import DeviceUnusable, ImgsearchError, InstanceExists, ItemNotFound, StampMismatch, UsageError
 from imgsearch.files import file_errors, make_private_folder
 from imgsearch.paths import cache_folder
 from imgsearch.records import Key
@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    import numpy as np
+    import numpy.typing as npt
+
     from imgsearch.algorithm.conversion import ConvertedModel
     from imgsearch.algorithm.pipeline import Pipeline
+    from imgsearch.algorithm.textual import TextEncoder
     from imgsearch.engine.check import Problem
     from imgsearch.engine.engine import Engine
     from imgsearch.engine.exposure import Exposure
@@ -135,7 +139,7 @@ class Instance:
         Args:
             folder: missing or empty.
             kind: with categories or without.
-            model: an embedded model, or a timm architecture.
+            model: an embedded model, a timm architecture, or the path of a folder with a model's towers.
             weights: a local file of weights for it.
             limits: what a picture may measure.
             region_id: OSS region whose buckets it may import from.
@@ -328,6 +332,8 @@ class Instance:
         """The device of that name, which works and agrees with the CPU."""
         device = Device.parse(name)
         device.check()
+        if device.is_torch and self.model.is_folder:
+            raise DeviceUnusable(f"models in folders run on the CPU only, {self.model.name} too: {WAY_OUT}")
         if device.is_torch:
             from imgsearch.algorithm.agreement import check_agreement
 
@@ -656,6 +662,31 @@ class Instance:
         self._refresh(self._engine.store)
         with self._pipeline(workers=workers, isolated=isolated) as pipeline:
             yield Searcher(self, self._engine, pipeline, self._made_by)
+
+    @cached_property
+    def _text_encoder(self) -> TextEncoder:
+        from imgsearch.algorithm.textual import TextEncoder
+
+        return TextEncoder(self._converted, self._cache)
+
+    def embed_text(self, text: str) -> npt.NDArray[np.float32]:
+        """The feature of a text, comparable with those of pictures; shape (dimension,), L2-normalised.
+
+        Raises:
+            UsageError: the instance's model has no text side, or there is no text.
+            InvalidModel, StampMismatch
+        """
+        if self.model.text_curve is None:
+            raise UsageError(
+                f"{self.folder} was made with the model {self.model.name}, which has no text side: "
+                "'imgsearch models' lists models that have one"
+            )
+        if not text.strip():
+            raise UsageError("the text to search with is empty")
+        feature, is_cut = self._text_encoder(text)
+        if is_cut:
+            self._announce(f"The text is too long for {self.model.name}: only its beginning counts")
+        return feature
 
     def item(self, key: Key) -> Item:
         """One stored item.

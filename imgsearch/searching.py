@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.categories import Kind
+from imgsearch.categories import OTHER, Kind
 from imgsearch.engine.engine import Query
 from imgsearch.engine.evidence import ranking_weights
 from imgsearch.engine.filters import compile_filter
@@ -80,14 +80,14 @@ class SearchResult:
     found: int
     """How many items met the category and the filter."""
     hits: list[Hit]
-    category_id: int
-    """The category that was given or predicted; 88888888 in a generic instance."""
+    category_id: int | None
+    """The category that was given or predicted; 88888888 in a generic instance; None of a text without one."""
     confidence: float | None
     """Chance of the predicted category, 0 to 1; None where it was not predicted."""
     searched_categories: tuple[int, ...]
     """The categories that results belong to: more than one where the prediction is unsure, none where all count."""
-    region: Region
-    """The region of the query picture that was used; for an indexed one, the stored region."""
+    region: Region | None
+    """The region of the query picture that was used; for an indexed one, the stored region; None of a text."""
     subjects: tuple[Region, ...]
     """All subjects found in the query picture (MultiRegion)."""
     seconds: float
@@ -287,6 +287,42 @@ class Searcher:
             seconds=time.perf_counter() - begun,
         )
 
+    def by_text(
+        self, text: str, category_id: int | None = None, search: SearchOptions = SearchOptions()
+    ) -> SearchResult:
+        """Search with words, where the instance's model has a text side.
+
+        Args:
+            text: what the pictures show.
+            category_id: where to search; by default everywhere.
+            search: what to return.
+
+        Raises:
+            UsageError: the model has no text side; there is no text; ``exclude_self``, as no picture is asked with.
+            InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
+        """
+        if search.exclude_self:
+            raise UsageError("a text is no picture of the instance, so there is none to exclude")
+        begun = time.perf_counter()
+        compiled = self._filter(search)
+        query = Query(self._instance.embed_text(text), b"")
+        is_generic = self._instance.kind is Kind.GENERIC
+        category = OTHER if is_generic else category_id
+        categories = () if category_id is None else self._categories((category_id,), search)
+        assert self._instance.model.text_curve is not None
+        calibration = Calibration(*self._instance.model.text_curve, linear=True)
+        (ranking,) = self._rank([(query, categories)], compiled, search, calibration)
+        return SearchResult(
+            found=ranking.found,
+            hits=ranking.hits,
+            category_id=category,
+            confidence=None,
+            searched_categories=categories,
+            region=None,
+            subjects=(),
+            seconds=time.perf_counter() - begun,
+        )
+
     def _filter(self, search: SearchOptions) -> Condition:
         return EVERYTHING if search.filter is None else compile_filter(search.filter)
 
@@ -294,11 +330,15 @@ class Searcher:
         return () if self._instance.kind is Kind.GENERIC or search.any_category else likely
 
     def _rank(
-        self, asked: list[tuple[Query, tuple[int, ...]]], compiled: Condition, search: SearchOptions
+        self,
+        asked: list[tuple[Query, tuple[int, ...]]],
+        compiled: Condition,
+        search: SearchOptions,
+        calibration: Calibration | None = None,
     ) -> list[Ranking]:
         return self._engine.search_many(
             asked,
-            self._calibration,
+            calibration or self._calibration,
             num=search.num,
             start=search.start,
             condition=compiled,

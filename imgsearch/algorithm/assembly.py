@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
     from imgsearch.algorithm.models import ModelRecord
 
-__all__ = ["MAX_FEATURE_DIMENSION", "assembled", "import_timm", "load_network"]
+__all__ = ["MAX_FEATURE_DIMENSION", "MAX_WHOLE_DIMENSION", "assembled", "import_timm", "input_size", "load_network"]
 
 MAX_FEATURE_DIMENSION: Final = 256
+MAX_WHOLE_DIMENSION: Final = 1024
+"""Of what a network gives and nothing reduces: 2 KB a picture as it is stored."""
+MAX_TRANSFORMER_SIZE: Final = 224
+"""Side that a vision transformer is fed with at most, in pixels: its time rises with the fourth power of it."""
 
 
 def import_timm() -> Any:
@@ -109,6 +113,24 @@ def _tensor_hash(state: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def input_size(network: Any) -> int:
+    """Side that features of a network are made at, in pixels: its own, or less where it is costly and takes others."""
+    own = _own_size(network)
+    return min(own, MAX_TRANSFORMER_SIZE) if _takes_other_sizes(network) else own
+
+
+def _own_size(network: Any) -> int:
+    return int(network.pretrained_cfg.get("input_size", (3, 224, 224))[-1])
+
+
+def _takes_other_sizes(network: Any) -> bool:
+    """Whether it is a vision transformer whose embedding of places can be resampled."""
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import VisionTransformer
+
+    return isinstance(network, Eva | VisionTransformer)
+
+
 def assembled(record: ModelRecord, network: Any) -> Any:
     """What runs for the record's purpose, a module fit for that: uint8 pixels (n, size, size, 3) in, float32 out.
 
@@ -117,7 +139,7 @@ def assembled(record: ModelRecord, network: Any) -> Any:
         network: the one that the record is named after, as ``load_network`` gives it.
     """
     from imgsearch.algorithm.colour import ColourBlock
-    from imgsearch.algorithm.embedder import Embedder, ProjectedShape, TrainedShape, classifier_projection
+    from imgsearch.algorithm.embedder import Embedder, ProjectedShape, TrainedShape, projected_as_in_version_2, shape_of
     from imgsearch.algorithm.evidence import CategoryEvidence, CategoryNetworks
     from imgsearch.algorithm.locator import Decoder, Locator
     from imgsearch.algorithm.parameters import CATEGORY, COLOUR, HEAD, SHAPE, SUBJECT, load_parameters
@@ -135,12 +157,16 @@ def assembled(record: ModelRecord, network: Any) -> Any:
         sides = [CATEGORY_SIDES[name] for name in record.evidence_names if name is not None]
         inner = [None if side == record.input_size else side for side in sides]
         return CategoryNetworks(networks, inner, [part for part in evidence if part is not None]).eval()
+    if record.input_size != _own_size(network) and _takes_other_sizes(network):
+        network.set_input_size(img_size=(record.input_size, record.input_size))
     sizes = [record.input_size, *(joined.input_size for joined in record.joined_records)]
     colour = ColourBlock(load_parameters(COLOUR)) if record.has_colour else None
     shape: nn.Module
     if not record.joined:
-        most = MAX_FEATURE_DIMENSION if colour is None else MAX_FEATURE_DIMENSION - colour.projection.shape[1]
-        shape = ProjectedShape(classifier_projection(network, most))
+        if colour is None:
+            shape = projected_as_in_version_2(network, MAX_FEATURE_DIMENSION)
+        else:
+            shape = shape_of(network, MAX_FEATURE_DIMENSION - colour.projection.shape[1], MAX_WHOLE_DIMENSION)
     elif record.has_colour:
         shape = TrainedShape(load_parameters(SHAPE))
     else:

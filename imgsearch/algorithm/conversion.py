@@ -32,6 +32,8 @@ __all__ = ["ConvertedModel", "converted_model", "is_converted"]
 MODEL_NAME: Final = "model.xml"
 WEIGHTS_NAME: Final = "model.bin"
 RECORD_NAME: Final = "record.json"
+TEXT_NAME: Final = "text.xml"
+TOKENIZER_NAME: Final = "tokenizer.json"
 EXIT_INVALID: Final = 3
 STEP: Final = "step "
 """Begin of a line in which the converting process tells how far it is."""
@@ -48,6 +50,16 @@ class ConvertedModel:
     def path(self) -> Path:
         """The OpenVINO model; the weights lie beside it."""
         return self.folder / MODEL_NAME
+
+    @property
+    def text_path(self) -> Path:
+        """The text tower as an OpenVINO model, where there is one."""
+        return self.folder / TEXT_NAME
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """What turns texts into tokens for it."""
+        return self.folder / TOKENIZER_NAME
 
     @classmethod
     def load(cls, folder: Path) -> ConvertedModel | None:
@@ -206,19 +218,32 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     Raises:
         InvalidModel
     """
+    complete = _convert_folder(record, target) if record.is_folder else _convert_network(record, target)
+    note = {"record": complete.as_dict(), "sizes": {path.name: path.stat().st_size for path in target.iterdir()}}
+    (target / RECORD_NAME).write_text(json.dumps(note, indent=1), encoding="utf-8")
+    return complete
+
+
+def _convert_folder(record: ModelRecord, target: Path) -> ModelRecord:
+    from imgsearch.algorithm.towers import convert_towers
+
+    return convert_towers(record, target / MODEL_NAME, target / TEXT_NAME, target / TOKENIZER_NAME)
+
+
+def _convert_network(record: ModelRecord, target: Path) -> ModelRecord:
     _tell("1/3 loading torch and timm")
     openvino = load_openvino()
     import torch
     from openvino.tools.ovc import convert_model
 
-    from imgsearch.algorithm.assembly import assembled, import_timm, load_network
+    from imgsearch.algorithm.assembly import assembled, import_timm, input_size, load_network
 
     import_timm()
     _tell("2/3 reading the weights")
     network, weights_hash = load_network(record)
     _tell("3/3 converting for OpenVINO")
     own = network.pretrained_cfg
-    size = record.input_size or int(own.get("input_size", (3, 224, 224))[-1])
+    size = record.input_size or input_size(network)
     mean, std = (record.mean, record.std) if record.input_size else (tuple(own["mean"]), tuple(own["std"]))
     complete = replace(record, weights_hash=weights_hash, input_size=size, mean=mean, std=std)
     module = assembled(complete, network)
@@ -229,11 +254,6 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     openvino.save_model(converted, target / MODEL_NAME, compress_to_fp16=True)
     if record.purpose == EMBEDDER:
         complete = replace(complete, dimension=int(outputs[0].shape[1]))
-    note = {
-        "record": complete.as_dict(),
-        "sizes": {name: (target / name).stat().st_size for name in (MODEL_NAME, WEIGHTS_NAME)},
-    }
-    (target / RECORD_NAME).write_text(json.dumps(note, indent=1), encoding="utf-8")
     return complete
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from imgsearch.algorithm.planes import resized, unrounded
+from imgsearch.errors import InvalidModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,9 +23,12 @@ __all__ = [
     "Embedder",
     "ProjectedShape",
     "TrainedShape",
-    "classifier_projection",
+    "UnprojectedShape",
     "joined",
     "pooled_for_search",
+    "pools_by_itself",
+    "projected_as_in_version_2",
+    "shape_of",
 ]
 
 GEM_POWER: Final = 2.0
@@ -33,6 +37,7 @@ CENTRE_WIDTH: Final = 0.5
 """Standard deviation of the weight that places have in the pooling, in half sides of the region, from its centre."""
 SINGULAR_VALUE_POWER: Final = -0.5
 PROJECTION_SEED: Final = 256
+"""Of the random projection that networks without a classifier had in version 2."""
 JOINED_WEIGHT: Final = 0.5
 """Of every network but the first, whose features are better."""
 COLOUR_SHARE: Final = 0.7
@@ -87,6 +92,14 @@ class ProjectedShape(nn.Module):
         projection, origin = (torch.from_numpy(parameters[f"{prefix}{name}"]) for name in ("projection", "origin"))
         scale = parameters.get(f"{prefix}scale")
         return cls(projection if scale is None else projection * torch.from_numpy(scale), origin)
+
+
+class UnprojectedShape(nn.Module):
+    """From activations to a shape block of all of their dimensions."""
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """From shape (n, channels) to the same, L2-normalised."""
+        return nn.functional.normalize(vectors, dim=1)
 
 
 class TrainedShape(nn.Module):
@@ -164,10 +177,10 @@ class Embedder(nn.Module):
         for network, size, evidence in zip(self.networks, self.sizes, self.evidence, strict=True):
             maps = network.forward_features(resized(planes, size)).float()
             with unrounded(maps):
-                if maps.dim() == 4 and maps.shape[1] == network.num_features:
-                    pooled.append(pooled_for_search(maps))
-                else:  # not a convolutional network: its own pooling
+                if pools_by_itself(network, maps):
                     pooled.append(network.forward_head(maps, pre_logits=True))
+                else:
+                    pooled.append(pooled_for_search(maps))
                 if evidence is not None:
                     shares.append(evidence(maps.mean(dim=(2, 3))))
         vectors = pooled[0] if len(pooled) == 1 else joined(pooled)
@@ -179,30 +192,97 @@ class Embedder(nn.Module):
         return (feature, torch.stack(shares).sum(dim=0)) if shares else (feature,)
 
 
-def classifier_projection(network: Any, max_dimension: int) -> torch.Tensor:
+def pools_by_itself(network: Any, maps: torch.Tensor) -> bool:
+    """Whether a network's own head makes one vector of its activations: a class token's, by attention, or with layers.
+
+    Args:
+        network: a timm model.
+        maps: what its ``forward_features`` gives.
+    """
+    is_convolutional = maps.dim() == 4 and maps.shape[1] == network.num_features
+    return not is_convolutional or _channels(network) != network.num_features
+
+
+def _channels(network: Any) -> int:
+    """Length of the vector that the classifier sees."""
+    return int(getattr(network, "head_hidden_size", network.num_features))
+
+
+def _classifier(network: Any) -> torch.Tensor | None:
+    """The weights of the network's own classifier, shape (classes, channels), if it has one."""
+    weight: torch.Tensor | None = getattr(network.get_classifier(), "weight", None)
+    if weight is None or weight.dim() != 2 or weight.shape[1] != _channels(network):
+        return None
+    return weight.detach()
+
+
+def projected_by_classifier(network: Any, max_dimension: int) -> nn.Module | None:
+    """The shape block of a network that has a classifier; None: it has none.
+
+    Args:
+        network: a timm model.
+        max_dimension: longest block.
+    """
+    weight = _classifier(network)
+    return None if weight is None else ProjectedShape(classifier_projection(weight, max_dimension))
+
+
+def projected_as_in_version_2(network: Any, max_dimension: int) -> nn.Module:
+    """The feature of version 2 of any network: without a classifier and with too many channels, a random projection.
+
+    Instances that were made so go on with it.
+
+    Args:
+        network: a timm model.
+        max_dimension: longest feature.
+    """
+    shape = projected_by_classifier(network, max_dimension)
+    if shape is not None:
+        return shape
+    channels = _channels(network)
+    if channels <= max_dimension:
+        return ProjectedShape(torch.eye(channels))
+    generator = torch.Generator().manual_seed(PROJECTION_SEED)
+    gaussian = torch.randn((channels, max_dimension), generator=generator, dtype=torch.float64)
+    return ProjectedShape(torch.linalg.qr(gaussian).Q)
+
+
+def shape_of(network: Any, max_projected: int, max_whole: int) -> nn.Module:
+    """The shape block of a network that has no trained projection.
+
+    A classifier tells which directions matter. Without one, none is better than another, so all are kept.
+
+    Args:
+        network: a timm model.
+        max_projected: longest block that a projection gives.
+        max_whole: longest block without one.
+
+    Raises:
+        InvalidModel: it has no classifier and too many channels.
+    """
+    shape = projected_by_classifier(network, max_projected)
+    if shape is None and (channels := _channels(network)) > max_whole:
+        raise InvalidModel(
+            f"the model gives {channels} numbers and has no classifier that tells which of them matter: at most "
+            f"{max_whole} are kept, so name a smaller model of its kind"
+        )
+    return shape or UnprojectedShape()
+
+
+def classifier_projection(weight: torch.Tensor, max_dimension: int) -> torch.Tensor:
     """A projection that needs no training data, for networks that have no trained one.
 
     The rows of the network's own classifier span the directions that tell classes apart, so their leading right
     singular vectors, with the strongest damped, keep what matters in few dimensions.
 
     Args:
-        network: a timm model.
+        weight: of the classifier, shape (classes, channels).
         max_dimension: longest feature.
 
     Returns:
         Shape (channels, dimension).
     """
-    classifier = network.get_classifier()
-    weight = getattr(classifier, "weight", None)
-    channels = int(network.head_hidden_size if hasattr(network, "head_hidden_size") else network.num_features)
-    if weight is None or weight.dim() != 2 or weight.shape[1] != channels:
-        if channels <= max_dimension:
-            return torch.eye(channels)
-        generator = torch.Generator().manual_seed(PROJECTION_SEED)
-        gaussian = torch.randn((channels, max_dimension), generator=generator, dtype=torch.float64)
-        basis: torch.Tensor = torch.linalg.qr(gaussian).Q
-        return basis.float()
-    rows = weight.detach().double()
+    rows = weight.double()
     rows = rows - rows.mean(dim=0, keepdim=True)
     _, values, vectors = torch.linalg.svd(rows, full_matrices=False)
     dimension = min(max_dimension, int((values > values[0] * 1e-6).sum()))

@@ -35,10 +35,13 @@ __all__ = [
     "DEFAULT_MODEL",
     "EMBEDDED_MODELS",
     "EMBEDDER",
+    "FOLDER",
     "HUB",
     "LOCATOR",
     "LOCATOR_SIZE",
+    "PACKAGE",
     "ModelRecord",
+    "file_hash",
     "find_model",
     "weights_file",
 ]
@@ -50,6 +53,7 @@ OLDER_VERSIONS: Final = (2,)
 
 PACKAGE: Final = "package:"
 FILE: Final = "file:"
+FOLDER: Final = "folder:"
 HUB: Final = "hub"
 EMBEDDER: Final = "embedder"
 LOCATOR: Final = "locator"
@@ -82,7 +86,7 @@ class ModelRecord:
     architecture: str
     """Name of the network in timm."""
     weights: str
-    """``package:DISTRIBUTION/PATH`` inside an installed package, ``file:PATH``, or ``hub``."""
+    """``package:DISTRIBUTION/PATH`` inside an installed package, ``file:PATH``, ``folder:PATH``, or ``hub``."""
     weights_hash: str
     """SHA-256 of the weights file; for the hub, of all tensors in order; empty until it is known."""
     input_size: int
@@ -105,12 +109,18 @@ class ModelRecord:
     feature_version: int = FEATURE_VERSION
     coded: bool = False
     """Features are reduced to codes before anything else sees them."""
+    files: tuple[tuple[str, str], ...] = ()
+    """Of a model in a folder: the name of each file below the folder, and its SHA-256."""
+    text_curve: tuple[float, float] | None = None
+    """Of a model with a text side: chance that a text tells a picture = 1 / (1 + exp(-(scale * cosine + bias)))."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The record that ``as_dict`` was taken of."""
-        sequences: dict[str, Any] = {name: tuple(values[name]) for name in ("mean", "std", "joined") if name in values}
-        return cls(**{**values, **sequences})
+        names = ("mean", "std", "joined", "text_curve")
+        sequences: dict[str, Any] = {name: tuple(values[name]) for name in names if values.get(name) is not None}
+        files = tuple((name, digest) for name, digest in values.get("files", ()))
+        return cls(**{**values, **sequences, "files": files})
 
     def as_dict(self) -> dict[str, Any]:
         """For storing as JSON."""
@@ -118,13 +128,14 @@ class ModelRecord:
 
     def stamp(self) -> dict[str, Any]:
         """What must be equal for two features to be comparable."""
-        projection = f"trained {parameters_hash(SHAPE if self.has_colour else HEAD)[:16]}"
+        trained = f"trained {parameters_hash(SHAPE if self.has_colour else HEAD)[:16]}"
+        projection = trained if self.joined else "none" if self.is_folder else "classifier"
         return {
             "model": self.name,
             "architecture": "+".join([self.architecture, *(part.architecture for part in self.joined_records)]),
             "weights_hash": "+".join([self.weights_hash, *(part.weights_hash for part in self.joined_records)]),
             "preprocessing": f"{LOCATOR_SIZE}, {self.input_size}, mean {self.mean}, std {self.std}",
-            "projection": projection if self.joined else "classifier",
+            "projection": projection,
             **({"colour": f"trained {parameters_hash(COLOUR)[:16]}"} if self.has_colour else {}),
             "subject": f"trained {parameters_hash(SUBJECT)[:16]}",
             "dimension": self.dimension,
@@ -154,8 +165,13 @@ class ModelRecord:
 
     @property
     def has_colour(self) -> bool:
-        """Whether a feature has a block for colours."""
-        return self.feature_version >= 3
+        """Whether a feature has a block for colours; that of a text has none."""
+        return self.feature_version >= 3 and not self.is_folder
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a model in a folder, with an image tower and a text tower."""
+        return self.weights.startswith(FOLDER)
 
     @property
     def shape_dimension(self) -> int:
@@ -176,7 +192,7 @@ class ModelRecord:
         elif self.feature_version in OLDER_VERSIONS and self.name in OLDER_CURVES:
             slope, offset, best, second = (*OLDER_CURVES[self.name], 0.0, 0.0)
         else:
-            known = EMBEDDED_MODELS.get(self.name, self)
+            known = self if self.is_folder else EMBEDDED_MODELS.get(self.name, self)
             slope, offset, best, second = known.score_slope, known.score_offset, known.score_best, known.score_second
         if self.coded:
             return CODED_SLOPE * slope, CODED_OFFSET * offset, CODED_SLOPE * best, CODED_SLOPE * second
@@ -216,7 +232,9 @@ class ModelRecord:
 
     def cache_name(self) -> str:
         """Name of its folder in the cache: another one for whatever makes other networks."""
-        modules = ("colour.py", "embedder.py", "evidence.py", "locator.py", "planes.py")
+        modules: tuple[str, ...] = ("colour.py", "embedder.py", "evidence.py", "locator.py", "planes.py")
+        if self.is_folder:
+            modules = ("folder_model.py", "towers.py")
         sources = [file_hash(Path(__file__).with_name(name)) for name in modules]
         trained = [parameters_hash(name) for name in (SUBJECT, HEAD, SHAPE, COLOUR, CATEGORY)]
         weights = self.weights_hash or self.weights
@@ -304,13 +322,21 @@ def find_model(name: str, weights: Path | None = None) -> ModelRecord:
     """The record of an embedded model, or one to be completed by conversion for any other timm model.
 
     Args:
-        name: an embedded model's name, or an architecture of timm such as ``resnet50`` or ``resnet50.a1_in1k``.
+        name: an embedded model's name, the path of a folder with a model's towers, or an architecture of timm such as
+            ``resnet50`` or ``resnet50.a1_in1k``.
         weights: a local state dict (``.safetensors`` or what ``torch.load`` reads), instead of the model's own.
 
     Raises:
-        InvalidModel: the weights file cannot be read.
+        InvalidModel: the weights file or the folder cannot be read.
     """
     record = EMBEDDED_MODELS.get(name)
+    if record is None:
+        from imgsearch.algorithm.folder_model import folder_record, is_folder_model
+
+        if is_folder_model(name):
+            if weights is not None:
+                raise InvalidModel(f"the folder {name} holds its own weights: leave out --weights")
+            return folder_record(Path(name))
     if weights is None:
         return record or ModelRecord(name=name, architecture=name, weights=HUB, weights_hash="", input_size=0)
     try:
@@ -325,13 +351,17 @@ def find_model(name: str, weights: Path | None = None) -> ModelRecord:
 
 
 def weights_file(record: ModelRecord) -> Path | None:
-    """The local file of a model's weights, whose hash has been checked; None where they come from the hub.
+    """The local file of a model's weights, or its folder, checked by hash; None where they come from the hub.
 
     Raises:
         InvalidModel: it is missing or altered.
     """
     if record.weights == HUB:
         return None
+    if record.is_folder:
+        from imgsearch.algorithm.folder_model import check_files
+
+        return check_files(record)
     if record.weights.startswith(PACKAGE):
         package, _, relative = record.weights.removeprefix(PACKAGE).partition("/")
         try:

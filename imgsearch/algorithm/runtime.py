@@ -25,12 +25,18 @@ if TYPE_CHECKING:
     from imgsearch.algorithm.conversion import ConvertedModel
     from imgsearch.algorithm.torch_runtime import TorchGraph
 
-__all__ = ["Graph", "Network", "available_cores"]
+__all__ = ["Graph", "Network", "available_cores", "normalised"]
 
 
 def available_cores() -> int:
     """Cores this process may run on; every default number of threads comes from here."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def normalised(feature: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """At length 1, as exactly as float32 allows: a processor may calculate with fewer digits."""
+    vector: npt.NDArray[np.float32] = feature / np.maximum(np.linalg.norm(feature), np.finfo(np.float32).tiny)
+    return vector
 
 
 REQUESTS_PER_STREAM = 2
@@ -108,6 +114,8 @@ class Network:
             Shape (dimension,), L2-normalised; shape (categories,) or None.
         """
         feature, *evidence = self._graph(EMBEDDER)(pixels)
+        if self._model.record.is_folder:
+            feature = normalised(feature)  # all others do so in their graph
         if self._model.record.coded:
             feature = as_code(feature)
         return feature, evidence[0] if evidence else None
@@ -188,11 +196,11 @@ class Graph:
         for _ in range(REQUESTS_PER_STREAM * config["NUM_STREAMS"]):
             self._requests.put(compiled.create_infer_request())
 
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
-        """Run it on one picture, releasing the GIL; each output without its first axis."""
+    def __call__(self, values: npt.NDArray[np.uint8] | npt.NDArray[np.int64]) -> list[npt.NDArray[np.float32]]:
+        """Run it on one picture or text, releasing the GIL; each output without its first axis."""
         request = self._requests.get()
         try:
-            outputs = request.infer({0: pixels[np.newaxis]}, share_inputs=True)
+            outputs = request.infer({0: values[np.newaxis]}, share_inputs=True)
             return [np.array(outputs[number][0], dtype=np.float32) for number in range(len(outputs))]
         finally:
             self._requests.put(request)

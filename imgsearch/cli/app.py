@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "rebuild": "rebuild:rebuild",
     "tune": "tune:tune",
     "info": "info:info",
+    "models": "models:models",
     "check": "check:check",
     "export": "portable:export",
     "import": "portable:import_",

@@ -67,9 +67,9 @@ Model = Annotated[
     str | None,
     typer.Option(
         "--model",
-        metavar="NAME",
+        metavar="NAME|FOLDER",
         show_default=False,
-        help="efficientnet-lite0, -lite1, -lite2 (the default), or any timm architecture.",
+        help="One that 'imgsearch models' lists, any other of timm, or a folder with a model's ONNX files.",
     ),
 ]
 Weights = Annotated[

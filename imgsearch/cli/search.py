@@ -45,7 +45,7 @@ CONFIDENCE_DIGITS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One query: a picture, or the key of an indexed one."""
+    """One query: a picture, the key of an indexed one, or, without both, a text."""
 
     name: str
     picture: PictureSource | None = None
@@ -71,6 +71,10 @@ def search(
         typer.Option(metavar="ID", show_default=False, help="With --pic-name: search with an indexed picture."),
     ] = None,
     pic_name: Annotated[str | None, typer.Option(metavar="NAME", show_default=False, help="See --product-id.")] = None,
+    words: Annotated[
+        str | None,
+        typer.Option("--text", metavar="WORDS", show_default=False, help="Search with words; some models can."),
+    ] = None,
     num: Annotated[int, typer.Option("-n", "--num", help="Results at most, 1 to 100.")] = 10,
     start: Annotated[int, typer.Option(help="Results to pass over first, 0 to 499.")] = 0,
     category: Category = None,
@@ -107,11 +111,13 @@ def search(
     from imgsearch.searching import SearchOptions
 
     chosen = resolve_format(output_format)
-    _check(images or [], product_id, pic_name)
+    _check(images or [], product_id, pic_name, words)
     if not images and (region is not None or not crop or all_subjects):
         raise UsageError(
-            "--region, --no-crop and --all-subjects go with a picture, not with --product-id and --pic-name"
+            "--region, --no-crop and --all-subjects go with a picture, not with --product-id and --pic-name or --text"
         )
+    if words is not None and exclude_self:
+        raise UsageError("--exclude-self goes with a picture, not with --text")
     options = picture_options(category, crop=crop, region=region)
     key = None if product_id is None or pic_name is None else Key(product_id, pic_name)
     wanted = SearchOptions(
@@ -127,7 +133,12 @@ def search(
     with open_instance(instance, quiet=quiet) as target:
         # Of a single picture there is nothing else to lose, nor anything to do beside it.
         with target.searching(workers=None if several else 1, isolated=several) as searcher:
-            for question, results in _answers(searcher, images or [], key, options, wanted, all_subjects=all_subjects):
+            answered = (
+                _answers(searcher, images or [], key, options, wanted, all_subjects=all_subjects)
+                if words is None
+                else [(_Question(words), [searcher.by_text(words, options.category_id, wanted)])]
+            )
+            for question, results in answered:
                 if isinstance(results, InputError):
                     if not several:
                         raise type(results)(f"{question.name}: {results.message}", code=results.code) from None
@@ -143,11 +154,17 @@ def search(
         raise typer.Exit(1)
 
 
-def _check(images: list[str], product_id: str | None, pic_name: str | None) -> None:
+def _check(images: list[str], product_id: str | None, pic_name: str | None, words: str | None) -> None:
+    if words is not None and (images or product_id is not None or pic_name is not None):
+        raise UsageError("search with --text alone, or with pictures, or with --product-id and --pic-name")
+    if words is not None:
+        return
     if images and (product_id is not None or pic_name is not None):
         raise UsageError("search with pictures or with --product-id and --pic-name, not with both")
     if not images and (product_id is None or pic_name is None):
-        raise UsageError("nothing to search with: name a picture, - for one on stdin, or --product-id and --pic-name")
+        raise UsageError(
+            "nothing to search with: name a picture, - for one on stdin, --product-id and --pic-name, or --text"
+        )
 
 
 def _answers(
@@ -222,10 +239,10 @@ def _document(result: SearchResult, instance: Instance) -> dict[str, Any]:
             "SearchTime": round(result.seconds * 1000),
         },
         "PicInfo": {
-            "CategoryId": result.category_id,
+            **({} if result.category_id is None else {"CategoryId": result.category_id}),
             **({} if result.confidence is None else {"Confidence": round(result.confidence, CONFIDENCE_DIGITS)}),
             "SearchedCategories": list(result.searched_categories),
-            "Region": str(result.region),
+            **({} if result.region is None else {"Region": str(result.region)}),
             "MultiRegion": [{"Region": str(region)} for region in result.subjects],
             "AllCategories": [{"Id": number, "Name": name} for number, name in instance.kind.category_table().items()],
         },
@@ -252,8 +269,9 @@ def _print_table(name: str, result: SearchResult) -> None:
 
     where = console()
     table = Table(title=text(name), title_justify="left", caption_justify="left")
+    region = "" if result.region is None else f", region {result.region}"
     took = f"{result.seconds * 1000:.0f} ms"
-    table.caption = text(f"{len(result.hits)} of {result.found} in {took}, region {result.region}{_where(result)}")
+    table.caption = text(f"{len(result.hits)} of {result.found} in {took}{region}{_where(result)}")
     with_content = any(hit.item.attributes.custom_content for hit in result.hits)
     table.add_column("#", justify="right", style="dim")
     table.add_column("Score", justify="right")

@@ -69,12 +69,15 @@ class Calibration:
     """Weight of the most similar product, zero or less."""
     second: float = 0.0
     """Weight of the second one."""
+    linear: bool = False
+    """Between a text and a picture, whose cosines are low: the logarithm is linear in the cosine itself."""
 
     def scores(self, cosines: npt.NDArray[np.float32], rivals: Rivals = Rivals()) -> npt.NDArray[np.float64]:
         """Scores in 0..MAX_SCORE, rising with the cosine; shape as given."""
         bounded = np.clip(cosines.astype(np.float64), -LARGEST_COSINE, LARGEST_COSINE)
         competition = self.best * math.atanh(rivals.best) + self.second * math.atanh(rivals.second)
-        odds = np.clip(self.slope * np.arctanh(bounded) + competition + self.offset, -60.0, 60.0)
+        evidence = bounded if self.linear else np.arctanh(bounded)
+        odds = np.clip(self.slope * evidence + competition + self.offset, -60.0, 60.0)
         scores: npt.NDArray[np.float64] = np.minimum(1.0 / (1.0 + np.exp(-odds)), MAX_SCORE)
         return scores
 

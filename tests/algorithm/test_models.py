@@ -47,6 +47,8 @@ def test_embedded_records_are_complete(record: ModelRecord) -> None:
             "score_second",
             "joined",
             "coded",
+            "files",
+            "text_curve",
         }, field.name
     assert [part.name for part in record.joined_records] == list(record.joined)
     assert 32 <= record.input_size <= 1024
