@@ -30,6 +30,7 @@ import imgsearch.engine.repair
 import imgsearch.reindexing
 import imgsearch.searching
 import imgsearch.sources.stdin
+import imgsearch.tuning
 from imgsearch import indexing
 from imgsearch.__main__ import main
 from imgsearch.algorithm.pipeline import content_hash
