@@ -119,7 +119,8 @@ class _Salvage:
                 _restore_schema(old)
             with closing(self._open(self._source)) as old:
                 check_version(old, str(self._path))
-                Store.create(self._temporary, self._settings(old))
+                (page_bytes,) = old.execute("PRAGMA page_size").fetchone()  # SQLite copies onto no other size
+                Store.create(self._temporary, self._settings(old), page_bytes)
                 with closing(sqlite3.connect(self._temporary, isolation_level=None)) as new:
                     register(new)
                     new.execute("PRAGMA synchronous = OFF")  # it is not believed before it is copied

@@ -30,7 +30,7 @@ CODE_SEED: Final = 512
 
 RIVAL_FLOOR: Final = 0.4
 """A product that is less similar counts as that similar: in a larger catalogue there would be one."""
-RIVAL_CEILING: Final = 0.8
+RIVAL_CEILING: Final = 0.9
 """One that is more similar counts as that similar: what is nearly certain makes nothing else less likely."""
 
 

@@ -171,13 +171,23 @@ def test_success(household: Household, server: OssServer) -> None:
     assert household.run("oss-import", ADDRESS, "--rebuild").document["Failed"] == 0
     measured = household.run("eval", household.pictures, "--part", "retrieval", "--html", page)
     assert measured.document["Failures"] == []
-    make_older(household.instance)
-    assert household.run("add", household.pictures, "--product-from", "parent").document["Failed"] == 0
-    assert household.run("add", "--reindex").document["Added"] == len(FORMATS)
     damage_a_feature(household.instance)
     assert len(household.run("check", "--repair").document["Lost"]) == 1
     assert household.open_to_others() == []
     assert [path.stat().st_mode & 0o777 for path in (sheet, page)] == [0o600, 0o600]
+
+
+def test_reindex(household: Household) -> None:
+    """Begun and not finished, as a picture is gone, then finished."""
+    assert household.run("add", household.pictures).document["Added"] == len(FORMATS)
+    make_older(household.instance)
+    gone = household.picture(0)
+    gone.rename(household.asked / "aside")
+    assert household.run("add", "--reindex").document["Added"] == len(FORMATS) - 1
+    assert household.open_to_others() == []
+    (household.asked / "aside").rename(gone)
+    assert household.run("add", "--reindex").document["Reindexed"] is True
+    assert household.open_to_others() == []
 
 
 def test_failure(household: Household, server: OssServer) -> None:

@@ -10,6 +10,7 @@ import random
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from imgsearch.engine.schema import APPLICATION_ID, FORMAT_VERSION, MIGRATIONS, 
 from imgsearch.engine.store import DATABASE_NAME, EVERYTHING
 from imgsearch.errors import NewerFormat, OlderFormat
 from imgsearch.instance import Instance
-from imgsearch.records import Attributes, Item, Key, Location, Region, RegionMode
+from imgsearch.records import Attributes, Item, Key, Location, Region, RegionMode, Status
 from imgsearch.searching import SearchOptions
 from tests.engine.builders import (
     CALIBRATION,
@@ -155,7 +156,8 @@ def test_nothing_of_it_is_lost(old: Old) -> None:
         assert stored.tobytes() == old.features.tobytes()
         info = instance.info()
         assert (info.kind, info.region_id, info.created) == ("product", "cn-shanghai", 1_750_000_000)
-        assert info.stamp == EMBEDDED_MODELS[DEFAULT_MODEL].stamp() | {"feature_version": info.stamp["feature_version"]}
+        version = info.stamp["feature_version"]
+        assert info.stamp == replace(EMBEDDED_MODELS[DEFAULT_MODEL], feature_version=version).stamp()
         assert info.items == len(old.truth)
         assert info.generation is not None
         assert (info.generation.number, info.generation.items, info.generation.max_id) == (1, 20, 20)
@@ -196,6 +198,27 @@ def test_it_can_be_written(old: Old) -> None:
         assert instance.rebuild().number == 2
         assert [instance.item(key) for key in kept] == old.items()[2:]
         assert {path.name for path in old.folder.glob("*.faiss*")} == {"index-2.faiss"}
+    assert Instance.check(old.folder, read_data=True) == []
+
+
+def test_it_can_be_mended(old: Old) -> None:
+    """Whatever the size of its pages, which was another one in the first formats."""
+    Instance.open(old.folder).close()
+    with closing(sqlite3.connect(old.database, isolation_level=None)) as connection:
+        connection.execute("UPDATE features SET feature = zeroblob(512) WHERE id = (SELECT max(id) FROM features)")
+    assert len(Instance.repair(old.folder).lost) == 1
+    assert Instance.check(old.folder, read_data=True) == []
+
+
+def test_a_reindex_whose_pictures_are_gone_changes_nothing(old: Old) -> None:
+    """Each item is named as failed, and all is as it was."""
+    with Instance.open(old.folder) as instance:
+        before = [instance.item(key) for key in old.keys]
+        outcomes = list(instance.reindex())
+        assert {outcome.status for outcome in outcomes} == {Status.FAILED}
+        assert len(outcomes) == len(old.truth)
+        assert instance.needs_reindex
+        assert [instance.item(key) for key in old.keys] == before
     assert Instance.check(old.folder, read_data=True) == []
 
 
