@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from imgsearch.records import AddPicture, Attributes, DeletePictures, Key, Outcome, PictureOptions, Region, Status
     from imgsearch.searching import SearchOptions, SearchResult
     from imgsearch.sources.files import FilePicture
+    from imgsearch.tuning import TuningReport
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ _HOMES = {
     "SearchOptions": "searching",
     "SearchResult": "searching",
     "Status": "records",
+    "TuningReport": "tuning",
     "evaluate": "evaluation.evaluate",
 }
 
@@ -55,6 +57,7 @@ __all__ = [
     "SearchOptions",
     "SearchResult",
     "Status",
+    "TuningReport",
     "__version__",
     "evaluate",
 ]

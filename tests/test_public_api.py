@@ -46,6 +46,7 @@ def test_rooms_import_in_one_direction() -> None:
         "importing",
         "indexing",
         "searching",
+        "tuning",
     }
     forbidden = {
         "cli": set(),
