@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from imgsearch.algorithm.locator import Decoder
     from imgsearch.records import Region
 
 NETWORKS = {number: EMBEDDED_MODELS[f"efficientnet-lite{number}"].input_size for number in (2, 0)}
@@ -51,9 +52,14 @@ CHUNK = 64
 """Pictures whose views are held at a time."""
 
 
-def train(pictures: list[Image.Image]) -> dict[str, dict[str, np.ndarray]]:
-    """The parameters of the shape block and of the colour block, by the names of their files."""
-    regions = subjects(pictures)
+def train(pictures: list[Image.Image], decoder: Decoder | None = None) -> dict[str, dict[str, np.ndarray]]:
+    """The parameters of the shape block and of the colour block, by the names of their files.
+
+    Args:
+        pictures: to learn from.
+        decoder: that finds their subjects; by default the package's.
+    """
+    regions = subjects(pictures, decoder)
     draw = random.Random(SEED)
     networks = {number: Activations(number, CROP, inner=size) for number, size in NETWORKS.items()}
     parts, histograms = [], []

@@ -27,9 +27,10 @@ RATE = 3e-3
 SEED = 5
 
 
-def train(stamp_folder: Path, background_folder: Path, teacher_file: Path) -> dict[str, np.ndarray]:
+def train(
+    data: EvaluationData, stamp_folder: Path, background_folder: Path, teacher_file: Path
+) -> dict[str, np.ndarray]:
     """The decoder's parameters."""
-    data = EvaluationData()
     composer = Composer(stamps(stamp_folder, data), catalogue_cutouts(data), backgrounds(background_folder), SEED)
     print(f"{len(composer.stamps)} stamps, {len(composer.products)} products, {len(composer.scenes)} backgrounds")
     examples = [_example(*composer.picture()) for _ in range(COMPOSITES)]
