@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from imgsearch.algorithm.codes import CODING
-from imgsearch.algorithm.parameters import CATEGORY, COLOUR, HEAD, SHAPE, SUBJECT, parameters_hash
+from imgsearch.algorithm.parameters import CATEGORY, COLOUR, HEAD, SHAPE, SUBJECT, SUBJECT_2, parameters_hash
 from imgsearch.errors import InvalidModel
 
 __all__ = [
@@ -112,7 +112,7 @@ class ModelRecord:
             "preprocessing": f"{LOCATOR_SIZE}, {self.input_size}, mean {self.mean}, std {self.std}",
             "projection": projection if self.joined else "classifier",
             **({"colour": f"trained {parameters_hash(COLOUR)[:16]}"} if self.has_colour else {}),
-            "subject": f"trained {parameters_hash(SUBJECT)[:16]}",
+            "subject": f"trained {parameters_hash(self.subject_decoder)[:16]}",
             "dimension": self.dimension,
             "feature_version": self.feature_version,
             "features": CODING if self.coded else "half precision",
@@ -126,6 +126,16 @@ class ModelRecord:
     @property
     def has_colour(self) -> bool:
         """Whether a feature has a block for colours."""
+        return self.feature_version >= 3
+
+    @property
+    def subject_decoder(self) -> str:
+        """Name of the parameters of what finds subjects: other regions are other features."""
+        return SUBJECT_2 if self.feature_version == 2 else SUBJECT
+
+    @property
+    def prefers_middle(self) -> bool:
+        """Whether a thing in the middle of the picture is its subject rather than a larger one aside."""
         return self.feature_version >= 3
 
     @property
@@ -163,8 +173,14 @@ class ModelRecord:
         return [CATEGORY_MODELS.get(name) for name in names]
 
     def locator(self) -> ModelRecord:
-        """The network that finds subjects, the same one beside every model."""
-        return replace(EMBEDDED_MODELS["efficientnet-lite0"], name=LOCATOR, input_size=LOCATOR_SIZE, purpose=LOCATOR)
+        """The network that finds subjects, the same one beside every model of a version."""
+        return replace(
+            EMBEDDED_MODELS["efficientnet-lite0"],
+            name=LOCATOR,
+            input_size=LOCATOR_SIZE,
+            purpose=LOCATOR,
+            feature_version=self.feature_version,
+        )
 
     def categoriser(self) -> ModelRecord:
         """The networks that tell the category beside those of the embedder."""
@@ -181,7 +197,7 @@ class ModelRecord:
         """Name of its folder in the cache: another one for whatever makes other networks."""
         modules = ("colour.py", "embedder.py", "evidence.py", "locator.py", "planes.py")
         sources = [file_hash(Path(__file__).with_name(name)) for name in modules]
-        trained = [parameters_hash(name) for name in (SUBJECT, HEAD, SHAPE, COLOUR, CATEGORY)]
+        trained = [parameters_hash(name) for name in (self.subject_decoder, HEAD, SHAPE, COLOUR, CATEGORY)]
         weights = self.weights_hash or self.weights
         parts = (
             self.purpose,

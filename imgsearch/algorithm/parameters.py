@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["CATEGORY", "COLOUR", "HEAD", "SHAPE", "SUBJECT", "load_parameters", "parameters_hash"]
+__all__ = ["CATEGORY", "COLOUR", "HEAD", "SHAPE", "SUBJECT", "SUBJECT_2", "load_parameters", "parameters_hash"]
 
 SUBJECT: Final = "subject"
 """The decoder that reads a heat map off EfficientNet-Lite0."""
+SUBJECT_2: Final = "subject_2"
+"""The one of feature version 2."""
 HEAD: Final = "head"
 """The projection of the joined networks of the default model to the feature of version 2."""
 SHAPE: Final = "shape"
