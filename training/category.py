@@ -11,6 +11,7 @@ import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ from training.composites import SIDE
 from training.networks import Activations, pretrained
 from training.pictures import EvaluationData, Row
 from training.views import CROP, cut, heat_maps
+
+if TYPE_CHECKING:
+    from imgsearch.algorithm.locator import Decoder
 
 IDS = sorted(CATEGORIES)
 NETWORKS = {"lite2": 1.0, "lite1": 0.7, "whole": 0.7}
@@ -82,15 +86,19 @@ def groups() -> np.ndarray:
     return members
 
 
-def train() -> dict[str, np.ndarray]:
-    """Cross-validate, then fit everything; the parameters."""
-    data = EvaluationData()
-    labelled = _views(data, "categories", data.labels, "label", ("subject", "mirrored", "wide", "whole"))
-    gallery = _views(data, "retrieval", data.gallery, "category", ("subject",))
+def train(data: EvaluationData, decoder: Decoder | None = None) -> dict[str, np.ndarray]:
+    """Cross-validate, then fit everything; the parameters.
+
+    Args:
+        data: to learn from.
+        decoder: that finds subjects; by default the package's.
+    """
+    labelled = _views(decoder, data, "categories", data.labels, "label", ("subject", "mirrored", "wide", "whole"))
+    gallery = _views(decoder, data, "retrieval", data.gallery, "category", ("subject",))
     own = EvaluationData(ROOT)
     rendered = [row for row in own.rows("sample_data/groundtruth.csv") if row["split"] == "gallery"]
     gallery = joined(
-        gallery, _views(own, "sample_data", rendered, "category", ("subject", "mirrored", "wide", "whole"))
+        gallery, _views(decoder, own, "sample_data", rendered, "category", ("subject", "mirrored", "wide", "whole"))
     )
     subject_views = np.arange(len(data.labels))
     print(f"{len(data.labels)} labelled pictures, {len(data.gallery)} of the gallery, {len(rendered)} rendered ones")
@@ -98,7 +106,7 @@ def train() -> dict[str, np.ndarray]:
         _report(data.labels, _cross_validated(labelled, gallery, subject_views, seed), f"seed {seed}")
     parameters = fit(joined(labelled, gallery))
     queries = [row for row in data.retrieval if row["split"] == "query"]
-    held = _views(data, "retrieval", queries, "category", ("subject",))
+    held = _views(decoder, data, "retrieval", queries, "category", ("subject",))
     scores = score(parameters, held)
     print(f"queries of the retrieval part, not learned from: {np.mean(scores.argmax(axis=1) == held.labels):.3f}")
     return parameters
@@ -114,9 +122,11 @@ def _product(data: EvaluationData, part: str, row: Row) -> str:
     return (known.get(data.origin(part, row)) or (f"magento-{style[1]}" if style else name)).lower()
 
 
-def _views(data: EvaluationData, part: str, rows: list[Row], label: str, kinds: tuple[str, ...]) -> Examples:
+def _views(
+    decoder: Decoder | None, data: EvaluationData, part: str, rows: list[Row], label: str, kinds: tuple[str, ...]
+) -> Examples:
     pictures = [data.picture(part, row) for row in rows]
-    heats = heat_maps(pictures)
+    heats = heat_maps(pictures, decoder)
     regions = [find_subjects(heat, *picture.size)[0] for heat, picture in zip(heats, pictures, strict=True)]
     found = [_view(kind, *one) for kind in kinds for one in zip(pictures, heats, regions, strict=True)]
     crops = [np.asarray(crop) for crop, _, _ in found]

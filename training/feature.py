@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from imgsearch.algorithm.locator import Decoder
     from imgsearch.records import Region
 
 NETWORKS = {number: EMBEDDED_MODELS[f"efficientnet-lite{number}"].input_size for number in (2, 0)}
@@ -65,9 +66,14 @@ class Observed(NamedTuple):
         return Observed(self.vectors[places], self.histograms[places])
 
 
-def observe(pictures: list[Image.Image]) -> Observed:
-    """Look at pictures and at changed views of them."""
-    regions = subjects(pictures)
+def observe(pictures: list[Image.Image], decoder: Decoder | None = None) -> Observed:
+    """Look at pictures and at changed views of them.
+
+    Args:
+        pictures: to learn from.
+        decoder: that finds their subjects; by default the package's.
+    """
+    regions = subjects(pictures, decoder)
     draw = random.Random(SEED)
     networks = {number: Activations(number, CROP, inner=size) for number, size in NETWORKS.items()}
     parts, histograms = [], []
@@ -79,6 +85,11 @@ def observe(pictures: list[Image.Image]) -> Observed:
         seen = torch.from_numpy(np.stack(views[::VIEWS]))
         histograms.append(colour_histogram(seen.permute(0, 3, 1, 2).float()))
     return Observed(torch.cat(parts), torch.cat(histograms))
+
+
+def train(pictures: list[Image.Image], decoder: Decoder | None = None) -> dict[str, dict[str, np.ndarray]]:
+    """Takes what ``observe`` does, gives what ``learn`` does."""
+    return learn(observe(pictures, decoder))
 
 
 def learn(observed: Observed) -> dict[str, dict[str, np.ndarray]]:

@@ -21,16 +21,34 @@ Row = dict[str, str]
 LONGEST = 400
 OPAQUE = 40
 WHITE = 238
+TUXPAINT = "tuxpaint"
 WITHOUT_OBJECTS = ("symbols/alph", "symbols/math", "symbols/shapes", "symbols/music")
 
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """The tables of the evaluation data, and its pictures."""
+    """The tables of the evaluation data, and its pictures.
+
+    Args:
+        folder: where the data lies.
+        without: sources, as the tables name them, of which nothing is learned: their rows are not there.
+    """
 
     folder: Path = EVALUATION_DATA
+    without: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not self.without:
+            return
+        known = {row["source"] for row in self.manifest}
+        if unknown := self.without - known:
+            raise ValueError(f"no such source: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
 
     def rows(self, table: str) -> list[Row]:
+        """A table without what is left out."""
+        return [row for row in self.all_rows(table) if row["source"] not in self.without]
+
+    def all_rows(self, table: str) -> list[Row]:
         with (self.folder / table).open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
 
@@ -51,8 +69,19 @@ class EvaluationData:
         return self.rows("subjects/boxes.csv")
 
     @cached_property
+    def more(self) -> list[Row]:
+        """Further photos to learn from, none of them in another part."""
+        used = {row["source_sha1"] for row in self.manifest}
+        return [row for row in self.rows("more/more.csv") if row["source_sha1"] not in used]
+
+    @cached_property
     def manifest(self) -> list[Row]:
-        return self.rows("manifest.csv")
+        """Of every picture, whatever is left out: what is measured must be known in any case."""
+        return self.all_rows("manifest.csv")
+
+    def origins_of(self, part: str, table: str) -> set[str]:
+        """The checksums of all files behind a part, whatever is left out."""
+        return {self.origin(part, row) for row in self.all_rows(f"{part}/{table}")}
 
     @cached_property
     def origins(self) -> dict[str, str]:
@@ -68,7 +97,7 @@ class EvaluationData:
 
     def unlabelled(self) -> list[Image.Image]:
         """The gallery, and pictures of the other two parts that retrieval does not use; no query, and no labels."""
-        retrieval = {self.origin("retrieval", row) for row in self.retrieval}
+        retrieval = self.origins_of("retrieval", "groundtruth.csv")
         others = {
             self.origin(part, row): self.picture(part, row)
             for part, rows in (("categories", self.labels), ("subjects", self.boxes))
@@ -80,7 +109,9 @@ class EvaluationData:
 
 def stamps(folder: Path, data: EvaluationData) -> list[Image.Image]:
     """Cut-outs of Tux Paint (photos with an alpha channel), without those that the evaluation data uses."""
-    used = {Path(row["source_path"]).stem.partition("_")[0] for row in data.manifest if "tuxpaint" in row["source"]}
+    if any(source.startswith(TUXPAINT) for source in data.without):
+        return []
+    used = {Path(row["source_path"]).stem.partition("_")[0] for row in data.manifest if TUXPAINT in row["source"]}
     found = []
     for path in sorted(folder.rglob("*.png")):
         name = path.relative_to(folder).as_posix()
@@ -95,21 +126,21 @@ def stamps(folder: Path, data: EvaluationData) -> list[Image.Image]:
 
 def catalogue_cutouts(data: EvaluationData) -> list[Image.Image]:
     """Products on white of the gallery and of the category pictures, cut out; none that the boxes are measured on."""
-    measured = {data.origin("subjects", row) for row in data.boxes}
+    measured = data.origins_of("subjects", "boxes.csv")
     sources = ("magento", "solidus", "Google")
     pictures = [
         data.picture(part, row)
         for part, rows in (("retrieval", data.gallery), ("categories", data.labels))
         for row in rows
         if data.origin(part, row) not in measured
-        and (row["source"].startswith(sources) if part == "retrieval" else not row["source"].startswith("tuxpaint"))
+        and (row["source"].startswith(sources) if part == "retrieval" else not row["source"].startswith(TUXPAINT))
     ]
     return [cutout for picture in pictures for cutout in _off_white(picture)]
 
 
 def photos(data: EvaluationData) -> list[Image.Image]:
     """Whole pictures of the gallery and of the categories; none that the boxes are measured on."""
-    measured = {data.origin("subjects", row) for row in data.boxes}
+    measured = data.origins_of("subjects", "boxes.csv")
     return [
         data.picture(part, row)
         for part, rows in (("retrieval", data.gallery), ("categories", data.labels))

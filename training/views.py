@@ -22,11 +22,11 @@ OPACITIES = 0.2, 0.7
 """Of watermarks, the least and the greatest."""
 
 
-def heat_maps(pictures: list[Image.Image]) -> np.ndarray:
-    """What the trained decoder finds; shape (n, rows, columns), 0..1."""
+def heat_maps(pictures: list[Image.Image], decoder: Decoder | None = None) -> np.ndarray:
+    """What the decoder, by default the package's, finds; shape (n, rows, columns), 0..1."""
     squashed = [np.asarray(one.resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=2)) for one in pictures]
     stages = Activations(0, SIDE, stages=True)(squashed)
-    decoder = Decoder().load(load_parameters(SUBJECT))
+    decoder = decoder or Decoder().load(load_parameters(SUBJECT))
     with torch.no_grad():
         parts = [
             decoder([torch.from_numpy(maps[first : first + 64]).float() for maps in stages]).sigmoid().numpy()
@@ -35,9 +35,10 @@ def heat_maps(pictures: list[Image.Image]) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def subjects(pictures: list[Image.Image]) -> list[Region]:
+def subjects(pictures: list[Image.Image], decoder: Decoder | None = None) -> list[Region]:
     """The main subject of each."""
-    return [find_subjects(heat, *one.size)[0] for heat, one in zip(heat_maps(pictures), pictures, strict=True)]
+    heats = heat_maps(pictures, decoder)
+    return [find_subjects(heat, *one.size)[0] for heat, one in zip(heats, pictures, strict=True)]
 
 
 def cut(picture: Image.Image, region: Region, *, context: bool = True) -> Image.Image:

@@ -142,11 +142,11 @@ def assembled(record: ModelRecord, network: Any) -> Any:
     from imgsearch.algorithm.embedder import Embedder, ProjectedShape, TrainedShape, projected_as_in_version_2, shape_of
     from imgsearch.algorithm.evidence import CategoryEvidence, CategoryNetworks
     from imgsearch.algorithm.locator import Decoder, Locator
-    from imgsearch.algorithm.parameters import CATEGORY, COLOUR, HEAD, SHAPE, SUBJECT, load_parameters
+    from imgsearch.algorithm.parameters import CATEGORY, COLOUR, HEAD, SHAPE, load_parameters
 
     category = load_parameters(CATEGORY)
     if record.purpose == LOCATOR:
-        decoder = Decoder().load(load_parameters(SUBJECT))
+        decoder = Decoder().load(load_parameters(record.subject_decoder))
         return Locator(network, decoder, CategoryEvidence(network, "whole", category)).eval()
     networks = [network, *(load_network(joined)[0] for joined in record.joined_records)]
     evidence = [

@@ -22,6 +22,7 @@ from imgsearch.algorithm.parameters import (
     SCORE,
     SHAPE,
     SUBJECT,
+    SUBJECT_2,
     load_parameters,
     parameters_hash,
     replacement,
@@ -137,7 +138,7 @@ class ModelRecord:
             "preprocessing": f"{LOCATOR_SIZE}, {self.input_size}, mean {self.mean}, std {self.std}",
             "projection": projection,
             **({"colour": f"trained {parameters_hash(COLOUR)[:16]}"} if self.has_colour else {}),
-            "subject": f"trained {parameters_hash(SUBJECT)[:16]}",
+            "subject": f"trained {parameters_hash(self.subject_decoder)[:16]}",
             "dimension": self.dimension,
             "feature_version": self.feature_version,
             "features": CODING if self.coded else "half precision",
@@ -162,6 +163,16 @@ class ModelRecord:
         if known is not None and known.weights_hash == self.weights_hash:
             return replace(known, coded=self.coded)
         return replace(self, feature_version=FEATURE_VERSION, dimension=0)
+
+    @property
+    def subject_decoder(self) -> str:
+        """Name of the parameters of what finds subjects: other regions are other features."""
+        return SUBJECT_2 if self.feature_version == 2 else SUBJECT
+
+    @property
+    def prefers_middle(self) -> bool:
+        """Whether a thing in the middle of the picture is its subject rather than a larger one aside."""
+        return self.feature_version >= 3
 
     @property
     def has_colour(self) -> bool:
@@ -216,8 +227,14 @@ class ModelRecord:
         return [CATEGORY_MODELS.get(name) for name in names]
 
     def locator(self) -> ModelRecord:
-        """The network that finds subjects, the same one beside every model."""
-        return replace(EMBEDDED_MODELS["efficientnet-lite0"], name=LOCATOR, input_size=LOCATOR_SIZE, purpose=LOCATOR)
+        """The network that finds subjects, the same one beside every model of a version."""
+        return replace(
+            EMBEDDED_MODELS["efficientnet-lite0"],
+            name=LOCATOR,
+            input_size=LOCATOR_SIZE,
+            purpose=LOCATOR,
+            feature_version=self.feature_version,
+        )
 
     def categoriser(self) -> ModelRecord:
         """The networks that tell the category beside those of the embedder."""
@@ -236,7 +253,7 @@ class ModelRecord:
         if self.is_folder:
             modules = ("folder_model.py", "towers.py")
         sources = [file_hash(Path(__file__).with_name(name)) for name in modules]
-        trained = [parameters_hash(name) for name in (SUBJECT, HEAD, SHAPE, COLOUR, CATEGORY)]
+        trained = [parameters_hash(name) for name in (self.subject_decoder, HEAD, SHAPE, COLOUR, CATEGORY)]
         weights = self.weights_hash or self.weights
         parts = (
             self.purpose,

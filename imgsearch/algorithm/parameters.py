@@ -26,6 +26,7 @@ __all__ = [
     "SCORE",
     "SHAPE",
     "SUBJECT",
+    "SUBJECT_2",
     "load_parameters",
     "parameters_hash",
     "replacement",
@@ -35,6 +36,8 @@ PARAMETERS_VARIABLE: Final = "IMGSEARCH_PARAMETERS"
 
 SUBJECT: Final = "subject"
 """The decoder that reads a heat map off EfficientNet-Lite0."""
+SUBJECT_2: Final = "subject_2"
+"""The one of feature version 2."""
 HEAD: Final = "head"
 """The projection of the joined networks of the default model to the feature of version 2."""
 SHAPE: Final = "shape"

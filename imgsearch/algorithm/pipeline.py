@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from imgsearch.algorithm.category import CategoryPredictor, outline
 from imgsearch.algorithm.models import CATEGORISER, CATEGORY_SIZE, EMBEDDER, LOCATOR, LOCATOR_SIZE
-from imgsearch.algorithm.subject import find_subjects, with_context
+from imgsearch.algorithm.subject import with_context
 from imgsearch.categories import OTHER, Kind
 from imgsearch.records import Content, Extracted, PictureOptions, RegionMode
 
@@ -213,7 +213,7 @@ class Pipeline:
         network = self._network()
         if finds or predicts:
             heat, evidence = network.locate(picture.decode(picture.whole, LOCATOR_SIZE))
-        subjects = find_subjects(heat, picture.width, picture.height) if finds else ()
+        subjects = network.subjects(heat, picture.width, picture.height) if finds else ()
         for number, region in enumerate(subjects or (given,)):
             seen = with_context(region, picture.width, picture.height)
             pixels = picture.decode(seen, network.input_size)

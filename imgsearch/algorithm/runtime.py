@@ -15,6 +15,7 @@ from imgsearch.algorithm.conversion import converted_model
 from imgsearch.algorithm.devices import CPU, Device
 from imgsearch.algorithm.models import CATEGORISER, EMBEDDER, LOCATOR
 from imgsearch.algorithm.precision import check_precision
+from imgsearch.algorithm.subject import find_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from imgsearch.algorithm.conversion import ConvertedModel
     from imgsearch.algorithm.torch_runtime import TorchGraph
+    from imgsearch.records import Region
 
 __all__ = ["Graph", "Network", "available_cores", "normalised"]
 
@@ -131,6 +133,16 @@ class Network:
         """
         heat, evidence = self._graph(LOCATOR)(pixels)
         return heat, evidence
+
+    def subjects(self, heat: npt.NDArray[np.float32], width: int, height: int) -> tuple[Region, ...]:
+        """The boxes of what stands out in a heat map, the main subject first, as the version of the features has it.
+
+        Args:
+            heat: as ``locate`` gives it.
+            width: of the picture, in pixels.
+            height: likewise.
+        """
+        return find_subjects(heat, width, height, prefers_middle=self._model.record.prefers_middle)
 
     def categorise(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """What further networks say of a region's category.

@@ -24,6 +24,10 @@ NOTHING: Final = 0.1
 """Where no place is this hot, nothing stands out: the whole picture is the subject."""
 FURTHER: Final = 0.15
 """A further subject has at least this share of the main one's summed heat."""
+MIDDLE: Final = 0.3
+"""Deviation of a bell curve over the picture, in shares of its sides: what lies away from the middle weighs less."""
+CUT_OFF: Final = 0.5
+"""What weighs a thing that reaches a side of the picture, for each such side: photographers frame what they mean."""
 MAX_SUBJECTS: Final = 8
 CONTEXT: Final = 0.1
 """Margin around a subject, as a share of its longer side."""
@@ -31,13 +35,16 @@ MIN_SIDE: Final = 8
 """Smallest side of a found subject, in pixels: less holds nothing to recognise."""
 
 
-def find_subjects(heat: npt.NDArray[np.float32], width: int, height: int) -> tuple[Region, ...]:
+def find_subjects(
+    heat: npt.NDArray[np.float32], width: int, height: int, *, prefers_middle: bool = True
+) -> tuple[Region, ...]:
     """The boxes of what stands out, the main subject first.
 
     Args:
         heat: shape (rows, columns), 0..1: how likely each place of the picture belongs to a subject.
         width: of the picture, in pixels.
         height: likewise.
+        prefers_middle: whether the place of a thing counts, or its summed heat alone.
 
     Returns:
         At least one region inside the picture; the whole picture where nothing stands out.
@@ -51,12 +58,34 @@ def find_subjects(heat: npt.NDArray[np.float32], width: int, height: int) -> tup
     if peak < threshold:
         threshold = FAINT * peak
     labels = _components(heat >= threshold)
-    masses = np.bincount(labels.ravel(), weights=heat.ravel())
+    masses: npt.NDArray[np.float64] = np.bincount(labels.ravel(), weights=heat.ravel())
     masses[0] = 0.0
-    order = np.argsort(-masses, kind="stable")
+    weights = masses * _places(labels, heat, masses) if prefers_middle else masses
+    order = np.argsort(-weights, kind="stable")
     chosen = [int(label) for label in order[:MAX_SUBJECTS] if masses[label] >= FURTHER * masses[order[0]] > 0]
     regions = [_box(heat, labels == label, threshold, width, height) for label in chosen]
     return tuple(dict.fromkeys(regions))
+
+
+def _places(
+    labels: npt.NDArray[np.int64], heat: npt.NDArray[np.float32], masses: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """What the place of each component weighs, 0..1.
+
+    Args:
+        labels: shape (rows, columns), from 1, 0 outside.
+        heat: the same shape.
+        masses: summed heat of each label, shape (labels,).
+    """
+    weights = np.ones(len(masses))
+    for axis, cells in enumerate(labels.shape):
+        places = (np.arange(cells) + 0.5) / cells - 0.5
+        along = heat * (places[:, None] if axis == 0 else places)
+        centres = np.bincount(labels.ravel(), weights=along.ravel()) / np.maximum(masses, 1e-9)
+        weights *= np.exp(-((centres / MIDDLE) ** 2) / 2)
+    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        weights[np.unique(side)] *= CUT_OFF
+    return weights
 
 
 def with_context(region: Region, width: int, height: int) -> Region:

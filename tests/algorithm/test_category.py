@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsearch.algorithm.category import OUTLINE_CELLS, CategoryPredictor, outline
-from imgsearch.algorithm.parameters import CATEGORY, COLOUR, HEAD, SHAPE, SUBJECT, load_parameters, parameters_hash
+from imgsearch.algorithm.parameters import (
+    CATEGORY,
+    COLOUR,
+    HEAD,
+    SHAPE,
+    SUBJECT,
+    SUBJECT_2,
+    load_parameters,
+    parameters_hash,
+)
 from imgsearch.categories import CATEGORIES
 from imgsearch.records import Region
 
@@ -67,7 +76,7 @@ def test_outside_of_the_picture_there_is_nothing() -> None:
     assert cells.max() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("name", [SUBJECT, HEAD, SHAPE, COLOUR, CATEGORY])
+@pytest.mark.parametrize("name", [SUBJECT, SUBJECT_2, HEAD, SHAPE, COLOUR, CATEGORY])
 def test_trained_parameters_are_numbers_and_nothing_else(name: str) -> None:
     parameters = load_parameters(name)
     assert all(np.isfinite(array.astype(np.float64)).all() for array in parameters.values())

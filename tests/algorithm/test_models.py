@@ -16,7 +16,7 @@ import pytest
 from imgsearch.algorithm import models
 from imgsearch.algorithm.assembly import MAX_FEATURE_DIMENSION
 from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS, HUB, ModelRecord, find_model, weights_file
-from imgsearch.algorithm.parameters import CATEGORY, COLOUR, SHAPE, SUBJECT, parameters_hash
+from imgsearch.algorithm.parameters import CATEGORY, COLOUR, SHAPE, SUBJECT, SUBJECT_2, parameters_hash
 from imgsearch.errors import InvalidModel
 
 if TYPE_CHECKING:
@@ -253,6 +253,10 @@ def test_an_older_version_has_the_stamp_that_its_release_gave_it() -> None:
     }
     assert older.score_curve == (7.84, -4.79, 0.0, 0.0)
     assert older.cache_name() != RECORD.cache_name()
+    assert older.locator().cache_name() != RECORD.locator().cache_name()
+    assert RECORD.locator().subject_decoder != older.locator().subject_decoder == SUBJECT_2
+    assert RECORD.prefers_middle
+    assert not older.prefers_middle
 
 
 def test_category_evidence_comes_from_networks_that_the_predictor_knows(tmp_path: Path) -> None:

@@ -79,6 +79,20 @@ def test_the_main_subject_is_the_one_with_the_most_heat() -> None:
     assert FURTHER * 400 * 0.8 > 16 * 0.9, "the third is too small a thing beside the first"
 
 
+def test_what_the_border_cuts_off_is_not_the_subject() -> None:
+    """Unless there is nothing else, or it is far larger."""
+    small, large = (12, 18, 12, 18, 0.9), (0, 8, 0, 16, 0.9)
+    assert find_subjects(heat(large, small), 320, 320)[0].x1 >= 110
+    assert find_subjects(heat(large, small), 320, 320, prefers_middle=False)[0].x1 == 0
+    assert find_subjects(heat(large), 320, 320)[0].x1 == 0
+    assert find_subjects(heat((0, 32, 10, 32, 0.9), (14, 17, 2, 5, 0.9)), 320, 320)[0].x1 == 0
+
+
+def test_of_two_alike_the_one_in_the_middle_is_the_subject() -> None:
+    regions = find_subjects(heat((1, 7, 1, 7, 0.9), (14, 20, 10, 16, 0.9)), 320, 320)
+    assert [round(region.x1 / 10) for region in regions] == [14, 1]
+
+
 def test_diagonal_neighbours_are_two_things() -> None:
     assert len(find_subjects(heat((4, 12, 4, 12, 1.0), (12, 20, 12, 20, 1.0)), 320, 320)) == 2
 
