@@ -18,7 +18,7 @@ from imgsearch.categories import Kind
 from imgsearch.errors import InvalidGroundTruth, UsageError
 from imgsearch.evaluation.categories import measure_categories
 from imgsearch.evaluation.ground_truth import GroundTruth, Part
-from imgsearch.evaluation.left_out import measure_left_out
+from imgsearch.evaluation.left_out import measure_left_out, parameters_of
 from imgsearch.evaluation.retrieval import measure_retrieval
 from imgsearch.evaluation.run import Run
 from imgsearch.evaluation.subjects import measure_subjects
@@ -118,6 +118,7 @@ def evaluate(
         truth = replace(truth, retrieval=truth.retrieval.asked_by(sources))
     if left_out is not None and (alike is not None or model != DEFAULT_MODEL or truth.retrieval is None):
         raise UsageError("leaving sources out is measured with the default model, on a folder with queries")
+    apart = left_out and truth.retrieval and parameters_of(left_out, truth.retrieval, announce)
 
     def make(target: Path) -> None:
         if alike is None:
@@ -137,10 +138,10 @@ def evaluate(
             failures=run.failures,
             seconds=time.perf_counter() - begun,
         )
-    if left_out is None:
+    if not apart:
         return result
     settings = {"kind": kind, "crop": crop, "any_category": any_category, "workers": workers, "cache": cache}
-    figures = measure_left_out(folder, left_out, announce=announce, **settings)
+    figures = measure_left_out(folder, apart, announce=announce, **settings)
     return replace(result, left_out=figures, seconds=time.perf_counter() - begun)
 
 

@@ -19,19 +19,38 @@ from imgsearch.algorithm.parameters import PARAMETERS_VARIABLE
 from imgsearch.errors import InvalidGroundTruth, UsageError
 from imgsearch.evaluation.breakdown import Breakdown
 from imgsearch.evaluation.calibration import Grade
-from imgsearch.evaluation.ground_truth import GroundTruth, Part
+from imgsearch.evaluation.ground_truth import Part
 from imgsearch.evaluation.retrieval import Found, RetrievalFigures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["measure_left_out"]
+    from imgsearch.evaluation.ground_truth import RetrievalTruth
+
+__all__ = ["measure_left_out", "parameters_of"]
 
 SOURCES_NAME: Final = "sources.json"
 
 
+def parameters_of(parameters: Path, truth: RetrievalTruth, announce: Callable[[str], None]) -> dict[str, Path]:
+    """For each source of the queries, the parameters that learned nothing from it; sources without are announced.
+
+    Raises:
+        UsageError: the folder is not one of such parameters.
+        InvalidGroundTruth: there are none for any source.
+    """
+    known = _known_sources(parameters)
+    sources = sorted({query.source for query in truth.queries if query.source is not None})
+    if not known.keys() & set(sources):
+        raise InvalidGroundTruth(f"there is no query of a source that {parameters} knows: {', '.join(known)}")
+    for source in sources:
+        if source not in known:
+            announce(f"Left out: {parameters} has no parameters that learned nothing from {source}")
+    return {source: known[source] for source in sources if source in known}
+
+
 def measure_left_out(
-    folder: Path, parameters: Path, *, announce: Callable[[str], None], **settings: Any
+    folder: Path, parameters: dict[str, Path], *, announce: Callable[[str], None], **settings: Any
 ) -> Breakdown[RetrievalFigures]:
     """Figures of retrieval by source, and over all of them.
 
@@ -39,27 +58,14 @@ def measure_left_out(
 
     Args:
         folder: with a table of retrieval that names sources.
-        parameters: folder of the parameters, as the module says.
+        parameters: by source, as ``parameters_of`` gives them.
         announce: told in one line what takes its time.
         settings: of ``evaluate``: kind, crop, any_category, workers, cache.
-
-    Raises:
-        UsageError: the folder of parameters is none.
-        InvalidGroundTruth: no source of the table has parameters that learned nothing from it.
     """
-    known = _known_sources(parameters)
-    truth = GroundTruth.read(folder, [Part.RETRIEVAL]).retrieval
-    assert truth is not None
-    sources = sorted({query.source for query in truth.queries if query.source is not None})
-    for source in sources:
-        if source not in known:
-            announce(f"Left out: {parameters} has no parameters that learned nothing from {source}")
     singles = []
-    for source in (source for source in sources if source in known):
+    for source, own in parameters.items():
         announce(f"Measuring {source} with parameters that learned nothing from it …")
-        singles += [(source, found) for found in _found(folder, source, known[source], settings)]
-    if not singles:
-        raise InvalidGroundTruth(f"{folder} has no query of a source that {parameters} knows")
+        singles += [(source, found) for found in _found(folder, source, own, settings)]
     return Breakdown.of(singles, RetrievalFigures.of)
 
 

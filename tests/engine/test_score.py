@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgsearch.engine.score import MAX_SCORE, Calibration, cosines, hamming, relevance, sort_expr_values
+from imgsearch.engine.score import (
+    MAX_SCORE,
+    RIVAL_CEILING,
+    RIVAL_FLOOR,
+    Calibration,
+    Rivals,
+    cosines,
+    hamming,
+    relevance,
+    sort_expr_values,
+)
 from tests.engine.builders import DIMENSION, child, clustered, finished, scattered
 
 slopes = st.floats(0.1, 100)
@@ -121,3 +132,50 @@ def test_equal_features_have_equal_cosines_wherever_they_stand(dimension: int) -
     assert len(set(values[::3].tolist())) == 1
     assert {cosines(query, features[:n])[0] for n in (1, 2, 7, 100)} == {values[0]}
     assert np.allclose(values, features.astype(np.float64) @ query, atol=1e-6)
+
+
+# What a result competes with
+
+
+@given(
+    values=st.lists(st.tuples(st.sampled_from("abcd"), st.floats(-1, 1, width=32)), min_size=1, max_size=30),
+    order=st.randoms(use_true_random=False),
+)
+@settings(deadline=None)
+def test_rivals_are_the_two_best_products_whatever_the_order(values: list[tuple[str, float]], order: Random) -> None:
+    """A product counts once, with its best picture; each within the bounds."""
+    best = {name: max(value for one, value in values if one == name) for name, _ in values}
+    bounded = sorted((min(max(value, RIVAL_FLOOR), RIVAL_CEILING) for value in best.values()), reverse=True)
+    first, second, *_ = [*bounded, RIVAL_FLOOR]
+    shuffled = list(values)
+    order.shuffle(shuffled)
+    for some in (values, shuffled):
+        names, numbers = zip(*some, strict=True)
+        rivals = Rivals.of(names, np.array(numbers, np.float32))
+        assert (rivals.best, rivals.second) == (pytest.approx(first), pytest.approx(second))
+
+
+def test_one_product_alone_competes_with_one_that_a_larger_catalogue_would_have() -> None:
+    alone = Rivals.of(["p", "p"], np.array([0.7, 0.6], np.float32))
+    assert (alone.best, alone.second) == (pytest.approx(0.7), RIVAL_FLOOR)
+    assert Rivals.of([], np.zeros(0, np.float32)) == Rivals()
+
+
+def test_the_same_similarity_means_less_where_other_products_reach_it_too() -> None:
+    """Within a query Score rises with the similarity; across queries it falls with what competes."""
+    curve = Calibration(24.0, -1.6, -9.5, -13.7)
+    similarity = np.array([0.6], np.float32)
+    (clear,) = curve.scores(similarity, Rivals(0.6, RIVAL_FLOOR))
+    (contested,) = curve.scores(similarity, Rivals(0.6, 0.58))
+    (behind,) = curve.scores(similarity, Rivals(0.8, 0.6))
+    assert clear > 0.9
+    assert clear > contested > behind
+    assert behind < 0.1
+    rising = curve.scores(np.linspace(-1, 1, 100).astype(np.float32), Rivals(0.8, 0.6))
+    assert (np.diff(rising) >= 0).all()
+
+
+def test_a_curve_without_rivals_is_that_of_older_features() -> None:
+    values = np.array([0.1, 0.5, 0.9], np.float32)
+    older = Calibration(7.84, -4.79)
+    assert older.scores(values, Rivals(0.9, 0.9)).tolist() == older.scores(values).tolist()
