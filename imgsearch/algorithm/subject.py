@@ -58,7 +58,7 @@ def find_subjects(
     if peak < threshold:
         threshold = FAINT * peak
     labels = _components(heat >= threshold)
-    masses = np.bincount(labels.ravel(), weights=heat.ravel())
+    masses = np.bincount(labels.ravel(), weights=heat.ravel()).astype(np.float64)
     masses[0] = 0.0
     weights = masses * _places(labels, heat, masses) if prefers_middle else masses
     order = np.argsort(-weights, kind="stable")
