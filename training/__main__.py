@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from imgsearch.algorithm.locator import Decoder
+from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS
 from imgsearch.algorithm.parameters import CATEGORY, SCORE, SUBJECT, load_parameters
 from training.pictures import EvaluationData
 
@@ -54,7 +55,12 @@ def main() -> None:
         elif name == SCORE:
             from training import score
 
-            print(f"for the registry: {score.train(LEFT_OUT).round(2).tolist()}")
+            curves = {DEFAULT_MODEL: score.train(LEFT_OUT)}
+            curves |= {
+                model: score.train_single(model) for model, record in EMBEDDED_MODELS.items() if not record.joined
+            }
+            for model, curve in curves.items():
+                print(f"for the registry, {model}: {curve.round(2).tolist()}")
             continue
         elif name == FEATURE:
             from training import feature

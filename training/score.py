@@ -119,6 +119,11 @@ def train(left_out: Path) -> np.ndarray:
     return fitted(Results.joined(list(results.values())))
 
 
+def train_single(model: str) -> np.ndarray:
+    """The curve of a model without trained projection, fitted to all sources: only its colour block has seen them."""
+    return fitted(_measured_apart(None, None, model))
+
+
 def _measured_apart(source: str | None, folder: Path | None, model: str) -> Results:
     """In a process of its own, with the parameters of a folder (None: the package's) and the bare curve."""
     with tempfile.TemporaryDirectory() as temporary:

@@ -198,7 +198,7 @@ class ModelRecord:
         Codes are less similar than what they stand for, by a seventh; the factors are between those fitted for the
         default model (1.25, 1.03) and for Lite2 alone (1.18, 1.01).
         """
-        if self.joined and replacement(SCORE) is not None:
+        if self.name in EMBEDDED_MODELS and not self.is_older and replacement(SCORE) is not None:
             slope, offset, best, second = load_parameters(SCORE)["curve"].tolist()
         elif self.feature_version in OLDER_VERSIONS and self.name in OLDER_CURVES:
             slope, offset, best, second = (*OLDER_CURVES[self.name], 0.0, 0.0)
