@@ -835,7 +835,7 @@ def test_a_killed_rebuild_leaves_the_old_generation_or_the_new_one(engine: Engin
     engine.close()
     steps = int(finished(child(REBUILD, engine.folder, flat_limit, 0)))
     number, outcomes = 2, set()
-    for step in moments(steps, 700):
+    for step in moments(steps, 1_800):
         out, _ = child(REBUILD, engine.folder, flat_limit, step).communicate(timeout=60)
         assert out == ""
         with closing(Engine.open(engine.folder)) as reader:

@@ -15,7 +15,7 @@ import shutil
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -569,7 +569,11 @@ class InstanceMachine(RuleBasedStateMachine):
             lending = {group: list(known.values()) for group, known in products.items()}
             raised = lifted([nearness[key] for key in ranked], groups, lending, weights.lift)
             nearness |= {key: value for key, value in zip(ranked, raised, strict=True) if not same[key]}
-        scores = {key: 1.0 if same[key] else score_of(nearness[key]) for key in matching}
+        rivals: dict[str, float] = {}
+        for key in matching:
+            if not same[key]:
+                rivals[key.product_id] = max(nearness[key], rivals.get(key.product_id, -1.0))
+        scores = {key: 1.0 if same[key] else score_of(nearness[key], rivals.values()) for key in matching}
         if any(abs(score - asked.min_score) < NEAR for score in scores.values()):
             return  # rounding would decide
         ranked = sorted(
@@ -609,10 +613,12 @@ class InstanceMachine(RuleBasedStateMachine):
             self.search(Sight(self.state.last_id % 16), scan=False)
 
 
-def score_of(similarity: float) -> float:
-    """The curve of ``docs/design.md``."""
+def score_of(similarity: float, rivals: Iterable[float]) -> float:
+    """The curve of ``docs/design.md``, with what each product reaches."""
     bounded = min(max(similarity, -1 + 1e-7), 1 - 1e-7)
+    first, second, *_ = [*sorted((min(max(rival, 0.4), 0.9) for rival in rivals), reverse=True), 0.4, 0.4]
     odds = RECORD.score_slope * math.atanh(bounded) + RECORD.score_offset
+    odds += RECORD.score_best * math.atanh(first) + RECORD.score_second * math.atanh(second)
     return min(1 / (1 + math.exp(-odds)), 0.999999)
 
 
