@@ -42,7 +42,7 @@ MAX_STR_ATTR_CHARS: Final = 128
 INT32: Final = range(-(2**31), 2**31)
 MAX_RESULTS: Final = 500
 """Of one query in all: an order has no more places, and no page lies behind them."""
-SURE: Final = 0.9
+SURE: Final = 0.98
 """Chance of the categories that are searched together."""
 MAX_LIKELY: Final = 4
 

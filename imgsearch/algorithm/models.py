@@ -269,7 +269,10 @@ class ModelRecord:
         return f"{self.name.replace('/', '_')[:60]}-{digest}"
 
 
-def _lite(number: int, size: int, file_name: str, weights_hash: str, slope: float, offset: float) -> ModelRecord:
+def _lite(
+    number: int, size: int, file_name: str, weights_hash: str, curve: tuple[float, float, float, float]
+) -> ModelRecord:
+    slope, offset, best, second = curve
     return ModelRecord(
         name=f"efficientnet-lite{number}",
         architecture=f"tf_efficientnet_lite{number}",
@@ -283,6 +286,8 @@ def _lite(number: int, size: int, file_name: str, weights_hash: str, slope: floa
         licence="Apache-2.0",
         score_slope=slope,
         score_offset=offset,
+        score_best=best,
+        score_second=second,
     )
 
 
@@ -294,24 +299,21 @@ _SINGLE: Final[dict[str, ModelRecord]] = {
             224,
             "efficientnet-lite0-57934424.pth",
             "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            2.64,
-            -3.47,
+            (25.22, -1.61, -9.85, -13.73),
         ),
         _lite(
             1,
             240,
             "efficientnet-lite1-77cc7160.pth",
             "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-            2.84,
-            -3.76,
+            (25.1, -1.8, -9.8, -13.4),  # not fitted: between those of the other two
         ),
         _lite(
             2,
             260,
             "efficientnet-lite2-9656183e.pth",
             "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-            3.14,
-            -4.09,
+            (25.03, -1.99, -9.75, -13.16),
         ),
     )
 }

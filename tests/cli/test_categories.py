@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from imgsearch.categories import CATEGORIES, OTHER, Kind
 from imgsearch.cli.app import app
 from imgsearch.instance import Instance
-from imgsearch.records import Key
+from imgsearch.records import SURE, Key
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.networks
@@ -50,7 +50,7 @@ def test_results_belong_to_the_searched_categories_and_no_others(shop: Path, que
     assert info["CategoryId"] == searched[0]
     assert 1 <= len(searched) <= 4
     assert 0 < info["Confidence"] <= 1
-    assert (len(searched) == 1) == (info["Confidence"] >= 0.95)
+    assert (len(searched) == 1) == (info["Confidence"] >= SURE)
     assert {auction["CategoryId"] for auction in document["Auctions"]} <= set(searched)
     with Instance.open(shop) as instance:
         counts = instance.info().categories

@@ -506,7 +506,7 @@ class InstanceMachine(RuleBasedStateMachine):
             likely = {options.category_id}
         else:
             first, second, *_ = chances_of(sight.number)
-            likely = {first[0]} if first[1] >= 0.9 else {first[0], second[0]}
+            likely = {first[0]} if first[1] >= 0.98 else {first[0], second[0]}
         feature = feature_of(sight.number, region_of(options))
         self.compare(result, feature, sight.number, options.given_region, likely, asked)
 
