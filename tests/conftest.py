@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from imgsearch.instance import Instance
 from tests.pictures import write_catalogue
+
+settings.register_profile("imgsearch", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("imgsearch")
 
 ROOT = Path(__file__).resolve().parent.parent
 EVALUATION_DATA = ROOT.parent / "shared" / "data"
@@ -62,6 +66,10 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+COMMAND_SECONDS = 300
+"""What a command may take at most, the first preparation of the networks on a busy machine included."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What a process left behind."""
@@ -96,7 +104,7 @@ def run(folder: Path) -> Run:
             capture_output=True,
             check=False,
             env={**os.environ, "IMGSEARCH_INSTANCE": str(folder), **(env or {})},
-            timeout=120,
+            timeout=COMMAND_SECONDS,
         )
         return Result(process.returncode, process.stdout.decode(), process.stderr.decode())
 
