@@ -118,6 +118,8 @@ def successor_of(engine: Engine, record: ModelRecord) -> Iterator[Engine]:
             new.drop_index()  # of one that was about to take the place, or was repaired
             with storage_errors(folder), new.store.beside(old), new.store.writing():
                 new.store.keep_those_of_predecessor(same_content=False)
+                # A file that had just been written has no token, and its picture is as little needed again as others.
+                new.store.set_tokens(new.store.contents_without_token())
             yield new
         finally:
             new.close()

@@ -495,11 +495,12 @@ def test_pictures_of_a_product_speak_for_each_other(folder: Path, kind: Kind) ->
     """Within a category, that is: a generic instance has but one."""
     Instance.create(folder, kind)
     with Instance.open(folder) as instance:
-        apply(instance, add(Bytes(jpeg(1)), name="a.jpg", category_id=0), add(Bytes(jpeg(2)), "other"))
+        apply(instance, add(Bytes(jpeg(1)), name="a.jpg", category_id=0), add(Bytes(jpeg(2)), "other", category_id=0))
 
         def score() -> float:
             with instance.searching() as searcher:
-                hits = searcher.by_picture(Bytes(jpeg(3)), search=SearchOptions(any_category=True)).hits
+                # In one category, as pictures of others would compete with it.
+                hits = searcher.by_picture(Bytes(jpeg(3)), PictureOptions(category_id=0)).hits
             return next(hit.score for hit in hits if hit.item.key == Key("p", "a.jpg"))
 
         alone = score()

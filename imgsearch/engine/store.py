@@ -840,6 +840,10 @@ class Store:
         self._seal_item(item.id)
         return item.id
 
+    def contents_without_token(self) -> list[tuple[int, bytes]]:
+        """Id and content hash of items whose sources gave no token."""
+        return self._connection.execute("SELECT id, content_hash FROM items WHERE token IS NULL").fetchall()
+
     def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
         """Remember the sources' tokens for items found unchanged: pairs of id and token."""
         self._connection.executemany("UPDATE items SET token = ? WHERE id = ?", [(token, i) for i, token in tokens])

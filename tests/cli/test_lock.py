@@ -45,6 +45,7 @@ WRITING = [
     ["delete", "p1"],
     ["delete", "--filter", "int_attr=2"],
     ["rebuild"],
+    ["tune", "--reset"],
     ["check", "--repair"],
 ]
 READING = [

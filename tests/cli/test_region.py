@@ -7,6 +7,7 @@ shares; each test adds under a product of its own.
 from __future__ import annotations
 
 import json
+import operator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -641,7 +642,10 @@ def test_the_found_region_can_be_given(
     expected, others = ([hit for hit in ranking(document) if hit[0] != path.name] for document in (found, given))
     assert len(expected) == 18 - name.startswith("tile")
     assert [name for name, _ in others] == [name for name, _ in expected]
-    assert [score for _, score in others] == pytest.approx([score for _, score in expected], abs=1e-4)
+    # Where the indexed picture is not identical, it is the best rival of all others: their Scores fall.
+    same = path.name not in {name for name, score in ranking(given) if score < 1}
+    scores, before = ([score for _, score in hits] for hits in (others, expected))
+    assert scores == pytest.approx(before, abs=1e-4) if same else all(map(operator.le, scores, before))
 
 
 def test_the_found_region_is_found_again(cli: Cli, pictures: Path, product: str) -> None:

@@ -129,7 +129,9 @@ def test_no_lift(run: Run, indexed: Path, folder: Path, version: int) -> None:
     assert lifted[0] == plain[0]
     before, after = ({hit["PicName"]: hit["Score"] for hit in hits} for hits in (plain, lifted))
     assert set(before) == set(after)
-    assert all(after[name] >= before[name] for name in before)
+    # Those of the product that is found rise; what competes with them may fall.
+    own = {hit["PicName"] for hit in lifted if hit["ProductId"] == "p2"}
+    assert all(after[name] >= before[name] for name in own)
     assert (lifted == plain) is (version == 2)
 
 
