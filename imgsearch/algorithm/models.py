@@ -74,7 +74,7 @@ OLDER_CURVES: Final = {
     "efficientnet-lite2": (3.14, -4.09),
     "efficientnet-lite2+lite0": (7.84, -4.79),
 }
-"""Slope and offset of Score for embedded models in version 2."""
+"""Slope and offset of Score for features of embedded models up to version 2."""
 CATEGORY_MODELS: Final = {"efficientnet-lite2": "lite2", "efficientnet-lite1": "lite1"}
 """Embedded models that tell the category from the region, and how the predictor's parameters call them."""
 
@@ -200,7 +200,7 @@ class ModelRecord:
         """
         if self.name in EMBEDDED_MODELS and not self.is_older and replacement(SCORE) is not None:
             slope, offset, best, second = load_parameters(SCORE)["curve"].tolist()
-        elif self.feature_version in OLDER_VERSIONS and self.name in OLDER_CURVES:
+        elif self.is_older and self.name in OLDER_CURVES:
             slope, offset, best, second = (*OLDER_CURVES[self.name], 0.0, 0.0)
         else:
             known = self if self.is_folder else EMBEDDED_MODELS.get(self.name, self)

@@ -252,6 +252,7 @@ def test_an_older_version_has_the_stamp_that_its_release_gave_it() -> None:
         "features": "half precision",
     }
     assert older.score_curve == (7.84, -4.79, 0.0, 0.0)
+    assert replace(RECORD, feature_version=1).score_curve == older.score_curve
     assert older.cache_name() != RECORD.cache_name()
     assert older.locator().cache_name() != RECORD.locator().cache_name()
     assert RECORD.locator().subject_decoder != older.locator().subject_decoder == SUBJECT_2
