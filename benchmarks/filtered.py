@@ -17,14 +17,14 @@ from benchmarks import instances
 from benchmarks.catalogue import SPREAD
 from benchmarks.nearest import EXACT_ITEMS
 from benchmarks.setting import SIZES, show
-from imgsearch.engine import candidates
-from imgsearch.engine.engine import Engine, Query
-from imgsearch.engine.filters import compile_filter
-from imgsearch.engine.score import Calibration
-from imgsearch.engine.store import EVERYTHING
+from imgsearch.filters import compile_filter
+from imgsearch.search import candidates
+from imgsearch.search.score import Calibration
+from imgsearch.storage.engine import Engine, Query
+from imgsearch.storage.sqlite.store import EVERYTHING
 
 if TYPE_CHECKING:
-    from imgsearch.engine.filters import Condition
+    from imgsearch.filters import Condition
 
 QUERIES = 20
 RANKS = 10

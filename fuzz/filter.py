@@ -8,11 +8,11 @@ import atheris
 
 from fuzz.target import check_error, run
 
-with atheris.instrument_imports(include=["imgsearch.engine.filters", "lark"]):
-    from imgsearch.engine.filters import compile_filter
+with atheris.instrument_imports(include=["imgsearch.filters", "lark"]):
+    from imgsearch.filters import compile_filter
 
 from imgsearch.errors import InvalidFilter
-from imgsearch.records import ATTRIBUTE_COLUMNS
+from imgsearch.types import ATTRIBUTE_COLUMNS
 
 ITEMS = sqlite3.connect(":memory:")
 COLUMNS = [name for name in ATTRIBUTE_COLUMNS if name != "custom_content"]

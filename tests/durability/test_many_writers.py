@@ -21,14 +21,14 @@ import numpy as np
 import pytest
 
 from imgsearch.__main__ import main
-from imgsearch.engine.check import check
-from imgsearch.engine.engine import Engine, Query
-from imgsearch.engine.filters import compile_filter
+from imgsearch.filters import compile_filter
+from imgsearch.storage.engine import Engine, Query
+from imgsearch.storage.integrity.check import check
 from tests.durability import commands
 from tests.durability.commands import BATCH, arithmetic_feature
 from tests.durability.system_calls import forked
 from tests.durability.trials import content, leftovers
-from tests.engine.builders import CALIBRATION
+from tests.storage.builders import CALIBRATION
 
 WAIT_S = 300
 NUM = 20

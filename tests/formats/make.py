@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from imgsearch.algorithm.limits import LIMIT_PROFILES
-from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS
-from imgsearch.engine.engine import Engine
-from imgsearch.engine.filters import compile_filter
-from imgsearch.engine.store import product_condition
-from imgsearch.records import Attributes, Extracted, Key, Location, Region, RegionMode, Upsert
+from imgsearch.filters import compile_filter
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.sqlite.store import product_condition
+from imgsearch.types import Attributes, Extracted, Key, Location, Region, RegionMode, Upsert
+from imgsearch.vision.limits import LIMIT_PROFILES
+from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
 
 CREATED = 1_750_000_000
 TEXTS = (None, "red", 'a"b\\c', "naïve 紅 🟥", "")
