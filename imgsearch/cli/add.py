@@ -128,7 +128,7 @@ def add(
     begun = perf_counter()
     with open_or_make(instance, kind, model, weights, lock_timeout=lock_timeout, quiet=quiet) as target:
         warn_of_shared_storage(target.folder)
-        outcomes = target.apply(
+        outcomes = target.apply_stream(
             _operations(given, manifest, request, nul=nul), workers=workers, device=device, lock_timeout=lock_timeout
         )
         total = None if manifest or STDIN in given else [Path(path) for path in given]
@@ -151,7 +151,7 @@ def _reindex(
         warn_of_shared_storage(target.folder)
         if not target.needs_reindex and not quiet:
             typer.echo(f"{safe(str(target.folder))} has the features of this release already", err=True)
-        outcomes = target.reindex(workers=workers, device=device, lock_timeout=lock_timeout)
+        outcomes = target.reindex_stream(workers=workers, device=device, lock_timeout=lock_timeout)
         for outcome in with_progress(outcomes, None, quiet=quiet, total=target.count()):
             summary.count(outcome)
             print_outcome(outcome, chosen, quiet=quiet)

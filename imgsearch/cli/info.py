@@ -10,7 +10,7 @@ from imgsearch.cli.output import Format, console, print_document, print_line, re
 from imgsearch.service.categories import CATEGORIES, Kind
 
 if TYPE_CHECKING:
-    from imgsearch.instance import InstanceInfo
+    from imgsearch.jobs.reading import InstanceInfo
 
 __all__ = ["info"]
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imgsearch.instance import Instance
-    from imgsearch.search.searcher import Searcher, SearchOptions, SearchResult
+    from imgsearch.search.options import SearchOptions, SearchResult
+    from imgsearch.search.searcher import Searcher
     from imgsearch.storage.engine import Hit
     from imgsearch.types import PictureSource
 
@@ -108,7 +109,7 @@ def search(
     output_format: FormatOption = None,
 ) -> None:
     """Find similar pictures, best first."""
-    from imgsearch.search.searcher import SearchOptions
+    from imgsearch.search.options import SearchOptions
 
     chosen = resolve_format(output_format)
     _check(images or [], product_id, pic_name, words)

@@ -3,107 +3,60 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from imgsearch.errors import InputError, InvalidPaging, UsageError
+import numpy as np
+
+from imgsearch.errors import InputError, InvalidValue, UsageError
 from imgsearch.filters import compile_filter
+from imgsearch.opened import absent
 from imgsearch.ordered_futures import in_groups
+from imgsearch.pictures import as_picture, as_pictures
+from imgsearch.search.options import SearchOptions, SearchResult
 from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import ranking_weights
-from imgsearch.service.categories import OTHER, Kind
+from imgsearch.search.together import Together
+from imgsearch.service.categories import OTHER, Kind, check_category
 from imgsearch.storage.engine import Query
 from imgsearch.storage.sqlite.store import EVERYTHING
-from imgsearch.types import MAX_RESULTS, PictureOptions
+from imgsearch.types import PictureOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
 
     from imgsearch.filters import Condition
-    from imgsearch.instance import Instance
-    from imgsearch.storage.engine import Engine, Hit, Ranking
-    from imgsearch.types import Extracted, Key, PictureSource, Region
+    from imgsearch.opened import Opened
+    from imgsearch.pictures import PictureLike
+    from imgsearch.storage.engine import Ranking
+    from imgsearch.types import Extracted, Key
     from imgsearch.vision.pipeline import Pipeline
 
 __all__ = ["SearchOptions", "SearchResult", "Searcher"]
 
-MAX_NUM: Final = 100
-MAX_START: Final = 499
 TOGETHER: Final = 32
 """Queries that are answered at once, if so many are at hand."""
 
 
-@dataclass(frozen=True, slots=True)
-class SearchOptions:
-    """What to return, whatever the query picture is.
+class Searcher:
+    """Answers queries to one instance, with the network kept loaded; safe to use from several threads.
 
-    Raises:
-        InvalidPaging, UsageError
+    Queries with the same options that wait while others are answered are then answered together.
+
+    Args:
+        opened: the instance.
+        pipeline: of query pictures.
     """
 
-    num: int = 10
-    """Results at most, 1 to 100."""
-    start: int = 0
-    """Results to pass over first, 0 to 499; ``start + num`` at most 500."""
-    any_category: bool = False
-    """Search all categories of a product instance, whatever category is given or predicted."""
-    filter: str | None = None
-    """An expression over attributes; it selects first, ranking comes then."""
-    distinct_product: bool = False
-    """The best result of each ProductId only."""
-    min_score: float = 0.0
-    """Results with a lower Score are left out, 0 to 1."""
-    exclude_self: bool = False
-    """Leave out the query picture itself, under whatever name it is indexed."""
-    lift: bool = True
-    """Let the best picture of a product lift its others. Without: each stands by its own likeness and its siblings', so
-    one product does not fill the first page. Instances with features of version 2 or older never lift."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.num <= MAX_NUM:
-            raise InvalidPaging(f"num {self.num} is not between 1 and {MAX_NUM}", code="InvalidNumParameter")
-        if not 0 <= self.start <= MAX_START:
-            raise InvalidPaging(f"start {self.start} is not between 0 and {MAX_START}", code="InvalidStartParameter")
-        if self.start + self.num > MAX_RESULTS:
-            raise InvalidPaging(
-                f"start {self.start} + num {self.num} is more than {MAX_RESULTS} results in all",
-                code="OverflowMaxResultNum",
-            )
-        if not 0.0 <= self.min_score <= 1.0:
-            raise UsageError(f"the smallest score {self.min_score} is not between 0 and 1")
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """The answer to one query."""
-
-    found: int
-    """How many items met the category and the filter."""
-    hits: list[Hit]
-    category_id: int | None
-    """The category that was given or predicted; 88888888 in a generic instance; None of a text without one."""
-    confidence: float | None
-    """Chance of the predicted category, 0 to 1; None where it was not predicted."""
-    searched_categories: tuple[int, ...]
-    """The categories that results belong to: more than one where the prediction is unsure, none where all count."""
-    region: Region | None
-    """The region of the query picture that was used; for an indexed one, the stored region; None of a text."""
-    subjects: tuple[Region, ...]
-    """All subjects found in the query picture (MultiRegion)."""
-    seconds: float
-
-
-class Searcher:
-    """Answers queries to one instance, with the network kept loaded."""
-
-    def __init__(self, instance: Instance, engine: Engine, pipeline: Pipeline, made_by: dict[str, Any]) -> None:
-        self._instance = instance
-        self._engine = engine
+    def __init__(self, opened: Opened, pipeline: Pipeline) -> None:
+        self._instance = opened
         self._pipeline = pipeline
-        self._made_by = made_by
+        self._made_by = opened.made_by
         """What makes the features of queries here, whatever has made those of the items by now."""
-        self._calibration = Calibration(*instance.model.score_curve)
-        self._weights = ranking_weights(instance.model.feature_version)
+        self._calibration = Calibration(*opened.model.score_curve)
+        self._weights = ranking_weights(opened.model.feature_version)
+        self._together = Together(self._search_many, TOGETHER)
 
     def prepare(self, options: PictureOptions = PictureOptions()) -> None:
         """Begin to load what searches with pictures need, side by side in threads, while other work goes on.
@@ -112,18 +65,19 @@ class Searcher:
         """
         if self._instance.model_is_at_hand:
             self._pipeline.prepare(options)
-            self._engine.prepare()
+            with self._instance.reading() as engine:
+                engine.prepare()
 
     def by_picture(
         self,
-        picture: PictureSource,
+        picture: PictureLike,
         options: PictureOptions = PictureOptions(),
         search: SearchOptions = SearchOptions(),
     ) -> SearchResult:
         """Search with a picture; nothing of it is stored.
 
         Args:
-            picture: the query.
+            picture: the query: a path, bytes, a binary file, an image of Pillow or an array of uint8.
             options: CategoryId, Crop and Region of the query picture.
             search: what to return.
 
@@ -134,7 +88,7 @@ class Searcher:
         return self.with_picture(picture, options)(search)
 
     def with_picture(
-        self, picture: PictureSource, options: PictureOptions = PictureOptions()
+        self, picture: PictureLike, options: PictureOptions = PictureOptions()
     ) -> Callable[[SearchOptions], SearchResult]:
         """Look at a picture once, for several searches with it: pages of one order, or other orders.
 
@@ -145,7 +99,7 @@ class Searcher:
         Raises:
             PictureError, UnreadableSource, InvalidRegion, InvalidModel, StampMismatch
         """
-        looked_at = self._looked_at(picture, options, 1)
+        looked_at = self._looked_at(picture, options, all_subjects=False)
 
         def answer(search: SearchOptions) -> SearchResult:
             return self._answered(looked_at, options, search)[0]
@@ -154,7 +108,7 @@ class Searcher:
 
     def by_subjects(
         self,
-        picture: PictureSource,
+        picture: PictureLike,
         options: PictureOptions = PictureOptions(),
         search: SearchOptions = SearchOptions(),
     ) -> list[SearchResult]:
@@ -163,11 +117,11 @@ class Searcher:
         Takes and raises what ``by_picture`` does; where a region is given or Crop is false, that is the only subject.
         """
         self._filter(search)
-        return self._answered(self._looked_at(picture, options), options, search)
+        return self._answered(self._looked_at(picture, options, all_subjects=True), options, search)
 
     def by_pictures(
         self,
-        pictures: Iterable[PictureSource],
+        pictures: Iterable[PictureLike],
         options: PictureOptions = PictureOptions(),
         search: SearchOptions = SearchOptions(),
         *,
@@ -188,16 +142,19 @@ class Searcher:
         Raises:
             InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
         """
-        compiled = self._filter(search)
-        futures = (self._pipeline.submit_all(picture, options, all_subjects=all_subjects) for picture in pictures)
+        self._filter(search)
+        check_category(options.category_id)
+        futures = (
+            self._pipeline.submit_all(picture, options, all_subjects=all_subjects)
+            for picture in as_pictures(pictures, self._instance.limits.max_bytes)
+        )
         for group in in_groups(futures, self._pipeline.look_ahead, TOGETHER):
-            yield from self._answer_group(group, options, compiled, search)
+            yield from self._answer_group(group, options, search)
 
     def _answer_group(
         self,
         group: list[tuple[list[Extracted], float] | InputError],
         options: PictureOptions,
-        compiled: Condition,
         search: SearchOptions,
     ) -> Iterator[list[SearchResult] | InputError]:
         begun = time.perf_counter()
@@ -208,7 +165,7 @@ class Searcher:
             for number, extracted in enumerate(looked_at[0])
         ]
         categories = [searched for _, searched in asked]
-        answers = zip(categories, self._rank(asked, compiled, search), strict=True)
+        answers = zip(categories, self._rank(asked, search), strict=True)
         share = (time.perf_counter() - begun) / max(len(asked), 1)
         for looked_at in group:
             if isinstance(looked_at, InputError):
@@ -229,17 +186,20 @@ class Searcher:
         return query, self._categories(extracted.likely_categories(), search)
 
     def _looked_at(
-        self, picture: PictureSource, options: PictureOptions, most: int | None = None
+        self, picture: PictureLike, options: PictureOptions, *, all_subjects: bool
     ) -> tuple[list[Extracted], float]:
-        """What was found in a picture, at most that many subjects, and the seconds that took."""
-        begun = time.perf_counter()
-        content = picture.read(self._instance.limits.max_bytes)
-        return self._pipeline.extract_all(content, options, most), time.perf_counter() - begun
+        """What was found in a picture, and the seconds that took.
+
+        A thread of the pipeline looks at it: callers may be many, and each thread that decodes has a process for that.
+        """
+        check_category(options.category_id)
+        source = as_picture(picture, self._instance.limits.max_bytes)
+        return self._pipeline.submit_all(source, options, all_subjects=all_subjects).result()
 
     def _answered(
         self, looked_at: tuple[list[Extracted], float], options: PictureOptions, search: SearchOptions
     ) -> list[SearchResult]:
-        (results,) = self._answer_group([looked_at], options, self._filter(search), search)
+        (results,) = self._answer_group([looked_at], options, search)
         assert not isinstance(results, InputError)
         return results
 
@@ -270,12 +230,16 @@ class Searcher:
             ItemNotFound, InvalidFilter, InstanceDamaged
         """
         begun = time.perf_counter()
-        compiled = self._filter(search)
-        item = self._instance.item(key)
+        self._filter(search)
+        check_category(category_id)
+        with self._instance.reading() as engine:
+            item = engine.store.item(key)
+        if item is None:
+            raise absent(key, self._instance.folder)
         query = Query.with_item(item)
         category = item.category_id if category_id is None or self._instance.kind is Kind.GENERIC else category_id
         categories = self._categories((category,), search)
-        (ranking,) = self._rank([(query, categories)], compiled, search)
+        (ranking,) = self._rank([(query, categories)], search)
         return SearchResult(
             found=ranking.found,
             hits=ranking.hits,
@@ -304,14 +268,54 @@ class Searcher:
         if search.exclude_self:
             raise UsageError("a text is no picture of the instance, so there is none to exclude")
         begun = time.perf_counter()
-        compiled = self._filter(search)
-        query = Query(self._instance.embed_text(text), b"")
-        is_generic = self._instance.kind is Kind.GENERIC
-        category = OTHER if is_generic else category_id
-        categories = () if category_id is None else self._categories((category_id,), search)
+        self._filter(search)
+        check_category(category_id)
+        feature = self._instance.embed_text(text)
         assert self._instance.model.text_curve is not None
-        calibration = Calibration(*self._instance.model.text_curve, linear=True)
-        (ranking,) = self._rank([(query, categories)], compiled, search, calibration)
+        return self._without_picture(
+            feature, category_id, search, Calibration(*self._instance.model.text_curve, linear=True), begun
+        )
+
+    def by_feature(
+        self,
+        feature: npt.ArrayLike,
+        category_id: int | None = None,
+        search: SearchOptions = SearchOptions(),
+    ) -> SearchResult:
+        """Search with a feature, as ``Instance.embed`` makes it.
+
+        Nothing is identical to a feature, as that is told by a picture's bytes.
+
+        Args:
+            feature: numbers of shape (dimension,); its length does not matter.
+            category_id: where to search; by default everywhere.
+            search: what to return.
+
+        Raises:
+            InvalidValue: no such numbers, or not as many as the model makes.
+            UsageError: ``exclude_self``, as no picture is asked with.
+            InvalidFilter, InvalidCategory, InstanceDamaged, StampMismatch
+        """
+        if search.exclude_self:
+            raise UsageError("a feature is no picture of the instance, so there is none to exclude")
+        begun = time.perf_counter()
+        self._filter(search)
+        check_category(category_id)
+        query = _unit(feature, self._instance.model.dimension)
+        return self._without_picture(query, category_id, search, self._calibration, begun)
+
+    def _without_picture(
+        self,
+        feature: npt.NDArray[np.float32],
+        category_id: int | None,
+        search: SearchOptions,
+        calibration: Calibration,
+        begun: float,
+    ) -> SearchResult:
+        """The answer to a query that has a feature and no picture."""
+        category = OTHER if self._instance.kind is Kind.GENERIC else category_id
+        categories = () if category_id is None else self._categories((category_id,), search)
+        (ranking,) = self._rank([(Query(feature, b""), categories)], search, calibration)
         return SearchResult(
             found=ranking.found,
             hits=ranking.hits,
@@ -332,19 +336,43 @@ class Searcher:
     def _rank(
         self,
         asked: list[tuple[Query, tuple[int, ...]]],
-        compiled: Condition,
         search: SearchOptions,
         calibration: Calibration | None = None,
     ) -> list[Ranking]:
-        return self._engine.search_many(
-            asked,
-            calibration or self._calibration,
-            num=search.num,
-            start=search.start,
-            condition=compiled,
-            distinct_product=search.distinct_product,
-            min_score=search.min_score,
-            exclude_identical=search.exclude_self,
-            weights=self._weights if search.lift else self._weights.without_lift(),
-            made_by=self._made_by,
-        )
+        return self._together((search, calibration or self._calibration), asked)
+
+    def _search_many(
+        self, options: tuple[SearchOptions, Calibration], asked: Sequence[tuple[Query, tuple[int, ...]]]
+    ) -> list[Ranking]:
+        search, calibration = options
+        with self._instance.reading() as engine:
+            return engine.search_many(
+                asked,
+                calibration,
+                num=search.num,
+                start=search.start,
+                condition=self._filter(search),
+                distinct_product=search.distinct_product,
+                min_score=search.min_score,
+                exclude_identical=search.exclude_self,
+                weights=self._weights if search.lift else self._weights.without_lift(),
+                made_by=self._made_by,
+            )
+
+
+def _unit(feature: npt.ArrayLike, dimension: int) -> npt.NDArray[np.float32]:
+    """A feature that somebody gives, at length 1.
+
+    Raises:
+        InvalidValue
+    """
+    try:
+        values = np.asarray(feature, np.float32)
+    except (TypeError, ValueError):
+        raise InvalidValue(f"{type(feature).__name__} is no feature: give {dimension} numbers") from None
+    if values.shape != (dimension,):
+        raise InvalidValue(f"a feature of this instance has the shape ({dimension},), not {values.shape}")
+    length = float(np.linalg.norm(values.astype(np.float64)))
+    if not np.isfinite(length) or length == 0.0:
+        raise InvalidValue("a feature is made of finite numbers that are not all zero")
+    return (values / length).astype(np.float32)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from imgsearch.durable_fs import file_errors, make_private_folder, sync, sync_folder
 from imgsearch.errors import InvalidModel
 from imgsearch.vision.models import EMBEDDER, ModelRecord, weights_file
-from imgsearch.vision.openvino_compat import load_openvino
+from imgsearch.vision.openvino_compat import load_openvino, without_telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,7 +234,9 @@ def _convert_network(record: ModelRecord, target: Path) -> ModelRecord:
     _tell("1/3 loading torch and timm")
     openvino = load_openvino()
     import torch
-    from openvino.tools.ovc import convert_model
+
+    with without_telemetry():
+        from openvino.tools.ovc import convert_model
 
     from imgsearch.vision.model_builder import assembled, import_timm, input_size, load_network
 

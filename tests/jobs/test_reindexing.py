@@ -260,7 +260,7 @@ from imgsearch import Instance, indexing
 
 indexing.COMMIT_ITEMS = 1
 with Instance.open(Path(sys.argv[1])) as instance:
-    for outcome in instance.reindex(workers=1):
+    for outcome in instance.reindex_stream(workers=1):
         os.kill(os.getpid(), signal.SIGKILL)
 """
 """At the first outcome, when at most five pictures are under way."""
@@ -287,7 +287,7 @@ def test_killed_in_the_middle(old: Instance, template: Path, tmp_path: Path, pic
 def test_given_up_in_the_middle(old: Instance, pictures: Path) -> None:
     """Whoever stops reading the stream has changed nothing."""
     before, found = documents(old.folder), hits(old, pictures)
-    stream = old.reindex()
+    stream = old.reindex_stream()
     next(stream)
     stream.close()
     assert (documents(old.folder), old.needs_reindex) == (before, True)
@@ -374,10 +374,10 @@ def test_who_opened_it_before_notices(old: Instance, pictures: Path, template: P
         with reader.searching() as searcher:
             picture, key = FilePicture(pictures / "0.jpg"), Key("p0", "0.jpg")
             assert searcher.by_picture(picture).hits[0].item.key == key
-            with reader._engine.store.reading():
-                assert reader._engine.store.made_by()["feature_version"] == 2
+            with reader._opened.engine.store.reading():
+                assert reader._opened.engine.store.made_by()["feature_version"] == 2
                 reindex(old)
-                assert reader._engine.store.made_by()["feature_version"] == 2, "a snapshot stays what it is"
+                assert reader._opened.engine.store.made_by()["feature_version"] == 2, "a snapshot stays what it is"
             for search in (lambda: searcher.by_picture(picture), lambda: searcher.by_name(key)):
                 with pytest.raises(StampMismatch, match="made anew while this search was prepared: search again"):
                     search()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from imgsearch.search.options import SearchOptions
 from imgsearch.search.score import Calibration
-from imgsearch.search.searcher import SearchOptions
 from imgsearch.search.siblings import WITH_LIFT, WITHOUT_LIFT, RankingWeights
 from imgsearch.types import AddPicture, Key, PictureOptions
 from tests.storage.arithmetic import ArithmeticInstance, Sight
@@ -27,7 +27,7 @@ def made_with(folder: Path, feature_version: int) -> ArithmeticInstance:
         ]
         assert len(list(instance.apply(additions))) == len(SIGHTS)
         record = instance.model.as_dict() | {"feature_version": feature_version}
-        with instance._writing(0) as engine, engine.committing() as store:
+        with instance._opened.writing(0) as engine, engine.committing() as store:
             store.set_setting("model", record)
     return ArithmeticInstance.open(folder)
 
@@ -48,7 +48,7 @@ def test_an_instance_is_ranked_by_the_weights_of_its_features(
 ) -> None:
     """Older ones answer as they always did, and have no lift that could be turned off."""
     with made_with(folder, version) as instance:
-        engine, item = instance._engine, instance.item(WANTED)
+        engine, item = instance._opened.engine, instance.item(WANTED)
         asked = query(engine.store.feature(item.id), item.content_hash, item.region)
         curve = Calibration(*instance.model.score_curve)
         expected = engine.search(asked, curve, num=100, weights=weights, exclude_identical=exclude)

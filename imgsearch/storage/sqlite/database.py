@@ -49,7 +49,11 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         options.append("immutable=1")
     with storage_errors(path.parent):
         connection = sqlite3.connect(
-            f"file:{quote(str(path))}?{'&'.join(options)}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+            f"file:{quote(str(path))}?{'&'.join(options)}",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,  # whoever lends it sees to it that one thread at a time uses it
         )
         try:
             connection.execute("PRAGMA foreign_keys = ON")

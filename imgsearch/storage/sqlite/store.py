@@ -10,6 +10,7 @@ import sqlite3
 from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
@@ -403,6 +404,12 @@ class Store:
         if item.key != key:
             raise self.damage("the index of keys")
         return item
+
+    def items(self, condition: Condition) -> Iterator[Item]:
+        """The items that meet the condition, by rising id; inside a block of ``reading``."""
+        ids = self.matching_ids(self._looked_up(condition))
+        for rows in self._by_id(f"SELECT {ITEM_COLUMNS} FROM {ITEM_SOURCE}", ids.tolist()):
+            yield from map(self._item, sorted(rows, key=itemgetter(0)))
 
     def has(self, item_id: int) -> bool:
         """Whether there is an item with that id."""
