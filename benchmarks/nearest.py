@@ -18,11 +18,11 @@ import numpy as np
 
 from benchmarks import instances
 from benchmarks.setting import SIZES, show
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search.candidates import Moment
 from imgsearch.search.score import Calibration
 from imgsearch.storage.engine import CANDIDATES, Engine, Query
 from imgsearch.storage.faiss.index_reader import IndexReader
-from imgsearch.storage.sqlite.store import EVERYTHING
 from imgsearch.transfer.file_format import FEATURES_NAME
 
 if TYPE_CHECKING:

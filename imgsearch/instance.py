@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.errors import InputError
-    from imgsearch.filters import Condition
+    from imgsearch.filters.tree import Condition
     from imgsearch.jobs.tuning import TuningReport
     from imgsearch.search.searcher import Searcher
     from imgsearch.storage.engine import Engine
@@ -517,7 +517,7 @@ class Instance:
         Raises:
             InvalidValue, InstanceLocked, StorageFull, StorageUnwritable
         """
-        from imgsearch.storage.sqlite.store import product_condition
+        from imgsearch.filters.tree import product_condition
 
         Key(product_id, pic_name or "any")  # refuses what no item can be called
         return self._delete(product_condition(product_id, pic_name), dry_run, lock_timeout)
@@ -528,9 +528,9 @@ class Instance:
         Raises:
             InvalidFilter, InstanceLocked, StorageFull, StorageUnwritable
         """
-        from imgsearch.filters import compile_filter
+        from imgsearch.filters.parser import parse_filter
 
-        return self._delete(compile_filter(expression), dry_run, lock_timeout)
+        return self._delete(parse_filter(expression), dry_run, lock_timeout)
 
     def _delete(self, condition: Condition, dry_run: bool, lock_timeout: float) -> Deletion:
         if dry_run:

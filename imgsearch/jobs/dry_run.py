@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from imgsearch.filters.tree import product_condition
 from imgsearch.jobs.indexing import is_changed, is_unchanged, same_request
-from imgsearch.storage.sqlite.store import product_condition
 from imgsearch.types import AddPicture, DeletePictures, Outcome, Refused, Status
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.errors import ImgsearchError, InputError, InvalidModel
+from imgsearch.filters.tree import product_condition
 from imgsearch.ordered_futures import until_it_fails
 from imgsearch.service.categories import Kind
-from imgsearch.storage.sqlite.store import product_condition
 from imgsearch.types import (
     AddPicture,
     Content,

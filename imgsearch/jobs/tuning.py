@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imgsearch.errors import InstanceEmpty, NotTunable
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.projection import Estimate, estimated, learned, within_scatter
 from imgsearch.search.siblings import WITH_LIFT, similarities
 from imgsearch.storage.engine import PRODUCT_PICTURES
-from imgsearch.storage.sqlite.store import EVERYTHING, Pictures
+from imgsearch.storage.sqlite.store import Pictures
 
 if TYPE_CHECKING:
     import numpy.typing as npt

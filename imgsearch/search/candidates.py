@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import numpy as np
 
+from imgsearch.filters.tree import EVERYTHING, category_condition
 from imgsearch.search.score import cosines
-from imgsearch.storage.sqlite.store import EVERYTHING, category_condition
 from imgsearch.types import MAX_RESULTS
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from imgsearch.filters import Condition
+    from imgsearch.filters.tree import Condition
     from imgsearch.storage.faiss.index_reader import IndexReader
     from imgsearch.storage.sqlite.store import Generation, Store
 
@@ -90,7 +90,7 @@ class Moment:
     def _select(self, categories: tuple[int, ...], condition: Condition) -> Selection:
         counts = self._counts
         among = sum(items for category, items in counts.items() if not categories or category in categories)
-        if condition is EVERYTHING:
+        if condition == EVERYTHING:
             inside = category_condition(categories) if categories else EVERYTHING
             return Selection(categories, EVERYTHING, inside, among, among)
         # The indexes of attributes are within categories: all are named where none was.
@@ -103,7 +103,7 @@ class Moment:
         whole = [
             number
             for number, (_, selection) in enumerate(queries)
-            if selection.filter is EVERYTHING and not self._is_scanned(selection)
+            if selection.filter == EVERYTHING and not self._is_scanned(selection)
         ]
         if self._generation is not None and self._generation.lists is not None and len(whole) > 1:
             found = self.reader.shortlists(
@@ -128,9 +128,7 @@ class Moment:
         return _IndexAndTail(self, self._store, query, selection, near)
 
     def _is_scanned(self, selection: Selection) -> bool:
-        return self._generation is None or (
-            selection.condition is not EVERYTHING and selection.found <= EXACT_SCAN_LIMIT
-        )
+        return self._generation is None or (selection.condition != EVERYTHING and selection.found <= EXACT_SCAN_LIMIT)
 
     @cached_property
     def reader(self) -> IndexReader:
@@ -205,10 +203,10 @@ class _IndexAndTail:
         self._without = moment.removed
         self._tail = _Scan(*moment.scanned(selection.condition, self._reader.generation.max_id), query)
         self._only: Ids | None = None
-        if selection.condition is EVERYTHING:
+        if selection.condition == EVERYTHING:
             if self._reader.generation.items - len(self._without) + len(self._tail) != selection.found:
                 raise store.damage("the number of items")
-        elif self._reader.generation.lists is None or (selection.filter is not EVERYTHING and not self._is_broad()):
+        elif self._reader.generation.lists is None or (selection.filter != EVERYTHING and not self._is_broad()):
             self._only = moment.listed(selection)
 
     def _is_broad(self) -> bool:
@@ -222,7 +220,7 @@ class _IndexAndTail:
     def _indexed(self, size: int) -> Ids:
         if self._near is not None and size <= self._near[0]:
             return self._near[1]
-        if self._only is None and self._selection.filter is not EVERYTHING:
+        if self._only is None and self._selection.filter != EVERYTHING:
             found = self._of_a_broad_filter(size)
             if found is not None:
                 return found

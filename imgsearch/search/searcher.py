@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.errors import InputError, InvalidPaging, UsageError
-from imgsearch.filters import compile_filter
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.ordered_futures import in_groups
 from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import ranking_weights
 from imgsearch.service.categories import OTHER, Kind
 from imgsearch.storage.engine import Query
-from imgsearch.storage.sqlite.store import EVERYTHING
 from imgsearch.types import MAX_RESULTS, PictureOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from imgsearch.filters import Condition
+    from imgsearch.filters.tree import Condition
     from imgsearch.instance import Instance
     from imgsearch.storage.engine import Engine, Hit, Ranking
     from imgsearch.types import Extracted, Key, PictureSource, Region
@@ -324,7 +324,7 @@ class Searcher:
         )
 
     def _filter(self, search: SearchOptions) -> Condition:
-        return EVERYTHING if search.filter is None else compile_filter(search.filter)
+        return EVERYTHING if search.filter is None else parse_filter(search.filter)
 
     def _categories(self, likely: tuple[int, ...], search: SearchOptions) -> tuple[int, ...]:
         return () if self._instance.kind is Kind.GENERIC or search.any_category else likely

@@ -29,6 +29,7 @@ from imgsearch.errors import (
     OlderFormat,
     StampMismatch,
 )
+from imgsearch.filters.tree import EVERYTHING, picture_condition
 from imgsearch.search.candidates import Moment
 from imgsearch.search.score import Calibration, Rivals, cosines, hamming, sort_expr_values
 from imgsearch.search.siblings import WITHOUT_LIFT, similarities
@@ -38,15 +39,7 @@ from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.lock import HOLDER_NAME, LOCK_NAME, writer_lock
 from imgsearch.storage.sqlite.database import storage_errors
 from imgsearch.storage.sqlite.schema import PAGE_BYTES
-from imgsearch.storage.sqlite.store import (
-    DATABASE_NAME,
-    EVERYTHING,
-    FEATURE_TYPE,
-    Generation,
-    Pictures,
-    Store,
-    picture_condition,
-)
+from imgsearch.storage.sqlite.store import DATABASE_NAME, FEATURE_TYPE, Generation, Pictures, Store
 from imgsearch.types import MAX_RESULTS
 
 if TYPE_CHECKING:
@@ -55,7 +48,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from imgsearch.filters import Condition
+    from imgsearch.filters.tree import Condition
     from imgsearch.projection import Projection
     from imgsearch.search.candidates import Candidates, Selection
     from imgsearch.search.siblings import RankingWeights

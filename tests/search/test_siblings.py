@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imgsearch.filters import Condition, compile_filter
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import EVERYTHING, Condition, category_condition, product_condition
 from imgsearch.search.score import cosines, hamming
 from imgsearch.search.siblings import (
     WITH_LIFT,
@@ -25,7 +26,7 @@ from imgsearch.search.siblings import (
 )
 from imgsearch.service.categories import OTHER
 from imgsearch.storage.engine import PRODUCT_PICTURES, Engine, Hit
-from imgsearch.storage.sqlite.store import EVERYTHING, Pictures, category_condition, product_condition
+from imgsearch.storage.sqlite.store import Pictures
 from imgsearch.types import MAX_RESULTS, Attributes
 from tests.storage.builders import (
     CALIBRATION,
@@ -267,7 +268,7 @@ def test_siblings_decide_between_similar_pictures(rivals: Engine) -> None:
 
 def test_a_sibling_speaks_whether_or_not_it_may_be_found(rivals: Engine) -> None:
     """A condition selects what is found; of another category, a sibling shows another thing."""
-    first = compile_filter("int_attr=1")
+    first = parse_filter("int_attr=1")
     (hit,) = rivals.search(query(stored(WANTED)), CALIBRATION, num=10, condition=first).hits
     (expected,) = CALIBRATION.scores(np.array([with_siblings(stored(WANTED), FAIR, [stored(WANTED)])], np.float32))
     assert hit.score == pytest.approx(expected, abs=1e-6)
@@ -371,7 +372,7 @@ def first_of_products(hits: list[Hit]) -> list[Hit]:
 @given(
     towards=st.sampled_from(range(len(SHOP.ids))),
     by=st.floats(0, 2),
-    condition=st.sampled_from([EVERYTHING, compile_filter("int_attr not in (2, 11)")]),
+    condition=st.sampled_from([EVERYTHING, parse_filter("int_attr not in (2, 11)")]),
     least=st.sampled_from([0.0, 0.02, 0.1, 0.4]),
     own=st.booleans(),
     exclude=st.booleans(),
@@ -441,13 +442,13 @@ STATES = ["no generation", "flat", "IVF", "flat with tail", "IVF with tail"]
 OPTIONS = {
     "everything": {},
     "distinct": {"distinct_product": True},
-    "filter": {"condition": compile_filter("int_attr>=700")},
-    "distinct filter": {"condition": compile_filter("int_attr>=700"), "distinct_product": True},
+    "filter": {"condition": parse_filter("int_attr>=700")},
+    "distinct filter": {"condition": parse_filter("int_attr>=700"), "distinct_product": True},
     "excluded": {"exclude_identical": True},
     "least": {"min_score": 0.6, "distinct_product": True},
     "lift": {"weights": WITH_LIFT},
     "lift filter": {
-        "condition": compile_filter("int_attr>=700"),
+        "condition": parse_filter("int_attr>=700"),
         "exclude_identical": True,
         "min_score": 0.01,
         "weights": WITH_LIFT,

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound
-from imgsearch.filters import compile_filter
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.search.candidates import EXACT_SCAN_LIMIT
 from imgsearch.search.score import hamming
 from imgsearch.storage.engine import DISTINCT_CANDIDATES, TAIL_FLOOR, Engine, Ranking
-from imgsearch.storage.sqlite.store import DATABASE_NAME, EVERYTHING, Generation, product_condition
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Generation
 from imgsearch.types import MAX_RESULTS, Attributes, Key, Region
 from tests.storage.builders import (
     CALIBRATION,
@@ -103,7 +104,7 @@ def prepare(folder: Path, state: str) -> Shop:
         shop.features[COUNT + number + 1] = feature
     gone = np.random.default_rng(4).choice(sorted(shop.features), 400, replace=False).tolist()
     with shop.engine.committing() as store:
-        store.delete(compile_filter("int_attr>=100 AND int_attr<200"))
+        store.delete(parse_filter("int_attr>=100 AND int_attr<200"))
         for number in gone:
             store._connection.execute("DELETE FROM items WHERE id = ?", (number,))
     for number in {*gone, *range(101, 201)} & set(shop.features):
@@ -184,7 +185,7 @@ def test_the_farthest_page_is_full(shop: Shop, num: int, start: int) -> None:
 @pytest.mark.parametrize("expression", [None, "int_attr>=2800"])
 def test_a_page_beyond_the_end_is_what_is_left(shop: Shop, expression: str | None) -> None:
     """The end of what meets the condition, or of the places that an order has."""
-    condition = EVERYTHING if expression is None else compile_filter(expression)
+    condition = EVERYTHING if expression is None else parse_filter(expression)
     found = shop.engine.store.count(condition)
     end = min(found, MAX_RESULTS)
     assert (end == MAX_RESULTS) is (expression is None)
@@ -269,7 +270,7 @@ def test_a_condition_never_costs_a_hit(
     large: Any, share: float, expression: str, meaning: Callable[[int], bool]
 ) -> None:
     """Filter first, rank then: as many hits as asked for whenever so many match, also far from the query."""
-    condition = compile_filter(expression)
+    condition = parse_filter(expression)
     matching = [number for number, rank in large.ranks.items() if meaning(rank)]
     assert abs(len(matching) - share * 25_000) <= 600
     recalls = []
@@ -294,7 +295,7 @@ def test_conditions_join_and_hold_in_any_state(shop: Shop) -> None:
         ("int_attr in (5, 1500, 2500)", lambda number: number in {5, 1500, 2500}),
         ("int_attr>=1200 AND (int_attr<1300 OR int_attr>=2900)", lambda n: 1200 <= n < 1300 or n >= 2900),
     ):
-        condition = compile_filter(expression)
+        condition = parse_filter(expression)
         # Numbers of replaced items stay, their ids are new.
         numbers = {
             picture.item.id: picture.item.attributes.int_attr for picture in shop.engine.store.pictures(shop.features)
@@ -308,7 +309,7 @@ def test_conditions_join_and_hold_in_any_state(shop: Shop) -> None:
 @pytest.mark.parametrize("expression", [None, "int_attr>=0", "int_attr<1500", "int_attr<10 OR int_attr=77"])
 def test_many_queries_are_answered_as_each_by_itself(shop: Shop, expression: str | None) -> None:
     """Whatever they share; some with an identical picture, some with categories."""
-    condition = EVERYTHING if expression is None else compile_filter(expression)
+    condition = EVERYTHING if expression is None else parse_filter(expression)
     one = next(iter(shop.engine.store.pictures(shop.features)))
     asked = [(query(feature), ((), (0,), (5,))[n % 3]) for n, feature in enumerate(QUERIES)]
     asked.append((query(one.feature, one.item.content_hash), ()))
@@ -359,7 +360,7 @@ def test_many_queries_look_things_up_together(large: Any) -> None:
 @pytest.mark.parametrize("categories", [(), (0,), (0, 3)], ids=str)
 def test_no_search_goes_through_all_items(large: Any, expression: str | None, categories: tuple[int, ...]) -> None:
     """SQLite's own plan of each statement: by id, by range of ids, or by an index that begins with what is given."""
-    condition = EVERYTHING if expression is None else compile_filter(expression)
+    condition = EVERYTHING if expression is None else parse_filter(expression)
     run = statements_of(
         large.engine,
         lambda: large.engine.search(
@@ -374,7 +375,7 @@ def test_no_search_goes_through_all_items(large: Any, expression: str | None, ca
 
 @pytest.mark.parametrize("expression", ["int_attr=7", 'str_attr in ("x", "y")', 'int_attr<0 OR str_attr="x"'])
 def test_what_a_filter_deletes_is_looked_up(large: Any, expression: str) -> None:
-    condition = compile_filter(expression)
+    condition = parse_filter(expression)
     run = statements_of(large.engine, lambda: (large.engine.store.keys(condition), large.engine.store.count(condition)))
     for sql in run:
         plan = [row[3] for row in large.engine.store.connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
@@ -452,7 +453,7 @@ def test_the_identical_picture_has_to_meet_the_condition(engine: Engine) -> None
     fill(engine, scattered(30))
     own = query(scattered(30)[3], b"p3/1.jpg")
     assert found_ids(engine.search(own, CALIBRATION, num=1)) == [4]
-    ranking = engine.search(own, CALIBRATION, num=30, condition=compile_filter("int_attr not in (3)"))
+    ranking = engine.search(own, CALIBRATION, num=30, condition=parse_filter("int_attr not in (3)"))
     assert ranking.found == len(ranking.hits) == 29
     assert 4 not in found_ids(ranking)
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import NewerFormat, OlderFormat
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.instance import Instance
 from imgsearch.search.searcher import SearchOptions
 from imgsearch.storage.engine import Engine
@@ -31,7 +32,7 @@ from imgsearch.storage.sqlite.schema import (
     expected_schema,
     schema_of,
 )
-from imgsearch.storage.sqlite.store import DATABASE_NAME, EVERYTHING
+from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.types import Attributes, Item, Key, Location, Region, RegionMode, Status
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
 from tests.storage.builders import (

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 import numpy as np
 
 from imgsearch.errors import InstanceDamaged, OlderFormat
-from imgsearch.filters import Condition
+from imgsearch.filters.tree import EVERYTHING, category_condition, is_of_attributes, product_condition
 from imgsearch.projection import Projection
 from imgsearch.storage.sqlite.checksum import FUNCTION, feature_checksum, is_valid, register, row_checksum
+from imgsearch.storage.sqlite.conditions import Sql, compiled
 from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
 from imgsearch.storage.sqlite.schema import (
     FORMAT_VERSION,
@@ -27,7 +28,6 @@ from imgsearch.storage.sqlite.schema import (
     ROOT_ROW,
     check_schema,
     check_version,
-    content_prefix,
     migrate,
 )
 from imgsearch.storage.sqlite.wal import is_altered, log_of
@@ -50,9 +50,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from imgsearch.filters.tree import Condition
+
 __all__ = [
     "DATABASE_NAME",
-    "EVERYTHING",
     "FEATURE_TYPE",
     "PROJECTION",
     "SETTING_TABLES",
@@ -61,9 +62,6 @@ __all__ = [
     "Pictures",
     "Store",
     "StoredPicture",
-    "category_condition",
-    "picture_condition",
-    "product_condition",
 ]
 
 P = ParamSpec("P")
@@ -89,34 +87,9 @@ ITEM_SOURCE: Final = "items LEFT JOIN roots ON roots.id = items.root_id"
 ITEM_WIDTH: Final = len(ITEM_ROW) + 1
 """Columns of SEALED_ITEM."""
 
-EVERYTHING: Final = Condition("1")
-
+EVERY_ROW: Final = Sql("1")
 VERIFY_BELOW_BYTES: Final = 8 * 2**20
 """Databases below this size have their whole structure verified whenever they are opened."""
-
-
-def product_condition(product_id: str, pic_name: str | None = None) -> Condition:
-    """All pictures of a product, or the one with that name."""
-    condition = Condition("items.product_id = ?", (product_id,))
-    return condition if pic_name is None else condition.joined(Condition("items.pic_name = ?", (pic_name,)))
-
-
-def category_condition(category_ids: tuple[int, ...]) -> Condition:
-    """Items of exactly these categories."""
-    return Condition(f"items.category_id IN ({', '.join('?' * len(category_ids))})", category_ids)
-
-
-def picture_condition(content_hash: bytes, region: Region | None = None) -> Condition:
-    """Items made from the very same bytes; with a region, from that region of them only."""
-    condition = Condition(
-        f"({content_prefix('content_hash')} = {content_prefix('?')} AND items.content_hash = ?)",
-        (content_hash, content_hash),
-    )
-    return condition if region is None else condition.joined(_region_condition(region))
-
-
-def _region_condition(region: Region) -> Condition:
-    return Condition("(items.x1, items.x2, items.y1, items.y2) = (?, ?, ?, ?)", region.bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,7 +428,7 @@ class Store:
 
     def matching(self, ids: Iterable[int], condition: Condition) -> npt.NDArray[np.int64]:
         """Those of the ids that are items and meet the condition, in no particular order."""
-        found = self._by_id("SELECT items.id FROM items", ids, condition.parameters, condition.sql)
+        found = self._by_id("SELECT items.id FROM items", ids, where=compiled(condition))
         return np.concatenate([np.zeros(0, np.int64), *map(_numbers, found)])
 
     def candidates(
@@ -476,12 +449,13 @@ class Store:
         Raises:
             InstanceDamaged: one is no item, does not meet the condition, or is not what was written.
         """
+        mark, known = compiled(marked), compiled(condition)
         rows = {
             row[0]: row
             for cursor in self._by_id(
-                f"SELECT {SEALED_ITEM}, {marked.sql}, {condition.sql} FROM items",
+                f"SELECT {SEALED_ITEM}, {mark.text}, {known.text} FROM items",
                 ids.tolist(),
-                (*marked.parameters, *condition.parameters),
+                (*mark.parameters, *known.parameters),
             )
             for row in cursor
         }
@@ -519,22 +493,28 @@ class Store:
         for cursor in self._by_id(
             f"SELECT {SEALED_ITEM}, {SEALED_FEATURE} FROM items JOIN features ON features.id = items.id",
             ids,
-            condition.parameters,
-            condition.sql,
+            where=compiled(condition),
         ):
             rows = cursor.fetchall()
             if rows:
                 yield self._pictures(rows)
 
     def _by_id(
-        self, select: str, ids: Iterable[int], parameters: tuple[Any, ...] = (), condition: str = "1", of: str = "items"
+        self,
+        select: str,
+        ids: Iterable[int],
+        parameters: tuple[Any, ...] = (),
+        *,
+        where: Sql = EVERY_ROW,
+        of: str = "items",
     ) -> Iterator[sqlite3.Cursor]:
-        """Run a statement for some ids at a time; the parameters are those that stand before the ids."""
+        """Run a statement with these parameters for some ids at a time."""
         wanted = list(ids)
         for start in range(0, len(wanted), MAX_PARAMETERS):
             some = wanted[start : start + MAX_PARAMETERS]
             yield self._connection.execute(
-                f"{select} WHERE ({condition}) AND {of}.id IN ({','.join('?' * len(some))})", (*parameters, *some)
+                f"{select} WHERE ({where.text}) AND {of}.id IN ({','.join('?' * len(some))})",
+                (*parameters, *where.parameters, *some),
             )
 
     @_translated
@@ -542,23 +522,25 @@ class Store:
         """The keys of all items that meet the condition, sorted."""
         wanted = self._looked_up(condition)
         rows = self._connection.execute(
-            f"SELECT {SEALED_ITEM} FROM items WHERE {wanted.sql}", wanted.parameters
+            f"SELECT {SEALED_ITEM} FROM items WHERE {wanted.text}", wanted.parameters
         ).fetchall()
         self._check_seals(rows)
         return sorted(Key(row[1], row[2]) for row in rows)
 
-    def _looked_up(self, condition: Condition) -> Condition:
-        """The condition in the form in which its index is found."""
-        return category_condition(tuple(self.counts())).joined(condition) if condition.of_attributes else condition
+    def _looked_up(self, condition: Condition) -> Sql:
+        """The condition in the form in which its index is found: those of attributes are within categories."""
+        if is_of_attributes(condition):
+            condition = category_condition(tuple(self.counts())).joined(condition)
+        return compiled(condition)
 
     @_translated
     def count(self, condition: Condition = EVERYTHING) -> int:
         """How many items meet the condition."""
-        if condition is EVERYTHING:
+        if condition == EVERYTHING:
             return sum(self.counts().values())
         wanted = self._looked_up(condition)
         (count,) = self._connection.execute(
-            f"SELECT count(*) FROM items WHERE {wanted.sql}", wanted.parameters
+            f"SELECT count(*) FROM items WHERE {wanted.text}", wanted.parameters
         ).fetchone()
         return int(count)
 
@@ -570,16 +552,17 @@ class Store:
             condition: what else they meet.
             limit: how many at most.
         """
-        both = same.joined(condition)
+        both = compiled(same.joined(condition))
         return self._rising(
-            f"SELECT id FROM items INDEXED BY items_content WHERE {both.sql} ORDER BY id LIMIT ?",
+            f"SELECT id FROM items INDEXED BY items_content WHERE {both.text} ORDER BY id LIMIT ?",
             (*both.parameters, limit),
         )
 
     def matching_ids(self, condition: Condition) -> npt.NDArray[np.int64]:
         """Ids of the items that meet the condition, rising."""
         # Sorted here: to have them in order, SQLite would go through all items.
-        return self._rising(f"SELECT id FROM items WHERE {condition.sql}", condition.parameters)
+        wanted = compiled(condition)
+        return self._rising(f"SELECT id FROM items WHERE {wanted.text}", wanted.parameters)
 
     def _rising(self, select: str, parameters: tuple[Any, ...]) -> npt.NDArray[np.int64]:
         ids = np.sort(self._ids(select, parameters))
@@ -611,7 +594,7 @@ class Store:
         Yields:
             Ids of shape (n,) and float16 features of shape (n, dimension), n at most ``chunk``.
         """
-        if condition is EVERYTHING:
+        if condition == EVERYTHING:
             sql, parameters = f"SELECT id, {SEALED_FEATURE} FROM features WHERE id > ? ORDER BY id", (above,)
         else:
             # All are looked up by the condition, then sorted; the newer ones are gone through in their order.
@@ -620,11 +603,12 @@ class Store:
                 if above
                 else ("items CROSS JOIN features ON features.id = items.id", "+items.id")
             )
+            wanted = compiled(condition)
             sql = (
                 f"SELECT items.id, {SEALED_FEATURE} FROM {source} "
-                f"WHERE {item_id} > ? AND ({condition.sql}) ORDER BY {item_id}"
+                f"WHERE {item_id} > ? AND ({wanted.text}) ORDER BY {item_id}"
             )
-            parameters = (above, *condition.parameters)
+            parameters = (above, *wanted.parameters)
         cursor = self._connection.execute(sql, parameters)
         while rows := cursor.fetchmany(chunk):
             self._check_features(rows)
@@ -852,14 +836,17 @@ class Store:
 
     def delete(self, condition: Condition) -> list[Key]:
         """Delete all items that meet the condition; return their keys, sorted."""
-        wanted = self._looked_up(condition)
+        return self._delete(self._looked_up(condition), compiled(condition))
+
+    def _delete(self, wanted: Sql, put_aside: Sql) -> list[Key]:
+        """Delete what meets a condition among the items, and among what a repair has put aside."""
         rows = self._connection.execute(
-            f"DELETE FROM items WHERE {wanted.sql} RETURNING {', '.join(ITEM_ROW)}, seal", wanted.parameters
+            f"DELETE FROM items WHERE {wanted.text} RETURNING {', '.join(ITEM_ROW)}, seal", wanted.parameters
         ).fetchall()
         self._check_seals(rows)
         keys = sorted(Key(row[1], row[2]) for row in rows)
         # What a repair has put aside under these names goes too.
-        self._connection.execute(f"DELETE FROM quarantine AS items WHERE {condition.sql}", condition.parameters)
+        self._connection.execute(f"DELETE FROM quarantine AS items WHERE {put_aside.text}", put_aside.parameters)
         return keys
 
     def prune_roots(self) -> None:
@@ -900,12 +887,11 @@ class Store:
             same_content: those that it has of another picture as well.
         """
         picture = " AND other.content_hash = items.content_hash" if same_content else ""
-        self.delete(
-            Condition(
-                "NOT EXISTS (SELECT 1 FROM predecessor.items AS other WHERE other.product_id = items.product_id "
-                f"AND other.pic_name = items.pic_name{picture})"
-            )
+        unknown = Sql(
+            "NOT EXISTS (SELECT 1 FROM predecessor.items AS other WHERE other.product_id = items.product_id "
+            f"AND other.pic_name = items.pic_name{picture})"
         )
+        self._delete(unknown, unknown)
 
     def take_quarantine_of_predecessor(self) -> None:
         """Inside ``beside``: have what a repair has put aside there, and nothing else of the kind."""

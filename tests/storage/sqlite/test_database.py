@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import InstanceDamaged, InstanceUnusable, StorageFull, StorageUnwritable
+from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
-from imgsearch.storage.sqlite.store import DATABASE_NAME, EVERYTHING, Store, product_condition
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.types import Key
 from tests.storage.builders import CALIBRATION, change, child, fill, finished, query, scattered, write
 
