@@ -20,8 +20,9 @@ from benchmarks.setting import SIZES, show
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search import candidates
+from imgsearch.search.ranking import Query, Ranker
 from imgsearch.search.score import Calibration
-from imgsearch.storage.engine import Engine, Query
+from imgsearch.storage.engine import Engine
 
 if TYPE_CHECKING:
     from imgsearch.filters.tree import Condition
@@ -48,7 +49,9 @@ def _measured(size: int) -> list[tuple[object, ...]]:
                 query = Query(feature, bytes(16))
                 for name, condition in (("none", EVERYTHING), *conditions.items()):
                     begun = time.perf_counter()
-                    ranking = engine.search(query, CALIBRATION, num=RANKS, categories=where, condition=condition)
+                    ranking = Ranker(engine).search(
+                        query, CALIBRATION, num=RANKS, categories=where, condition=condition
+                    )
                     if number:  # the first warms up
                         taken[name].append(time.perf_counter() - begun)
                     if name == "none":
@@ -72,7 +75,7 @@ def _brute_force(engine: Engine, query: Query, where: tuple[int, ...], condition
     limit = candidates.EXACT_SCAN_LIMIT
     candidates.EXACT_SCAN_LIMIT = sys.maxsize  # type: ignore[misc]
     try:
-        ranking = engine.search(query, CALIBRATION, num=RANKS, categories=where, condition=condition)
+        ranking = Ranker(engine).search(query, CALIBRATION, num=RANKS, categories=where, condition=condition)
     finally:
         candidates.EXACT_SCAN_LIMIT = limit  # type: ignore[misc]
     return {hit.item.id for hit in ranking.hits}

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from imgsearch.storage.integrity.check import Problem
     from imgsearch.storage.integrity.repair import Repair
     from imgsearch.storage.permissions import Exposure
-    from imgsearch.storage.sqlite.store import Generation, Store
+    from imgsearch.storage.port import Generation
+    from imgsearch.storage.sqlite.store import Store
     from imgsearch.types import Extracted, Item, Operation, Outcome, PictureOptions, PictureSource
     from imgsearch.vision.openvino_export import ConvertedModel
     from imgsearch.vision.pipeline import Pipeline
@@ -575,9 +576,9 @@ class Instance:
         """
         from imgsearch.jobs.tuning import check_tunable, tune
 
-        check_tunable(self._engine.store, self.model.shape_dimension, coded=self.model.coded)  # before it waits
+        check_tunable(self._engine, self.model.shape_dimension, coded=self.model.coded)  # before it waits
         with self._writing(lock_timeout) as engine:
-            check_tunable(engine.store, self.model.shape_dimension, coded=self.model.coded)
+            check_tunable(engine, self.model.shape_dimension, coded=self.model.coded)
             return tune(engine, self.model.shape_dimension)
 
     def reset_tuning(self, *, lock_timeout: float = 0.0) -> bool:

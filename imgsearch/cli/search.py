@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imgsearch.instance import Instance
+    from imgsearch.search.ranking import Hit
     from imgsearch.search.searcher import Searcher, SearchOptions, SearchResult
-    from imgsearch.storage.engine import Hit
     from imgsearch.types import PictureSource
 
 __all__ = ["search"]

@@ -18,6 +18,7 @@ import pytest
 from imgsearch.errors import InstanceDamaged, InstanceUnusable, NewerFormat
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import category_condition, product_condition
+from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import REPAIR_NAME, Damage, check
 from imgsearch.storage.integrity.repair import repair
@@ -94,9 +95,9 @@ def answers(folder: Path) -> list[object]:
         conditions = [parse_filter("int_attr=3"), parse_filter('str_attr="c2" AND int_attr>2')]
         for n in range(0, COUNT, 33):
             wanted = query(FEATURES[n])
-            said.append(engine.search(wanted, CALIBRATION, num=20))
+            said.append(Ranker(engine).search(wanted, CALIBRATION, num=20))
             said += [
-                engine.search(wanted, CALIBRATION, num=20, condition=condition)
+                Ranker(engine).search(wanted, CALIBRATION, num=20, condition=condition)
                 for condition in (*conditions, category_condition((1,)))
             ]
         return said
@@ -252,8 +253,8 @@ def test_an_altered_row_is_never_served(broken: Path) -> None:
     sql(broken, "UPDATE items SET custom_content = 'other' WHERE id = 5")
     with closing(Engine.open(broken, write=True)) as engine:
         for way in (
-            lambda: engine.search(query(FEATURES[4]), CALIBRATION, num=5),
-            lambda: engine.search(query(FEATURES[3]), CALIBRATION, num=5),
+            lambda: Ranker(engine).search(query(FEATURES[4]), CALIBRATION, num=5),
+            lambda: Ranker(engine).search(query(FEATURES[3]), CALIBRATION, num=5),
             lambda: engine.store.item(key(4)),
             lambda: engine.store.keys(product_condition("p1")),
         ):
@@ -268,13 +269,13 @@ def test_an_altered_row_is_never_served(broken: Path) -> None:
 def test_a_lost_row_is_not_passed_over(broken: Path, statement: str) -> None:
     sql(broken, "PRAGMA foreign_keys = OFF", statement)
     with closing(Engine.open(broken)) as engine, pytest.raises(InstanceDamaged):
-        engine.search(query(FEATURES[4]), CALIBRATION, num=5)
+        Ranker(engine).search(query(FEATURES[4]), CALIBRATION, num=5)
 
 
 def test_wrong_counts_end_a_search_at_once(broken: Path) -> None:
     sql(broken, "UPDATE counts SET items = items + 1000000")
     with closing(Engine.open(broken)) as engine, pytest.raises(InstanceDamaged, match="the number of items"):
-        engine.search(query(FEATURES[4]), CALIBRATION, num=5)
+        Ranker(engine).search(query(FEATURES[4]), CALIBRATION, num=5)
 
 
 # Bits
@@ -492,7 +493,7 @@ def test_format_1_is_migrated_when_it_is_opened(tmp_path: Path, write: bool) -> 
             old.execute("INSERT INTO features VALUES (?, ?)", (n + 1, FEATURES[n].astype("<f2").tobytes()))
     with closing(Engine.open(tmp_path, write=write)) as engine:
         assert check_version(engine.store.connection, "here") == FORMAT_VERSION
-        ranking = engine.search(query(FEATURES[7]), CALIBRATION, num=20)
+        ranking = Ranker(engine).search(query(FEATURES[7]), CALIBRATION, num=20)
         assert (ranking.found, ranking.hits[0].item.key.product_id) == (20, "p7")
     assert check(tmp_path, read_data=True) == []
 

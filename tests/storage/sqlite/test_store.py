@@ -18,7 +18,8 @@ from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING, Condition, category_condition, picture_condition, product_condition
 from imgsearch.storage.integrity.check import check
 from imgsearch.storage.sqlite.database import BUSY_TIMEOUT_S
-from imgsearch.storage.sqlite.store import DATABASE_NAME, Generation, Store
+from imgsearch.storage.sqlite.generations import Generation
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.types import Attributes, Key, Location, Region, RegionMode, Upsert
 from tests.storage.builders import DIMENSION, change, scattered, stored, write
 
