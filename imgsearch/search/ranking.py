@@ -17,8 +17,9 @@ import numpy as np
 from imgsearch.errors import InstanceDamaged, ItemNotFound, StampMismatch
 from imgsearch.filters.tree import EVERYTHING, picture_condition
 from imgsearch.search.candidates import Moment
-from imgsearch.search.score import Calibration, Rivals, cosines, hamming, sort_expr_values
+from imgsearch.search.score import Calibration, Rivals, cosines, hamming
 from imgsearch.search.siblings import WITHOUT_LIFT, similarities
+from imgsearch.service.sort_values import sort_expr_values
 from imgsearch.storage.port import IndexReplaced, Pictures
 from imgsearch.types import MAX_RESULTS
 
