@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from imgsearch.jobs.writer import Writer
     from imgsearch.pictures import PictureLike, as_picture
     from imgsearch.search.options import SearchOptions, SearchResult
+    from imgsearch.search.ranking import Hit
     from imgsearch.search.searcher import Searcher
     from imgsearch.service.categories import CATEGORIES, Kind
     from imgsearch.sources.files import FilePicture
-    from imgsearch.storage.engine import Hit
     from imgsearch.types import (
         AddPicture,
         Attributes,
@@ -47,7 +47,7 @@ _HOMES = {
     "DeletePictures": "types",
     "Evaluation": "evaluation.evaluate",
     "FilePicture": "sources.files",
-    "Hit": "storage.engine",
+    "Hit": "search.ranking",
     "ImgsearchError": "errors",
     "Instance": "instance",
     "InstanceInfo": "jobs.reading",

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
 
-    from imgsearch.filters import Condition
+    from imgsearch.filters.tree import Condition
     from imgsearch.jobs.tuning import TuningReport
     from imgsearch.jobs.writer import Writer
     from imgsearch.opened import Opened
     from imgsearch.pictures import PictureLike
-    from imgsearch.storage.sqlite.store import Generation
+    from imgsearch.storage.port import Generation
     from imgsearch.types import Attributes, Operation, Outcome, Region
 
     StrPath = str | os.PathLike[str]
@@ -179,7 +179,7 @@ class InstanceWriting(InstanceFolder):
         Raises:
             InvalidValue, InstanceLocked, StorageFull, StorageUnwritable
         """
-        from imgsearch.storage.sqlite.store import product_condition
+        from imgsearch.filters.tree import product_condition
 
         Key(product_id, "any" if pic_name is None else pic_name)  # refuses what no item can be called
         return self._delete(product_condition(product_id, pic_name), dry_run, lock_timeout)
@@ -190,9 +190,9 @@ class InstanceWriting(InstanceFolder):
         Raises:
             InvalidFilter, InstanceLocked, StorageFull, StorageUnwritable
         """
-        from imgsearch.filters import compile_filter
+        from imgsearch.filters.parser import parse_filter
 
-        return self._delete(compile_filter(expression), dry_run, lock_timeout)
+        return self._delete(parse_filter(expression), dry_run, lock_timeout)
 
     def _delete(self, condition: Condition, dry_run: bool, lock_timeout: float) -> Deletion:
         if dry_run:

@@ -15,11 +15,12 @@ import typer
 from imgsearch.cli.output import Format, print_document, resolve_format, safe
 from imgsearch.durable_fs import file_errors, make_private_folder, private_opener
 from imgsearch.errors import ImgsearchError
+from imgsearch.service.documents import error_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "error_document", "print_error", "reporting", "warn"]
+__all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "print_error", "reporting", "warn"]
 
 BUG = 70
 INTERRUPTED = 130
@@ -51,11 +52,6 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(_report_bug()) from None
 
     return run
-
-
-def error_document(error: ImgsearchError) -> dict[str, Any]:
-    """What a JSON format says of an error."""
-    return {"Success": False, "Code": error.code, "Message": error.message}
 
 
 def print_error(error: ImgsearchError, output_format: Format) -> None:

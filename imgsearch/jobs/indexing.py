@@ -10,10 +10,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from imgsearch.errors import ImgsearchError, InputError, InvalidModel
+from imgsearch.filters.tree import product_condition
 from imgsearch.jobs.comparison import category_in_use, is_changed, is_unchanged, same_request
 from imgsearch.ordered_futures import until_it_fails
 from imgsearch.service.categories import Kind, check_category
-from imgsearch.storage.sqlite.store import product_condition
 from imgsearch.types import (
     AddPicture,
     Content,
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from imgsearch.opened import Opened
-    from imgsearch.storage.engine import Engine
-    from imgsearch.storage.sqlite.store import Store
+    from imgsearch.storage.port import Storage, Truth
     from imgsearch.types import Item
     from imgsearch.vision.pipeline import Pipeline
 
@@ -88,7 +87,7 @@ class IndexingRun(Generic[Ticket]):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Storage,
         pipeline: Pipeline,
         kind: Kind,
         device: str = CPU_LABEL,
@@ -352,7 +351,7 @@ def apply_one(opened: Opened, operation: AddPicture, lock_timeout: float) -> Out
     return outcome
 
 
-def bring_index_up_to_date(engine: Engine, *, rebuild: bool = False) -> None:
+def bring_index_up_to_date(engine: Storage, *, rebuild: bool = False) -> None:
     """What is due when operations have been carried out.
 
     Args:
@@ -371,7 +370,7 @@ def bring_index_up_to_date(engine: Engine, *, rebuild: bool = False) -> None:
         engine.drop_index_if_empty()
 
 
-def devices_of(store: Store) -> list[str]:
+def devices_of(store: Truth) -> list[str]:
     """What an instance's features were made with, in the order of their coming; imported ones do not tell."""
     listed: list[str] = store.settings().get(DEVICES, [])
     return listed or ([CPU_LABEL] if store.count() else [])

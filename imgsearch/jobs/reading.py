@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from imgsearch.filters import compile_filter
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import EVERYTHING, category_condition
 from imgsearch.jobs.indexing import devices_of
 from imgsearch.jobs.reindexing import count_reindexed
 from imgsearch.service.categories import parse_category
 from imgsearch.storage.sqlite.database import storage_errors
-from imgsearch.storage.sqlite.store import EVERYTHING, category_condition
 from imgsearch.storage.successor import home
 from imgsearch.transfer.file_format import tuned_stamp
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imgsearch.filters import Condition
+    from imgsearch.filters.tree import Condition
     from imgsearch.opened import Opened
     from imgsearch.service.categories import Kind
-    from imgsearch.storage.sqlite.store import Generation
+    from imgsearch.storage.port import Generation
     from imgsearch.types import Item
     from imgsearch.vision.limits import Limits
 
@@ -76,7 +76,7 @@ def info(opened: Opened) -> InstanceInfo:
             reindexed=count_reindexed(opened),
             devices=devices_of(store),
             generation=generation,
-            unindexed=store.count_newer(generation.max_id if generation else 0),
+            unindexed=store.count_unindexed(),
             disk_bytes=_disk_bytes(opened.folder) + _disk_bytes(home(opened.folder)),
         )
 
@@ -89,7 +89,7 @@ def _disk_bytes(folder: Path) -> int:
 
 def items(opened: Opened, expression: str | None, category: int | str | None) -> Iterator[Item]:
     """The items that meet a filter, within a category, in the order they were added; see ``Instance.items``."""
-    condition = EVERYTHING if expression is None else compile_filter(expression)
+    condition = EVERYTHING if expression is None else parse_filter(expression)
     if category is not None:
         condition = category_condition((parse_category(category),)).joined(condition)
     return _items(opened, condition)

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imgsearch.errors import InstanceEmpty, NotTunable
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.projection import Estimate, estimated, learned, within_scatter
+from imgsearch.search.ranking import PRODUCT_PICTURES
 from imgsearch.search.siblings import WITH_LIFT, similarities
-from imgsearch.storage.engine import PRODUCT_PICTURES
-from imgsearch.storage.sqlite.store import EVERYTHING, Pictures
+from imgsearch.storage.port import Pictures
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.opened import Opened
     from imgsearch.projection import Projection
-    from imgsearch.storage.engine import Engine
-    from imgsearch.storage.sqlite.store import Generation, Store
+    from imgsearch.storage.port import Generation, Storage, Truth
 
     Ids = npt.NDArray[np.int64]
 
@@ -82,9 +82,9 @@ def tune_instance(opened: Opened, lock_timeout: float) -> TuningReport:
     """Tune an instance under its lock; see ``Instance.tune``."""
     model = opened.model
     with opened.reading() as engine:
-        check_tunable(engine.store, model.shape_dimension, coded=model.coded)  # before it waits
+        check_tunable(engine, model.shape_dimension, coded=model.coded)  # before it waits
     with opened.writing(lock_timeout) as engine:
-        check_tunable(engine.store, opened.model.shape_dimension, coded=opened.model.coded)
+        check_tunable(engine, opened.model.shape_dimension, coded=opened.model.coded)
         return tune(engine, opened.model.shape_dimension)
 
 
@@ -97,13 +97,13 @@ def reset_tuning(opened: Opened, lock_timeout: float) -> bool:
         return tuned
 
 
-def check_tunable(store: Store, shape_dimension: int, *, coded: bool) -> None:
+def check_tunable(engine: Storage, shape_dimension: int, *, coded: bool) -> None:
     """Refuse an instance that cannot be tuned whatever it holds, or that holds nothing.
 
     Raises:
         NotTunable, InstanceEmpty
     """
-    folder = store.path.parent
+    folder = engine.folder
     if not shape_dimension:
         raise NotTunable(
             f"the features in {folder} are of an older version, without a shape block that could be tuned: "
@@ -111,11 +111,11 @@ def check_tunable(store: Store, shape_dimension: int, *, coded: bool) -> None:
         )
     if coded:
         raise NotTunable(f"{folder} keeps codes of two bits a number, which cannot be tuned without losing more")
-    if store.count() == 0:
+    if engine.store.count() == 0:
         raise InstanceEmpty(f"{folder} has no items, so there is nothing to learn from: add pictures first")
 
 
-def tune(engine: Engine, shape_dimension: int) -> TuningReport:
+def tune(engine: Storage, shape_dimension: int) -> TuningReport:
     """Learn a projection, and apply it if it is of use; the caller holds the lock.
 
     Args:
@@ -212,7 +212,7 @@ class _Sample:
             self.members[int(self.groups[some[0]])] = some
 
     @classmethod
-    def of(cls, store: Store, present: Projection | None) -> _Sample:
+    def of(cls, store: Truth, present: Projection | None) -> _Sample:
         """Of all pictures, or of so many at random; products with several of them come first, and whole."""
         generator = np.random.default_rng(SEED)
         several = store.products_with_several()

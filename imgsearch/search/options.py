@@ -9,7 +9,7 @@ from imgsearch.errors import InvalidFilter, InvalidPaging, UsageError
 from imgsearch.types import MAX_RESULTS, whole_number
 
 if TYPE_CHECKING:
-    from imgsearch.storage.engine import Hit
+    from imgsearch.search.ranking import Hit
     from imgsearch.types import Region
 
 __all__ = ["SearchOptions", "SearchResult"]

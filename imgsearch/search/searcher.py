@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imgsearch.errors import InputError, InvalidValue, UsageError
-from imgsearch.filters import compile_filter
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.opened import absent
 from imgsearch.ordered_futures import in_groups
 from imgsearch.pictures import as_picture, as_pictures
 from imgsearch.search.options import SearchOptions, SearchResult
+from imgsearch.search.ranking import Query, Ranker
 from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import ranking_weights
 from imgsearch.search.together import Together
 from imgsearch.service.categories import OTHER, Kind, check_category
-from imgsearch.storage.engine import Query
-from imgsearch.storage.sqlite.store import EVERYTHING
 from imgsearch.types import PictureOptions
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from imgsearch.filters import Condition
+    from imgsearch.filters.tree import Condition
     from imgsearch.opened import Opened
     from imgsearch.pictures import PictureLike
-    from imgsearch.storage.engine import Ranking
+    from imgsearch.search.ranking import Ranking
     from imgsearch.types import Extracted, Key
     from imgsearch.vision.pipeline import Pipeline
 
@@ -328,7 +328,7 @@ class Searcher:
         )
 
     def _filter(self, search: SearchOptions) -> Condition:
-        return EVERYTHING if search.filter is None else compile_filter(search.filter)
+        return EVERYTHING if search.filter is None else parse_filter(search.filter)
 
     def _categories(self, likely: tuple[int, ...], search: SearchOptions) -> tuple[int, ...]:
         return () if self._instance.kind is Kind.GENERIC or search.any_category else likely
@@ -346,7 +346,7 @@ class Searcher:
     ) -> list[Ranking]:
         search, calibration = options
         with self._instance.reading() as engine:
-            return engine.search_many(
+            return Ranker(engine).search_many(
                 asked,
                 calibration,
                 num=search.num,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imgsearch.opened import Opened
-    from imgsearch.storage.sqlite.store import Store
+    from imgsearch.storage.port import Truth
     from imgsearch.types import Key
 
 __all__ = ["export", "export_stream"]
@@ -39,7 +39,7 @@ def export_stream(opened: Opened, folder: Path) -> Iterator[Key]:
         yield from export(engine.store, folder, own_stamp(opened.kind, opened.model))
 
 
-def export(store: Store, folder: Path, stamp: dict[str, Any]) -> Iterator[Key]:
+def export(store: Truth, folder: Path, stamp: dict[str, Any]) -> Iterator[Key]:
     """Write all items of one snapshot; ``stamp.json`` comes last, so a folder without it is not complete.
 
     Args:

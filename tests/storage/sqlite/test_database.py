@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import InstanceDamaged, InstanceUnusable, StorageFull, StorageUnwritable
+from imgsearch.filters.tree import EVERYTHING, product_condition
+from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
-from imgsearch.storage.sqlite.store import DATABASE_NAME, EVERYTHING, Store, product_condition
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.types import Key
 from tests.storage.builders import CALIBRATION, change, child, fill, finished, query, scattered, write
 
@@ -151,7 +153,7 @@ from pathlib import Path
 from tests.storage.builders import CALIBRATION, Engine, change, query, scattered
 folder = Path(sys.argv[1])
 with closing(Engine.open(folder)) as engine:
-    print(len(engine.search(query(scattered(1)[0]), CALIBRATION, num=7).hits))
+    print(len(Ranker(engine).search(query(scattered(1)[0]), CALIBRATION, num=7).hits))
 try:
     with closing(Engine.open(folder, write=True)) as engine, engine.committing() as store:
         store.upsert(change())
@@ -242,7 +244,7 @@ except StorageFull:
     print(engine.store.generation(), [path.name for path in folder.glob("index*")])
 engine.close()
 engine = Engine.open(folder)
-print(engine.store.count() == added, len(engine.search(query(scattered(1)[0]), CALIBRATION, num=9).hits))
+print(engine.store.count() == added, len(Ranker(engine).search(query(scattered(1)[0]), CALIBRATION, num=9).hits))
 (folder / "ballast").unlink()
 engine = Engine.open(folder, write=True)
 fill(engine, scattered(10), first=added)
@@ -299,7 +301,7 @@ def test_damage_anywhere_has_its_name(engine: Engine, monkeypatch: pytest.Monkey
             "keys": lambda store=store: store.keys(EVERYTHING),
             "count": lambda store=store: store.count(product_condition("p5")),
             "generation": store.generation,
-            "search": lambda opened=opened: opened.search(query(scattered(1)[0]), CALIBRATION, num=300),
+            "search": lambda opened=opened: Ranker(opened).search(query(scattered(1)[0]), CALIBRATION, num=300),
         }
         for name, way in ways.items():
             try:
@@ -317,7 +319,7 @@ def test_a_truncated_database_is_damage(engine: Engine) -> None:
     path = engine.folder / DATABASE_NAME
     path.write_bytes(path.read_bytes()[: 4096 * 20])
     with pytest.raises(InstanceDamaged), closing(Engine.open(engine.folder)) as opened:
-        opened.search(query(scattered(1)[0]), CALIBRATION, num=5)
+        Ranker(opened).search(query(scattered(1)[0]), CALIBRATION, num=5)
 
 
 @pytest.mark.parametrize(
