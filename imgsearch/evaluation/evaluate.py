@@ -27,6 +27,7 @@ from imgsearch.types import PictureOptions
 from imgsearch.vision.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Collection, Iterator
 
     from imgsearch.evaluation.breakdown import Breakdown
@@ -65,7 +66,7 @@ def _ignore(*_: object) -> None:
 
 
 def evaluate(
-    folder: Path,
+    folder: str | os.PathLike[str],
     parts: Collection[Part] = tuple(Part),
     *,
     alike: Instance | None = None,
@@ -110,6 +111,7 @@ def evaluate(
         InvalidModel, StampMismatch, StorageFull, StorageUnwritable
     """
     begun = time.perf_counter()
+    folder = Path(folder)
     kind = kind if alike is None else alike.kind
     truth = _measurable(GroundTruth.read(folder, parts), kind, announce, crop=crop)
     if sources:
