@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from imgsearch.errors import InputError
 from imgsearch.ordered_futures import in_groups
-from imgsearch.service.categories import OTHER
+from imgsearch.service.categories import OTHER, check_category
 from imgsearch.types import Content, Extracted, PictureOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
 
     import numpy as np
     import numpy.typing as npt
@@ -27,10 +28,16 @@ def analysed(
     """What was found in each picture, or why it cannot be used, in their order; a bounded number is under way.
 
     Raises:
+        InvalidCategory: options name one that does not exist.
         InvalidModel, StampMismatch
     """
-    futures = (pipeline.submit(picture, options, _never_known) for picture, options in pictures)
-    for group in in_groups(futures, pipeline.look_ahead, 1):
+
+    def submitted() -> Iterator[Future[Extracted | Content]]:
+        for picture, options in pictures:
+            check_category(options.category_id)
+            yield pipeline.submit(picture, options, _never_known)
+
+    for group in in_groups(submitted(), pipeline.look_ahead, 1):
         for result in group:
             assert not isinstance(result, Content)  # a bare token is given for known pictures only
             yield result
