@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imgsearch.service.categories import Kind
     from imgsearch.vision.limits import Limits
 
-__all__ = ["create", "create_alike"]
+__all__ = ["create", "create_alike", "make"]
 
 
 def create(
@@ -43,19 +43,24 @@ def create(
         from imgsearch.vision.openvino_export import converted_model
 
         record = converted_model(record, cache, announce).record
-    _make(folder, kind, limits, region_id, replace(record, coded=codes), lock_timeout)
+    make(folder, kind, limits, region_id, replace(record, coded=codes), lock_timeout)
 
 
 def create_alike(opened: Opened, folder: Path) -> None:
     """Make an empty instance like another one; see ``Instance.create_alike``."""
     _check_free(folder)
     record = opened.converted.record  # what is wrong with the model is told of that instance, not of its likeness
-    _make(folder, opened.kind, opened.limits, opened.region_id, record)
+    make(folder, opened.kind, opened.limits, opened.region_id, record)
 
 
-def _make(
+def make(
     folder: Path, kind: Kind, limits: Limits, region_id: str | None, record: ModelRecord, lock_timeout: float = 0.0
 ) -> None:
+    """Make an empty instance of a model whose record is complete.
+
+    Raises:
+        InstanceExists, InstanceLocked, StorageFull, StorageUnwritable
+    """
     with file_errors(folder):
         make_private_folder(folder)
     with writer_lock(folder, lock_timeout):
