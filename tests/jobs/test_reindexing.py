@@ -33,7 +33,7 @@ from imgsearch import (
     Status,
 )
 from imgsearch.errors import InstanceExists, StampMismatch
-from imgsearch.jobs.creation import make
+from imgsearch.jobs import creation
 from imgsearch.sources import files
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import Damage
@@ -87,7 +87,7 @@ def addition(pictures: Path, number: int, **attributes: Any) -> AddPicture:
 def make(folder: Path, version: int, page_bytes: int | None = None) -> None:
     """An empty instance as the release of that feature version made it."""
     record = replace(CURRENT, feature_version=version)
-    make(folder, Kind.PRODUCT, LIMIT_PROFILES["local"], "cn-shanghai", record)
+    creation.make(folder, Kind.PRODUCT, LIMIT_PROFILES["local"], "cn-shanghai", record)
     if page_bytes is not None:
         settings = stored(folder, lambda store: store.settings())
         for path in folder.iterdir():
