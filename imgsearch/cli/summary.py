@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imgsearch.errors import ImgsearchError
+    from imgsearch.instance import Instance
+    from imgsearch.sources.port import Source
     from imgsearch.types import Operation
 
-__all__ = ["Summary", "failure_document", "print_outcome", "telling_of_ignored_regions", "with_progress"]
+__all__ = ["Summary", "dry_run_of", "failure_document", "print_outcome", "telling_of_ignored_regions", "with_progress"]
 
 
 def telling_of_ignored_regions(operations: Iterable[Operation]) -> Iterator[Operation]:
@@ -32,6 +34,16 @@ def telling_of_ignored_regions(operations: Iterable[Operation]) -> Iterator[Oper
     if count:
         lines = f"{count} line{'s' if count > 1 else ''}"
         warn(f"Crop false takes the whole picture, so the Region of {lines} is ignored, first {first}")
+
+
+def dry_run_of(source: Source, target: Instance | None) -> Iterator[Outcome]:
+    """What would become of a source's operations in an instance, or in one that has yet to be made."""
+    from imgsearch.jobs.dry_run import dry_run_for_new
+    from imgsearch.vision.limits import LIMIT_PROFILES
+
+    if target is None:
+        return dry_run_for_new(source.dry_run(LIMIT_PROFILES["local"].max_bytes))
+    return target.dry_run(source.dry_run(target.limits.max_bytes))
 
 
 def with_progress(
