@@ -22,7 +22,7 @@ from imgsearch.storage.faiss.index_file import checksum_of
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.lock import HOLDER_NAME, writer_at_work
 from imgsearch.storage.sqlite.checksum import feature_checksum, is_valid
-from imgsearch.storage.sqlite.database import is_refusal, storage_errors
+from imgsearch.storage.sqlite.database import FrozenConnection, is_refusal, storage_errors
 from imgsearch.storage.sqlite.schema import GENERATION_ROW, ITEM_ROW, ROOT_ROW, SETTING_ROW, expected_schema, schema_of
 from imgsearch.storage.sqlite.store import DATABASE_NAME, FEATURE_TYPE, SETTING_TABLES, Generation, Store
 from imgsearch.storage.sqlite.wal import is_altered, log_of
@@ -152,7 +152,7 @@ class _Check:
         self._problems: list[Problem] = []
 
     def run(self) -> list[Problem] | None:
-        """All that is wrong; None if the index was replaced meanwhile."""
+        """All that is wrong; None if the index, or what was read of the database, was replaced meanwhile."""
         with storage_errors(self._folder):
             if is_altered(self._store.path):
                 log = log_of(self._store.path)
@@ -178,6 +178,8 @@ class _Check:
                 self._guarded(self._check_locations)
                 self._guarded(self._check_items)
                 self._guarded(self._check_features)
+        if isinstance(self._connection, FrozenConnection) and self._connection.is_outdated:
+            return None
         left = leftovers(self._folder, locked=self._locked)
         for path in left:
             self._report(Damage.LEFTOVER, f"{path} was left by a writer that was killed: {REPAIR_ADVICE}", path)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from imgsearch.durable_fs import file_errors, storage_full
-from imgsearch.errors import InstanceDamaged, StorageUnwritable
+from imgsearch.errors import InstanceDamaged, InstanceLocked, StorageUnwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["connect", "is_refusal", "storage_errors", "transaction"]
+__all__ = ["FrozenConnection", "connect", "is_refusal", "storage_errors", "transaction"]
 
 BUSY_TIMEOUT_S: Final = 30.0
 WRITER_CACHE_KIB: Final = 65_536
@@ -33,35 +33,82 @@ _UNREADABLE: Final = ("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_IO
 """What the medium no longer gives is as good as altered."""
 
 
+class FrozenConnection(sqlite3.Connection):
+    """To a database whose files stood still when it was opened, in a folder that this process may not write.
+
+    SQLite then takes no lock and looks neither at the log nor for changes, so what it reads is right only as long as
+    the files stay as they were.
+    """
+
+    path: Path
+    seen: tuple[int, ...]
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether somebody has written since."""
+        return _has_wal(self.path) or _state(self.path) != self.seen
+
+    def check(self) -> None:
+        """Refuse what was read, if somebody has written since.
+
+        Raises:
+            InstanceLocked
+        """
+        if self.is_outdated:
+            raise InstanceLocked(
+                f"{self.path.parent} was written by its owner while it was read, and this process may not write there "
+                "to follow: run the command again"
+            )
+
+
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """Open an existing database.
 
-    Reading works on a read-only medium too: where the shared-memory file of the WAL cannot be made, the database is
-    opened as immutable, unless a WAL with commits of its own lies there, which SQLite would then pass over.
+    Reading works where nothing may be written too. Where the log's shared memory is there, as it is while the owner has
+    the database open, commits are seen as they come. Where it cannot be made, the database is opened as it is, unless a
+    log with commits of its own lies there, which SQLite would then pass over.
 
     Raises:
         InstanceDamaged: the file is not a database.
-        StorageUnwritable: it cannot be opened for writing.
+        InstanceLocked: a program keeps it locked.
+        StorageUnwritable: it cannot be opened for writing; or there are commits that cannot be read without writing.
     """
-    mode = "rw" if write else "ro"
-    options = [f"mode={mode}"]
-    if not write and not os.access(path.parent, os.W_OK) and not _has_wal(path):
-        options.append("immutable=1")
     with storage_errors(path.parent):
-        connection = sqlite3.connect(
-            f"file:{quote(str(path))}?{'&'.join(options)}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
-        )
         try:
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA cell_size_check = ON")  # tells altered pages when they are read
-            if write:
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
-                connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten; the default varies
-            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        except BaseException:
-            connection.close()
-            raise
+            return _connected(path, "mode=rw" if write else "mode=ro", write=write)
+        except sqlite3.OperationalError as error:
+            name = error.sqlite_errorname
+            if write or not name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")) or not os.access(path, os.R_OK):
+                raise
+        seen = _state(path)
+        if _has_wal(path):
+            raise StorageUnwritable(
+                f"{path.parent} has commits in its log that can be read only by who may write there: have its owner "
+                "run 'imgsearch check' on it, or copy the folder"
+            )
+        connection = _connected(path, "mode=ro&immutable=1", write=False, factory=FrozenConnection)
+        assert isinstance(connection, FrozenConnection)
+        connection.path, connection.seen = path, seen
+        return connection
+
+
+def _connected(
+    path: Path, options: str, *, write: bool, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?{options}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, factory=factory
+    )
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cell_size_check = ON")  # tells altered pages when they are read
+        if write:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+            connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten; the default varies
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -72,20 +119,33 @@ def _has_wal(path: Path) -> bool:
         return False
 
 
+def _state(path: Path) -> tuple[int, ...]:
+    """What changes when the database file is written or replaced."""
+    status = path.stat()
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 @contextmanager
 def transaction(connection: sqlite3.Connection, *, write: bool = False) -> Iterator[None]:
     """One transaction around a block: committed at its end, rolled back when it raises.
 
     A reading one pins the snapshot that its first statement sees.
+
+    Raises:
+        InstanceLocked: what was read may be of no snapshot (``FrozenConnection``).
     """
     connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         if connection.in_transaction:  # a full disk makes SQLite roll back by itself
             connection.execute("ROLLBACK")
+        if isinstance(connection, FrozenConnection) and isinstance(error, sqlite3.Error | InstanceDamaged):
+            connection.check()  # it need not be damage
         raise
     connection.execute("COMMIT")
+    if isinstance(connection, FrozenConnection):
+        connection.check()
 
 
 def is_refusal(error: Exception) -> bool:

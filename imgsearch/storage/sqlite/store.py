@@ -18,7 +18,7 @@ from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.filters import Condition
 from imgsearch.projection import Projection
 from imgsearch.storage.sqlite.checksum import FUNCTION, feature_checksum, is_valid, register, row_checksum
-from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
+from imgsearch.storage.sqlite.database import FrozenConnection, connect, storage_errors, transaction
 from imgsearch.storage.sqlite.schema import (
     FORMAT_VERSION,
     GENERATION_ROW,
@@ -91,6 +91,8 @@ ITEM_WIDTH: Final = len(ITEM_ROW) + 1
 
 EVERYTHING: Final = Condition("1")
 
+OPEN_ATTEMPTS: Final = 10
+"""Where an owner writes while somebody opens the database who may not write there."""
 VERIFY_BELOW_BYTES: Final = 8 * 2**20
 """Databases below this size have their whole structure verified whenever they are opened."""
 
@@ -175,8 +177,14 @@ def _translated(read: Callable[Concatenate[Store, P], T]) -> Callable[Concatenat
 
     @functools.wraps(read)
     def translated(self: Store, /, *args: P.args, **options: P.kwargs) -> T:
-        with storage_errors(self.path.parent):
-            return read(self, *args, **options)
+        try:
+            with storage_errors(self.path.parent):
+                self._follow()
+                return read(self, *args, **options)
+        except InstanceDamaged:
+            if isinstance(self._connection, FrozenConnection):
+                self._connection.check()  # it need not be damage
+            raise
 
     return translated
 
@@ -225,30 +233,27 @@ class Store:
                 believed, or moved from the log to its place.
 
         Raises:
-            InstanceDamaged, NewerFormat, OlderFormat, StorageUnwritable
+            InstanceDamaged, InstanceLocked, NewerFormat, OlderFormat, StorageUnwritable
         """
-        with storage_errors(path.parent):
-            if verify and is_altered(path):
-                raise InstanceDamaged(f"{log_of(path)} is not what was written: run 'imgsearch check --repair'")
-        connection = connect(path, write=write)
-        try:
+        for attempt in range(OPEN_ATTEMPTS):
             with storage_errors(path.parent):
-                register(connection)
-                version = check_version(connection, str(path))
-                if write:
-                    migrate(connection)
-                elif version < FORMAT_VERSION:
-                    raise OlderFormat(
-                        f"{path} has format {version}, older than this release's {FORMAT_VERSION}: "
-                        "run a command that may write there, such as 'imgsearch check --repair'"
-                    )
-                if verify:
-                    check_schema(connection, str(path))
-                    if path.stat().st_size < VERIFY_BELOW_BYTES:
-                        _check_structure(connection, path)
-        except BaseException:
-            connection.close()
-            raise
+                if verify and is_altered(path):
+                    raise InstanceDamaged(f"{log_of(path)} is not what was written: run 'imgsearch check --repair'")
+            connection = connect(path, write=write)
+            try:
+                with storage_errors(path.parent):
+                    _prepare(connection, path, write=write, verify=verify)
+            except InstanceDamaged:
+                connection.close()
+                if not isinstance(connection, FrozenConnection) or not connection.is_outdated:
+                    raise
+                if attempt == OPEN_ATTEMPTS - 1:
+                    connection.check()
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                break
         return cls(connection, path, write=write)
 
     def close(self) -> None:
@@ -270,7 +275,16 @@ class Store:
 
     def reading(self) -> AbstractContextManager[None]:
         """A block that sees one snapshot."""
+        self._follow()
         return transaction(self._connection)
+
+    def _follow(self) -> None:
+        """Open the database again where the connection cannot see what was committed since."""
+        before = self._connection
+        if isinstance(before, FrozenConnection) and not before.in_transaction and before.is_outdated:
+            self._connection = connect(self.path, write=False)
+            register(self._connection)
+            before.close()
 
     def writing(self) -> AbstractContextManager[None]:
         """A block that is committed as a whole, or not at all."""
@@ -950,6 +964,23 @@ class Store:
         )
         self._connection.execute(f"UPDATE generations SET seal = {FUNCTION}({', '.join(GENERATION_ROW)})")
         self._connection.execute("DELETE FROM removed")
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool, verify: bool) -> None:
+    """Bring a connection that was just made to where a store can use it; takes and raises what ``Store.open`` does."""
+    register(connection)
+    version = check_version(connection, str(path))
+    if write:
+        migrate(connection)
+    elif version < FORMAT_VERSION:
+        raise OlderFormat(
+            f"{path} has format {version}, older than this release's {FORMAT_VERSION}: "
+            "run a command that may write there, such as 'imgsearch check --repair'"
+        )
+    if verify:
+        check_schema(connection, str(path))
+        if path.stat().st_size < VERIFY_BELOW_BYTES:
+            _check_structure(connection, path)
 
 
 def _numbers(rows: Iterable[tuple[int, ...]]) -> npt.NDArray[np.int64]:

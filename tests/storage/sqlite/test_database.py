@@ -20,9 +20,10 @@ from imgsearch.storage.engine import Engine
 from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
 from imgsearch.storage.sqlite.store import DATABASE_NAME, EVERYTHING, Store, product_condition
 from imgsearch.types import Key
-from tests.storage.builders import CALIBRATION, change, child, fill, finished, query, scattered, write
+from tests.storage.builders import CALIBRATION, at_work, change, child, fill, finished, query, scattered, write
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else or to mount")
@@ -136,6 +137,109 @@ def test_commits_that_cannot_be_reached_are_not_passed_over(shown: Path) -> None
     """A WAL without its shared memory cannot be read there: better no answer than an old one."""
     _change(shown, "unlink", f"{DATABASE_NAME}-shm")
     assert finished(child(READ_AS_NOBODY, shown)).strip() == "StorageUnwritable"
+
+
+FOLLOW_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from imgsearch.errors import ImgsearchError
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.integrity.check import check
+from tests.storage.builders import CALIBRATION, query, scattered
+import faiss  # as somebody who may read where Python lies
+wanted = query(scattered(1)[0])
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+folder = Path(sys.argv[1])
+engine = Engine.open(folder)
+print(engine.store.count(), flush=True)
+for line in sys.stdin:
+    try:
+        if line == "search\\n":
+            print(engine.search(wanted, CALIBRATION, num=1).found, engine.store.counts(), flush=True)
+        elif line == "check\\n":
+            print([problem.message for problem in check(folder, read_data=True)], flush=True)
+        else:
+            with engine.store.reading():
+                print(engine.store.count(), flush=True)
+                sys.stdin.readline()
+                print(engine.store.count(), flush=True)
+            print("whole", flush=True)
+    except ImgsearchError as error:
+        print(type(error).__name__, error.exit_code, error.message, flush=True)
+"""
+
+
+@pytest.fixture
+def still(shown: Path) -> Path:
+    """The same, with all in its database: no log and no shared memory lie there, and nobody has it open."""
+    for path in shown.iterdir():
+        path.chmod(0o644)
+    _change(shown, "checkpoint", "")
+    return shown
+
+
+def _written(folder: Path, count: int, first: int, *, rebuild: bool = False) -> Engine:
+    """Its owner opens it, adds items, and leaves it open."""
+    folder.chmod(0o755)
+    (folder / DATABASE_NAME).chmod(0o644)
+    engine = Engine.open(folder, write=True)
+    fill(engine, scattered(count, first), first=first)
+    if rebuild:
+        engine.rebuild()
+        for path in folder.glob("index-*"):
+            path.chmod(0o644)
+    folder.chmod(0o555)
+    return engine
+
+
+def _asked(reader: subprocess.Popen[str], line: str) -> str:
+    assert reader.stdin is not None
+    assert reader.stdout is not None
+    reader.stdin.write(f"{line}\n")
+    reader.stdin.flush()
+    return reader.stdout.readline().strip()
+
+
+def test_a_reader_that_may_not_write_sees_what_the_owner_commits_since(still: Path) -> None:
+    """Whether the owner has it open or has closed it again, also with a new index: never the old state, nor damage."""
+    with at_work(FOLLOW_AS_NOBODY, still, told="20") as reader:
+        owner = _written(still, 300, 20)
+        assert _asked(reader, "search") == "320 {0: 107, 1: 107, 2: 106}"
+        assert _asked(reader, "check") == "[]"
+        owner.close()
+        assert _asked(reader, "search") == "320 {0: 107, 1: 107, 2: 106}"
+    with at_work(FOLLOW_AS_NOBODY, still, told="320") as reader:
+        _written(still, 40, 320, rebuild=True).close()
+        assert _asked(reader, "search") == "360 {0: 120, 1: 120, 2: 120}"
+        assert _asked(reader, "check") == "[]"
+        _written(still, 3, 360, rebuild=True).close()
+        assert _asked(reader, "search") == "363 {0: 121, 1: 121, 2: 121}"
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_snapshot_that_the_owner_writes_over_is_told_as_that(still: Path, closed: bool) -> None:
+    """Nothing holds an owner back whom a reader cannot lock out: then there is no answer, and the next one is right."""
+    with at_work(FOLLOW_AS_NOBODY, still, told="20") as reader:
+        assert _asked(reader, "snapshot") == "20"
+        owner = _written(still, 300, 20)
+        if closed:
+            owner.close()
+        said = [_asked(reader, "go on")]
+        assert reader.stdout is not None
+        if said[0].isdecimal():
+            said.append(reader.stdout.readline())
+        assert said[-1].startswith("InstanceLocked 5"), said
+        assert "was written by its owner while it was read" in said[-1]
+        assert "run the command again" in said[-1]
+        assert _asked(reader, "search") == "320 {0: 107, 1: 107, 2: 106}"
+        owner.close()
+
+
+def test_commits_that_cannot_be_reached_are_told_in_words(shown: Path) -> None:
+    _change(shown, "unlink", f"{DATABASE_NAME}-shm")
+    process = child(FOLLOW_AS_NOBODY, shown)
+    assert "commits in its log that can be read only by who may write there" in process.communicate(timeout=60)[1]
 
 
 @needs_root
