@@ -28,7 +28,7 @@ from imgsearch.storage.integrity.check import (
     stored_dimension,
 )
 from imgsearch.storage.sqlite.checksum import is_valid, register, row_checksum
-from imgsearch.storage.sqlite.database import is_refusal, storage_errors, transaction
+from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, transaction
 from imgsearch.storage.sqlite.header import mend_header
 from imgsearch.storage.sqlite.pages import sealed_rows
 from imgsearch.storage.sqlite.schema import ITEM_ROW, ROOT_ROW, SETTING_ROW, check_version, expected_schema, schema_of
@@ -135,10 +135,10 @@ class _Salvage:
                     with transaction(new, write=True):
                         self._copy(old, new)
                     if self._source == self._path:
-                        new.backup(old)
+                        replace_content(new, old)
                     else:
                         with closing(self._open(self._path)) as target:
-                            new.backup(target)
+                            replace_content(new, target)
         finally:
             self._discard()
         return self._lost

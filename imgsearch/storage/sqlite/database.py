@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["FrozenConnection", "connect", "is_refusal", "storage_errors", "transaction"]
+__all__ = ["FrozenConnection", "connect", "is_refusal", "replace_content", "storage_errors", "transaction"]
 
 BUSY_TIMEOUT_S: Final = 30.0
 WRITER_CACHE_KIB: Final = 65_536
@@ -29,6 +30,8 @@ _DAMAGE_WITHOUT_CODE: Final = ("Could not decode to UTF-8", "unsupported file fo
 
 
 _REFUSALS: Final = ("SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_NOMEM", "SQLITE_BUSY", "SQLITE_PROTOCOL")
+_BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
+"""Another connection has what is needed, and goes on having it: imgsearch's own writers wait at the writer lock."""
 _UNREADABLE: Final = ("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS", "SQLITE_IOERR_DATA")
 """What the medium no longer gives is as good as altered."""
 
@@ -148,6 +151,27 @@ def transaction(connection: sqlite3.Connection, *, write: bool = False) -> Itera
         connection.check()
 
 
+def replace_content(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Put a copy of one database in the place of another one of the same page size, as one commit.
+
+    Raises:
+        sqlite3.OperationalError: another program keeps the target locked; Python would try again for ever.
+    """
+    deadline: list[float] = []
+
+    def look(status: int, _remaining: int, _total: int) -> None:
+        if status not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            deadline.clear()
+        elif not deadline:
+            deadline.append(time.monotonic() + BUSY_TIMEOUT_S)
+        elif time.monotonic() > deadline[0]:
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode, error.sqlite_errorname = status, "SQLITE_BUSY"
+            raise error
+
+    source.backup(target, progress=look)
+
+
 def is_refusal(error: Exception) -> bool:
     """Whether SQLite was refused a file, space or memory just now; else what it read may be damaged."""
     name = getattr(error, "sqlite_errorname", "") or ""
@@ -170,6 +194,15 @@ def _translate(error: sqlite3.Error, folder: Path) -> Exception:
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith("SQLITE_FULL"):
         return storage_full(folder)
+    if name.startswith(_BUSY):
+        return InstanceLocked(
+            f"the database in {folder} is kept locked by another program, such as an open 'sqlite3' or a backup that "
+            f"locks it ({error}): end that, or wait for it, and run the command again"
+        )
+    if name == "SQLITE_IOERR_GETTEMPPATH":
+        return StorageUnwritable(
+            "there is no folder for SQLite's temporary files: give one that can be written in TMPDIR (SQLITE_TMPDIR)"
+        )
     if name.startswith(("SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
         return StorageUnwritable(f"{folder} cannot be written or read ({error}): check the disk and permissions")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")) or any(

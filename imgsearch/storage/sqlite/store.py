@@ -18,7 +18,7 @@ from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.filters import Condition
 from imgsearch.projection import Projection
 from imgsearch.storage.sqlite.checksum import FUNCTION, feature_checksum, is_valid, register, row_checksum
-from imgsearch.storage.sqlite.database import FrozenConnection, connect, storage_errors, transaction
+from imgsearch.storage.sqlite.database import FrozenConnection, connect, replace_content, storage_errors, transaction
 from imgsearch.storage.sqlite.schema import (
     FORMAT_VERSION,
     GENERATION_ROW,
@@ -931,7 +931,7 @@ class Store:
 
         Readers of the other one see what it was, or the copy.
         """
-        self._connection.backup(predecessor.connection)
+        replace_content(self._connection, predecessor.connection)
 
     # Index generations
 

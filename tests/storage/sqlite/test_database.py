@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from imgsearch.errors import InstanceDamaged, InstanceUnusable, StorageFull, StorageUnwritable
+from imgsearch.errors import InstanceDamaged, InstanceLocked, InstanceUnusable, StorageFull, StorageUnwritable
 from imgsearch.storage.engine import Engine
+from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
 from imgsearch.storage.sqlite.store import DATABASE_NAME, EVERYTHING, Store, product_condition
 from imgsearch.types import Key
@@ -295,6 +296,48 @@ def test_writing_without_permission_has_its_error(home: Path) -> None:
         engine.committing() as store,
     ):
         store.upsert(change())
+
+
+# A program that keeps the database locked
+
+
+@pytest.mark.parametrize("work", ["add", "rebuild", "replace", "repair"])
+def test_a_database_that_another_program_keeps_locked(
+    engine: Engine, work: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not a writer of ours, which the lock keeps away: it is waited for, and then told with what to do; all stays."""
+    monkeypatch.setattr("imgsearch.storage.sqlite.database.BUSY_TIMEOUT_S", 0.05)
+    fill(engine, scattered(20))
+    engine.close()
+    if work == "repair":
+        with closing(connect(engine.folder / DATABASE_NAME, write=True)) as connection:
+            connection.execute("UPDATE counts SET items = items + 1")
+    with closing(connect(engine.folder / DATABASE_NAME, write=True)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(InstanceLocked, match="kept locked by another program.*run the command again") as locked:
+            _write(engine.folder, work, tmp_path)
+        assert locked.value.exit_code == 5
+        other.execute("ROLLBACK")
+        assert other.execute("SELECT count(*) FROM items").fetchone() == (20,)
+    _write(engine.folder, work, tmp_path)
+
+
+def _write(folder: Path, work: str, elsewhere: Path) -> None:
+    if work == "repair":
+        repair(folder)
+        return
+    with closing(Engine.open(folder, write=True)) as engine:
+        if work == "add":
+            fill(engine, scattered(1), first=20)
+        elif work == "rebuild":
+            engine.rebuild()
+        else:
+            copy = elsewhere / "copy"
+            copy.mkdir(exist_ok=True)
+            if not Engine.exists(copy):
+                Engine.create(copy, {})
+            with closing(Engine.open(copy, write=True)) as new:
+                engine.succeed_by(new)
 
 
 # A full disk
