@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imgsearch.durable_fs import TEMPORARY_SUFFIX, atomic_file, file_errors, make_private_folder, sync_folder
-from imgsearch.errors import StorageFull, StorageUnwritable
+from imgsearch.durable_fs import (
+    TEMPORARY_SUFFIX,
+    atomic_file,
+    file_errors,
+    make_private_folder,
+    sync_folder,
+    temporary_folder,
+)
+from imgsearch.errors import StorageError, StorageFull, StorageUnwritable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -134,13 +142,35 @@ def test_concurrent_writers_and_a_kill_never_leave_a_mix(target: Path) -> None:
 def test_refusals_of_the_system_have_names(
     tmp_path: Path, number: int, error: type[StorageFull | StorageUnwritable], words: str
 ) -> None:
-    original = OSError(number, os.strerror(number), "some file")
+    original = OSError(number, os.strerror(number))
     with pytest.raises(error, match=words) as translated, file_errors(tmp_path):
         raise original
     assert str(tmp_path) in translated.value.message
     assert len(translated.value.message.splitlines()) == 1
     assert translated.value.exit_code == 8
     assert translated.value.__cause__ is original
+
+
+@pytest.mark.parametrize(
+    ("number", "named"),
+    [(errno.EACCES, "elsewhere/file"), (errno.ENAMETOOLONG, "elsewhere/file"), (errno.ENOSPC, "elsewhere")],
+)
+@pytest.mark.parametrize("kind", [str, os.fsencode])
+def test_what_the_system_names_is_what_is_told(
+    tmp_path: Path, number: int, named: str, kind: Callable[[str], str | bytes]
+) -> None:
+    """Not the folder that the work was about: permissions are then looked for in the wrong place."""
+    with pytest.raises(StorageError, match=f"(^| in ){named}(;| cannot)") as translated, file_errors(tmp_path):
+        raise OSError(number, os.strerror(number), kind("elsewhere/file"))
+    assert str(tmp_path) not in translated.value.message
+
+
+def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python looks in several places, and raises what elsewhere means that a file is gone."""
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: ["/nowhere"])
+    with pytest.raises(StorageUnwritable, match="no folder for temporary files.*TMPDIR"):
+        temporary_folder()
 
 
 @pytest.mark.parametrize(

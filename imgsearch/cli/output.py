@@ -7,6 +7,8 @@ import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from imgsearch.durable_fs import file_errors
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -52,8 +54,9 @@ def _escaped(character: str) -> str:
 
 def print_line(line: str, end: str = "\n") -> None:
     """Write to stdout at once: a line is an acknowledgement, so it must not wait in a buffer."""
-    sys.stdout.buffer.write((line + end).encode("utf-8", "surrogateescape"))
-    sys.stdout.buffer.flush()
+    with file_errors("what standard output goes to"):
+        sys.stdout.buffer.write((line + end).encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.flush()
 
 
 def print_names(names: list[str], *, nul: bool) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgsearch.durable_fs import file_errors
+from imgsearch.durable_fs import file_errors, temporary_folder
 from imgsearch.errors import InvalidGroundTruth, UsageError
 from imgsearch.evaluation.categories import measure_categories
 from imgsearch.evaluation.ground_truth import GroundTruth, Part
@@ -169,7 +169,7 @@ def _measurable(truth: GroundTruth, kind: Kind, announce: Callable[[str], None],
 def _temporary_instance(
     make: Callable[[Path], None], cache: Path | None, announce: Callable[[str], None]
 ) -> Iterator[Instance]:
-    with file_errors(Path(tempfile.gettempdir())):
+    with file_errors(temporary_folder()):
         temporary = tempfile.TemporaryDirectory(prefix="imgsearch-eval-")
     with temporary as name:
         target = Path(name) / "instance"
