@@ -637,12 +637,14 @@ class Instance:
             InstanceExists: the folder holds something.
             InstanceDamaged, StorageFull, StorageUnwritable
         """
+        from imgsearch.storage.engine import Engine
         from imgsearch.storage.sqlite.database import storage_errors
         from imgsearch.transfer.exporting import export
 
-        with storage_errors(self.folder), self._engine.store.reading():
-            self._refresh(self._engine.store)
-            yield from export(self._engine.store, folder, self._portable_stamp())
+        # A connection of its own, so that the caller may use this instance between two items.
+        with closing(Engine.open(self.folder)) as engine, storage_errors(self.folder), engine.store.reading():
+            self._refresh(engine.store)
+            yield from export(engine.store, folder, self._portable_stamp())
 
     def _portable_stamp(self) -> dict[str, Any]:
         return {"kind": str(self.kind), **self.model.stamp()}
