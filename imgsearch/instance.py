@@ -495,7 +495,7 @@ class Instance:
         folder = home(self.folder)
         if not self.needs_reindex or not Engine.exists(folder):
             return None
-        with suppress(ImgsearchError), closing(Engine.open(folder)) as engine:
+        with suppress(ImgsearchError, FileNotFoundError), closing(Engine.open(folder)) as engine:
             return engine.store.count()
         return None  # it is just taking its place; or it is damaged, which the next reindex tells
 
@@ -753,6 +753,7 @@ class Instance:
     def info(self) -> InstanceInfo:
         """Facts about the instance."""
         from imgsearch.jobs.indexing import devices_of
+        from imgsearch.storage.filesystem import disk_bytes
         from imgsearch.storage.successor import home
         from imgsearch.transfer.file_format import tuned_stamp
 
@@ -776,13 +777,7 @@ class Instance:
                 devices=devices_of(store),
                 generation=generation,
                 unindexed=store.count_newer(generation.max_id if generation else 0),
-                disk_bytes=sum(
-                    path.stat().st_size
-                    for place in (self.folder, home(self.folder))
-                    if place.is_dir()
-                    for path in place.iterdir()
-                    if path.is_file()
-                ),
+                disk_bytes=disk_bytes(self.folder) + disk_bytes(home(self.folder)),
             )
 
 

@@ -169,7 +169,7 @@ def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python looks in several places, and raises what elsewhere means that a file is gone."""
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: ["/nowhere"])
-    with pytest.raises(StorageUnwritable, match="no folder for temporary files.*TMPDIR"):
+    with pytest.raises(StorageUnwritable, match=r"no folder for temporary files.*TMPDIR"):
         temporary_folder()
 
 

@@ -5,15 +5,37 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from imgsearch.storage.filesystem import shared_file_system
+from imgsearch.storage.filesystem import disk_bytes, shared_file_system
 from tests.storage.builders import child, finished
 
 LOCAL = "/dev/sda1 / ext4 rw,relatime 0 0"
+
+
+def test_disk_bytes_of_what_writers_remove_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that goes after it was listed counts nothing, and ends nothing; nor does a folder that has gone."""
+    for name, length in {"instance.db": 100, "index-1.faiss": 20, "index-2.faiss": 3}.items():
+        (tmp_path / name).write_bytes(bytes(length))
+    (tmp_path / "reindexed").mkdir()
+    assert disk_bytes(tmp_path) == 123
+    listed = os.scandir
+
+    def scandir(folder: Path) -> Any:
+        with listed(folder) as entries:
+            found = list(entries)
+        (tmp_path / "index-1.faiss").unlink()
+        return nullcontext(found)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert disk_bytes(tmp_path) == 103
+    monkeypatch.undo()
+    assert disk_bytes(tmp_path / "reindexed" / "gone") == disk_bytes(tmp_path / "instance.db") == 0
 
 
 @pytest.fixture
@@ -104,7 +126,7 @@ def test_a_real_mount_is_recognised(tmp_path: Path) -> None:
         assert server.stdout is not None
         if server.stdout.readline() != "mounted\n":
             pytest.skip(f"mounting is not allowed here: {server.communicate(timeout=30)[1].strip()[-200:]}")
-        code = "import sys\nfrom pathlib import Path\nfrom imgsearch.storage.filesystem import shared_file_system\n"
+        code = "import sys\nfrom pathlib import Path\nfrom imgsearch.storage.filesystem import disk_bytes, shared_file_system\n"
         code += "print(*(shared_file_system(Path(path)) for path in sys.argv[1:]))"
         told = finished(child(code, target, target / "instance", tmp_path))
         assert told == "fuse.sshfs fuse.sshfs None\n"

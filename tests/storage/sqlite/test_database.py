@@ -314,7 +314,7 @@ def test_a_database_that_another_program_keeps_locked(
             connection.execute("UPDATE counts SET items = items + 1")
     with closing(connect(engine.folder / DATABASE_NAME, write=True)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(InstanceLocked, match="kept locked by another program.*run the command again") as locked:
+        with pytest.raises(InstanceLocked, match=r"kept locked by another program.*run the command again") as locked:
             _write(engine.folder, work, tmp_path)
         assert locked.value.exit_code == 5
         other.execute("ROLLBACK")
