@@ -26,6 +26,9 @@ PICTURE_SUFFIXES: Final = frozenset(
 SKIPPED_FOLDERS: Final = frozenset({"@eaDir", "__MACOSX"})
 """Folders in which NAS systems and archivers keep thumbnails and copies of file attributes."""
 
+PRINTED_BYTES: Final = 8192
+"""Of a path that cannot be used; a longer one is none."""
+
 RACY_NANOSECONDS: Final = 2 * 10**9
 """A file changed this recently could change again without its times showing it: its token is not relied on."""
 
@@ -152,7 +155,8 @@ def _check_location(root: str, name: str) -> None:
 
 
 def _printable(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    text = os.fsencode(path)[:PRINTED_BYTES].decode("utf-8", "backslashreplace")
+    return text if len(os.fspath(path)) <= PRINTED_BYTES else f"{text}…"
 
 
 def find_pictures(paths: Iterable[Path], *, include_hidden: bool = False) -> Iterator[Path]:
