@@ -16,7 +16,7 @@ from imgsearch.types import AddPicture, Attributes, Content, Key, Location, Pict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["PICTURE_SUFFIXES", "FilePicture", "FileRequest", "find_pictures", "operations"]
+__all__ = ["PICTURE_SUFFIXES", "FilePicture", "FileRequest", "find_pictures", "operations", "pictures_under"]
 
 PICTURE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
@@ -166,6 +166,20 @@ def find_pictures(paths: Iterable[Path], *, include_hidden: bool = False) -> Ite
             yield from (item for item in _walk(path, include_hidden) if isinstance(item, Path))
         else:
             yield path
+
+
+def pictures_under(path: Path) -> Iterator[Path | Refused]:
+    """The pictures to search with where a path was named, and what keeps one from being read; at least one of either."""
+    if _problem(path) is not None or not path.is_dir():
+        yield path
+        return
+    found = False
+    for item in _walk(path, include_hidden=False):
+        found = True
+        yield item
+    if not found:
+        reason = "there is no picture in this folder: hidden files and files without a picture's suffix do not count"
+        yield Refused(_printable(path), UnreadableSource(reason))
 
 
 def _walk(folder: Path, include_hidden: bool) -> Iterator[Path | Refused]:
