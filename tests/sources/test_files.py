@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imgsearch.errors import PictureTooLarge, UnreadableSource
-from imgsearch.sources.files import PICTURE_SUFFIXES, FilePicture, FileRequest, find_pictures, operations, pictures_under
+from imgsearch.sources.files import (
+    PICTURE_SUFFIXES,
+    FilePicture,
+    FileRequest,
+    find_pictures,
+    operations,
+    pictures_under,
+)
 from imgsearch.types import AddPicture, Attributes, Key, Location, PictureOptions, Refused, Region
 
 if TYPE_CHECKING:
