@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 __all__ = ["Deletion", "Instance", "InstanceInfo"]
 
 
+SETTINGS: Final = ("kind", "limits", "region_id", "model", "created")
+"""What every instance's database has as settings, from ``create`` on."""
+
 WORKERS_PER_CORE: Final = 3
 """One decodes, one waits for the network, one for the GIL or the disk: fewer leave cores idle."""
 BATCHED_WORKERS_PER_CORE: Final = 8
@@ -102,7 +105,7 @@ class Instance:
         self._engine = engine
         self._cache = cache or cache_folder()
         self._announce = announce
-        settings = engine.store.settings()
+        settings = engine.store.required_settings(SETTINGS)
         self.kind = Kind(settings["kind"])
         self.limits = Limits(**settings["limits"])
         self.region_id: str | None = settings["region_id"]
@@ -241,7 +244,7 @@ class Instance:
         from imgsearch.storage.integrity.check import check
 
         Engine.check_exists(folder)
-        return check(folder, read_data=read_data)
+        return check(folder, read_data=read_data, settings=SETTINGS)
 
     @staticmethod
     def exposures(folder: Path) -> list[Exposure]:
@@ -271,7 +274,7 @@ class Instance:
 
         Engine.check_exists(folder)
         with writer_lock(folder, lock_timeout):
-            return repair(folder)
+            return repair(folder, settings=SETTINGS)
 
     def close(self) -> None:
         """Release what is open."""

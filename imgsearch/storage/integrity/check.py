@@ -29,7 +29,7 @@ from imgsearch.storage.sqlite.wal import is_altered, log_of
 from imgsearch.storage.successor import home, is_leftover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -114,13 +114,16 @@ class Problem:
     """Of the item, where it is one and can be told. Not a Key: what is damaged may be none."""
 
 
-def check(folder: Path, *, read_data: bool = False, locked: bool = False) -> list[Problem]:
+def check(
+    folder: Path, *, read_data: bool = False, locked: bool = False, settings: Sequence[str] = ()
+) -> list[Problem]:
     """Look for damage in an instance; equal instances give equal lists.
 
     Args:
         folder: with an instance in it.
         read_data: read and verify everything, not only what is quickly told.
         locked: the caller holds the writer lock, so nobody else writes.
+        settings: names of those that must be there.
 
     Raises:
         NewerFormat, OlderFormat: it cannot be judged by this release.
@@ -133,7 +136,7 @@ def check(folder: Path, *, read_data: bool = False, locked: bool = False) -> lis
         except InstanceDamaged as error:
             return [Problem(Damage.DATABASE, path, error.message)]
         with closing(store):
-            found = _Check(folder, store, read_data=read_data, locked=locked).run()
+            found = _Check(folder, store, read_data=read_data, locked=locked, settings=settings).run()
         if found is not None:
             return found
     raise InstanceDamaged(f"{folder} changes faster than it can be checked: run 'imgsearch check' again")
@@ -142,13 +145,16 @@ def check(folder: Path, *, read_data: bool = False, locked: bool = False) -> lis
 class _Check:
     """One look at one snapshot."""
 
-    def __init__(self, folder: Path, store: Store, *, read_data: bool, locked: bool) -> None:
+    def __init__(
+        self, folder: Path, store: Store, *, read_data: bool, locked: bool, settings: Sequence[str]
+    ) -> None:
         self._folder = folder
         self._store = store
         self._connection = store.connection
         self._connection.text_factory = readable_text
         self._read_data = read_data
         self._locked = locked
+        self._settings = settings
         self._problems: list[Problem] = []
 
     def run(self) -> list[Problem] | None:
@@ -234,7 +240,13 @@ class _Check:
             self._report(
                 Damage.SETTINGS, f"of the setting {name!r} in {self._store.path} a copy is missing: {REPAIR_ADVICE}"
             )
-
+        for name in self._settings:
+            if name not in names[0] | names[1]:
+                self._report(
+                    Damage.SETTINGS,
+                    f"the setting {name!r} in {self._store.path} is missing, and its copy too: "
+                    "restore it from a backup",
+                )
         try:
             if not any(problem.damage is Damage.SETTINGS for problem in self._problems):
                 self._store.tuning()

@@ -36,7 +36,7 @@ from imgsearch.storage.sqlite.store import DATABASE_NAME, PROJECTION, SETTING_TA
 from imgsearch.storage.sqlite.wal import log_of, write_mended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["Loss", "Repair", "repair"]
@@ -68,8 +68,12 @@ class Repair:
     """What is wrong still."""
 
 
-def repair(folder: Path) -> Repair:
+def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
     """Mend an instance; the caller holds the writer lock. Of a sound one, nothing is changed.
+
+    Args:
+        folder: with an instance in it.
+        settings: names of those that must be there.
 
     Raises:
         InstanceDamaged: too little of the database is left; restore it from a backup.
@@ -77,10 +81,10 @@ def repair(folder: Path) -> Repair:
     """
     path = folder / DATABASE_NAME
     try:
-        found = check(folder, read_data=True, locked=True)
+        found = check(folder, read_data=True, locked=True, settings=settings)
     except OlderFormat:
         Store.open(path, write=True, verify=False).close()
-        found = check(folder, read_data=True, locked=True)
+        found = check(folder, read_data=True, locked=True, settings=settings)
     if not found:
         return Repair([], [], [])
     lost: list[Loss] = []
@@ -88,14 +92,14 @@ def repair(folder: Path) -> Repair:
     broken = any(not kind.of_the_index and kind is not Damage.LEFTOVER for kind in kinds)
     if broken:
         with storage_errors(folder):
-            lost = _Salvage(path, with_log=Damage.LOG in kinds).run()
+            lost = _Salvage(path, with_log=Damage.LOG in kinds, required=settings).run()
     with closing(Engine.open(folder, write=True)) as engine:  # which removes what is left over
         if broken or any(kind.of_the_index for kind in kinds):
             if engine.store.count():
                 engine.rebuild()
             else:
                 engine.drop_index_if_empty()
-    left = check(folder, read_data=True, locked=True)
+    left = check(folder, read_data=True, locked=True, settings=settings)
     return Repair([problem for problem in found if problem not in left], lost, left)
 
 
@@ -106,9 +110,11 @@ class _Salvage:
         path: of the database.
         with_log: its write-ahead log is damaged, so SQLite would pass over the end of it: what is read is a copy with
             the log mended.
+        required: settings that must be there.
     """
 
-    def __init__(self, path: Path, *, with_log: bool) -> None:
+    def __init__(self, path: Path, *, with_log: bool, required: Sequence[str]) -> None:
+        self._required = required
         self._path = path
         self._temporary = path.with_name(REPAIR_NAME)
         self._source = path.with_name(f"{REPAIR_NAME}.whole") if with_log else path
@@ -171,6 +177,9 @@ class _Salvage:
                     sound[row[0]] = json.loads(row[1])
         if not sound:
             raise InstanceDamaged(f"{self._path} has lost its settings, twice: restore it from a backup")
+        for name in self._required:
+            if name not in sound:
+                raise InstanceDamaged(f"{self._path} has lost the setting {name!r}, twice: restore it from a backup")
         if PROJECTION in sound:
             sound[TUNED] = Projection.from_text(sound[PROJECTION]).name
         elif TUNED in sound:

@@ -314,6 +314,18 @@ class Store:
         model: dict[str, Any] = json.loads(row[1])
         return model
 
+    def required_settings(self, names: Iterable[str]) -> dict[str, Any]:
+        """The same, where these are among them.
+
+        Raises:
+            InstanceDamaged: one is missing.
+        """
+        settings = self.settings()
+        for name in names:
+            if name not in settings:
+                raise self.damage(f"the setting {name!r}")
+        return settings
+
     @property
     def page_bytes(self) -> int:
         """Of the database; older releases made smaller pages."""
