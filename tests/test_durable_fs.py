@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -219,6 +220,37 @@ def test_a_folder_is_made_with_its_parents_and_their_names_are_synced(
     assert set(synced) == {tmp_path, tmp_path / "a", tmp_path / "a" / "b"}
     make_private_folder(folder)
     assert len(synced) == 3
+
+
+@pytest.mark.parametrize("system", ["darwin", "linux"])
+@pytest.mark.parametrize("refusal", [None, errno.ENOTSUP, errno.EIO])
+def test_syncing_reaches_the_disk_on_macos_too(
+    target: Path, monkeypatch: pytest.MonkeyPatch, system: str, refusal: int | None
+) -> None:
+    """There it takes a call of its own; what cannot do it is synced as elsewhere, and a failure is one."""
+    calls: list[str] = []
+    sync = os.fsync
+
+    def full(_descriptor: int, operation: int) -> None:
+        assert operation == 51
+        calls.append("F_FULLFSYNC")
+        if refusal is not None:
+            raise OSError(refusal, os.strerror(refusal))
+
+    def plain(descriptor: int) -> None:
+        calls.append("fsync")
+        sync(descriptor)
+
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr("fcntl.F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr("fcntl.fcntl", full)
+    monkeypatch.setattr(os, "fsync", plain)
+    fails = system == "darwin" and refusal == errno.EIO
+    with pytest.raises(OSError, match="Input/output") if fails else nullcontext(), atomic_file(target) as temporary:
+        temporary.write_bytes(b"x")
+    each = {"linux": ["fsync"], "darwin": ["F_FULLFSYNC"] if refusal is None else ["F_FULLFSYNC", "fsync"]}[system]
+    assert calls == (["F_FULLFSYNC"] if fails else 2 * each), "of the file, and of its folder"
+    assert target.exists() is not fails
 
 
 def test_a_folder_that_cannot_be_opened_for_want_of_descriptors_is_not_passed_over(tmp_path: Path) -> None:

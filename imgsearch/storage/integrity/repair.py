@@ -28,7 +28,7 @@ from imgsearch.storage.integrity.check import (
     stored_dimension,
 )
 from imgsearch.storage.sqlite.checksum import is_valid, register, row_checksum
-from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, transaction
+from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, sync_commits, transaction
 from imgsearch.storage.sqlite.header import mend_header
 from imgsearch.storage.sqlite.pages import sealed_rows
 from imgsearch.storage.sqlite.schema import ITEM_ROW, ROOT_ROW, SETTING_ROW, check_version, expected_schema, schema_of
@@ -160,7 +160,7 @@ class _Salvage:
         connection.text_factory = readable_text
         try:
             connection.execute("PRAGMA writable_schema = ON")
-            connection.execute("PRAGMA synchronous = FULL")
+            sync_commits(connection)
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except sqlite3.Error as error:
             connection.close()

@@ -18,7 +18,14 @@ from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.filters import Condition
 from imgsearch.projection import Projection
 from imgsearch.storage.sqlite.checksum import FUNCTION, feature_checksum, is_valid, register, row_checksum
-from imgsearch.storage.sqlite.database import FrozenConnection, connect, replace_content, storage_errors, transaction
+from imgsearch.storage.sqlite.database import (
+    FrozenConnection,
+    connect,
+    replace_content,
+    storage_errors,
+    sync_commits,
+    transaction,
+)
 from imgsearch.storage.sqlite.schema import (
     FORMAT_VERSION,
     GENERATION_ROW,
@@ -210,6 +217,7 @@ class Store:
             try:
                 connection.execute(f"PRAGMA page_size = {page_bytes}")
                 connection.execute("PRAGMA journal_mode = WAL")
+                sync_commits(connection)
                 migrate(connection)
                 with transaction(connection, write=True):
                     rows = [(name, json.dumps(value)) for name, value in settings.items()]
@@ -304,16 +312,6 @@ class Store:
         self._check_seals(rows)
         return {name: json.loads(value) for name, value, _ in rows}
 
-    @_translated
-    def made_by(self) -> dict[str, Any]:
-        """The model that made the features, as it was given to ``create``: another one after a reindex."""
-        row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = 'model'").fetchone()
-        if row is None:
-            raise self.damage("the setting 'model'")
-        self._check_seals([row])
-        model: dict[str, Any] = json.loads(row[1])
-        return model
-
     def required_settings(self, names: Iterable[str]) -> dict[str, Any]:
         """The same, where these are among them.
 
@@ -325,6 +323,16 @@ class Store:
             if name not in settings:
                 raise self.damage(f"the setting {name!r}")
         return settings
+
+    @_translated
+    def made_by(self) -> dict[str, Any]:
+        """The model that made the features, as it was given to ``create``: another one after a reindex."""
+        row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = 'model'").fetchone()
+        if row is None:
+            raise self.damage("the setting 'model'")
+        self._check_seals([row])
+        model: dict[str, Any] = json.loads(row[1])
+        return model
 
     @property
     def page_bytes(self) -> int:

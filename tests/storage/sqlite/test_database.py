@@ -10,7 +10,7 @@ import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -43,7 +43,26 @@ def test_a_commit_is_synced_and_in_a_wal(home: Path) -> None:
     with closing(connect(home / DATABASE_NAME, write=True)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        for pragma in ("fullfsync", "checkpoint_fullfsync"):  # what macOS needs for that
+            assert connection.execute(f"PRAGMA {pragma}").fetchone() == (1,)
         assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
+
+
+def test_what_makes_a_database_syncs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds of SQLite differ in what they do by default: Apple's sync no commit in a WAL."""
+    said: list[str] = []
+    connect_ = sqlite3.connect
+
+    def listening(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect_(*arguments, **options)
+        connection.set_trace_callback(said.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", listening)
+    Store.create(tmp_path / "new.db", {})
+    first_commit = next(number for number, sql in enumerate(said) if sql.startswith("BEGIN"))
+    for pragma in ("synchronous = FULL", "fullfsync = ON", "checkpoint_fullfsync = ON"):
+        assert f"PRAGMA {pragma}" in said[:first_commit]
 
 
 def test_reading_cannot_write(home: Path) -> None:
