@@ -145,9 +145,7 @@ def check(
 class _Check:
     """One look at one snapshot."""
 
-    def __init__(
-        self, folder: Path, store: Store, *, read_data: bool, locked: bool, settings: Sequence[str]
-    ) -> None:
+    def __init__(self, folder: Path, store: Store, *, read_data: bool, locked: bool, settings: Sequence[str]) -> None:
         self._folder = folder
         self._store = store
         self._connection = store.connection

@@ -14,13 +14,22 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from imgsearch.durable_fs import file_errors, storage_full
-from imgsearch.errors import InstanceDamaged, InstanceLocked, StorageUnwritable
+from imgsearch.errors import InstanceDamaged, InstanceLocked, StorageUnwritable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["FrozenConnection", "connect", "is_refusal", "replace_content", "storage_errors", "sync_commits", "transaction"]
+__all__ = [
+    "FrozenConnection",
+    "check_release",
+    "connect",
+    "is_refusal",
+    "replace_content",
+    "storage_errors",
+    "sync_commits",
+    "transaction",
+]
 
 BUSY_TIMEOUT_S: Final = 30.0
 WRITER_CACHE_KIB: Final = 65_536
@@ -34,6 +43,23 @@ _BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 """Another connection has what is needed, and goes on having it: imgsearch's own writers wait at the writer lock."""
 _UNREADABLE: Final = ("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS", "SQLITE_IOERR_DATA")
 """What the medium no longer gives is as good as altered."""
+
+
+MINIMUM_RELEASE: Final = (3, 37, 0)
+"""Of SQLite: the first one with STRICT tables, which the schema consists of."""
+
+
+def check_release() -> None:
+    """Refuse a SQLite that cannot open an instance.
+
+    Raises:
+        UsageError
+    """
+    if sqlite3.sqlite_version_info < MINIMUM_RELEASE:
+        raise UsageError(
+            f"this Python has SQLite {sqlite3.sqlite_version}, and imgsearch needs "
+            f"{'.'.join(map(str, MINIMUM_RELEASE[:2]))} or newer: use a Python that was built with a newer SQLite"
+        )
 
 
 class FrozenConnection(sqlite3.Connection):
@@ -75,7 +101,9 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         InstanceDamaged: the file is not a database.
         InstanceLocked: a program keeps it locked.
         StorageUnwritable: it cannot be opened for writing; or there are commits that cannot be read without writing.
+        UsageError: this Python's SQLite is too old.
     """
+    check_release()
     with storage_errors(path.parent):
         try:
             return _connected(path, "mode=rw" if write else "mode=ro", write=write)

@@ -20,6 +20,7 @@ from imgsearch.projection import Projection
 from imgsearch.storage.sqlite.checksum import FUNCTION, feature_checksum, is_valid, register, row_checksum
 from imgsearch.storage.sqlite.database import (
     FrozenConnection,
+    check_release,
     connect,
     replace_content,
     storage_errors,
@@ -211,6 +212,7 @@ class Store:
     @classmethod
     def create(cls, path: Path, settings: dict[str, Any], page_bytes: int = PAGE_BYTES) -> None:
         """Make a new database at ``path`` (no file may be there) with these settings."""
+        check_release()
         with storage_errors(path.parent):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             connection = sqlite3.connect(path, isolation_level=None)

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from imgsearch.errors import InstanceDamaged, InstanceLocked, InstanceUnusable, StorageFull, StorageUnwritable
+from imgsearch.errors import (
+    InstanceDamaged,
+    InstanceLocked,
+    InstanceUnusable,
+    StorageFull,
+    StorageUnwritable,
+    UsageError,
+)
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
@@ -25,7 +32,7 @@ from tests.storage.builders import CALIBRATION, at_work, change, child, fill, fi
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else or to mount")
 nobody_only = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -505,3 +512,29 @@ def test_a_transaction_is_undone_by_any_exception(store: Store, error: type[Base
     assert store.count() == 0
     write(store, [change()])
     assert store.count() == 1
+
+
+# SQLite itself
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        Engine.open,
+        lambda home: Engine.open(home, write=True),
+        lambda home: Store.create(home / "new.db", {}),
+    ],
+    ids=["read", "write", "create"],
+)
+def test_a_sqlite_that_is_too_old_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[Path], object]
+) -> None:
+    """Before STRICT tables it would call the schema malformed, and the instance damaged; nothing is touched."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.36.0")
+    with pytest.raises(UsageError, match=r"SQLite 3\.36\.0, and imgsearch needs 3\.37 or newer") as refused:
+        work(home)
+    assert refused.value.exit_code == 2
+    assert not (home / "new.db").exists()
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 0))
+    Engine.open(home).close()
