@@ -647,7 +647,9 @@ with _temporary_instance(Instance.create, None, print) as instance:
 """
 
 
-def test_what_a_killed_evaluation_leaves_goes_with_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_evaluation_leaves_goes_with_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The folder of one that still runs stays, and so does what is none of ours."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)

@@ -34,7 +34,9 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **options: Any) -> None:
         try:
             _check_working_folder()
-            with file_errors("a file"):  # where neither the system nor the code in between names it
+            with file_errors(
+                "a file that the command reads or writes"
+            ):  # where neither the system nor the code in between names it
                 command(*args, **options)
                 sys.stdout.flush()
         except ImgsearchError as error:

@@ -122,6 +122,7 @@ def search(
 ) -> None:
     """Find similar pictures, best first."""
     from imgsearch.search.searcher import SearchOptions
+    from imgsearch.sources.files import is_folder
 
     chosen = resolve_format(output_format)
     _check(images or [], product_id, pic_name, words)
@@ -136,12 +137,12 @@ def search(
     wanted = SearchOptions(
         num, start, any_category, filter_, distinct_product, min_score, exclude_self, lift=not no_lift
     )
-    several = len(images or []) > 1 or any(Path(image).is_dir() for image in images or [])
+    several = len(images or []) > 1 or any(is_folder(Path(image)) for image in images or [])
     if html is not None:
         from imgsearch.cli.html_page import check_writable
 
         check_writable(html)
-    failed: list[ImgsearchError] = []
+    failed: ImgsearchError | None = None
     asked = 0
     answers: list[_Answer] = []
     with open_instance(instance, quiet=quiet) as target:
@@ -157,7 +158,7 @@ def search(
                 if isinstance(results, InputError):
                     if not several:
                         raise type(results)(f"{question.name}: {results.message}", code=results.code) from None
-                    failed.append(results)
+                    failed = failed or results
                 for result in [results] if isinstance(results, InputError) else results:
                     answer = _Answer(question, result)
                     _print(answer, chosen, target, several=several or all_subjects, nul=nul, preview=preview)
@@ -165,8 +166,8 @@ def search(
                         answers.append(answer)
         if html is not None:
             _write_sheet(html, answers, target)
-    if failed:
-        raise typer.Exit(1 if asked > 1 else failed[0].exit_code)
+    if failed is not None:
+        raise typer.Exit(1 if asked > 1 else failed.exit_code)
 
 
 def _check(images: list[str], product_id: str | None, pic_name: str | None, words: str | None) -> None:

@@ -95,7 +95,7 @@ def print_outcome(outcome: Outcome, chosen: Format, *, quiet: bool) -> None:
 
 
 class _Failures:
-    """Failures of a run, in order, however many: what memory should not hold lies in a temporary file without a name."""
+    """Failures of a run, in order, however many: beyond some megabytes they lie in a temporary file without a name."""
 
     def __init__(self) -> None:
         self._spool: IO[bytes] | None = None
@@ -118,7 +118,7 @@ class _Failures:
 
         with file_errors(temporary_folder()):
             if self._spool is None:
-                self._spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)
+                self._spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  # closed with this
             self._spool.write(json.dumps(failure).encode() + b"\n")
         self._count += 1
 

@@ -16,7 +16,15 @@ from imgsearch.types import AddPicture, Attributes, Content, Key, Location, Pict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["PICTURE_SUFFIXES", "FilePicture", "FileRequest", "find_pictures", "operations", "pictures_under"]
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "FilePicture",
+    "FileRequest",
+    "find_pictures",
+    "is_folder",
+    "operations",
+    "pictures_under",
+]
 
 PICTURE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
@@ -123,6 +131,14 @@ def operations(paths: Iterable[Path], request: FileRequest) -> Iterator[AddPictu
             yield _operation(path, path.name, str(path.parent.resolve()), request)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; one that cannot be looked at does not, and reading it tells why."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _problem(path: Path) -> UnreadableSource | None:
     """Why a path that was named leads nowhere, if so."""
     try:
@@ -169,7 +185,7 @@ def find_pictures(paths: Iterable[Path], *, include_hidden: bool = False) -> Ite
 
 
 def pictures_under(path: Path) -> Iterator[Path | Refused]:
-    """The pictures to search with where a path was named, and what keeps one from being read; at least one of either."""
+    """The pictures to search with under a path that was named, or what keeps them from being read: never nothing."""
     if _problem(path) is not None or not path.is_dir():
         yield path
         return

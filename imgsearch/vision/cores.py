@@ -68,7 +68,7 @@ def _groups(process: Path) -> Iterator[Path]:
         if not controllers or "cpu" in controllers.split(",")
     }
     for line in mounts:
-        # "id parent device root point options … - type source super-options" (proc_pid_mountinfo(5))
+        # As proc_pid_mountinfo(5) tells: id, parent, device, root, point, options, a dash, type, source, more options.
         before, _, after = line.partition(" - ")
         fields, kinds = before.split(), after.split()
         if len(fields) < 5 or len(kinds) < 3 or kinds[0] not in paths:

@@ -221,6 +221,13 @@ def test_errors(run: Run, indexed: Path, arguments: list[str], exit_code: int, c
     assert result.document["Message"] in result.stderr
 
 
+def test_a_name_that_cannot_be_looked_at(run: Run, indexed: Path) -> None:
+    """It is the picture that cannot be used, as with any other that cannot be read."""
+    result = run("search", indexed / ("n" * 300), "--format", "json")
+    assert (result.returncode, result.document["Code"]) == (3, "PictureError")
+    assert "File name too long" in result.stderr
+
+
 def test_a_folder_without_pictures(run: Run, indexed: Path, tmp_path: Path) -> None:
     """It is told: as a failure of its own, and as one among others whose answers are there."""
     empty = tmp_path / "empty"

@@ -126,7 +126,7 @@ def test_a_real_mount_is_recognised(tmp_path: Path) -> None:
         assert server.stdout is not None
         if server.stdout.readline() != "mounted\n":
             pytest.skip(f"mounting is not allowed here: {server.communicate(timeout=30)[1].strip()[-200:]}")
-        code = "import sys\nfrom pathlib import Path\nfrom imgsearch.storage.filesystem import disk_bytes, shared_file_system\n"
+        code = "import sys\nfrom pathlib import Path\nfrom imgsearch.storage.filesystem import shared_file_system\n"
         code += "print(*(shared_file_system(Path(path)) for path in sys.argv[1:]))"
         told = finished(child(code, target, target / "instance", tmp_path))
         assert told == "fuse.sshfs fuse.sshfs None\n"
