@@ -17,14 +17,15 @@ from benchmarks import instances
 from benchmarks.catalogue import SPREAD
 from benchmarks.nearest import EXACT_ITEMS
 from benchmarks.setting import SIZES, show
-from imgsearch.filters import compile_filter
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search import candidates
+from imgsearch.search.ranking import Query, Ranker
 from imgsearch.search.score import Calibration
-from imgsearch.storage.engine import Engine, Query
-from imgsearch.storage.sqlite.store import EVERYTHING
+from imgsearch.storage.engine import Engine
 
 if TYPE_CHECKING:
-    from imgsearch.filters import Condition
+    from imgsearch.filters.tree import Condition
 
 QUERIES = 20
 RANKS = 10
@@ -39,7 +40,7 @@ def _measured(size: int) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     with closing(Engine.open(instances.instance(size))) as engine:
         for within in (False, True):
-            conditions = {f"{share:.3%}": compile_filter(f"int_attr2<{round(share * SPREAD)}") for share in SHARES}
+            conditions = {f"{share:.3%}": parse_filter(f"int_attr2<{round(share * SPREAD)}") for share in SHARES}
             taken: dict[str, list[float]] = {name: [] for name in ("none", *conditions)}
             same: dict[str, list[float]] = {name: [] for name in conditions}
             enough = dict.fromkeys(conditions, True)
@@ -48,7 +49,9 @@ def _measured(size: int) -> list[tuple[object, ...]]:
                 query = Query(feature, bytes(16))
                 for name, condition in (("none", EVERYTHING), *conditions.items()):
                     begun = time.perf_counter()
-                    ranking = engine.search(query, CALIBRATION, num=RANKS, categories=where, condition=condition)
+                    ranking = Ranker(engine).search(
+                        query, CALIBRATION, num=RANKS, categories=where, condition=condition
+                    )
                     if number:  # the first warms up
                         taken[name].append(time.perf_counter() - begun)
                     if name == "none":
@@ -72,7 +75,7 @@ def _brute_force(engine: Engine, query: Query, where: tuple[int, ...], condition
     limit = candidates.EXACT_SCAN_LIMIT
     candidates.EXACT_SCAN_LIMIT = sys.maxsize  # type: ignore[misc]
     try:
-        ranking = engine.search(query, CALIBRATION, num=RANKS, categories=where, condition=condition)
+        ranking = Ranker(engine).search(query, CALIBRATION, num=RANKS, categories=where, condition=condition)
     finally:
         candidates.EXACT_SCAN_LIMIT = limit  # type: ignore[misc]
     return {hit.item.id for hit in ranking.hits}

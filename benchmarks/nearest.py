@@ -10,7 +10,6 @@ from __future__ import annotations
 import statistics
 import time
 from contextlib import closing
-from functools import partial
 from typing import TYPE_CHECKING
 
 import faiss
@@ -18,11 +17,11 @@ import numpy as np
 
 from benchmarks import instances
 from benchmarks.setting import SIZES, show
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search.candidates import Moment
+from imgsearch.search.ranking import CANDIDATES, Query, Ranker
 from imgsearch.search.score import Calibration
-from imgsearch.storage.engine import CANDIDATES, Engine, Query
-from imgsearch.storage.faiss.index_reader import IndexReader
-from imgsearch.storage.sqlite.store import EVERYTHING
+from imgsearch.storage.engine import Engine
 from imgsearch.transfer.file_format import FEATURES_NAME
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def _exact(size: int, queries: Features) -> Ids:
 def _nearest(engine: Engine, queries: Features) -> list[Ids]:
     """Ids of the nearest to each by the index and the stored features, as a search takes its candidates."""
     with engine.store.reading():
-        moment = Moment(engine.store, partial(IndexReader.open, engine.folder))
+        moment = Moment(engine)
         selection = moment.selection((), EVERYTHING)
         found = []
         for query, candidates in zip(
@@ -88,7 +87,7 @@ def _measured(size: int) -> list[tuple[object, ...]]:
 
         def searches(some: Features) -> None:
             asked = [(Query(query, bytes(16)), (category,)) for query, category in zip(some, categories, strict=False)]
-            engine.search_many(asked, CALIBRATION, num=RANKS)
+            Ranker(engine).search_many(asked, CALIBRATION, num=RANKS)
 
         ways = {
             "nearest, one by one": (one_by_one, queries[:SINGLE_QUERIES]),

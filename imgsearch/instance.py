@@ -29,14 +29,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.errors import InputError
-    from imgsearch.filters import Condition
+    from imgsearch.filters.tree import Condition
     from imgsearch.jobs.tuning import TuningReport
     from imgsearch.search.searcher import Searcher
     from imgsearch.storage.engine import Engine
     from imgsearch.storage.integrity.check import Problem
     from imgsearch.storage.integrity.repair import Repair
     from imgsearch.storage.permissions import Exposure
-    from imgsearch.storage.sqlite.store import Generation, Store
+    from imgsearch.storage.port import Generation
+    from imgsearch.storage.sqlite.store import Store
     from imgsearch.types import Extracted, Item, Operation, Outcome, PictureOptions, PictureSource
     from imgsearch.vision.openvino_export import ConvertedModel
     from imgsearch.vision.pipeline import Pipeline
@@ -105,7 +106,10 @@ class Instance:
         self._engine = engine
         self._cache = cache or cache_folder()
         self._announce = announce
-        settings = engine.store.required_settings(SETTINGS)
+        settings = engine.store.settings()
+        for name in SETTINGS:
+            if name not in settings:
+                raise engine.store.damage(f"the setting {name!r}")
         self.kind = Kind(settings["kind"])
         self.limits = Limits(**settings["limits"])
         self.region_id: str | None = settings["region_id"]
@@ -210,7 +214,12 @@ class Instance:
         """
         from imgsearch.storage.engine import Engine
 
-        return cls(folder, Engine.open(folder), cache=cache, announce=announce)
+        engine = Engine.open(folder)
+        try:
+            return cls(folder, engine, cache=cache, announce=announce)
+        except BaseException:
+            engine.close()
+            raise
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -520,7 +529,7 @@ class Instance:
         Raises:
             InvalidValue, InstanceLocked, StorageFull, StorageUnwritable
         """
-        from imgsearch.storage.sqlite.store import product_condition
+        from imgsearch.filters.tree import product_condition
 
         Key(product_id, pic_name or "any")  # refuses what no item can be called
         return self._delete(product_condition(product_id, pic_name), dry_run, lock_timeout)
@@ -531,9 +540,9 @@ class Instance:
         Raises:
             InvalidFilter, InstanceLocked, StorageFull, StorageUnwritable
         """
-        from imgsearch.filters import compile_filter
+        from imgsearch.filters.parser import parse_filter
 
-        return self._delete(compile_filter(expression), dry_run, lock_timeout)
+        return self._delete(parse_filter(expression), dry_run, lock_timeout)
 
     def _delete(self, condition: Condition, dry_run: bool, lock_timeout: float) -> Deletion:
         if dry_run:
@@ -578,9 +587,9 @@ class Instance:
         """
         from imgsearch.jobs.tuning import check_tunable, tune
 
-        check_tunable(self._engine.store, self.model.shape_dimension, coded=self.model.coded)  # before it waits
+        check_tunable(self._engine, self.model.shape_dimension, coded=self.model.coded)  # before it waits
         with self._writing(lock_timeout) as engine:
-            check_tunable(engine.store, self.model.shape_dimension, coded=self.model.coded)
+            check_tunable(engine, self.model.shape_dimension, coded=self.model.coded)
             return tune(engine, self.model.shape_dimension)
 
     def reset_tuning(self, *, lock_timeout: float = 0.0) -> bool:

@@ -29,7 +29,7 @@ from training.pictures import EvaluationData
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from imgsearch.storage.engine import Hit
+    from imgsearch.search.ranking import Hit
 
 RESULTS = 10
 """Of a query, the best ones: those that people look at."""

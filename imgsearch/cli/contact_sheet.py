@@ -11,7 +11,7 @@ from imgsearch.cli.html_page import Thumbnails, shown
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from imgsearch.storage.engine import Hit
+    from imgsearch.search.ranking import Hit
     from imgsearch.types import Item, PictureSource
     from imgsearch.vision.limits import Limits
 

@@ -15,11 +15,12 @@ import typer
 from imgsearch.cli.output import Format, print_document, resolve_format, safe
 from imgsearch.durable_fs import file_errors, make_private_folder, private_opener
 from imgsearch.errors import ImgsearchError, StorageError, UsageError
+from imgsearch.service.documents import error_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "error_document", "print_error", "reporting", "warn"]
+__all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "print_error", "reporting", "warn"]
 
 BUG = 70
 INTERRUPTED = 130
@@ -69,11 +70,6 @@ def _check_working_folder() -> None:
             f"the working directory cannot be told ({error.strerror}), it may have been deleted: "
             "change to another one with 'cd', and run the command again"
         ) from None
-
-
-def error_document(error: ImgsearchError) -> dict[str, Any]:
-    """What a JSON format says of an error."""
-    return {"Success": False, "Code": error.code, "Message": error.message}
 
 
 def print_error(error: ImgsearchError, output_format: Format) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imgsearch.cli.options import FormatOption, InstanceOption, open_instance
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, text
 from imgsearch.service.categories import CATEGORIES, Kind
+from imgsearch.service.documents import info_document
 
 if TYPE_CHECKING:
     from imgsearch.instance import InstanceInfo
@@ -25,45 +26,7 @@ def info(instance: InstanceOption = None, output_format: FormatOption = None) ->
     elif chosen is Format.PATHS:
         print_line(str(facts.folder))
     else:
-        print_document(_document(facts))
-
-
-def _document(facts: InstanceInfo) -> dict[str, Any]:
-    """The service's Detail fields where it has them, ours beside them."""
-    generation = facts.generation
-    return {
-        "Success": True,
-        "Name": facts.folder.name,
-        "Path": str(facts.folder),
-        "Kind": facts.kind,
-        "ServiceType": 0 if facts.kind is Kind.PRODUCT else 1,
-        "RegionId": facts.region_id,
-        "UtcCreate": facts.created * 1000,
-        "TotalCount": facts.items,
-        "Products": facts.products,
-        "Categories": [
-            {"Id": number, "Name": CATEGORIES[number], "Count": count}
-            for number, count in sorted(facts.categories.items())
-        ],
-        "Stamp": facts.stamp,
-        "NeedsReindex": facts.needs_reindex,
-        "Reindexed": facts.reindexed,
-        "Devices": facts.devices,
-        "Limits": facts.limits.as_dict(),
-        "Index": None
-        if generation is None
-        else {
-            "Generation": generation.number,
-            "Structure": generation.structure,
-            "Items": generation.items,
-            "Recall": generation.recall,
-            "Nprobe": generation.nprobe,
-            "Bytes": generation.bytes,
-            "UtcCreate": generation.created * 1000,
-        },
-        "Unindexed": facts.unindexed,
-        "DiskBytes": facts.disk_bytes,
-    }
+        print_document(info_document(facts))
 
 
 def _older(facts: InstanceInfo) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from imgsearch.instance import Instance
-    from imgsearch.storage.engine import Hit
+    from imgsearch.search.ranking import Hit
 
 __all__ = ["show"]
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-import uuid
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgsearch.cli.errors import error_document, warn
+from imgsearch.cli.errors import warn
 from imgsearch.cli.options import (
     STDIN,
     Category,
@@ -27,6 +26,7 @@ from imgsearch.cli.options import (
 from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe, text
 from imgsearch.errors import ImgsearchError, InputError, UsageError
 from imgsearch.service.categories import CATEGORIES
+from imgsearch.service.documents import error_document, search_document
 from imgsearch.types import Key, PictureOptions
 
 if TYPE_CHECKING:
@@ -34,13 +34,9 @@ if TYPE_CHECKING:
 
     from imgsearch.instance import Instance
     from imgsearch.search.searcher import Searcher, SearchOptions, SearchResult
-    from imgsearch.storage.engine import Hit
     from imgsearch.types import Content, PictureSource
 
 __all__ = ["search"]
-
-SCORE_DIGITS = 6
-CONFIDENCE_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +228,7 @@ def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool
             print_document({"Query": safe(name)} | error_document(result), one_line=True)
         warn(f"{name}: {result.message} ({result.code})")
     elif chosen.is_json:
-        document = _document(result, instance)
+        document = search_document(result, instance.kind)
         print_document(
             {"Query": safe(name)} | document if several else document, one_line=several or chosen is Format.JSONL
         )
@@ -244,44 +240,6 @@ def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool
         from imgsearch.cli.preview import show
 
         show(result.hits, instance)
-
-
-def _document(result: SearchResult, instance: Instance) -> dict[str, Any]:
-    """The service's response."""
-    return {
-        "RequestId": str(uuid.uuid4()).upper(),
-        "Success": True,
-        "Code": 0,
-        "Msg": "success",
-        "Head": {
-            "DocsReturn": len(result.hits),
-            "DocsFound": result.found,
-            "SearchTime": round(result.seconds * 1000),
-        },
-        "PicInfo": {
-            **({} if result.category_id is None else {"CategoryId": result.category_id}),
-            **({} if result.confidence is None else {"Confidence": round(result.confidence, CONFIDENCE_DIGITS)}),
-            "SearchedCategories": list(result.searched_categories),
-            **({} if result.region is None else {"Region": str(result.region)}),
-            "MultiRegion": [{"Region": str(region)} for region in result.subjects],
-            "AllCategories": [{"Id": number, "Name": name} for number, name in instance.kind.category_table().items()],
-        },
-        "Auctions": [_auction(hit) for hit in result.hits],
-    }
-
-
-def _auction(hit: Hit) -> dict[str, Any]:
-    item = hit.item
-    attributes = item.attributes.service_fields()
-    return {
-        "ProductId": item.key.product_id,
-        "PicName": item.key.pic_name,
-        "CategoryId": item.category_id,
-        "CustomContent": attributes.pop("CustomContent"),
-        "Score": round(hit.score, SCORE_DIGITS),
-        "SortExprValues": hit.sort_expr_values,
-        **attributes,
-    }
 
 
 def _print_table(name: str, result: SearchResult) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from imgsearch.evaluation.ground_truth import CataloguePicture, RetrievalTruth
     from imgsearch.evaluation.run import Run
+    from imgsearch.search.ranking import Hit
     from imgsearch.search.searcher import Searcher, SearchResult
-    from imgsearch.storage.engine import Hit
     from imgsearch.types import Key
 
 __all__ = ["Found", "RetrievalFigures", "measure_retrieval"]

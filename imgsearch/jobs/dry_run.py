@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from imgsearch.filters.tree import product_condition
 from imgsearch.jobs.indexing import is_changed, is_unchanged, same_request
-from imgsearch.storage.sqlite.store import product_condition
 from imgsearch.types import AddPicture, DeletePictures, Outcome, Refused, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from imgsearch.service.categories import Kind
-    from imgsearch.storage.sqlite.store import Store
+    from imgsearch.storage.port import Truth
     from imgsearch.types import Operation
 
 __all__ = ["dry_run", "dry_run_for_new"]
 
 
-def dry_run(store: Store, operations: Iterable[Operation], kind: Kind) -> Iterator[Outcome]:
+def dry_run(store: Truth, operations: Iterable[Operation], kind: Kind) -> Iterator[Outcome]:
     """The outcomes of operations, each compared with what is stored now; no picture is read."""
     for operation in operations:
         match operation:
@@ -41,7 +41,7 @@ def dry_run_for_new(operations: Iterable[Operation]) -> Iterator[Outcome]:
                 yield Outcome(Status.ADDED, source, key.product_id, key.pic_name)
 
 
-def _added(store: Store, operation: AddPicture, kind: Kind) -> Outcome:
+def _added(store: Truth, operation: AddPicture, kind: Kind) -> Outcome:
     key = operation.key
     item = store.item(key)
     if item is None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.errors import ImgsearchError, InputError, InvalidModel
+from imgsearch.filters.tree import product_condition
 from imgsearch.ordered_futures import until_it_fails
 from imgsearch.service.categories import Kind
-from imgsearch.storage.sqlite.store import product_condition
 from imgsearch.types import (
     AddPicture,
     Content,
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from concurrent.futures import Future
 
-    from imgsearch.storage.engine import Engine
-    from imgsearch.storage.sqlite.store import Store
+    from imgsearch.storage.port import Storage, Truth
     from imgsearch.types import Item
     from imgsearch.vision.pipeline import Pipeline
 
@@ -67,7 +66,7 @@ class IndexingRun:
         device: what the pipeline makes features with, as its label says.
     """
 
-    def __init__(self, engine: Engine, pipeline: Pipeline, kind: Kind, device: str = CPU_LABEL) -> None:
+    def __init__(self, engine: Storage, pipeline: Pipeline, kind: Kind, device: str = CPU_LABEL) -> None:
         self._engine = engine
         self._store = engine.store
         self._tuning = engine.store.tuning()  # nobody else changes it while the instance is locked
@@ -233,7 +232,7 @@ class IndexingRun:
         return Outcome(status, operation.source, key.product_id, key.pic_name, category_id, item.region)
 
 
-def devices_of(store: Store) -> list[str]:
+def devices_of(store: Truth) -> list[str]:
     """What an instance's features were made with, in the order of their coming; imported ones do not tell."""
     listed: list[str] = store.settings().get(DEVICES, [])
     return listed or ([CPU_LABEL] if store.count() else [])

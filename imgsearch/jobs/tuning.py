@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imgsearch.errors import InstanceEmpty, NotTunable
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.projection import Estimate, estimated, learned, within_scatter
+from imgsearch.search.ranking import PRODUCT_PICTURES
 from imgsearch.search.siblings import WITH_LIFT, similarities
-from imgsearch.storage.engine import PRODUCT_PICTURES
-from imgsearch.storage.sqlite.store import EVERYTHING, Pictures
+from imgsearch.storage.port import Pictures
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.projection import Projection
-    from imgsearch.storage.engine import Engine
-    from imgsearch.storage.sqlite.store import Generation, Store
+    from imgsearch.storage.port import Generation, Storage, Truth
 
     Ids = npt.NDArray[np.int64]
 
@@ -77,13 +77,13 @@ class TuningReport:
     """The new index; None where nothing was changed."""
 
 
-def check_tunable(store: Store, shape_dimension: int, *, coded: bool) -> None:
+def check_tunable(engine: Storage, shape_dimension: int, *, coded: bool) -> None:
     """Refuse an instance that cannot be tuned whatever it holds, or that holds nothing.
 
     Raises:
         NotTunable, InstanceEmpty
     """
-    folder = store.path.parent
+    folder = engine.folder
     if not shape_dimension:
         raise NotTunable(
             f"the features in {folder} are of an older version, without a shape block that could be tuned: "
@@ -91,11 +91,11 @@ def check_tunable(store: Store, shape_dimension: int, *, coded: bool) -> None:
         )
     if coded:
         raise NotTunable(f"{folder} keeps codes of two bits a number, which cannot be tuned without losing more")
-    if store.count() == 0:
+    if engine.store.count() == 0:
         raise InstanceEmpty(f"{folder} has no items, so there is nothing to learn from: add pictures first")
 
 
-def tune(engine: Engine, shape_dimension: int) -> TuningReport:
+def tune(engine: Storage, shape_dimension: int) -> TuningReport:
     """Learn a projection, and apply it if it is of use; the caller holds the lock.
 
     Args:
@@ -192,7 +192,7 @@ class _Sample:
             self.members[int(self.groups[some[0]])] = some
 
     @classmethod
-    def of(cls, store: Store, present: Projection | None) -> _Sample:
+    def of(cls, store: Truth, present: Projection | None) -> _Sample:
         """Of all pictures, or of so many at random; products with several of them come first, and whole."""
         generator = np.random.default_rng(SEED)
         several = store.products_with_several()

@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import numpy as np
 
+from imgsearch.filters.tree import EVERYTHING, category_condition
 from imgsearch.search.score import cosines
-from imgsearch.storage.sqlite.store import EVERYTHING, category_condition
 from imgsearch.types import MAX_RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from imgsearch.filters import Condition
-    from imgsearch.storage.faiss.index_reader import IndexReader
-    from imgsearch.storage.sqlite.store import Generation, Store
+    from imgsearch.filters.tree import Condition
+    from imgsearch.storage.port import Generation, Index, Storage, Truth
 
     Ids = npt.NDArray[np.int64]
     Feature = npt.NDArray[np.float32]
@@ -67,18 +66,17 @@ class Moment:
     """One snapshot of the store, for any number of queries.
 
     Args:
-        store: inside a block of ``reading``.
-        reader: opens the index file of a generation.
+        storage: inside a block of its truth's ``reading``.
     """
 
-    def __init__(self, store: Store, reader: Callable[[Generation], IndexReader]) -> None:
-        self._store = store
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._store = store = storage.store
         self._generation = store.generation()
-        self._open = reader
         self._counts = store.counts()
         self._selections: dict[tuple[tuple[int, ...], Condition], Selection] = {}
         self._listed: dict[Condition, Ids] = {}
-        self._scanned: dict[tuple[Condition, int], tuple[Ids, Feature]] = {}
+        self._scanned: dict[tuple[Condition, bool], tuple[Ids, Feature]] = {}
 
     def selection(self, categories: tuple[int, ...], condition: Condition) -> Selection:
         """What may be found in these categories (none: in all) under that condition."""
@@ -90,7 +88,7 @@ class Moment:
     def _select(self, categories: tuple[int, ...], condition: Condition) -> Selection:
         counts = self._counts
         among = sum(items for category, items in counts.items() if not categories or category in categories)
-        if condition is EVERYTHING:
+        if condition == EVERYTHING:
             inside = category_condition(categories) if categories else EVERYTHING
             return Selection(categories, EVERYTHING, inside, among, among)
         # The indexes of attributes are within categories: all are named where none was.
@@ -103,10 +101,10 @@ class Moment:
         whole = [
             number
             for number, (_, selection) in enumerate(queries)
-            if selection.filter is EVERYTHING and not self._is_scanned(selection)
+            if selection.filter == EVERYTHING and not self._is_scanned(selection)
         ]
-        if self._generation is not None and self._generation.lists is not None and len(whole) > 1:
-            found = self.reader.shortlists(
+        if self._generation is not None and not self._generation.is_exact and len(whole) > 1:
+            found = self.index.shortlists(
                 np.stack([queries[number][0] for number in whole]),
                 size,
                 [queries[number][1].categories or None for number in whole],
@@ -125,18 +123,15 @@ class Moment:
             if len(scan) != selection.found:
                 raise self._store.damage("the number of items")
             return scan
-        return _IndexAndTail(self, self._store, query, selection, near)
+        return _IndexAndTail(self, self._store, self._generation, query, selection, near)
 
     def _is_scanned(self, selection: Selection) -> bool:
-        return self._generation is None or (
-            selection.condition is not EVERYTHING and selection.found <= EXACT_SCAN_LIMIT
-        )
+        return self._generation is None or (selection.condition != EVERYTHING and selection.found <= EXACT_SCAN_LIMIT)
 
     @cached_property
-    def reader(self) -> IndexReader:
+    def index(self) -> Index:
         """Of the published generation."""
-        assert self._generation is not None
-        return self._open(self._generation)
+        return self._storage.index()
 
     @cached_property
     def removed(self) -> Ids:
@@ -152,11 +147,11 @@ class Moment:
             _keep(self._listed, selection.condition, ids)
         return self._listed[selection.condition]
 
-    def scanned(self, condition: Condition, above: int = 0) -> tuple[Ids, Feature]:
-        """Ids and features, of shape (n, dimension), of what meets a condition and has an id above that."""
-        key = (condition, above)
+    def scanned(self, condition: Condition, *, unindexed: bool = False) -> tuple[Ids, Feature]:
+        """Ids and features, of shape (n, dimension), of what meets a condition, or of what the index lacks of it."""
+        key = (condition, unindexed)
         if key not in self._scanned:
-            parts = list(self._store.features(condition, above=above))
+            parts = list(self._store.scan(condition, unindexed=unindexed))
             ids = np.concatenate([np.zeros(0, np.int64), *(ids for ids, _ in parts)])
             features = np.concatenate([features for _, features in parts]) if parts else np.zeros((0, 0))
             _keep(self._scanned, key, (ids, features.astype(np.float32)))
@@ -193,22 +188,23 @@ class _IndexAndTail:
     def __init__(
         self,
         moment: Moment,
-        store: Store,
+        store: Truth,
+        generation: Generation,
         query: Feature,
         selection: Selection,
         near: tuple[int, Ids] | None,
     ) -> None:
-        self._moment, self._reader, self._store = moment, moment.reader, store
+        self._moment, self._index, self._store = moment, moment.index, store
         self._query, self._selection = query, selection
         self._categories = selection.categories or None
         self._near = near
         self._without = moment.removed
-        self._tail = _Scan(*moment.scanned(selection.condition, self._reader.generation.max_id), query)
+        self._tail = _Scan(*moment.scanned(selection.condition, unindexed=True), query)
         self._only: Ids | None = None
-        if selection.condition is EVERYTHING:
-            if self._reader.generation.items - len(self._without) + len(self._tail) != selection.found:
+        if selection.condition == EVERYTHING:
+            if generation.items - len(self._without) + len(self._tail) != selection.found:
                 raise store.damage("the number of items")
-        elif self._reader.generation.lists is None or (selection.filter is not EVERYTHING and not self._is_broad()):
+        elif generation.is_exact or (selection.filter != EVERYTHING and not self._is_broad()):
             self._only = moment.listed(selection)
 
     def _is_broad(self) -> bool:
@@ -222,18 +218,18 @@ class _IndexAndTail:
     def _indexed(self, size: int) -> Ids:
         if self._near is not None and size <= self._near[0]:
             return self._near[1]
-        if self._only is None and self._selection.filter is not EVERYTHING:
+        if self._only is None and self._selection.filter != EVERYTHING:
             found = self._of_a_broad_filter(size)
             if found is not None:
                 return found
             self._only = self._moment.listed(self._selection)
         if self._only is None:
-            return self._reader.shortlist(self._query, size, categories=self._categories, without=self._without)
-        return self._reader.shortlist(self._query, size, categories=self._categories, only=self._only)
+            return self._index.shortlist(self._query, size, categories=self._categories, without=self._without)
+        return self._index.shortlist(self._query, size, categories=self._categories, only=self._only)
 
     def _of_a_broad_filter(self, size: int) -> Ids | None:
         """What meets the filter among more of the nearest; None if that is too little, as it is for what lies apart."""
         wanted = int(BROAD_MARGIN * size * self._selection.among / self._selection.found)
-        near = self._reader.shortlist(self._query, wanted, categories=self._categories, without=self._without)
+        near = self._index.shortlist(self._query, wanted, categories=self._categories, without=self._without)
         kept = self._store.matching(near.tolist(), self._selection.filter)
         return kept if len(kept) >= size else None

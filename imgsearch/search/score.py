@@ -1,4 +1,4 @@
-"""From the cosine of two features to what the service returns: Score, relevance, and the Hamming distance of codes."""
+"""From the cosine of two features to Score, and the Hamming distance of codes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["MAX_RELEVANCE", "Calibration", "Rivals", "cosines", "hamming", "relevance", "sort_expr_values"]
+__all__ = ["Calibration", "Rivals", "cosines", "hamming"]
 
-MAX_RELEVANCE: Final = 7.33136443711219e24
-"""The service's relevance of an identical picture (service.md, section 8.1)."""
-RELEVANCE_PER_SCORE: Final = 10.0
-"""Relevance of pictures that are not identical: 0 to 10, as the service's published pairs (2.6 to 5.7) suggest."""
 MAX_SCORE: Final = 0.999999
 """Score of a picture that is not the identical one, however near."""
 LARGEST_COSINE: Final = 1 - 1e-7
@@ -96,17 +92,6 @@ def cosines(query: npt.NDArray[np.float32], features: npt.NDArray[np.float32]) -
     """
     products: npt.NDArray[np.float32] = np.einsum("ij,j->i", features, query)
     return products
-
-
-def relevance(score: float, *, identical: bool) -> float:
-    """The first value of SortExprValues: rises with Score, and is MAX_RELEVANCE for an identical picture only."""
-    return MAX_RELEVANCE if identical else RELEVANCE_PER_SCORE * score
-
-
-def sort_expr_values(score: float, distance: int, *, identical: bool) -> str:
-    """``relevance;distance`` as the service prints it; an identical picture has distance 0."""
-    value = relevance(score, identical=identical)
-    return f"{value:.15g};{0 if identical else distance}"
 
 
 @lru_cache(maxsize=4)

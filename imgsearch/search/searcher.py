@@ -7,21 +7,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.errors import InputError, InvalidPaging, UsageError
-from imgsearch.filters import compile_filter
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.ordered_futures import in_groups
+from imgsearch.search.ranking import Query, Ranker
 from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import ranking_weights
 from imgsearch.service.categories import OTHER, Kind
-from imgsearch.storage.engine import Query
-from imgsearch.storage.sqlite.store import EVERYTHING
 from imgsearch.types import MAX_RESULTS, PictureOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from imgsearch.filters import Condition
+    from imgsearch.filters.tree import Condition
     from imgsearch.instance import Instance
-    from imgsearch.storage.engine import Engine, Hit, Ranking
+    from imgsearch.search.ranking import Hit, Ranking
+    from imgsearch.storage.port import Storage
     from imgsearch.types import Extracted, Key, PictureSource, Region
     from imgsearch.vision.pipeline import Pipeline
 
@@ -96,9 +97,10 @@ class SearchResult:
 class Searcher:
     """Answers queries to one instance, with the network kept loaded."""
 
-    def __init__(self, instance: Instance, engine: Engine, pipeline: Pipeline, made_by: dict[str, Any]) -> None:
+    def __init__(self, instance: Instance, engine: Storage, pipeline: Pipeline, made_by: dict[str, Any]) -> None:
         self._instance = instance
         self._engine = engine
+        self._ranker = Ranker(engine)
         self._pipeline = pipeline
         self._made_by = made_by
         """What makes the features of queries here, whatever has made those of the items by now."""
@@ -324,7 +326,7 @@ class Searcher:
         )
 
     def _filter(self, search: SearchOptions) -> Condition:
-        return EVERYTHING if search.filter is None else compile_filter(search.filter)
+        return EVERYTHING if search.filter is None else parse_filter(search.filter)
 
     def _categories(self, likely: tuple[int, ...], search: SearchOptions) -> tuple[int, ...]:
         return () if self._instance.kind is Kind.GENERIC or search.any_category else likely
@@ -336,7 +338,7 @@ class Searcher:
         search: SearchOptions,
         calibration: Calibration | None = None,
     ) -> list[Ranking]:
-        return self._engine.search_many(
+        return self._ranker.search_many(
             asked,
             calibration or self._calibration,
             num=search.num,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from imgsearch.storage.sqlite.store import Pictures
+    from imgsearch.storage.port import Pictures
 
 __all__ = ["WITHOUT_LIFT", "WITH_LIFT", "RankingWeights", "Similarities", "ranking_weights", "similarities"]
 

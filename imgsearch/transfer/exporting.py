@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imgsearch.storage.sqlite.store import Store
+    from imgsearch.storage.port import Truth
     from imgsearch.types import Key
 
 __all__ = ["export"]
 
 
-def export(store: Store, folder: Path, stamp: dict[str, Any]) -> Iterator[Key]:
+def export(store: Truth, folder: Path, stamp: dict[str, Any]) -> Iterator[Key]:
     """Write all items of one snapshot; ``stamp.json`` comes last, so a folder without it is not complete.
 
     Args:

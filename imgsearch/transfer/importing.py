@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.service.categories import Kind
-    from imgsearch.storage.engine import Engine
+    from imgsearch.storage.port import Storage
     from imgsearch.types import Key, Upsert
 
 __all__ = ["check_stamp", "import_items", "read_export", "read_tuning"]
@@ -192,7 +192,7 @@ def _read_rows(
 
 
 def import_items(
-    engine: Engine, lines: Iterable[_Line | Refused], tuning: Projection | None = None
+    engine: Storage, lines: Iterable[_Line | Refused], tuning: Projection | None = None
 ) -> Iterator[Outcome]:
     """Add or replace items, in batches that are committed as a whole; an outcome is yielded when it is committed.
 
@@ -239,7 +239,7 @@ def _through(tuning: Projection, line: _Line | Refused) -> _Line | Refused:
     return replace(line, item=replace(line.item, extracted=replace(extracted, feature=feature)))
 
 
-def _take_in(engine: Engine, batch: list[_Line | Refused]) -> list[Outcome]:
+def _take_in(engine: Storage, batch: list[_Line | Refused]) -> list[Outcome]:
     """Write a batch; of several lines with one key, the last one counts, as if they had come one by one."""
     store = engine.store
     present = store.stored_records([line.item.key for line in batch if isinstance(line, _Line)])

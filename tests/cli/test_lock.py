@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.lock import writer_lock
-from imgsearch.storage.sqlite.store import EVERYTHING
+from imgsearch.filters.tree import EVERYTHING
 folder = Path(sys.argv[1])
 with writer_lock(folder):
     engine = Engine.open(folder, write=True)

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from imgsearch.jobs.indexing import COMMIT_ITEMS
-from imgsearch.storage.engine import Engine, Query
+from imgsearch.search.ranking import Query, Ranker
+from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import Damage, check
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.types import Key
@@ -143,7 +144,7 @@ class Rounds:
                 item = engine.store.item(key)
                 assert item is not None, where
                 feature = engine.store.feature(item.id)
-                ranking = engine.search(Query(feature, content), CALIBRATION, num=3)
+                ranking = Ranker(engine).search(Query(feature, content), CALIBRATION, num=3)
                 assert (ranking.hits[0].item.content_hash, ranking.hits[0].score) == (content, 1.0), where
                 assert ranking.found == len(stored), where
         open_as_writer(self.folder)

@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 
 from imgsearch.__main__ import main
-from imgsearch.filters import compile_filter
-from imgsearch.storage.engine import Engine, Query
+from imgsearch.filters.parser import parse_filter
+from imgsearch.search.ranking import Query, Ranker
+from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import check
 from tests.durability import commands
 from tests.durability.commands import BATCH, arithmetic_feature
@@ -105,7 +106,7 @@ def look(engine: Engine, writer: int, batch: int, *, told: bool) -> None:
     """One query over all, and one with a filter; both are of one state of the instance."""
     wanted = picture(writer, batch, 1)
     query = Query(arithmetic_feature(wanted), b"another picture")
-    ranking = engine.search(query, CALIBRATION, num=NUM)
+    ranking = Ranker(engine).search(query, CALIBRATION, num=NUM)
     assert ranking.found % BATCH == 0, "a commit is there by halves"
     keys = [hit.item.key for hit in ranking.hits]
     assert len(keys) == len(set(keys)) == min(NUM, ranking.found)
@@ -115,7 +116,9 @@ def look(engine: Engine, writer: int, batch: int, *, told: bool) -> None:
     assert cosines == sorted(cosines, reverse=True) or np.allclose(cosines, sorted(cosines, reverse=True), atol=2e-3)
     if told:
         assert keys[0].product_id == f"{writer}-{batch}-1", "an acknowledged item is not found"
-    filtered = engine.search(query, CALIBRATION, num=NUM, condition=compile_filter(f'str_attr="{writer}-{batch}"'))
+    filtered = Ranker(engine).search(
+        query, CALIBRATION, num=NUM, condition=parse_filter(f'str_attr="{writer}-{batch}"')
+    )
     assert filtered.found in ({BATCH} if told else {0, BATCH})
     assert len(filtered.hits) == filtered.found
 

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from imgsearch.instance import Instance
+from imgsearch.search.ranking import Query, Ranker
 from imgsearch.service.categories import OTHER, Kind
-from imgsearch.storage.engine import Engine, Query
+from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import Damage, check
 from imgsearch.storage.lock import LOCK_NAME, writer_lock
+from imgsearch.storage.sqlite.rows import FEATURE_TYPE
 from imgsearch.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS
-from imgsearch.storage.sqlite.store import DATABASE_NAME, FEATURE_TYPE
+from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.storage.successor import SUCCESSOR_NAME
 from imgsearch.types import Key
 from imgsearch.vision.limits import LIMIT_PROFILES
@@ -221,7 +223,7 @@ def searchable(folder: Path, where: str) -> None:
             assert item is not None
             # As it is stored, whatever the instance is tuned to.
             query = Query(_vector(feature), b"another picture", item_id=item.id)
-            ranking = engine.search(query, CALIBRATION, num=len(items))
+            ranking = Ranker(engine).search(query, CALIBRATION, num=len(items))
             assert ranking.found == len(items), where
             names = [hit.item.key for hit in ranking.hits]
             assert names[0] == key, where

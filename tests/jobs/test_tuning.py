@@ -15,12 +15,14 @@ import pytest
 from imgsearch import Attributes, FilePicture, Instance, Key, Kind, SearchOptions, Status
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InvalidExport, ItemNotFound, NotTunable, StampMismatch
 from imgsearch.projection import Projection, learned, within_scatter
+from imgsearch.search.ranking import Hit, Query, Ranker
 from imgsearch.search.score import Calibration
 from imgsearch.service.categories import OTHER
 from imgsearch.sources.files import FileRequest, operations
-from imgsearch.storage.engine import Engine, Hit, Query
+from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import Damage
-from imgsearch.storage.sqlite.store import DATABASE_NAME, PROJECTION, SETTING_TABLES, TUNED
+from imgsearch.storage.sqlite.settings import PROJECTION, SETTING_TABLES, TUNED
+from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.transfer.file_format import FEATURES_NAME, STAMP_NAME, TUNING_NAME
 from imgsearch.types import AddPicture, Extracted, PictureOptions
 from imgsearch.vision.models import COLOUR_DIMENSION, DEFAULT_MODEL, EMBEDDED_MODELS, ModelRecord
@@ -162,7 +164,7 @@ def test_further_pictures_gain(folder: Path) -> None:
 
     def right() -> int:
         with closing(Engine.open(folder)) as engine:
-            found = [engine.search(Query(one, UNKNOWN), CALIBRATION, num=1).hits[0] for one in pictures[~seen]]
+            found = [Ranker(engine).search(Query(one, UNKNOWN), CALIBRATION, num=1).hits[0] for one in pictures[~seen]]
         return sum(hit.item.key.product_id == f"p{number}" for number, hit in enumerate(found))
 
     before = right()
@@ -265,7 +267,7 @@ def test_reset_of_the_sample_catalogue(folder: Path) -> None:
     def found() -> list[list[str]]:
         with closing(Engine.open(folder)) as engine:
             return [
-                names(engine.search(Query(query.feature, query.content_hash), CALIBRATION, num=5).hits)
+                names(Ranker(engine).search(Query(query.feature, query.content_hash), CALIBRATION, num=5).hits)
                 for query in queries
             ]
 
@@ -301,7 +303,7 @@ GENTLE = Calibration(1.0, 0.0)
 
 def nearest(engine: Engine, query: Query) -> tuple[str, float]:
     """The first hit, and how near it is."""
-    hit = engine.search(query, GENTLE, num=1).hits[0]
+    hit = Ranker(engine).search(query, GENTLE, num=1).hits[0]
     return hit.item.key.pic_name, hit.score
 
 
@@ -379,9 +381,9 @@ def test_a_stored_picture_is_taken_as_it_is(tuned: Path) -> None:
     order = np.argsort(-(plain @ plain[7]))
     with closing(Engine.open(tuned)) as engine:
         query = Query(plain[7], UNKNOWN, item_id=item.id)
-        assert names(engine.search(query, CALIBRATION, num=1).hits) == [f"{order[0]}.jpg"]
+        assert names(Ranker(engine).search(query, CALIBRATION, num=1).hits) == [f"{order[0]}.jpg"]
         with pytest.raises(ItemNotFound, match="no longer"):
-            engine.search(Query(plain[7], UNKNOWN, item_id=10_000), CALIBRATION, num=1)
+            Ranker(engine).search(Query(plain[7], UNKNOWN, item_id=10_000), CALIBRATION, num=1)
 
 
 def test_new_pictures_go_the_way_of_the_stored_ones(tuned: Path) -> None:
@@ -399,7 +401,7 @@ def test_new_pictures_go_the_way_of_the_stored_ones(tuned: Path) -> None:
         assert [outcome.status for outcome in instance.apply([moved])] == [Status.REPLACED]
         assert np.array_equal(features_of(tuned)[-1], wanted)
     with closing(Engine.open(tuned)) as engine:
-        hit = engine.search(Query(feature, UNKNOWN), CALIBRATION, num=1).hits[0]
+        hit = Ranker(engine).search(Query(feature, UNKNOWN), CALIBRATION, num=1).hits[0]
     assert hit.item.key == added.key
 
 
@@ -537,7 +539,7 @@ def test_both_copies_of_a_tuning_are_damaged(tuned: Path) -> None:
         damage(tuned, PROJECTION, SETTING_TABLES)
         assert {problem.damage for problem in Instance.check(tuned)} == {Damage.SETTINGS}
         with pytest.raises(InstanceDamaged):
-            engine.search(Query(FEATURES[0], UNKNOWN), CALIBRATION, num=1)
+            Ranker(engine).search(Query(FEATURES[0], UNKNOWN), CALIBRATION, num=1)
     before = state(tuned)
     with pytest.raises(InstanceDamaged, match="lost its tuning, twice"):
         Instance.repair(tuned)
@@ -551,5 +553,5 @@ def test_a_projection_that_is_not_the_named_one(tuned: Path) -> None:
     (problem,) = Instance.check(tuned)
     assert (problem.damage, "tuning" in problem.message) == (Damage.SETTINGS, True)
     with closing(Engine.open(tuned)) as engine, pytest.raises(InstanceDamaged, match="tuning"):
-        engine.search(Query(FEATURES[0], UNKNOWN), CALIBRATION, num=1)
+        Ranker(engine).search(Query(FEATURES[0], UNKNOWN), CALIBRATION, num=1)
     assert Instance.repair(tuned).problems == []

@@ -18,8 +18,6 @@ from imgsearch.search.score import (
     Rivals,
     cosines,
     hamming,
-    relevance,
-    sort_expr_values,
 )
 from tests.storage.builders import DIMENSION, child, clustered, finished, scattered
 
@@ -52,28 +50,6 @@ def test_scores_tell_cosines_apart_where_it_matters() -> None:
 def test_extreme_calibrations_neither_overflow_nor_reach_one(slope: float) -> None:
     scores = Calibration(slope, 0.0).scores(np.array([-1, 0, 1], np.float32))
     assert scores.tolist() == [pytest.approx(0, abs=1e-12), 0.5, MAX_SCORE]
-
-
-def test_an_identical_picture_has_the_exact_string_of_the_service() -> None:
-    assert sort_expr_values(1.0, 0, identical=True) == "7.33136443711219e+24;0"
-    assert sort_expr_values(0.2, 17, identical=True) == "7.33136443711219e+24;0"
-
-
-@given(scores=st.tuples(st.floats(0, MAX_SCORE), st.floats(0, MAX_SCORE)), distance=st.integers(0, 512))
-@settings(deadline=None)
-def test_relevance_rises_with_score(scores: tuple[float, float], distance: int) -> None:
-    """The first value orders as Score does, is far from the maximum, and is what is printed."""
-    lower, higher = sorted(scores)
-    assert relevance(lower, identical=False) <= relevance(higher, identical=False) < 10
-    assert relevance(higher, identical=False) < relevance(1.0, identical=True)
-    first, second = sort_expr_values(higher, distance, identical=False).split(";")
-    assert float(first) == pytest.approx(relevance(higher, identical=False), rel=1e-14)
-    assert int(second) == distance
-
-
-def test_relevance_tells_scores_apart() -> None:
-    values = [relevance(score, identical=False) for score in np.linspace(0, MAX_SCORE, 1000)]
-    assert values == sorted(set(values))
 
 
 @pytest.mark.parametrize("dimension", [2, DIMENSION, 250, 1280])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from imgsearch.search.ranking import Ranker
 from imgsearch.search.score import Calibration
 from imgsearch.search.searcher import SearchOptions
 from imgsearch.search.siblings import WITH_LIFT, WITHOUT_LIFT, RankingWeights
@@ -51,7 +52,7 @@ def test_an_instance_is_ranked_by_the_weights_of_its_features(
         engine, item = instance._engine, instance.item(WANTED)
         asked = query(engine.store.feature(item.id), item.content_hash, item.region)
         curve = Calibration(*instance.model.score_curve)
-        expected = engine.search(asked, curve, num=100, weights=weights, exclude_identical=exclude)
+        expected = Ranker(engine).search(asked, curve, num=100, weights=weights, exclude_identical=exclude)
         with instance.searching() as searcher:
             result = searcher.by_name(WANTED, search=SearchOptions(100, exclude_self=exclude, lift=lift))
             by_picture = searcher.by_picture(

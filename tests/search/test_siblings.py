@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imgsearch.filters import Condition, compile_filter
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import EVERYTHING, Condition, category_condition, product_condition
+from imgsearch.search.ranking import PRODUCT_PICTURES, Hit, Ranker
 from imgsearch.search.score import cosines, hamming
 from imgsearch.search.siblings import (
     WITH_LIFT,
@@ -24,8 +26,8 @@ from imgsearch.search.siblings import (
     similarities,
 )
 from imgsearch.service.categories import OTHER
-from imgsearch.storage.engine import PRODUCT_PICTURES, Engine, Hit
-from imgsearch.storage.sqlite.store import EVERYTHING, Pictures, category_condition, product_condition
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.port import Pictures
 from imgsearch.types import MAX_RESULTS, Attributes
 from tests.storage.builders import (
     CALIBRATION,
@@ -223,7 +225,7 @@ def test_candidates_that_lend_no_evidence_do_not_count_for_the_likeness() -> Non
 
 
 def ranked(engine: Engine, wanted: Features, content: bytes = b"another picture", **options: Any) -> list[str]:
-    hits = engine.search(query(wanted, content), CALIBRATION, num=100, **options).hits
+    hits = Ranker(engine).search(query(wanted, content), CALIBRATION, num=100, **options).hits
     return [f"{hit.item.key.product_id}/{hit.item.key.pic_name}" for hit in hits]
 
 
@@ -249,7 +251,7 @@ def rivals(request: pytest.FixtureRequest, engine: Engine) -> Engine:
 
 def test_siblings_decide_between_similar_pictures(rivals: Engine) -> None:
     """Order, Score and SortExprValues are of the same number; the distance is the picture's own."""
-    hits = rivals.search(query(stored(WANTED)), CALIBRATION, num=10).hits
+    hits = Ranker(rivals).search(query(stored(WANTED)), CALIBRATION, num=10).hits
     assert [str(hit.item.key.product_id + hit.item.key.pic_name) for hit in hits] == ["b2", "b1", "a1", "a2"]
     by_formula = [
         with_siblings(stored(WANTED), own, [other])
@@ -267,13 +269,13 @@ def test_siblings_decide_between_similar_pictures(rivals: Engine) -> None:
 
 def test_a_sibling_speaks_whether_or_not_it_may_be_found(rivals: Engine) -> None:
     """A condition selects what is found; of another category, a sibling shows another thing."""
-    first = compile_filter("int_attr=1")
-    (hit,) = rivals.search(query(stored(WANTED)), CALIBRATION, num=10, condition=first).hits
+    first = parse_filter("int_attr=1")
+    (hit,) = Ranker(rivals).search(query(stored(WANTED)), CALIBRATION, num=10, condition=first).hits
     (expected,) = CALIBRATION.scores(np.array([with_siblings(stored(WANTED), FAIR, [stored(WANTED)])], np.float32))
     assert hit.score == pytest.approx(expected, abs=1e-6)
     write(rivals.store, [change("b", "2", stored(WANTED), category=5)])
     assert ranked(rivals, stored(WANTED)) == ["b/2", "b/1", "a/1", "a/2"]
-    (hit,) = rivals.search(query(stored(WANTED)), CALIBRATION, num=10, condition=first).hits
+    (hit,) = Ranker(rivals).search(query(stored(WANTED)), CALIBRATION, num=10, condition=first).hits
     (expected,) = CALIBRATION.scores(np.array([float(FAIR @ stored(WANTED))], np.float32))
     assert hit.score == pytest.approx(expected, abs=1e-6)
     assert ranked(rivals, stored(WANTED), condition=category_condition((5,))) == ["b/2"]
@@ -297,12 +299,12 @@ def test_what_is_deleted_has_no_say_any_more(rivals: Engine) -> None:
 def test_the_excluded_picture_has_no_say_either(rivals: Engine) -> None:
     """Leaving out the query picture must not leave its evidence; found, it comes first with Score 1."""
     own = stored(WANTED)
-    hits = rivals.search(query(own, b"own"), CALIBRATION, num=10).hits
+    hits = Ranker(rivals).search(query(own, b"own"), CALIBRATION, num=10).hits
     assert (hits[0].item.key.pic_name, hits[0].score, hits[0].identical) == ("2", 1.0, True)
     assert hits[1].item.key.product_id == "b"
     assert hits[1].score > hits[2].score
     assert ranked(rivals, own, b"own", exclude_identical=True) == ["b/1", "a/1", "a/2"]
-    left = rivals.search(query(own, b"own"), CALIBRATION, num=10, exclude_identical=True).hits
+    left = Ranker(rivals).search(query(own, b"own"), CALIBRATION, num=10, exclude_identical=True).hits
     scores = {hit.item.key.product_id + hit.item.key.pic_name: hit.score for hit in left}
     (alone,) = CALIBRATION.scores(np.array([FAIR @ own], np.float32))
     assert scores["b1"] == pytest.approx(alone, abs=1e-6)
@@ -313,7 +315,7 @@ def test_the_first_64_pictures_by_name_speak_for_a_huge_product(engine: Engine) 
     """For those after them as well; and the search runs as many statements as for a small one."""
     features = clustered(300, 5, clusters=4)
     write(engine.store, [change("huge", f"{n:03}", feature) for n, feature in enumerate(features)])
-    hits = engine.search(query(features[7]), CALIBRATION, num=100).hits
+    hits = Ranker(engine).search(query(features[7]), CALIBRATION, num=100).hits
     names = [f"{n:03}" for n in range(300)]
     values = ranking_similarities(features[7], features, ["huge"] * 300, names)
     order = sorted(range(300), key=lambda n: (-values[n], n))
@@ -329,7 +331,7 @@ def test_64_pictures_decide_on_the_lift_of_a_huge_product(engine: Engine) -> Non
     features = np.concatenate([product("huge", 20, 0.3, 5, DIMENSION)[1], clustered(180, 5, clusters=4)])
     features = features[np.random.default_rng(6).permutation(len(features))]
     write(engine.store, [change("huge", f"{n:03}", feature) for n, feature in enumerate(features)])
-    hits = engine.search(query(features[7]), CALIBRATION, num=100, weights=WITH_LIFT).hits
+    hits = Ranker(engine).search(query(features[7]), CALIBRATION, num=100, weights=WITH_LIFT).hits
     values = ranking_similarities(features[7], features, ["huge"] * 200, [f"{n:03}" for n in range(200)], WITH_LIFT)
     order = sorted(range(200), key=lambda n: (-values[n], n))
     assert [int(hit.item.key.pic_name) for hit in hits] == order[:100]
@@ -371,7 +373,7 @@ def first_of_products(hits: list[Hit]) -> list[Hit]:
 @given(
     towards=st.sampled_from(range(len(SHOP.ids))),
     by=st.floats(0, 2),
-    condition=st.sampled_from([EVERYTHING, compile_filter("int_attr not in (2, 11)")]),
+    condition=st.sampled_from([EVERYTHING, parse_filter("int_attr not in (2, 11)")]),
     least=st.sampled_from([0.0, 0.02, 0.1, 0.4]),
     own=st.booleans(),
     exclude=st.booleans(),
@@ -384,15 +386,15 @@ def test_a_lift_moves_neither_the_first_place_nor_distinct_products(
     asked = query(wanted, CONTENTS[towards] if own else b"another picture")
     options: Any = {"condition": condition, "min_score": least, "exclude_identical": exclude, "num": 100}
     weights = WITH_LIFT.without_lift()
-    plain = shop.search(asked, CALIBRATION, weights=weights, **options).hits
-    raised = shop.search(asked, CALIBRATION, weights=WITH_LIFT, **options).hits
+    plain = Ranker(shop).search(asked, CALIBRATION, weights=weights, **options).hits
+    raised = Ranker(shop).search(asked, CALIBRATION, weights=WITH_LIFT, **options).hits
     assert raised[:1] == plain[:1]
     assert [hit.score for hit in raised] == sorted((hit.score for hit in raised), reverse=True)
     assert {hit.item.id for hit in plain} <= {hit.item.id for hit in raised}
     best = first_of_products(plain)
     assert first_of_products(raised) == best
     for some in (weights, WITH_LIFT):
-        assert shop.search(asked, CALIBRATION, weights=some, distinct_product=True, **options).hits == best
+        assert Ranker(shop).search(asked, CALIBRATION, weights=some, distinct_product=True, **options).hits == best
 
 
 @pytest.mark.parametrize("number", [3, 12, 20, 30])
@@ -412,7 +414,7 @@ def test_a_picture_that_finds_itself_lifts_its_product_unless_it_is_excluded(sho
         for n in SHOP.ids
     ]
     scores = CALIBRATION.scores(np.array(lifted(values, SHOP.groups, lending, WITH_LIFT.lift), np.float32))
-    hits = shop.search(asked, CALIBRATION, num=100, weights=WITH_LIFT).hits
+    hits = Ranker(shop).search(asked, CALIBRATION, num=100, weights=WITH_LIFT).hits
     assert [hit.score for hit in hits if not hit.identical] == pytest.approx(
         sorted(np.delete(scores, number).tolist(), reverse=True), abs=1e-5
     )
@@ -420,17 +422,17 @@ def test_a_picture_that_finds_itself_lifts_its_product_unless_it_is_excluded(sho
     if number < 16:  # of a product that belongs together
         assert {hit.item.key.product_id for hit in hits[:8]} == {SHOP.groups[number][0]}
 
-    left = shop.search(asked, CALIBRATION, num=100, weights=WITH_LIFT, exclude_identical=True)
+    left = Ranker(shop).search(asked, CALIBRATION, num=100, weights=WITH_LIFT, exclude_identical=True)
     with shop.committing() as store:
         store.delete(product_condition(SHOP.groups[number][0], str(number)))
-    assert shop.search(asked, CALIBRATION, num=100, weights=WITH_LIFT).hits == left.hits
+    assert Ranker(shop).search(asked, CALIBRATION, num=100, weights=WITH_LIFT).hits == left.hits
 
 
 def statements(engine: Engine, wanted: Features, **options: Any) -> int:
     """How many statements a search runs."""
     seen: list[str] = []
     engine.store._connection.set_trace_callback(seen.append)
-    engine.search(query(wanted), CALIBRATION, **options)
+    Ranker(engine).search(query(wanted), CALIBRATION, **options)
     engine.store._connection.set_trace_callback(None)
     return len(seen)
 
@@ -441,13 +443,13 @@ STATES = ["no generation", "flat", "IVF", "flat with tail", "IVF with tail"]
 OPTIONS = {
     "everything": {},
     "distinct": {"distinct_product": True},
-    "filter": {"condition": compile_filter("int_attr>=700")},
-    "distinct filter": {"condition": compile_filter("int_attr>=700"), "distinct_product": True},
+    "filter": {"condition": parse_filter("int_attr>=700")},
+    "distinct filter": {"condition": parse_filter("int_attr>=700"), "distinct_product": True},
     "excluded": {"exclude_identical": True},
     "least": {"min_score": 0.6, "distinct_product": True},
     "lift": {"weights": WITH_LIFT},
     "lift filter": {
-        "condition": compile_filter("int_attr>=700"),
+        "condition": parse_filter("int_attr>=700"),
         "exclude_identical": True,
         "min_score": 0.01,
         "weights": WITH_LIFT,
@@ -491,7 +493,7 @@ def test_pages_are_slices_of_one_order(catalogue: Engine, name: str) -> None:
     whole: list[Hit] = []
     for size, starts in ((100, range(0, MAX_RESULTS, 100)), (37, range(0, MAX_RESULTS, 37)), (7, (0, 3, 241, 496))):
         for start in starts:
-            page = catalogue.search(wanted, CALIBRATION, num=size, start=start, **options)
+            page = Ranker(catalogue).search(wanted, CALIBRATION, num=size, start=start, **options)
             if size == 100:
                 whole += page.hits
             assert page.hits == whole[start : start + size]

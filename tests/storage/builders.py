@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from imgsearch.search.ranking import Query
 from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import WITHOUT_LIFT
-from imgsearch.storage.engine import Engine, Query
+from imgsearch.storage.engine import Engine
 from imgsearch.storage.faiss.index_builder import build
-from imgsearch.storage.sqlite.store import Generation, Store
+from imgsearch.storage.sqlite.generations import Generation
+from imgsearch.storage.sqlite.store import Store
 from imgsearch.types import Attributes, Extracted, Key, Location, Region, RegionMode, Upsert
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from imgsearch.storage.sqlite.store import Generation
+    from imgsearch.storage.sqlite.generations import Generation
     from tests.storage.builders import Features
 
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.repair import repair
-from imgsearch.storage.sqlite.store import DATABASE_NAME, EVERYTHING, product_condition
+from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.types import Attributes, Location
 from tests.storage.builders import change, scattered
 

@@ -18,11 +18,14 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound
-from imgsearch.filters import compile_filter
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.search.candidates import EXACT_SCAN_LIMIT
+from imgsearch.search.ranking import DISTINCT_CANDIDATES, Ranker, Ranking
 from imgsearch.search.score import hamming
-from imgsearch.storage.engine import DISTINCT_CANDIDATES, TAIL_FLOOR, Engine, Ranking
-from imgsearch.storage.sqlite.store import DATABASE_NAME, EVERYTHING, Generation, product_condition
+from imgsearch.storage.engine import TAIL_FLOOR, Engine
+from imgsearch.storage.sqlite.generations import Generation
+from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.types import MAX_RESULTS, Attributes, Key, Region
 from tests.storage.builders import (
     CALIBRATION,
@@ -103,7 +106,7 @@ def prepare(folder: Path, state: str) -> Shop:
         shop.features[COUNT + number + 1] = feature
     gone = np.random.default_rng(4).choice(sorted(shop.features), 400, replace=False).tolist()
     with shop.engine.committing() as store:
-        store.delete(compile_filter("int_attr>=100 AND int_attr<200"))
+        store.delete(parse_filter("int_attr>=100 AND int_attr<200"))
         for number in gone:
             store._connection.execute("DELETE FROM items WHERE id = ?", (number,))
     for number in {*gone, *range(101, 201)} & set(shop.features):
@@ -150,7 +153,7 @@ def test_a_search_equals_brute_force(shop: Shop) -> None:
     """Ids, order, scores, distances and counts; an approximate index misses one in a hundred at most."""
     recalls = []
     for feature in QUERIES:
-        ranking = shop.engine.search(query(feature), CALIBRATION, num=30)
+        ranking = Ranker(shop.engine).search(query(feature), CALIBRATION, num=30)
         assert ranking.found == len(shop.features)
         ids = found_ids(ranking)
         assert len(set(ids)) == len(ids) == 30
@@ -174,7 +177,7 @@ def test_a_search_equals_brute_force(shop: Shop) -> None:
 def test_the_farthest_page_is_full(shop: Shop, num: int, start: int) -> None:
     """Also where the lists that are nearest to the query hold fewer items than that."""
     for feature in QUERIES[::4]:
-        ranking = shop.engine.search(query(feature), CALIBRATION, num=num, start=start)
+        ranking = Ranker(shop.engine).search(query(feature), CALIBRATION, num=num, start=start)
         assert len(set(found_ids(ranking))) == num
         cosines = shop.cosines(found_ids(ranking), feature)
         best = shop.cosines(shop.best(feature, start + num)[start:], feature)
@@ -184,12 +187,12 @@ def test_the_farthest_page_is_full(shop: Shop, num: int, start: int) -> None:
 @pytest.mark.parametrize("expression", [None, "int_attr>=2800"])
 def test_a_page_beyond_the_end_is_what_is_left(shop: Shop, expression: str | None) -> None:
     """The end of what meets the condition, or of the places that an order has."""
-    condition = EVERYTHING if expression is None else compile_filter(expression)
+    condition = EVERYTHING if expression is None else parse_filter(expression)
     found = shop.engine.store.count(condition)
     end = min(found, MAX_RESULTS)
     assert (end == MAX_RESULTS) is (expression is None)
     for start, left in ((end - 3, 3), (end, 0), (10 * end, 0)):
-        ranking = shop.engine.search(query(QUERIES[0]), CALIBRATION, num=100, start=start, condition=condition)
+        ranking = Ranker(shop.engine).search(query(QUERIES[0]), CALIBRATION, num=100, start=start, condition=condition)
         assert (ranking.found, len(ranking.hits)) == (found, left)
 
 
@@ -207,7 +210,7 @@ def test_equal_items_come_in_the_order_they_were_added(engine: Engine, state: st
     wanted = [*range(1, 2 * half, 2), *range(2 * half + 1, 2 * half + 21), *range(2, 2 * half, 2)]
     near = query(stored(placeholder + 0.3 * aside))
     for num, start in ((1, 0), (3, 0), (17, 5), (100, 0), (100, 400), (20, 480), (100, 450)):
-        ids = found_ids(engine.search(near, CALIBRATION, num=num, start=start))
+        ids = found_ids(Ranker(engine).search(near, CALIBRATION, num=num, start=start))
         assert ids == wanted[:MAX_RESULTS][start : start + num]
 
 
@@ -215,8 +218,8 @@ def test_equal_items_come_in_the_order_they_were_added(engine: Engine, state: st
 def test_min_score_leaves_out_what_is_below(exact_shop: Shop, least: float) -> None:
     """And nothing else: the count is of the items that meet the condition."""
     for feature in QUERIES[::4]:
-        every = exact_shop.engine.search(query(feature), CALIBRATION, num=100)
-        ranking = exact_shop.engine.search(query(feature), CALIBRATION, num=100, min_score=least)
+        every = Ranker(exact_shop.engine).search(query(feature), CALIBRATION, num=100)
+        ranking = Ranker(exact_shop.engine).search(query(feature), CALIBRATION, num=100, min_score=least)
         assert ranking.hits == [hit for hit in every.hits if hit.score >= least]
         assert ranking.found == every.found
 
@@ -269,13 +272,15 @@ def test_a_condition_never_costs_a_hit(
     large: Any, share: float, expression: str, meaning: Callable[[int], bool]
 ) -> None:
     """Filter first, rank then: as many hits as asked for whenever so many match, also far from the query."""
-    condition = compile_filter(expression)
+    condition = parse_filter(expression)
     matching = [number for number, rank in large.ranks.items() if meaning(rank)]
     assert abs(len(matching) - share * 25_000) <= 600
     recalls = []
     for feature in (large.first, *clustered(4, 0, clusters=400), scattered(1, 8)[0]):
         for num, start in ((1, 0), (10, 0), (100, 400)):
-            ranking = large.engine.search(query(feature), CALIBRATION, num=num, start=start, condition=condition)
+            ranking = Ranker(large.engine).search(
+                query(feature), CALIBRATION, num=num, start=start, condition=condition
+            )
             ids = found_ids(ranking)
             assert ranking.found == len(matching)
             assert len(set(ids)) == len(ids) == max(0, min(num, len(matching) - start))
@@ -294,13 +299,13 @@ def test_conditions_join_and_hold_in_any_state(shop: Shop) -> None:
         ("int_attr in (5, 1500, 2500)", lambda number: number in {5, 1500, 2500}),
         ("int_attr>=1200 AND (int_attr<1300 OR int_attr>=2900)", lambda n: 1200 <= n < 1300 or n >= 2900),
     ):
-        condition = compile_filter(expression)
+        condition = parse_filter(expression)
         # Numbers of replaced items stay, their ids are new.
         numbers = {
             picture.item.id: picture.item.attributes.int_attr for picture in shop.engine.store.pictures(shop.features)
         }
         matching = {number for number, attr in numbers.items() if attr is not None and meaning(attr)}
-        ranking = shop.engine.search(query(QUERIES[0]), CALIBRATION, num=25, condition=condition)
+        ranking = Ranker(shop.engine).search(query(QUERIES[0]), CALIBRATION, num=25, condition=condition)
         assert ranking.found == len(matching)
         assert found_ids(ranking) == shop.best(QUERIES[0], 25, matching)
 
@@ -308,16 +313,18 @@ def test_conditions_join_and_hold_in_any_state(shop: Shop) -> None:
 @pytest.mark.parametrize("expression", [None, "int_attr>=0", "int_attr<1500", "int_attr<10 OR int_attr=77"])
 def test_many_queries_are_answered_as_each_by_itself(shop: Shop, expression: str | None) -> None:
     """Whatever they share; some with an identical picture, some with categories."""
-    condition = EVERYTHING if expression is None else compile_filter(expression)
+    condition = EVERYTHING if expression is None else parse_filter(expression)
     one = next(iter(shop.engine.store.pictures(shop.features)))
     asked = [(query(feature), ((), (0,), (5,))[n % 3]) for n, feature in enumerate(QUERIES)]
     asked.append((query(one.feature, one.item.content_hash), ()))
     for options in ({"num": 30}, {"num": 10, "start": 40, "distinct_product": True}):
-        many = shop.engine.search_many(asked, CALIBRATION, condition=condition, **options)
+        many = Ranker(shop.engine).search_many(asked, CALIBRATION, condition=condition, **options)
         for (wanted, categories), ranking in zip(asked, many, strict=True):
-            single = shop.engine.search(wanted, CALIBRATION, categories=categories, condition=condition, **options)
+            single = Ranker(shop.engine).search(
+                wanted, CALIBRATION, categories=categories, condition=condition, **options
+            )
             assert ranking == single
-    assert shop.engine.search_many([], CALIBRATION, num=1) == []
+    assert Ranker(shop.engine).search_many([], CALIBRATION, num=1) == []
 
 
 def statements_of(engine: Engine, work: Callable[[], object]) -> list[str]:
@@ -338,8 +345,8 @@ def test_many_queries_look_things_up_together(large: Any) -> None:
     def common(run: list[str]) -> list[str]:
         return [sql for sql in run if "removed" in sql or "counts" in sql or "id > " in sql]
 
-    one = statements_of(large.engine, lambda: large.engine.search_many(asked[:1], CALIBRATION, num=10))
-    many = statements_of(large.engine, lambda: large.engine.search_many(asked, CALIBRATION, num=10))
+    one = statements_of(large.engine, lambda: Ranker(large.engine).search_many(asked[:1], CALIBRATION, num=10))
+    many = statements_of(large.engine, lambda: Ranker(large.engine).search_many(asked, CALIBRATION, num=10))
     assert len(common(one)) == len(common(many)) >= 3
 
 
@@ -359,10 +366,10 @@ def test_many_queries_look_things_up_together(large: Any) -> None:
 @pytest.mark.parametrize("categories", [(), (0,), (0, 3)], ids=str)
 def test_no_search_goes_through_all_items(large: Any, expression: str | None, categories: tuple[int, ...]) -> None:
     """SQLite's own plan of each statement: by id, by range of ids, or by an index that begins with what is given."""
-    condition = EVERYTHING if expression is None else compile_filter(expression)
+    condition = EVERYTHING if expression is None else parse_filter(expression)
     run = statements_of(
         large.engine,
-        lambda: large.engine.search(
+        lambda: Ranker(large.engine).search(
             query(large.first), CALIBRATION, num=10, categories=categories, condition=condition
         ),
     )
@@ -374,7 +381,7 @@ def test_no_search_goes_through_all_items(large: Any, expression: str | None, ca
 
 @pytest.mark.parametrize("expression", ["int_attr=7", 'str_attr in ("x", "y")', 'int_attr<0 OR str_attr="x"'])
 def test_what_a_filter_deletes_is_looked_up(large: Any, expression: str) -> None:
-    condition = compile_filter(expression)
+    condition = parse_filter(expression)
     run = statements_of(large.engine, lambda: (large.engine.store.keys(condition), large.engine.store.count(condition)))
     for sql in run:
         plan = [row[3] for row in large.engine.store.connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
@@ -410,16 +417,16 @@ def test_the_identical_picture_comes_first(
     if state != "no generation":
         engine.rebuild(flat_limit=50 if state == "IVF" else 1000)
     assert engine.store.matching_ids(wanted.identity).tolist() == ([201, 202, 203] if identical else [])
-    hits = engine.search(wanted, CALIBRATION, num=5).hits
+    hits = Ranker(engine).search(wanted, CALIBRATION, num=5).hits
     if identical:
         assert [hit.item.key.product_id for hit in hits[:3]] == ["b", "a", "c"]
         assert {(hit.score, hit.distance, hit.identical) for hit in hits[:3]} == {(1.0, 0, True)}
         assert {hit.sort_expr_values for hit in hits[:3]} == {"7.33136443711219e+24;0"}
-        assert found_ids(engine.search(wanted, CALIBRATION, num=1, start=1)) == [202]
+        assert found_ids(Ranker(engine).search(wanted, CALIBRATION, num=1, start=1)) == [202]
     rest = hits[3 if identical else 0 :]
     assert rest[0].item.key.product_id == "p0"
     assert all(hit.score <= 0.999999 and not hit.identical for hit in rest)
-    without = engine.search(wanted, CALIBRATION, num=203, exclude_identical=True).hits
+    without = Ranker(engine).search(wanted, CALIBRATION, num=203, exclude_identical=True).hits
     assert len(without) == (200 if identical else 203)
     assert not any(hit.identical for hit in without)
 
@@ -435,14 +442,16 @@ def test_leaving_out_the_identical_picture_costs_no_hit(engine: Engine, state: s
     if state != "no generation":
         engine.rebuild(flat_limit=50 if state == "IVF" else 1000)
     for num, start in ((1, 0), (5, 0), (5, 5)):
-        found = engine.search(query(features[0], b"own"), CALIBRATION, num=num, start=start, exclude_identical=True)
+        found = Ranker(engine).search(
+            query(features[0], b"own"), CALIBRATION, num=num, start=start, exclude_identical=True
+        )
         assert found_ids(found) == [n + 1 for n in nearest(features, features[0], start + num)[start:]]
 
 
 def test_equal_features_are_not_an_identical_picture(engine: Engine) -> None:
     """The same thing seen in other bytes: as near as can be, and still below 1."""
     fill(engine, scattered(3))
-    (hit,) = engine.search(query(scattered(3)[1]), CALIBRATION, num=1).hits
+    (hit,) = Ranker(engine).search(query(scattered(3)[1]), CALIBRATION, num=1).hits
     assert (hit.item.id, hit.distance, hit.identical) == (2, 0, False)
     assert hit.score <= 0.999999
     assert hit.sort_expr_values != "7.33136443711219e+24;0"
@@ -451,8 +460,8 @@ def test_equal_features_are_not_an_identical_picture(engine: Engine) -> None:
 def test_the_identical_picture_has_to_meet_the_condition(engine: Engine) -> None:
     fill(engine, scattered(30))
     own = query(scattered(30)[3], b"p3/1.jpg")
-    assert found_ids(engine.search(own, CALIBRATION, num=1)) == [4]
-    ranking = engine.search(own, CALIBRATION, num=30, condition=compile_filter("int_attr not in (3)"))
+    assert found_ids(Ranker(engine).search(own, CALIBRATION, num=1)) == [4]
+    ranking = Ranker(engine).search(own, CALIBRATION, num=30, condition=parse_filter("int_attr not in (3)"))
     assert ranking.found == len(ranking.hits) == 29
     assert 4 not in found_ids(ranking)
 
@@ -473,7 +482,7 @@ def test_distinct_product_gives_the_best_of_each(engine: Engine, state: str, pro
             store.upsert(change(f"p{owner[number]}", f"{number}", feature))
     if state != "no generation":
         engine.rebuild(flat_limit=100 if state == "IVF" else 10_000)
-    ranking = engine.search(query(features[0]), CALIBRATION, num=100, distinct_product=True)
+    ranking = Ranker(engine).search(query(features[0]), CALIBRATION, num=100, distinct_product=True)
     assert ranking.found == 1500
     names = [hit.item.key.product_id for hit in ranking.hits]
     assert len(set(names)) == len(names) == min(products, 100)
@@ -493,7 +502,7 @@ def test_distinct_product_keeps_the_identical_picture(engine: Engine) -> None:
     own = query(scattered(1)[0], b"own")
     names = {}
     for exclude in (False, True):
-        (hit,) = engine.search(own, CALIBRATION, num=9, distinct_product=True, exclude_identical=exclude).hits
+        (hit,) = Ranker(engine).search(own, CALIBRATION, num=9, distinct_product=True, exclude_identical=exclude).hits
         names[exclude] = hit.item.key.pic_name
     assert names == {False: "own.jpg", True: "near.jpg"}
 
@@ -506,7 +515,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_an_empty_instance_finds_nothing_and_cannot_be_rebuilt(engine: Engine) -> None:
-    assert engine.search(query(scattered(1)[0]), CALIBRATION, num=10) == Ranking(0, [])
+    assert Ranker(engine).search(query(scattered(1)[0]), CALIBRATION, num=10) == Ranking(0, [])
     assert engine.is_index_due() is False
     with pytest.raises(InstanceEmpty, match="no items") as error:
         engine.rebuild()
@@ -520,11 +529,11 @@ def test_an_emptied_instance_finds_nothing(engine: Engine, limit: int) -> None:
     engine.rebuild(flat_limit=limit)
     with engine.committing() as store:
         store.delete(EVERYTHING)
-    assert engine.search(query(scattered(1)[0]), CALIBRATION, num=10) == Ranking(0, [])
+    assert Ranker(engine).search(query(scattered(1)[0]), CALIBRATION, num=10) == Ranking(0, [])
     with pytest.raises(InstanceEmpty):
         engine.rebuild()
     fill(engine, scattered(1))
-    assert found_ids(engine.search(query(scattered(1)[0]), CALIBRATION, num=10)) == [101]
+    assert found_ids(Ranker(engine).search(query(scattered(1)[0]), CALIBRATION, num=10)) == [101]
 
 
 def test_each_rebuild_has_the_next_number_and_leaves_one_file(engine: Engine) -> None:
@@ -555,7 +564,7 @@ def test_leftovers_go_when_the_instance_is_opened_for_writing(engine: Engine) ->
         assert set(files(engine.folder)) == {"index-1.faiss", *leftovers, *others}
         with closing(Engine.open(engine.folder, write=True)):
             assert set(files(engine.folder)) == {"index-1.faiss", *others}
-        assert len(opened.search(query(scattered(1)[0]), CALIBRATION, num=9).hits) == 9
+        assert len(Ranker(opened).search(query(scattered(1)[0]), CALIBRATION, num=9).hits) == 9
 
 
 def test_an_open_reader_follows_each_generation(engine: Engine) -> None:
@@ -565,7 +574,7 @@ def test_an_open_reader_follows_each_generation(engine: Engine) -> None:
         for number in range(6):
             fill(engine, features[number * 10 : number * 10 + 10], first=number * 10)
             engine.rebuild(flat_limit=0 if number % 2 else 1000)
-            ranking = reader.search(query(features[number * 10]), CALIBRATION, num=5)
+            ranking = Ranker(reader).search(query(features[number * 10]), CALIBRATION, num=5)
             assert found_ids(ranking)[0] == number * 10 + 1
             assert ranking.found == number * 10 + 10
 
@@ -584,10 +593,10 @@ def test_a_damaged_index_is_told_and_healed_by_a_rebuild(engine: Engine, damage:
         )
     with closing(Engine.open(engine.folder)) as reader:
         with pytest.raises(InstanceDamaged, match="the items are safe in the database: run 'imgsearch rebuild'"):
-            reader.search(query(features[7]), CALIBRATION, num=3)
+            Ranker(reader).search(query(features[7]), CALIBRATION, num=3)
         with closing(Engine.open(engine.folder, write=True)) as writer:
             assert writer.rebuild().number == 2
-        assert found_ids(reader.search(query(features[7]), CALIBRATION, num=1)) == [8]
+        assert found_ids(Ranker(reader).search(query(features[7]), CALIBRATION, num=1)) == [8]
 
 
 @pytest.mark.parametrize(
@@ -659,7 +668,7 @@ def test_an_index_takes_in_what_is_newer(trained: tuple[Engine, Features]) -> No
         for categories in ((), (number % 2,)):
             among = np.array([n for n in present if not categories or n % 2 in categories])
             exact = among[np.argsort(-(features[among] @ features[number]), kind="stable")[:10]]
-            found = engine.search(query(features[number]), CALIBRATION, num=10, categories=categories)
+            found = Ranker(engine).search(query(features[number]), CALIBRATION, num=10, categories=categories)
             assert found.found == len(among)
             hits += len({int(hit.item.key.product_id[1:]) for hit in found.hits} & set(exact.tolist()))
     assert hits >= 0.95 * 2 * 24 * 10
@@ -694,7 +703,7 @@ def test_an_index_that_cannot_be_extended_is_made_anew(trained: tuple[Engine, Fe
     new = engine.refresh()
     assert (new.number, new.structure) == (2, "flat")
     assert new.items == engine.store.count()
-    assert engine.search(query(features[1999]), CALIBRATION, num=1).hits[0].item.key.product_id == "p1999"
+    assert Ranker(engine).search(query(features[1999]), CALIBRATION, num=1).hits[0].item.key.product_id == "p1999"
 
 
 # Making and opening
@@ -758,8 +767,8 @@ def test_a_block_of_changes_is_one_commit(engine: Engine) -> None:
         assert reader.store.count() == 0
         with engine.committing() as store:
             store.upsert(change("p0"))
-            assert reader.search(query(scattered(1)[0]), CALIBRATION, num=5).found == 0
-        assert reader.search(query(scattered(1)[0]), CALIBRATION, num=5).found == 1
+            assert Ranker(reader).search(query(scattered(1)[0]), CALIBRATION, num=5).found == 0
+        assert Ranker(reader).search(query(scattered(1)[0]), CALIBRATION, num=5).found == 1
 
 
 # Processes
@@ -799,7 +808,7 @@ def test_searches_during_rebuilds_never_fail_and_never_see_a_mix(engine: Engine)
             with closing(Engine.open(engine.folder)) as fresh:
                 for reader in (kept, kept, fresh):
                     feature = clustered(count, 0)[searches % count]
-                    ranking = reader.search(query(feature), CALIBRATION, num=count)
+                    ranking = Ranker(reader).search(query(feature), CALIBRATION, num=count)
                     assert ranking.found == len(ranking.hits) == count
                     assert len({hit.item.key for hit in ranking.hits}) == count
                     (version,) = {hit.item.attributes.int_attr for hit in ranking.hits}
@@ -846,7 +855,7 @@ def test_a_killed_rebuild_leaves_the_old_generation_or_the_new_one(engine: Engin
             assert generation.file_name in left
             outcomes.add((generation.number == number, len(left) > 1))
             for wanted in (0, 300, 599):
-                assert found_ids(reader.search(query(features[wanted]), CALIBRATION, num=1)) == [wanted + 1]
+                assert found_ids(Ranker(reader).search(query(features[wanted]), CALIBRATION, num=1)) == [wanted + 1]
         with closing(Engine.open(engine.folder, write=True)):
             assert files(engine.folder) == [generation.file_name]
         number = generation.number
@@ -887,6 +896,6 @@ def test_a_killed_writer_keeps_what_it_acknowledged_and_nothing_by_halves(engine
             assert reader.store.count() == len(reader.store.keys(EVERYTHING)) == 20 * batches
             for batch in (0, acknowledged, batches - 1):
                 feature = scattered(20, batch)[13]
-                (hit,) = reader.search(query(feature), CALIBRATION, num=1).hits
+                (hit,) = Ranker(reader).search(query(feature), CALIBRATION, num=1).hits
                 assert hit.item.key == Key(f"p{batch}", "13")
         first = batches

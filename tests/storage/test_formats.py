@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import NewerFormat, OlderFormat
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.instance import Instance
+from imgsearch.search.ranking import Ranker
 from imgsearch.search.searcher import SearchOptions
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.lock import LOCK_NAME
@@ -31,7 +33,7 @@ from imgsearch.storage.sqlite.schema import (
     expected_schema,
     schema_of,
 )
-from imgsearch.storage.sqlite.store import DATABASE_NAME, EVERYTHING
+from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.types import Attributes, Item, Key, Location, Region, RegionMode, Status
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
 from tests.storage.builders import (
@@ -179,7 +181,7 @@ def test_searches_find_what_was_put_in(old: Old) -> None:
         for place in range(0, len(old.truth), 3):
             wanted = features[place]
             expected = ranking_similarities(wanted, features, groups, [key.pic_name for key in old.keys])
-            ranking = instance._engine.search(query(wanted), CALIBRATION, num=100)
+            ranking = Ranker(instance._engine).search(query(wanted), CALIBRATION, num=100)
             assert ranking.found == len(ranking.hits) == len(old.truth)
             positions = [[one["id"] for one in old.truth].index(hit.item.id) for hit in ranking.hits]
             assert [expected[n] for n in positions] == pytest.approx(sorted(expected, reverse=True), abs=1e-6)

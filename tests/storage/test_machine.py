@@ -29,12 +29,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from imgsearch.errors import InstanceEmpty
+from imgsearch.filters.tree import EVERYTHING, product_condition
+from imgsearch.search.ranking import Hit
 from imgsearch.search.searcher import SearchOptions, SearchResult
 from imgsearch.search.siblings import ranking_weights
-from imgsearch.storage.engine import Engine, Hit
+from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import Damage, Problem
 from imgsearch.storage.lock import LOCK_NAME
-from imgsearch.storage.sqlite.store import DATABASE_NAME, EVERYTHING, product_condition
+from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.types import (
     AddPicture,
     Attributes,

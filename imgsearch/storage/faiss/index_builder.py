@@ -26,7 +26,7 @@ from imgsearch.storage.faiss.index_file import (
     written,
 )
 from imgsearch.storage.faiss.index_reader import MIN_SHORTLIST
-from imgsearch.storage.sqlite.store import Generation
+from imgsearch.storage.sqlite.generations import Generation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from imgsearch.storage.sqlite.store import Generation
+    from imgsearch.storage.sqlite.generations import Generation
 
 __all__ = ["MIN_SHORTLIST", "IndexReader"]
 

@@ -23,8 +23,11 @@ from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.lock import HOLDER_NAME, writer_at_work
 from imgsearch.storage.sqlite.checksum import feature_checksum, is_valid
 from imgsearch.storage.sqlite.database import FrozenConnection, is_refusal, storage_errors
+from imgsearch.storage.sqlite.generations import Generation
+from imgsearch.storage.sqlite.rows import FEATURE_TYPE
 from imgsearch.storage.sqlite.schema import GENERATION_ROW, ITEM_ROW, ROOT_ROW, SETTING_ROW, expected_schema, schema_of
-from imgsearch.storage.sqlite.store import DATABASE_NAME, FEATURE_TYPE, SETTING_TABLES, Generation, Store
+from imgsearch.storage.sqlite.settings import SETTING_TABLES
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.storage.sqlite.wal import is_altered, log_of
 from imgsearch.storage.successor import home, is_leftover
 

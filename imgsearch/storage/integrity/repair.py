@@ -32,7 +32,8 @@ from imgsearch.storage.sqlite.database import is_refusal, replace_content, stora
 from imgsearch.storage.sqlite.header import mend_header
 from imgsearch.storage.sqlite.pages import sealed_rows
 from imgsearch.storage.sqlite.schema import ITEM_ROW, ROOT_ROW, SETTING_ROW, check_version, expected_schema, schema_of
-from imgsearch.storage.sqlite.store import DATABASE_NAME, PROJECTION, SETTING_TABLES, TUNED, Store
+from imgsearch.storage.sqlite.settings import PROJECTION, SETTING_TABLES, TUNED
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.storage.sqlite.wal import log_of, write_mended
 
 if TYPE_CHECKING:

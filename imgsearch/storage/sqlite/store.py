@@ -1,23 +1,19 @@
-"""The truth of an instance: items, their features and their attributes in SQLite."""
+"""The truth of an instance: items, their features and their attributes in SQLite; opening it, and writing to it."""
 
 from __future__ import annotations
 
-import functools
-import itertools
 import json
 import os
 import sqlite3
 from collections import Counter
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass, replace
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
-
-import numpy as np
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.errors import InstanceDamaged, OlderFormat
-from imgsearch.filters import Condition
-from imgsearch.projection import Projection
-from imgsearch.storage.sqlite.checksum import FUNCTION, feature_checksum, is_valid, register, row_checksum
+from imgsearch.filters.tree import product_condition
+from imgsearch.storage.sqlite.checksum import FUNCTION, feature_checksum, register, row_checksum
+from imgsearch.storage.sqlite.conditions import Sql, compiled
 from imgsearch.storage.sqlite.database import (
     FrozenConnection,
     check_release,
@@ -27,187 +23,49 @@ from imgsearch.storage.sqlite.database import (
     sync_commits,
     transaction,
 )
+from imgsearch.storage.sqlite.reader import Reader
+from imgsearch.storage.sqlite.rows import FEATURE_TYPE, ITEM_WIDTH
 from imgsearch.storage.sqlite.schema import (
     FORMAT_VERSION,
-    GENERATION_ROW,
     ITEM_ROW,
     PAGE_BYTES,
     ROOT_ROW,
     check_schema,
     check_version,
-    content_prefix,
     migrate,
 )
+from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.wal import is_altered, log_of
-from imgsearch.types import (
-    ATTRIBUTE_COLUMNS,
-    Attributes,
-    Extracted,
-    Item,
-    Key,
-    Location,
-    Region,
-    RegionMode,
-    Upsert,
-)
+from imgsearch.types import ATTRIBUTE_COLUMNS, Attributes, Item, Key, Location, Upsert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    import numpy as np
     import numpy.typing as npt
 
-__all__ = [
-    "DATABASE_NAME",
-    "EVERYTHING",
-    "FEATURE_TYPE",
-    "PROJECTION",
-    "SETTING_TABLES",
-    "TUNED",
-    "Generation",
-    "Pictures",
-    "Store",
-    "StoredPicture",
-    "category_condition",
-    "picture_condition",
-    "product_condition",
-]
+    from imgsearch.filters.tree import Condition
 
-P = ParamSpec("P")
-T = TypeVar("T")
+__all__ = ["DATABASE_NAME", "Store"]
 
 DATABASE_NAME: Final = "instance.db"
-
-FEATURE_TYPE: Final = np.dtype("<f2")
-"""Stored features are little-endian float16, L2-normalised."""
-
-MAX_PARAMETERS: Final = 500
-"""Ids per statement, far below SQLite's limit on parameters."""
-
-SEALED_ITEM: Final = f"{', '.join(f'items.{name}' for name in ITEM_ROW)}, items.seal"
-SEALED_FEATURE: Final = "feature, features.seal"
-SETTING_TABLES: Final = ("settings", "settings_copy")
-TUNED: Final = "tuned"
-"""The setting that names the projection which is applied to all stored features; not there without one."""
-PROJECTION: Final = "projection"
-"""The setting that holds it. Apart, so that a search reads the name only."""
-ITEM_COLUMNS: Final = f"{SEALED_ITEM}, roots.path, roots.seal"
-ITEM_SOURCE: Final = "items LEFT JOIN roots ON roots.id = items.root_id"
-ITEM_WIDTH: Final = len(ITEM_ROW) + 1
-"""Columns of SEALED_ITEM."""
-
-EVERYTHING: Final = Condition("1")
-
 OPEN_ATTEMPTS: Final = 10
 """Where an owner writes while somebody opens the database who may not write there."""
 VERIFY_BELOW_BYTES: Final = 8 * 2**20
 """Databases below this size have their whole structure verified whenever they are opened."""
 
 
-def product_condition(product_id: str, pic_name: str | None = None) -> Condition:
-    """All pictures of a product, or the one with that name."""
-    condition = Condition("items.product_id = ?", (product_id,))
-    return condition if pic_name is None else condition.joined(Condition("items.pic_name = ?", (pic_name,)))
-
-
-def category_condition(category_ids: tuple[int, ...]) -> Condition:
-    """Items of exactly these categories."""
-    return Condition(f"items.category_id IN ({', '.join('?' * len(category_ids))})", category_ids)
-
-
-def picture_condition(content_hash: bytes, region: Region | None = None) -> Condition:
-    """Items made from the very same bytes; with a region, from that region of them only."""
-    condition = Condition(
-        f"({content_prefix('content_hash')} = {content_prefix('?')} AND items.content_hash = ?)",
-        (content_hash, content_hash),
-    )
-    return condition if region is None else condition.joined(_region_condition(region))
-
-
-def _region_condition(region: Region) -> Condition:
-    return Condition("(items.x1, items.x2, items.y1, items.y2) = (?, ?, ?, ?)", region.bounds)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPicture:
-    """An item as a search returns it."""
-
-    item: Item
-    feature: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """Some items as a search ranks them, column by column."""
-
-    ids: npt.NDArray[np.int64]
-    """Shape (n,)."""
-    groups: list[tuple[str, int]]
-    """ProductId and category of each."""
-    features: npt.NDArray[np.float32]
-    """Shape (n, dimension), L2-normalised; (0, 0) if there are none."""
-
-    def take(self, positions: npt.NDArray[np.int64]) -> Pictures:
-        """Those at the positions, in their order."""
-        return Pictures(self.ids[positions], [self.groups[n] for n in positions.tolist()], self.features[positions])
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A published index file, as the database describes it."""
-
-    number: int
-    structure: str
-    """``flat``, or the FAISS factory string of an approximate index."""
-    bytes: int
-    checksum: str
-    items: int
-    max_id: int
-    nprobe: int | None
-    recall: float | None
-    """recall@10 against exact search, measured when it was built; None for an exact one."""
-    created: int
-    """Seconds since the epoch."""
-    trained: int | None = None
-    """Items when the lists were trained; None in a flat one."""
-    lists: str | None = None
-    """JSON: category to number of inverted lists, in the order in which they stand in the file; None in a flat one."""
-
-    @property
-    def file_name(self) -> str:
-        """Name of the index file inside the instance's folder."""
-        return f"index-{self.number}.faiss"
-
-
-def _translated(read: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
-    """For reading methods that are called outside of the engine's own blocks: damage has its name there too."""
-
-    @functools.wraps(read)
-    def translated(self: Store, /, *args: P.args, **options: P.kwargs) -> T:
-        try:
-            with storage_errors(self.path.parent):
-                self._follow()
-                return read(self, *args, **options)
-        except InstanceDamaged:
-            if isinstance(self._connection, FrozenConnection):
-                self._connection.check()  # it need not be damage
-            raise
-
-    return translated
-
-
-class Store:
+class Store(Reader):
     """One connection to an instance's database.
 
     Writing methods run inside ``with store.writing():``, so that the caller decides what is one commit.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
-        self._connection = connection
+        super().__init__(connection, path)
         self._write = write
-        self.path = path
-        self._tuning: Projection | None = None
 
     @classmethod
     def create(cls, path: Path, settings: dict[str, Any], page_bytes: int = PAGE_BYTES) -> None:
@@ -283,390 +141,15 @@ class Store:
             self._connection.execute("PRAGMA busy_timeout = 0")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def reading(self) -> AbstractContextManager[None]:
-        """A block that sees one snapshot."""
-        self._follow()
-        return transaction(self._connection)
-
-    def _follow(self) -> None:
-        """Open the database again where the connection cannot see what was committed since."""
-        before = self._connection
-        if isinstance(before, FrozenConnection) and not before.in_transaction and before.is_outdated:
-            self._connection = connect(self.path, write=False)
-            register(self._connection)
-            before.close()
-
     def writing(self) -> AbstractContextManager[None]:
         """A block that is committed as a whole, or not at all."""
         return transaction(self._connection, write=True)
-
-    # Settings and facts
-
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """For what looks at the database as such: checks and repairs."""
-        return self._connection
-
-    @_translated
-    def settings(self) -> dict[str, Any]:
-        """Everything that was given to ``create`` and set since."""
-        rows = self._connection.execute("SELECT name, value, seal FROM settings").fetchall()
-        self._check_seals(rows)
-        return {name: json.loads(value) for name, value, _ in rows}
-
-    def required_settings(self, names: Iterable[str]) -> dict[str, Any]:
-        """The same, where these are among them.
-
-        Raises:
-            InstanceDamaged: one is missing.
-        """
-        settings = self.settings()
-        for name in names:
-            if name not in settings:
-                raise self.damage(f"the setting {name!r}")
-        return settings
-
-    @_translated
-    def made_by(self) -> dict[str, Any]:
-        """The model that made the features, as it was given to ``create``: another one after a reindex."""
-        row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = 'model'").fetchone()
-        if row is None:
-            raise self.damage("the setting 'model'")
-        self._check_seals([row])
-        model: dict[str, Any] = json.loads(row[1])
-        return model
 
     @property
     def page_bytes(self) -> int:
         """Of the database; older releases made smaller pages."""
         (size,) = self._connection.execute("PRAGMA page_size").fetchone()
         return int(size)
-
-    def set_setting(self, name: str, value: Any) -> None:
-        """Add a setting, or change it, in both places."""
-        row = (name, json.dumps(value))
-        for table in SETTING_TABLES:
-            self._connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", (*row, row_checksum(*row)))
-
-    @_translated
-    def tuning(self) -> Projection | None:
-        """The projection that all stored features have been through, as of this snapshot; None without one.
-
-        Raises:
-            InstanceDamaged: it is not what was written.
-        """
-        name = self._setting(TUNED)
-        if name is None:
-            return None
-        if self._tuning is None or self._tuning.name != name:
-            try:
-                tuning = Projection.from_text(self._setting(PROJECTION))
-            except ValueError:
-                raise self.damage("the tuning") from None
-            if tuning.name != name:
-                raise self.damage("the tuning")
-            self._tuning = tuning
-        return self._tuning
-
-    def set_tuning(self, tuning: Projection | None) -> None:
-        """Say what all stored features have been through; it is the caller's to make that true in the same commit."""
-        if tuning is not None:
-            self.set_setting(TUNED, tuning.name)
-            self.set_setting(PROJECTION, tuning.as_text())
-            return
-        for table in SETTING_TABLES:
-            self._connection.execute(f"DELETE FROM {table} WHERE name IN (?, ?)", (TUNED, PROJECTION))
-
-    def _setting(self, name: str) -> Any:
-        row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = ?", (name,)).fetchone()
-        if row is None:
-            return None
-        self._check_seals([row])
-        return json.loads(row[1])
-
-    def _check_seals(self, rows: Iterable[tuple[Any, ...]], width: int | None = None) -> None:
-        """Refuse rows that are not what was written.
-
-        Args:
-            rows: a row's columns, then its seal.
-            width: how many columns that is with the seal; by default all.
-        """
-        if not all(is_valid(row[:width]) for row in rows):
-            raise self.damage("a row")
-
-    def _check_features(self, rows: Iterable[tuple[int, bytes, int]]) -> None:
-        """Refuse features that are not what was written: rows of id, feature and seal."""
-        for item_id, feature, seal in rows:
-            if feature_checksum(item_id, feature) != seal:
-                raise self.damage("a feature")
-
-    def damage(self, what: str) -> InstanceDamaged:
-        """What to tell people when something that was read is not what was written."""
-        return InstanceDamaged(
-            f"{what} in {self.path} is not what was written: run 'imgsearch check --read-data' to see what is broken, "
-            "'imgsearch check --repair' to mend it"
-        )
-
-    @_translated
-    def counts(self) -> dict[int, int]:
-        """Items per category, without the empty ones."""
-        return dict(self._connection.execute("SELECT category_id, items FROM counts WHERE items > 0"))
-
-    @_translated
-    def count_products(self) -> int:
-        """How many different ProductIds there are."""
-        (count,) = self._connection.execute("SELECT count(DISTINCT product_id) FROM items").fetchone()
-        return int(count)
-
-    @_translated
-    def count_newer(self, max_id: int) -> int:
-        """How many items have an id above ``max_id``."""
-        (count,) = self._connection.execute("SELECT count(*) FROM items WHERE id > ?", (max_id,)).fetchone()
-        return int(count)
-
-    # Items
-
-    @_translated
-    def item(self, key: Key) -> Item | None:
-        """The item with this key."""
-        row = self._connection.execute(
-            f"SELECT {ITEM_COLUMNS} FROM {ITEM_SOURCE} WHERE product_id = ? AND pic_name = ?",
-            (key.product_id, key.pic_name),
-        ).fetchone()
-        if row is None:
-            return None
-        item = self._item(row)
-        if item.key != key:
-            raise self.damage("the index of keys")
-        return item
-
-    def has(self, item_id: int) -> bool:
-        """Whether there is an item with that id."""
-        return self._connection.execute("SELECT 1 FROM items WHERE id = ?", (item_id,)).fetchone() is not None
-
-    @_translated
-    def feature(self, item_id: int) -> npt.NDArray[np.float32]:
-        """The stored feature of one item, shape (dimension,)."""
-        row = self._connection.execute(f"SELECT id, {SEALED_FEATURE} FROM features WHERE id = ?", (item_id,)).fetchone()
-        if row is None:
-            raise self.damage("the feature of an item")
-        self._check_features([row])
-        return np.frombuffer(row[1], FEATURE_TYPE).astype(np.float32)
-
-    def pictures(self, ids: Iterable[int]) -> Iterator[StoredPicture]:
-        """Those of the ids that are items, with their features; in no particular order."""
-        for rows in self._by_id(
-            f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id",
-            ids,
-        ):
-            for row in rows:
-                self._check_features([(row[0], row[-2], row[-1])])
-                yield StoredPicture(self._item(row), np.frombuffer(row[-2], FEATURE_TYPE).astype(np.float32))
-
-    def features_of(self, ids: Iterable[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """The features of some items.
-
-        Args:
-            ids: each once.
-
-        Returns:
-            Ids of shape (n,) in no particular order, and features of shape (n, dimension), L2-normalised; (0, 0) if
-            there are none.
-
-        Raises:
-            InstanceDamaged: one has no feature, or not the one that was written.
-        """
-        wanted = list(ids)
-        rows = [
-            row
-            for cursor in self._by_id(f"SELECT id, {SEALED_FEATURE} FROM features", wanted, of="features")
-            for row in cursor
-        ]
-        if len(rows) != len(wanted):
-            raise self.damage("an item or its feature")
-        self._check_features(rows)
-        features = np.frombuffer(b"".join(row[1] for row in rows), FEATURE_TYPE).astype(np.float32)
-        found = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
-        return found, features.reshape(len(rows), -1 if rows else 0)
-
-    def matching(self, ids: Iterable[int], condition: Condition) -> npt.NDArray[np.int64]:
-        """Those of the ids that are items and meet the condition, in no particular order."""
-        found = self._by_id("SELECT items.id FROM items", ids, condition.parameters, condition.sql)
-        return np.concatenate([np.zeros(0, np.int64), *map(_numbers, found)])
-
-    def candidates(
-        self,
-        ids: npt.NDArray[np.int64],
-        features: npt.NDArray[np.float32],
-        marked: Condition,
-        condition: Condition = EVERYTHING,
-    ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
-        """Items whose features are known, as a search ranks them, and which of them are marked.
-
-        Args:
-            ids: each once; shape (n,).
-            features: theirs; shape (n, dimension).
-            marked: what an item meets to be marked.
-            condition: what all of them are known to meet.
-
-        Raises:
-            InstanceDamaged: one is no item, does not meet the condition, or is not what was written.
-        """
-        rows = {
-            row[0]: row
-            for cursor in self._by_id(
-                f"SELECT {SEALED_ITEM}, {marked.sql}, {condition.sql} FROM items",
-                ids.tolist(),
-                (*marked.parameters, *condition.parameters),
-            )
-            for row in cursor
-        }
-        self._check_seals(rows.values(), ITEM_WIDTH)
-        if len(rows) != len(ids) or not all(row[-1] for row in rows.values()):
-            raise self.damage("an index of items")
-        ordered = [rows[number] for number in ids.tolist()]
-        groups = [(row[1], row[3]) for row in ordered]
-        return Pictures(ids, groups, features), np.array([row[-2] for row in ordered], np.bool_)
-
-    def first_of_products(self, product_ids: Iterable[str], limit: int) -> npt.NDArray[np.int64]:
-        """Ids of the pictures of some products, of each the first ``limit`` by PicName; in no particular order.
-
-        By name, because that is how an index keeps them: not more than these are read, however many a product has.
-        """
-        wanted = list(product_ids)
-        found: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
-        for start in range(0, len(wanted), MAX_PARAMETERS):
-            some = wanted[start : start + MAX_PARAMETERS]
-            rows = self._connection.execute(
-                f"WITH products (name) AS (VALUES {','.join(['(?)'] * len(some))}) "
-                "SELECT items.id FROM products CROSS JOIN items ON items.id IN "
-                "(SELECT id FROM items WHERE product_id = products.name ORDER BY pic_name LIMIT ?)",
-                (*some, limit),
-            )
-            found.append(_numbers(rows))
-        return np.concatenate(found)
-
-    def siblings(self, ids: Iterable[int], condition: Condition = EVERYTHING) -> Iterator[Pictures]:
-        """Those of the ids that are items and meet the condition, some at a time, at least one.
-
-        Raises:
-            InstanceDamaged: one is not what was written.
-        """
-        for cursor in self._by_id(
-            f"SELECT {SEALED_ITEM}, {SEALED_FEATURE} FROM items JOIN features ON features.id = items.id",
-            ids,
-            condition.parameters,
-            condition.sql,
-        ):
-            rows = cursor.fetchall()
-            if rows:
-                yield self._pictures(rows)
-
-    def _by_id(
-        self, select: str, ids: Iterable[int], parameters: tuple[Any, ...] = (), condition: str = "1", of: str = "items"
-    ) -> Iterator[sqlite3.Cursor]:
-        """Run a statement for some ids at a time; the parameters are those that stand before the ids."""
-        wanted = list(ids)
-        for start in range(0, len(wanted), MAX_PARAMETERS):
-            some = wanted[start : start + MAX_PARAMETERS]
-            yield self._connection.execute(
-                f"{select} WHERE ({condition}) AND {of}.id IN ({','.join('?' * len(some))})", (*parameters, *some)
-            )
-
-    @_translated
-    def keys(self, condition: Condition) -> list[Key]:
-        """The keys of all items that meet the condition, sorted."""
-        wanted = self._looked_up(condition)
-        rows = self._connection.execute(
-            f"SELECT {SEALED_ITEM} FROM items WHERE {wanted.sql}", wanted.parameters
-        ).fetchall()
-        self._check_seals(rows)
-        return sorted(Key(row[1], row[2]) for row in rows)
-
-    def _looked_up(self, condition: Condition) -> Condition:
-        """The condition in the form in which its index is found."""
-        return category_condition(tuple(self.counts())).joined(condition) if condition.of_attributes else condition
-
-    @_translated
-    def count(self, condition: Condition = EVERYTHING) -> int:
-        """How many items meet the condition."""
-        if condition is EVERYTHING:
-            return sum(self.counts().values())
-        wanted = self._looked_up(condition)
-        (count,) = self._connection.execute(
-            f"SELECT count(*) FROM items WHERE {wanted.sql}", wanted.parameters
-        ).fetchone()
-        return int(count)
-
-    def identical_ids(self, same: Condition, condition: Condition, limit: int) -> npt.NDArray[np.int64]:
-        """The first ``limit`` ids of items that were made from a picture and meet the condition, rising.
-
-        Args:
-            same: a ``picture_condition``.
-            condition: what else they meet.
-            limit: how many at most.
-        """
-        both = same.joined(condition)
-        return self._rising(
-            f"SELECT id FROM items INDEXED BY items_content WHERE {both.sql} ORDER BY id LIMIT ?",
-            (*both.parameters, limit),
-        )
-
-    def matching_ids(self, condition: Condition) -> npt.NDArray[np.int64]:
-        """Ids of the items that meet the condition, rising."""
-        # Sorted here: to have them in order, SQLite would go through all items.
-        return self._rising(f"SELECT id FROM items WHERE {condition.sql}", condition.parameters)
-
-    def _rising(self, select: str, parameters: tuple[Any, ...]) -> npt.NDArray[np.int64]:
-        ids = np.sort(self._ids(select, parameters))
-        if np.any(ids[1:] == ids[:-1]):
-            raise self.damage("an index of items")
-        return ids
-
-    def _ids(self, select: str, parameters: tuple[Any, ...] = ()) -> npt.NDArray[np.int64]:
-        """What a statement selects as ``id``; made one text by SQLite, as a row for each takes three times as long."""
-        (text,) = self._connection.execute(f"SELECT group_concat(id) FROM ({select})", parameters).fetchone()
-        return np.zeros(0, np.int64) if text is None else np.fromstring(text, np.int64, sep=",")
-
-    def categories(self, *, above: int = 0) -> npt.NDArray[np.int64]:
-        """Of the items with an id above ``above``, by rising id; shape (n,)."""
-        select = "SELECT id, category_id FROM items"
-        if above:  # their range of ids is gone through; an index has both columns of all
-            rows = self._connection.execute(f"{select} NOT INDEXED WHERE id > ?", (above,))
-        else:
-            rows = self._connection.execute(select)
-        pairs = _numbers(rows).reshape(-1, 2)
-        categories: npt.NDArray[np.int64] = pairs[np.argsort(pairs[:, 0]), 1]
-        return categories
-
-    def features(
-        self, condition: Condition = EVERYTHING, *, above: int = 0, chunk: int = 1024
-    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
-        """Ids and features of the items that meet the condition and have an id above ``above``, by rising id.
-
-        Yields:
-            Ids of shape (n,) and float16 features of shape (n, dimension), n at most ``chunk``.
-        """
-        if condition is EVERYTHING:
-            sql, parameters = f"SELECT id, {SEALED_FEATURE} FROM features WHERE id > ? ORDER BY id", (above,)
-        else:
-            # All are looked up by the condition, then sorted; the newer ones are gone through in their order.
-            source, item_id = (
-                ("features CROSS JOIN items ON items.id = features.id", "features.id")
-                if above
-                else ("items CROSS JOIN features ON features.id = items.id", "+items.id")
-            )
-            sql = (
-                f"SELECT items.id, {SEALED_FEATURE} FROM {source} "
-                f"WHERE {item_id} > ? AND ({condition.sql}) ORDER BY {item_id}"
-            )
-            parameters = (above, *condition.parameters)
-        cursor = self._connection.execute(sql, parameters)
-        while rows := cursor.fetchmany(chunk):
-            self._check_features(rows)
-            ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
-            blob = b"".join(row[1] for row in rows)
-            yield ids, np.frombuffer(blob, FEATURE_TYPE).reshape(len(rows), -1)
 
     def rewrite_features(
         self, converted: Callable[[npt.NDArray[np.float16]], npt.NDArray[np.float16]], *, chunk: int
@@ -686,99 +169,6 @@ class Store:
                 ((feature, feature_checksum(item_id, feature), item_id) for feature, item_id in rows),
             )
             last = int(ids[-1])
-
-    @_translated
-    def products_with_several(self) -> list[tuple[str, int]]:
-        """ProductIds with more than one picture, and how many each has, in the order of the ProductIds."""
-        return self._connection.execute(
-            "SELECT product_id, count(*) FROM items GROUP BY product_id HAVING count(*) > 1 ORDER BY product_id"
-        ).fetchall()
-
-    def unpublish(self) -> None:
-        """Have no generation: everything is scanned."""
-        self._connection.execute("DELETE FROM generations")
-        self._connection.execute("DELETE FROM removed")
-
-    def _pictures(self, rows: list[tuple[Any, ...]]) -> Pictures:
-        """From rows that begin with SEALED_ITEM and SEALED_FEATURE; all are verified."""
-        self._check_seals(rows, ITEM_WIDTH)
-        self._check_features([(row[0], row[ITEM_WIDTH], row[ITEM_WIDTH + 1]) for row in rows])
-        features = np.frombuffer(b"".join(row[ITEM_WIDTH] for row in rows), FEATURE_TYPE).astype(np.float32)
-        return Pictures(
-            np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows)),
-            [(row[1], row[3]) for row in rows],
-            features.reshape(len(rows), -1 if rows else 0),
-        )
-
-    def _item(self, row: tuple[Any, ...]) -> Item:
-        """From a row that begins with ITEM_COLUMNS; it is verified."""
-        self._check_seals([row], ITEM_WIDTH)
-        (item_id, product_id, pic_name, category_id, given, mode, x1, x2, y1, y2, _, content, token, root_id) = row[:14]
-        root, root_seal = row[ITEM_WIDTH : ITEM_WIDTH + 2]
-        if root_id is not None and not is_valid((root_id, root, root_seal)):
-            raise self.damage("the place of a picture")
-        return Item(
-            id=item_id,
-            key=Key(product_id, pic_name),
-            category_id=category_id,
-            region=Region(x1, x2, y1, y2),
-            region_mode=RegionMode(mode),
-            category_given=bool(given),
-            content_hash=content,
-            token=token,
-            attributes=Attributes(*row[15 : len(ITEM_ROW)]),
-            location=None if root is None else Location(root, row[14]).path(pic_name),
-        )
-
-    def all_stored_records(self, *, chunk: int = 1024) -> Iterator[Upsert]:
-        """Every item with its feature as it would be written again, in the order they were added.
-
-        Raises:
-            InstanceDamaged: one is not what was written, or there are not as many as the counts say.
-        """
-        told, given = self.count(), 0
-        cursor = self._connection.execute(
-            f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id "
-            "ORDER BY items.id"
-        )
-        while rows := cursor.fetchmany(chunk):
-            given += len(rows)
-            yield from map(self._as_written, rows)
-        if given != told:
-            raise self.damage("the number of items")
-
-    def stored_records(self, keys: Sequence[Key]) -> dict[Key, Upsert]:
-        """Those of the keys that are stored, as they would be written again."""
-        found: dict[Key, Upsert] = {}
-        for start in range(0, len(keys), MAX_PARAMETERS // 2):
-            some = keys[start : start + MAX_PARAMETERS // 2]
-            rows = self._connection.execute(
-                f"WITH keys (product, name) AS (VALUES {','.join(['(?, ?)'] * len(some))}) "
-                f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM keys "
-                "CROSS JOIN items ON product_id = keys.product AND pic_name = keys.name "
-                "LEFT JOIN roots ON roots.id = items.root_id JOIN features ON features.id = items.id",
-                [part for key in some for part in (key.product_id, key.pic_name)],
-            )
-            found.update((change.key, change) for change in map(self._as_written, rows))
-        return found
-
-    def _as_written(self, row: tuple[Any, ...]) -> Upsert:
-        """From a row of ITEM_COLUMNS and SEALED_FEATURE; it is verified."""
-        self._check_features([(row[0], row[-2], row[-1])])
-        item, subjects, relative, root = self._item(row), row[10], row[14], row[ITEM_WIDTH]
-        extracted = Extracted(
-            item.content_hash,
-            item.token,
-            item.region,
-            tuple(map(Region.parse, json.loads(subjects))) if subjects else (),
-            item.category_id,
-            (),
-            np.frombuffer(row[-2], FEATURE_TYPE).astype(np.float32),
-        )
-        location = None if root is None else Location(root, relative)
-        return Upsert(item.key, extracted, item.region_mode, item.category_given, item.attributes, location)
-
-    # Changes
 
     def upsert(self, change: Upsert) -> bool:
         """Write one item under a new id; return whether there was one with the same key."""
@@ -876,10 +266,6 @@ class Store:
         self._seal_item(item.id)
         return item.id
 
-    def contents_without_token(self) -> list[tuple[int, bytes]]:
-        """Id and content hash of items whose sources gave no token."""
-        return self._connection.execute("SELECT id, content_hash FROM items WHERE token IS NULL").fetchall()
-
     def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
         """Remember the sources' tokens for items found unchanged: pairs of id and token."""
         self._connection.executemany("UPDATE items SET token = ? WHERE id = ?", [(token, i) for i, token in tokens])
@@ -888,14 +274,17 @@ class Store:
 
     def delete(self, condition: Condition) -> list[Key]:
         """Delete all items that meet the condition; return their keys, sorted."""
-        wanted = self._looked_up(condition)
+        return self._delete(self._looked_up(condition), compiled(condition))
+
+    def _delete(self, wanted: Sql, put_aside: Sql) -> list[Key]:
+        """Delete what meets a condition among the items, and among what a repair has put aside."""
         rows = self._connection.execute(
-            f"DELETE FROM items WHERE {wanted.sql} RETURNING {', '.join(ITEM_ROW)}, seal", wanted.parameters
+            f"DELETE FROM items WHERE {wanted.text} RETURNING {', '.join(ITEM_ROW)}, seal", wanted.parameters
         ).fetchall()
         self._check_seals(rows)
         keys = sorted(Key(row[1], row[2]) for row in rows)
         # What a repair has put aside under these names goes too.
-        self._connection.execute(f"DELETE FROM quarantine AS items WHERE {condition.sql}", condition.parameters)
+        self._connection.execute(f"DELETE FROM quarantine AS items WHERE {put_aside.text}", put_aside.parameters)
         return keys
 
     def prune_roots(self) -> None:
@@ -918,8 +307,6 @@ class Store:
         root_id: int = row[0]
         return root_id
 
-    # Successors
-
     @contextmanager
     def beside(self, predecessor: Store) -> Iterator[None]:
         """A block in which statements may read the tables of another instance as ``predecessor.…``; not in a commit."""
@@ -936,12 +323,11 @@ class Store:
             same_content: those that it has of another picture as well.
         """
         picture = " AND other.content_hash = items.content_hash" if same_content else ""
-        self.delete(
-            Condition(
-                "NOT EXISTS (SELECT 1 FROM predecessor.items AS other WHERE other.product_id = items.product_id "
-                f"AND other.pic_name = items.pic_name{picture})"
-            )
+        unknown = Sql(
+            "NOT EXISTS (SELECT 1 FROM predecessor.items AS other WHERE other.product_id = items.product_id "
+            f"AND other.pic_name = items.pic_name{picture})"
         )
+        self._delete(unknown, unknown)
 
     def take_quarantine_of_predecessor(self) -> None:
         """Inside ``beside``: have what a repair has put aside there, and nothing else of the kind."""
@@ -954,38 +340,6 @@ class Store:
         Readers of the other one see what it was, or the copy.
         """
         replace_content(self._connection, predecessor.connection)
-
-    # Index generations
-
-    @_translated
-    def generation(self) -> Generation | None:
-        """The published generation."""
-        row = self._connection.execute(
-            f"SELECT {', '.join(GENERATION_ROW)}, seal FROM generations ORDER BY number DESC LIMIT 1"
-        ).fetchone()
-        if row is None:
-            return None
-        self._check_seals([row])
-        return Generation(*row[:-1])
-
-    def removed_ids(self) -> npt.NDArray[np.int64]:
-        """Ids that the published generation holds and that are no longer items."""
-        return self._ids("SELECT id FROM removed")
-
-    def count_removed(self) -> int:
-        """How many items of the published generation are no longer items."""
-        (count,) = self._connection.execute("SELECT count(*) FROM removed").fetchone()
-        return int(count)
-
-    def publish(self, generation: Generation) -> None:
-        """Make this generation, which holds every present item up to its ``max_id``, the one that readers use."""
-        self._connection.execute("DELETE FROM generations")
-        values = astuple(generation)
-        self._connection.execute(
-            f"INSERT INTO generations ({', '.join(GENERATION_ROW)}) VALUES ({', '.join('?' * len(values))})", values
-        )
-        self._connection.execute(f"UPDATE generations SET seal = {FUNCTION}({', '.join(GENERATION_ROW)})")
-        self._connection.execute("DELETE FROM removed")
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool, verify: bool) -> None:
@@ -1003,11 +357,6 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool, verify:
         check_schema(connection, str(path))
         if path.stat().st_size < VERIFY_BELOW_BYTES:
             _check_structure(connection, path)
-
-
-def _numbers(rows: Iterable[tuple[int, ...]]) -> npt.NDArray[np.int64]:
-    """The whole numbers of some rows one after another; shape (rows * columns,)."""
-    return np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64)
 
 
 def _check_structure(connection: sqlite3.Connection, path: Path) -> None:

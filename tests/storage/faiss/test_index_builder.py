@@ -11,7 +11,7 @@ import pytest
 
 from imgsearch.storage.faiss.index_file import checksum_of
 from imgsearch.storage.faiss.index_reader import IndexReader
-from imgsearch.storage.sqlite.store import Generation
+from imgsearch.storage.sqlite.generations import Generation
 from tests.storage.builders import (
     DIMENSION,
     INDEXED,

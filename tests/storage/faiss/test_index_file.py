@@ -11,7 +11,7 @@ from imgsearch.errors import InstanceDamaged
 from imgsearch.storage.faiss import index_file
 from imgsearch.storage.faiss.index_file import checksum_of
 from imgsearch.storage.faiss.index_reader import IndexReader
-from imgsearch.storage.sqlite.store import Generation
+from imgsearch.storage.sqlite.generations import Generation
 from tests.storage.builders import (
     Features,
     child,
@@ -109,7 +109,7 @@ def test_what_the_system_refuses_is_no_damage(built: tuple[Path, Generation]) ->
 import errno, faiss, resource, sys
 from pathlib import Path
 from imgsearch.engine import index, index_file
-from imgsearch.storage.sqlite.store import Generation
+from imgsearch.storage.sqlite.generations import Generation
 index_file.checksum_of = lambda _path: ""  # the file is opened by FAISS alone
 folder, *values = Path(sys.argv[1]), *sys.argv[2:]
 generation = Generation(int(values[0]), "flat", int(values[1]), "", 5, 5, None, None, 0)

@@ -10,7 +10,7 @@ import pytest
 
 from imgsearch.storage.faiss.index_builder import build
 from imgsearch.storage.faiss.index_reader import MIN_SHORTLIST, IndexReader
-from imgsearch.storage.sqlite.store import Generation
+from imgsearch.storage.sqlite.generations import Generation
 from tests.storage.builders import (
     INDEXED,
     Features,

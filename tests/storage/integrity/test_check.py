@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import InstanceDamaged, InstanceUnusable, NewerFormat
-from imgsearch.filters import compile_filter
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import category_condition, product_condition
+from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import REPAIR_NAME, Damage, check
 from imgsearch.storage.integrity.repair import repair
@@ -24,7 +26,7 @@ from imgsearch.storage.lock import HOLDER_NAME, writer_lock
 from imgsearch.storage.sqlite import store as store_module
 from imgsearch.storage.sqlite.checksum import feature_checksum, register, row_checksum
 from imgsearch.storage.sqlite.schema import FORMAT_VERSION, MIGRATIONS, PAGE_BYTES, check_version
-from imgsearch.storage.sqlite.store import DATABASE_NAME, category_condition, product_condition
+from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.types import Attributes, Key, Location
 from tests.storage.builders import CALIBRATION, DIMENSION, change, child, clustered, finished, query
 from tests.storage.sqlite.test_database import in_mount, needs_root
@@ -90,12 +92,12 @@ def answers(folder: Path) -> list[object]:
     with closing(Engine.open(folder)) as engine:
         said: list[object] = [engine.store.counts(), engine.store.settings()]
         said += [engine.store.item(key(n)) for n in range(0, COUNT, 10)]
-        conditions = [compile_filter("int_attr=3"), compile_filter('str_attr="c2" AND int_attr>2')]
+        conditions = [parse_filter("int_attr=3"), parse_filter('str_attr="c2" AND int_attr>2')]
         for n in range(0, COUNT, 33):
             wanted = query(FEATURES[n])
-            said.append(engine.search(wanted, CALIBRATION, num=20))
+            said.append(Ranker(engine).search(wanted, CALIBRATION, num=20))
             said += [
-                engine.search(wanted, CALIBRATION, num=20, condition=condition)
+                Ranker(engine).search(wanted, CALIBRATION, num=20, condition=condition)
                 for condition in (*conditions, category_condition((1,)))
             ]
         return said
@@ -251,8 +253,8 @@ def test_an_altered_row_is_never_served(broken: Path) -> None:
     sql(broken, "UPDATE items SET custom_content = 'other' WHERE id = 5")
     with closing(Engine.open(broken, write=True)) as engine:
         for way in (
-            lambda: engine.search(query(FEATURES[4]), CALIBRATION, num=5),
-            lambda: engine.search(query(FEATURES[3]), CALIBRATION, num=5),
+            lambda: Ranker(engine).search(query(FEATURES[4]), CALIBRATION, num=5),
+            lambda: Ranker(engine).search(query(FEATURES[3]), CALIBRATION, num=5),
             lambda: engine.store.item(key(4)),
             lambda: engine.store.keys(product_condition("p1")),
         ):
@@ -267,13 +269,13 @@ def test_an_altered_row_is_never_served(broken: Path) -> None:
 def test_a_lost_row_is_not_passed_over(broken: Path, statement: str) -> None:
     sql(broken, "PRAGMA foreign_keys = OFF", statement)
     with closing(Engine.open(broken)) as engine, pytest.raises(InstanceDamaged):
-        engine.search(query(FEATURES[4]), CALIBRATION, num=5)
+        Ranker(engine).search(query(FEATURES[4]), CALIBRATION, num=5)
 
 
 def test_wrong_counts_end_a_search_at_once(broken: Path) -> None:
     sql(broken, "UPDATE counts SET items = items + 1000000")
     with closing(Engine.open(broken)) as engine, pytest.raises(InstanceDamaged, match="the number of items"):
-        engine.search(query(FEATURES[4]), CALIBRATION, num=5)
+        Ranker(engine).search(query(FEATURES[4]), CALIBRATION, num=5)
 
 
 # Bits
@@ -398,9 +400,9 @@ def test_deleted_items_are_not_brought_back(sound: Home, tmp_path: Path) -> None
     with closing(Engine.open(folder, write=True)) as engine:
         engine.store.connection.execute("PRAGMA secure_delete = OFF")
         with engine.committing() as store:
-            deleted = store.delete(compile_filter("int_attr in (1, 2, 3)"))
+            deleted = store.delete(parse_filter("int_attr in (1, 2, 3)"))
     with closing(Engine.open(folder)) as engine:
-        left = set(engine.store.keys(compile_filter("int_attr in (0, 4, 5, 6)")))
+        left = set(engine.store.keys(parse_filter("int_attr in (0, 4, 5, 6)")))
     with closing(sqlite3.connect(folder / DATABASE_NAME)) as connection:
         (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'items'").fetchone()
     data = bytearray((folder / DATABASE_NAME).read_bytes())
@@ -408,7 +410,7 @@ def test_deleted_items_are_not_brought_back(sound: Home, tmp_path: Path) -> None
     (folder / DATABASE_NAME).write_bytes(data)
     assert repair(folder).lost == []
     with closing(Engine.open(folder)) as engine:
-        present = set(engine.store.keys(compile_filter("int_attr in (0, 1, 2, 3, 4, 5, 6)")))
+        present = set(engine.store.keys(parse_filter("int_attr in (0, 1, 2, 3, 4, 5, 6)")))
     assert present == left
     assert len(deleted) > 100
 
@@ -491,7 +493,7 @@ def test_format_1_is_migrated_when_it_is_opened(tmp_path: Path, write: bool) -> 
             old.execute("INSERT INTO features VALUES (?, ?)", (n + 1, FEATURES[n].astype("<f2").tobytes()))
     with closing(Engine.open(tmp_path, write=write)) as engine:
         assert check_version(engine.store.connection, "here") == FORMAT_VERSION
-        ranking = engine.search(query(FEATURES[7]), CALIBRATION, num=20)
+        ranking = Ranker(engine).search(query(FEATURES[7]), CALIBRATION, num=20)
         assert (ranking.found, ranking.hits[0].item.key.product_id) == (20, "p7")
     assert check(tmp_path, read_data=True) == []
 

@@ -23,10 +23,12 @@ from imgsearch.errors import (
     StorageUnwritable,
     UsageError,
 )
+from imgsearch.filters.tree import EVERYTHING, product_condition
+from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
-from imgsearch.storage.sqlite.store import DATABASE_NAME, EVERYTHING, Store, product_condition
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.types import Key
 from tests.storage.builders import CALIBRATION, at_work, change, child, fill, finished, query, scattered, write
 
@@ -172,6 +174,7 @@ from pathlib import Path
 from imgsearch.errors import ImgsearchError
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import check
+from imgsearch.search.ranking import Ranker
 from tests.storage.builders import CALIBRATION, query, scattered
 import faiss  # as somebody who may read where Python lies
 wanted = query(scattered(1)[0])
@@ -183,7 +186,7 @@ print(engine.store.count(), flush=True)
 for line in sys.stdin:
     try:
         if line == "search\\n":
-            print(engine.search(wanted, CALIBRATION, num=1).found, engine.store.counts(), flush=True)
+            print(Ranker(engine).search(wanted, CALIBRATION, num=1).found, engine.store.counts(), flush=True)
         elif line == "check\\n":
             print([problem.message for problem in check(folder, read_data=True)], flush=True)
         else:
@@ -282,7 +285,7 @@ from pathlib import Path
 from tests.storage.builders import CALIBRATION, Engine, change, query, scattered
 folder = Path(sys.argv[1])
 with closing(Engine.open(folder)) as engine:
-    print(len(engine.search(query(scattered(1)[0]), CALIBRATION, num=7).hits))
+    print(len(Ranker(engine).search(query(scattered(1)[0]), CALIBRATION, num=7).hits))
 try:
     with closing(Engine.open(folder, write=True)) as engine, engine.committing() as store:
         store.upsert(change())
@@ -415,7 +418,7 @@ except StorageFull:
     print(engine.store.generation(), [path.name for path in folder.glob("index*")])
 engine.close()
 engine = Engine.open(folder)
-print(engine.store.count() == added, len(engine.search(query(scattered(1)[0]), CALIBRATION, num=9).hits))
+print(engine.store.count() == added, len(Ranker(engine).search(query(scattered(1)[0]), CALIBRATION, num=9).hits))
 (folder / "ballast").unlink()
 engine = Engine.open(folder, write=True)
 fill(engine, scattered(10), first=added)
@@ -472,7 +475,7 @@ def test_damage_anywhere_has_its_name(engine: Engine, monkeypatch: pytest.Monkey
             "keys": lambda store=store: store.keys(EVERYTHING),
             "count": lambda store=store: store.count(product_condition("p5")),
             "generation": store.generation,
-            "search": lambda opened=opened: opened.search(query(scattered(1)[0]), CALIBRATION, num=300),
+            "search": lambda opened=opened: Ranker(opened).search(query(scattered(1)[0]), CALIBRATION, num=300),
         }
         for name, way in ways.items():
             try:
@@ -490,7 +493,7 @@ def test_a_truncated_database_is_damage(engine: Engine) -> None:
     path = engine.folder / DATABASE_NAME
     path.write_bytes(path.read_bytes()[: 4096 * 20])
     with pytest.raises(InstanceDamaged), closing(Engine.open(engine.folder)) as opened:
-        opened.search(query(scattered(1)[0]), CALIBRATION, num=5)
+        Ranker(opened).search(query(scattered(1)[0]), CALIBRATION, num=5)
 
 
 @pytest.mark.parametrize(

@@ -14,18 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsearch.errors import InstanceDamaged, StorageUnwritable
-from imgsearch.filters import Condition, compile_filter
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import EVERYTHING, Condition, category_condition, picture_condition, product_condition
 from imgsearch.storage.integrity.check import check
 from imgsearch.storage.sqlite.database import BUSY_TIMEOUT_S
-from imgsearch.storage.sqlite.store import (
-    DATABASE_NAME,
-    EVERYTHING,
-    Generation,
-    Store,
-    category_condition,
-    picture_condition,
-    product_condition,
-)
+from imgsearch.storage.sqlite.generations import Generation
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.types import Attributes, Key, Location, Region, RegionMode, Upsert
 from tests.storage.builders import DIMENSION, change, scattered, stored, write
 
@@ -192,7 +186,7 @@ CONDITIONS = {
     "categories": (category_condition((1, 2)), {n for n in range(1, 41) if n % 4 in (1, 2)}),
     "no category": (category_condition(()), set()),
     "joined": (category_condition((1,)).joined(product_condition("p3")), {13, 33}),
-    "filter": (product_condition("p3").joined(compile_filter("int_attr=3 OR int_attr=4")), {3}),
+    "filter": (product_condition("p3").joined(parse_filter("int_attr=3 OR int_attr=4")), {3}),
 }
 
 

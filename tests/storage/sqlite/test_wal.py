@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from imgsearch.errors import InstanceDamaged
+from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import Damage, check
 from imgsearch.storage.integrity.repair import repair
@@ -70,7 +71,7 @@ def invert(path: Path, place: int, bit: int) -> None:
 def names(folder: Path) -> list[str]:
     """The items that are there and found by their own features."""
     with closing(Engine.open(folder)) as engine:
-        hits = [engine.search(query(feature), CALIBRATION, num=1).hits for feature in FEATURES]
+        hits = [Ranker(engine).search(query(feature), CALIBRATION, num=1).hits for feature in FEATURES]
     found = [hit[0].item.key.product_id if hit else None for hit in hits]
     return [name for name, product_id in zip(EVERYBODY, found, strict=True) if name == product_id]
 

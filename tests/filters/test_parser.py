@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsearch.errors import InvalidFilter
-from imgsearch.filters import MAX_FILTER_CHARS, MAX_NESTING, compile_filter
+from imgsearch.filters.parser import MAX_FILTER_CHARS, MAX_NESTING, parse_filter
+from imgsearch.filters.tree import category_condition
 from imgsearch.storage.engine import Engine
-from imgsearch.storage.sqlite.store import DATABASE_NAME, Store, category_condition
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.types import Attributes
 from tests.storage.builders import change, write
 
@@ -69,7 +70,7 @@ class Shop:
     items: dict[str, Attributes]
 
     def matches(self, expression: str) -> set[str]:
-        return {key.product_id for key in self.store.keys(compile_filter(expression))}
+        return {key.product_id for key in self.store.keys(parse_filter(expression))}
 
     def brute_force(self, meaning: Meaning) -> set[str]:
         return {name for name, attributes in self.items.items() if meaning(attributes)}
@@ -218,7 +219,7 @@ def test_the_table_tells_expressions_apart(shop: Shop) -> None:
 )
 def test_refused_expressions_say_where(expression: str, where: str) -> None:
     with pytest.raises(InvalidFilter) as refused:
-        compile_filter(expression)
+        parse_filter(expression)
     assert where in refused.value.message
     assert len(refused.value.message.splitlines()) == 1
     assert (refused.value.code, refused.value.exit_code) == ("InvalidFilterClause", 3)
@@ -231,7 +232,7 @@ def test_the_length_limit_is_in_characters(shop: Shop) -> None:
     assert len(longest) == MAX_FILTER_CHARS == 4096
     assert shop.matches(longest) == shop.matches("int_attr=1")
     with pytest.raises(InvalidFilter, match="4097 characters; the limit is 4096"):
-        compile_filter(longest + " ")
+        parse_filter(longest + " ")
 
 
 @pytest.mark.parametrize(
@@ -270,16 +271,16 @@ def test_nesting_runs_up_to_the_limit_and_is_refused_beyond(shop: Shop) -> None:
     """What is accepted never fails later, inside SQLite, not in the largest statement there is either."""
     deepest = max(levels for levels in range(2 * MAX_NESTING) if _accepted(nested(levels)))
     assert deepest >= MAX_NESTING - 3
-    condition = category_condition((3,)).joined(compile_filter(nested(deepest)))
+    condition = category_condition((3,)).joined(parse_filter(nested(deepest)))
     (rows,) = [ids for ids, _ in shop.store.features(condition, above=1)]
     assert len(rows) == len(shop.matches("int_attr=1") - {"p0"})
     with pytest.raises(InvalidFilter, match=f"more than {MAX_NESTING} levels"):
-        compile_filter(nested(230))
+        parse_filter(nested(230))
 
 
 def _accepted(expression: str) -> bool:
     try:
-        compile_filter(expression)
+        parse_filter(expression)
     except InvalidFilter:
         return False
     return True
@@ -367,7 +368,7 @@ fragments = st.sampled_from(
 def test_random_text_is_a_filter_or_refused(shop: Shop, text: str) -> None:
     """No text whatsoever raises anything but InvalidFilter, neither when compiled nor when run."""
     try:
-        condition = compile_filter(text)
+        condition = parse_filter(text)
     except InvalidFilter:
         return
     assert shop.store.count(condition) <= len(shop.items)

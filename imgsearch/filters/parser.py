@@ -1,4 +1,4 @@
-r"""The service's filter language, compiled to a parameterised SQL condition.
+r"""The service's filter language, parsed to a condition.
 
 Grammar (service.md, section 6, and our decisions where the service is silent): conditions join with AND and OR, AND
 binds tighter, parentheses group, keywords in any letter case, strings in double quotes with ``\"`` and ``\\`` as
@@ -9,22 +9,23 @@ that is not set meets no condition, ``!=`` and ``not in`` included.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import cache
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from imgsearch.errors import InvalidFilter
+from imgsearch.filters.tree import And, Compare, Condition, OneOf, Or
 from imgsearch.types import INT32
 
 if TYPE_CHECKING:
     from lark import Lark, Token
 
-__all__ = ["Condition", "compile_filter"]
+    from imgsearch.filters.tree import Operator
+
+__all__ = ["parse_filter"]
 
 MAX_FILTER_CHARS: Final = 4096
 MAX_NESTING: Final = 20
-"""Parentheses that change the meaning, inside each other; SQLite's own parser gives up beyond about 30."""
+"""Of AND, OR and lists inside each other; SQLite's own parser gives up beyond about 30."""
 
 GRAMMAR: Final = r"""
     ?start: any
@@ -50,26 +51,8 @@ GRAMMAR: Final = r"""
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """An SQL expression over columns of ``items``, and its parameters."""
-
-    sql: str
-    parameters: tuple[Any, ...] = ()
-    of_attributes: bool = False
-    """Of nothing else: the indexes of attributes are within categories, so those have to be named beside it."""
-
-    def joined(self, *others: Condition) -> Condition:
-        """This and the others."""
-        return _join("AND", (self, *others))
-
-    def negated(self) -> Condition:
-        """The opposite, for items of which this is either true or false (no column of it is unset)."""
-        return Condition(f"NOT ({self.sql})", self.parameters)
-
-
-def compile_filter(expression: str) -> Condition:
-    """Compile a filter expression.
+def parse_filter(expression: str) -> Condition:
+    """Parse a filter expression.
 
     Raises:
         InvalidFilter: too long, or not in the language; the message says where.
@@ -97,15 +80,20 @@ def compile_filter(expression: str) -> Condition:
         if isinstance(error.orig_exc, InvalidFilter):
             raise error.orig_exc from None
         raise
-    if _nesting(condition.sql) > MAX_NESTING:
+    if _nesting(condition) > MAX_NESTING:
         raise InvalidFilter(f"the filter has more than {MAX_NESTING} levels of AND and OR inside each other")
-    return replace(condition, of_attributes=True)
+    return condition
 
 
-def _nesting(sql: str) -> int:
-    """How deep parentheses stand inside each other; there are no others in the SQL than those of its structure."""
-    depths = accumulate({"(": 1, ")": -1}.get(character, 0) for character in sql)
-    return max(depths, default=0)
+def _nesting(condition: Condition) -> int:
+    """How deep AND, OR and lists stand inside each other."""
+    match condition:
+        case And(parts=parts) | Or(parts=parts):
+            return 1 + max(map(_nesting, parts))
+        case OneOf():
+            return 1
+        case _:
+            return 0
 
 
 @cache
@@ -116,53 +104,44 @@ def _parser() -> Lark:
         """Runs while parsing, so that nesting costs no recursion."""
 
         def any(self, parts: list[Condition]) -> Condition:
-            return _join("OR", parts)
+            return Or(tuple(parts)) if len(parts) > 1 else parts[0]
 
         def all(self, parts: list[Condition]) -> Condition:
-            return _join("AND", parts)
+            return And(tuple(parts)) if len(parts) > 1 else parts[0]
 
         def int_comparison(self, parts: list[Token]) -> Condition:
             name, operator, number = parts
-            return Condition(f"{_column(name)} {_sql(operator)} ?", (_number(number),))
+            return Compare(_field(name), _operator(operator), _number(number))
 
         def str_comparison(self, parts: list[Token]) -> Condition:
             name, operator, text = parts
-            return Condition(f"{_column(name)} {_sql(operator)} ?", (_text(text),))
+            return Compare(_field(name), _operator(operator), _text(text))
 
         def int_list(self, parts: list[Any]) -> Condition:
-            name, operator, *numbers = parts
-            return _list(name, operator, tuple(_number(number) for number in numbers))
+            name, is_negated, *numbers = parts
+            return OneOf(_field(name), tuple(_number(number) for number in numbers), is_negated)
 
         def str_list(self, parts: list[Any]) -> Condition:
-            name, operator, *texts = parts
-            return _list(name, operator, tuple(_text(text) for text in texts))
+            name, is_negated, *texts = parts
+            return OneOf(_field(name), tuple(_text(text) for text in texts), is_negated)
 
-        def is_in(self, _parts: list[Token]) -> str:
-            return "IN"
+        def is_in(self, _parts: list[Token]) -> bool:
+            return False
 
-        def is_not_in(self, _parts: list[Token]) -> str:
-            return "NOT IN"
+        def is_not_in(self, _parts: list[Token]) -> bool:
+            return True
 
     return Lark(GRAMMAR, parser="lalr", transformer=Compiler())
 
 
-def _join(operator: str, parts: tuple[Condition, ...] | list[Condition]) -> Condition:
-    sql = f" {operator} ".join(part.sql for part in parts)
-    parameters = tuple(parameter for part in parts for parameter in part.parameters)
-    return Condition(f"({sql})", parameters) if len(parts) > 1 else parts[0]
-
-
-def _list(name: str, operator: str, values: tuple[Any, ...]) -> Condition:
-    return Condition(f"{_column(name)} {operator} ({', '.join('?' * len(values))})", values)
-
-
-def _column(field: str) -> str:
+def _field(name: str) -> str:
     """``intAttr2`` → ``int_attr2``; the grammar lets no other name through."""
-    return "items." + field.replace("Attr", "_attr")
+    return name.replace("Attr", "_attr")
 
 
-def _sql(operator: str) -> str:
-    return "<>" if operator == "!=" else str(operator)
+def _operator(token: Token) -> Operator:
+    """The grammar lets no other sign through."""
+    return cast("Operator", str(token))
 
 
 def _number(token: Token) -> int:

@@ -1,0 +1,108 @@
+"""The service's JSON documents: what a search, an instance and an error are in its vocabulary.
+
+The command line prints them and a server answers with them. Fields of ours stand beside the service's own.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+from imgsearch.service.categories import CATEGORIES, Kind
+
+if TYPE_CHECKING:
+    from imgsearch.errors import ImgsearchError
+    from imgsearch.instance import InstanceInfo
+    from imgsearch.search.ranking import Hit
+    from imgsearch.search.searcher import SearchResult
+
+__all__ = ["error_document", "info_document", "search_document"]
+
+SCORE_DIGITS: Final = 6
+CONFIDENCE_DIGITS: Final = 4
+
+
+def error_document(error: ImgsearchError) -> dict[str, Any]:
+    """What went wrong: Success, Code and Message."""
+    return {"Success": False, "Code": error.code, "Message": error.message}
+
+
+def search_document(result: SearchResult, kind: Kind) -> dict[str, Any]:
+    """The response of SearchImageByPic and SearchImageByName.
+
+    Args:
+        result: the answer to one query.
+        kind: of the instance, whose categories are listed.
+    """
+    return {
+        "RequestId": str(uuid.uuid4()).upper(),
+        "Success": True,
+        "Code": 0,
+        "Msg": "success",
+        "Head": {
+            "DocsReturn": len(result.hits),
+            "DocsFound": result.found,
+            "SearchTime": round(result.seconds * 1000),
+        },
+        "PicInfo": {
+            **({} if result.category_id is None else {"CategoryId": result.category_id}),
+            **({} if result.confidence is None else {"Confidence": round(result.confidence, CONFIDENCE_DIGITS)}),
+            "SearchedCategories": list(result.searched_categories),
+            **({} if result.region is None else {"Region": str(result.region)}),
+            "MultiRegion": [{"Region": str(region)} for region in result.subjects],
+            "AllCategories": [{"Id": number, "Name": name} for number, name in kind.category_table().items()],
+        },
+        "Auctions": [_auction(hit) for hit in result.hits],
+    }
+
+
+def _auction(hit: Hit) -> dict[str, Any]:
+    item = hit.item
+    attributes = item.attributes.service_fields()
+    return {
+        "ProductId": item.key.product_id,
+        "PicName": item.key.pic_name,
+        "CategoryId": item.category_id,
+        "CustomContent": attributes.pop("CustomContent"),
+        "Score": round(hit.score, SCORE_DIGITS),
+        "SortExprValues": hit.sort_expr_values,
+        **attributes,
+    }
+
+
+def info_document(facts: InstanceInfo) -> dict[str, Any]:
+    """The fields of the service's Detail where it has them, ours beside them."""
+    generation = facts.generation
+    return {
+        "Success": True,
+        "Name": facts.folder.name,
+        "Path": str(facts.folder),
+        "Kind": facts.kind,
+        "ServiceType": 0 if facts.kind is Kind.PRODUCT else 1,
+        "RegionId": facts.region_id,
+        "UtcCreate": facts.created * 1000,
+        "TotalCount": facts.items,
+        "Products": facts.products,
+        "Categories": [
+            {"Id": number, "Name": CATEGORIES[number], "Count": count}
+            for number, count in sorted(facts.categories.items())
+        ],
+        "Stamp": facts.stamp,
+        "NeedsReindex": facts.needs_reindex,
+        "Reindexed": facts.reindexed,
+        "Devices": facts.devices,
+        "Limits": facts.limits.as_dict(),
+        "Index": None
+        if generation is None
+        else {
+            "Generation": generation.number,
+            "Structure": generation.structure,
+            "Items": generation.items,
+            "Recall": generation.recall,
+            "Nprobe": generation.nprobe,
+            "Bytes": generation.bytes,
+            "UtcCreate": generation.created * 1000,
+        },
+        "Unindexed": facts.unindexed,
+        "DiskBytes": facts.disk_bytes,
+    }

@@ -1,0 +1,329 @@
+"""Reading items and features: by key, by id, by condition, and all of them in their order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imgsearch.filters.tree import EVERYTHING, category_condition, is_of_attributes
+from imgsearch.storage.port import Pictures, StoredPicture
+from imgsearch.storage.sqlite.conditions import Sql, compiled
+from imgsearch.storage.sqlite.generations import Generations
+from imgsearch.storage.sqlite.rows import (
+    FEATURE_TYPE,
+    ITEM_COLUMNS,
+    ITEM_SOURCE,
+    ITEM_WIDTH,
+    MAX_PARAMETERS,
+    SEALED_FEATURE,
+    SEALED_ITEM,
+    numbers,
+    translated,
+)
+from imgsearch.types import Item, Key, Upsert
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from imgsearch.filters.tree import Condition
+
+__all__ = ["Reader"]
+
+
+class Reader(Generations):
+    """What can be asked of the items."""
+
+    @translated
+    def counts(self) -> dict[int, int]:
+        """Items per category, without the empty ones."""
+        return dict(self._connection.execute("SELECT category_id, items FROM counts WHERE items > 0"))
+
+    @translated
+    def count_products(self) -> int:
+        """How many different ProductIds there are."""
+        (count,) = self._connection.execute("SELECT count(DISTINCT product_id) FROM items").fetchone()
+        return int(count)
+
+    @translated
+    def count(self, condition: Condition = EVERYTHING) -> int:
+        """How many items meet the condition."""
+        if condition == EVERYTHING:
+            return sum(self.counts().values())
+        wanted = self._looked_up(condition)
+        (count,) = self._connection.execute(
+            f"SELECT count(*) FROM items WHERE {wanted.text}", wanted.parameters
+        ).fetchone()
+        return int(count)
+
+    @translated
+    def item(self, key: Key) -> Item | None:
+        """The item with this key."""
+        row = self._connection.execute(
+            f"SELECT {ITEM_COLUMNS} FROM {ITEM_SOURCE} WHERE product_id = ? AND pic_name = ?",
+            (key.product_id, key.pic_name),
+        ).fetchone()
+        if row is None:
+            return None
+        item = self._item(row)
+        if item.key != key:
+            raise self.damage("the index of keys")
+        return item
+
+    def has(self, item_id: int) -> bool:
+        """Whether there is an item with that id."""
+        return self._connection.execute("SELECT 1 FROM items WHERE id = ?", (item_id,)).fetchone() is not None
+
+    @translated
+    def feature(self, item_id: int) -> npt.NDArray[np.float32]:
+        """The stored feature of one item, shape (dimension,)."""
+        row = self._connection.execute(f"SELECT id, {SEALED_FEATURE} FROM features WHERE id = ?", (item_id,)).fetchone()
+        if row is None:
+            raise self.damage("the feature of an item")
+        self._check_features([row])
+        return np.frombuffer(row[1], FEATURE_TYPE).astype(np.float32)
+
+    def pictures(self, ids: Iterable[int]) -> Iterator[StoredPicture]:
+        """Those of the ids that are items, with their features; in no particular order."""
+        for rows in self._by_id(
+            f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id",
+            ids,
+        ):
+            for row in rows:
+                self._check_features([(row[0], row[-2], row[-1])])
+                yield StoredPicture(self._item(row), np.frombuffer(row[-2], FEATURE_TYPE).astype(np.float32))
+
+    def features_of(self, ids: Iterable[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """The features of some items.
+
+        Args:
+            ids: each once.
+
+        Returns:
+            Ids of shape (n,) in no particular order, and features of shape (n, dimension), L2-normalised; (0, 0) if
+            there are none.
+
+        Raises:
+            InstanceDamaged: one has no feature, or not the one that was written.
+        """
+        wanted = list(ids)
+        rows = [
+            row
+            for cursor in self._by_id(f"SELECT id, {SEALED_FEATURE} FROM features", wanted, of="features")
+            for row in cursor
+        ]
+        if len(rows) != len(wanted):
+            raise self.damage("an item or its feature")
+        self._check_features(rows)
+        features = np.frombuffer(b"".join(row[1] for row in rows), FEATURE_TYPE).astype(np.float32)
+        found = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
+        return found, features.reshape(len(rows), -1 if rows else 0)
+
+    def matching(self, ids: Iterable[int], condition: Condition) -> npt.NDArray[np.int64]:
+        """Those of the ids that are items and meet the condition, in no particular order."""
+        found = self._by_id("SELECT items.id FROM items", ids, where=compiled(condition))
+        return np.concatenate([np.zeros(0, np.int64), *map(numbers, found)])
+
+    def candidates(
+        self,
+        ids: npt.NDArray[np.int64],
+        features: npt.NDArray[np.float32],
+        marked: Condition,
+        condition: Condition = EVERYTHING,
+    ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
+        """Items whose features are known, as a search ranks them, and which of them are marked.
+
+        Args:
+            ids: each once; shape (n,).
+            features: theirs; shape (n, dimension).
+            marked: what an item meets to be marked.
+            condition: what all of them are known to meet.
+
+        Raises:
+            InstanceDamaged: one is no item, does not meet the condition, or is not what was written.
+        """
+        mark, known = compiled(marked), compiled(condition)
+        rows = {
+            row[0]: row
+            for cursor in self._by_id(
+                f"SELECT {SEALED_ITEM}, {mark.text}, {known.text} FROM items",
+                ids.tolist(),
+                (*mark.parameters, *known.parameters),
+            )
+            for row in cursor
+        }
+        self._check_seals(rows.values(), ITEM_WIDTH)
+        if len(rows) != len(ids) or not all(row[-1] for row in rows.values()):
+            raise self.damage("an index of items")
+        ordered = [rows[number] for number in ids.tolist()]
+        groups = [(row[1], row[3]) for row in ordered]
+        return Pictures(ids, groups, features), np.array([row[-2] for row in ordered], np.bool_)
+
+    def first_of_products(self, product_ids: Iterable[str], limit: int) -> npt.NDArray[np.int64]:
+        """Ids of the pictures of some products, of each the first ``limit`` by PicName; in no particular order.
+
+        By name, because that is how an index keeps them: not more than these are read, however many a product has.
+        """
+        wanted = list(product_ids)
+        found: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
+        for start in range(0, len(wanted), MAX_PARAMETERS):
+            some = wanted[start : start + MAX_PARAMETERS]
+            rows = self._connection.execute(
+                f"WITH products (name) AS (VALUES {','.join(['(?)'] * len(some))}) "
+                "SELECT items.id FROM products CROSS JOIN items ON items.id IN "
+                "(SELECT id FROM items WHERE product_id = products.name ORDER BY pic_name LIMIT ?)",
+                (*some, limit),
+            )
+            found.append(numbers(rows))
+        return np.concatenate(found)
+
+    def siblings(self, ids: Iterable[int], condition: Condition = EVERYTHING) -> Iterator[Pictures]:
+        """Those of the ids that are items and meet the condition, some at a time, at least one.
+
+        Raises:
+            InstanceDamaged: one is not what was written.
+        """
+        for cursor in self._by_id(
+            f"SELECT {SEALED_ITEM}, {SEALED_FEATURE} FROM items JOIN features ON features.id = items.id",
+            ids,
+            where=compiled(condition),
+        ):
+            rows = cursor.fetchall()
+            if rows:
+                yield self._pictures(rows)
+
+    @translated
+    def keys(self, condition: Condition) -> list[Key]:
+        """The keys of all items that meet the condition, sorted."""
+        wanted = self._looked_up(condition)
+        rows = self._connection.execute(
+            f"SELECT {SEALED_ITEM} FROM items WHERE {wanted.text}", wanted.parameters
+        ).fetchall()
+        self._check_seals(rows)
+        return sorted(Key(row[1], row[2]) for row in rows)
+
+    def _looked_up(self, condition: Condition) -> Sql:
+        """The condition in the form in which its index is found: those of attributes are within categories."""
+        if is_of_attributes(condition):
+            condition = category_condition(tuple(self.counts())).joined(condition)
+        return compiled(condition)
+
+    def identical_ids(self, same: Condition, condition: Condition, limit: int) -> npt.NDArray[np.int64]:
+        """The first ``limit`` ids of items that were made from a picture and meet the condition, rising.
+
+        Args:
+            same: a ``picture_condition``.
+            condition: what else they meet.
+            limit: how many at most.
+        """
+        both = compiled(same.joined(condition))
+        return self._rising(
+            f"SELECT id FROM items INDEXED BY items_content WHERE {both.text} ORDER BY id LIMIT ?",
+            (*both.parameters, limit),
+        )
+
+    def matching_ids(self, condition: Condition) -> npt.NDArray[np.int64]:
+        """Ids of the items that meet the condition, rising."""
+        # Sorted here: to have them in order, SQLite would go through all items.
+        wanted = compiled(condition)
+        return self._rising(f"SELECT id FROM items WHERE {wanted.text}", wanted.parameters)
+
+    def categories(self, *, above: int = 0) -> npt.NDArray[np.int64]:
+        """Of the items with an id above ``above``, by rising id; shape (n,)."""
+        select = "SELECT id, category_id FROM items"
+        if above:  # their range of ids is gone through; an index has both columns of all
+            rows = self._connection.execute(f"{select} NOT INDEXED WHERE id > ?", (above,))
+        else:
+            rows = self._connection.execute(select)
+        pairs = numbers(rows).reshape(-1, 2)
+        categories: npt.NDArray[np.int64] = pairs[np.argsort(pairs[:, 0]), 1]
+        return categories
+
+    def features(
+        self, condition: Condition = EVERYTHING, *, above: int = 0, chunk: int = 1024
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
+        """Ids and features of the items that meet the condition and have an id above ``above``, by rising id.
+
+        Yields:
+            Ids of shape (n,) and float16 features of shape (n, dimension), n at most ``chunk``.
+        """
+        if condition == EVERYTHING:
+            sql, parameters = f"SELECT id, {SEALED_FEATURE} FROM features WHERE id > ? ORDER BY id", (above,)
+        else:
+            # All are looked up by the condition, then sorted; the newer ones are gone through in their order.
+            source, item_id = (
+                ("features CROSS JOIN items ON items.id = features.id", "features.id")
+                if above
+                else ("items CROSS JOIN features ON features.id = items.id", "+items.id")
+            )
+            wanted = compiled(condition)
+            sql = (
+                f"SELECT items.id, {SEALED_FEATURE} FROM {source} "
+                f"WHERE {item_id} > ? AND ({wanted.text}) ORDER BY {item_id}"
+            )
+            parameters = (above, *wanted.parameters)
+        cursor = self._connection.execute(sql, parameters)
+        while rows := cursor.fetchmany(chunk):
+            self._check_features(rows)
+            ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
+            blob = b"".join(row[1] for row in rows)
+            yield ids, np.frombuffer(blob, FEATURE_TYPE).reshape(len(rows), -1)
+
+    @translated
+    def products_with_several(self) -> list[tuple[str, int]]:
+        """ProductIds with more than one picture, and how many each has, in the order of the ProductIds."""
+        return self._connection.execute(
+            "SELECT product_id, count(*) FROM items GROUP BY product_id HAVING count(*) > 1 ORDER BY product_id"
+        ).fetchall()
+
+    def contents_without_token(self) -> list[tuple[int, bytes]]:
+        """Id and content hash of items whose sources gave no token."""
+        return self._connection.execute("SELECT id, content_hash FROM items WHERE token IS NULL").fetchall()
+
+    def all_stored_records(self, *, chunk: int = 1024) -> Iterator[Upsert]:
+        """Every item with its feature as it would be written again, in the order they were added.
+
+        Raises:
+            InstanceDamaged: one is not what was written, or there are not as many as the counts say.
+        """
+        told, given = self.count(), 0
+        cursor = self._connection.execute(
+            f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id "
+            "ORDER BY items.id"
+        )
+        while rows := cursor.fetchmany(chunk):
+            given += len(rows)
+            yield from map(self._as_written, rows)
+        if given != told:
+            raise self.damage("the number of items")
+
+    def stored_records(self, keys: Sequence[Key]) -> dict[Key, Upsert]:
+        """Those of the keys that are stored, as they would be written again."""
+        found: dict[Key, Upsert] = {}
+        for start in range(0, len(keys), MAX_PARAMETERS // 2):
+            some = keys[start : start + MAX_PARAMETERS // 2]
+            rows = self._connection.execute(
+                f"WITH keys (product, name) AS (VALUES {','.join(['(?, ?)'] * len(some))}) "
+                f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM keys "
+                "CROSS JOIN items ON product_id = keys.product AND pic_name = keys.name "
+                "LEFT JOIN roots ON roots.id = items.root_id JOIN features ON features.id = items.id",
+                [part for key in some for part in (key.product_id, key.pic_name)],
+            )
+            found.update((change.key, change) for change in map(self._as_written, rows))
+        return found
+
+    def scan(
+        self, condition: Condition, *, unindexed: bool = False
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
+        """Ids and features of what meets a condition, by rising id, piece by piece.
+
+        Args:
+            condition: what they meet.
+            unindexed: only what the published index does not have.
+
+        Yields:
+            Ids of shape (n,) and float16 features of shape (n, dimension).
+        """
+        return self.features(condition, above=self._last_indexed() if unindexed else 0)

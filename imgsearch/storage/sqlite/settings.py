@@ -1,0 +1,89 @@
+"""What is fixed or told of an instance as a whole, in two tables of which one mends the other."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from imgsearch.projection import Projection
+from imgsearch.storage.sqlite.checksum import row_checksum
+from imgsearch.storage.sqlite.rows import Rows, translated
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+__all__ = ["PROJECTION", "SETTING_TABLES", "TUNED", "Settings"]
+
+SETTING_TABLES: Final = ("settings", "settings_copy")
+TUNED: Final = "tuned"
+"""The setting that names the projection which is applied to all stored features; not there without one."""
+PROJECTION: Final = "projection"
+"""The setting that holds it. Apart, so that a search reads the name only."""
+
+
+class Settings(Rows):
+    """The settings of an instance."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        super().__init__(connection, path)
+        self._tuning: Projection | None = None
+
+    @translated
+    def settings(self) -> dict[str, Any]:
+        """Everything that was given to ``create`` and set since."""
+        rows = self._connection.execute("SELECT name, value, seal FROM settings").fetchall()
+        self._check_seals(rows)
+        return {name: json.loads(value) for name, value, _ in rows}
+
+    @translated
+    def made_by(self) -> dict[str, Any]:
+        """The model that made the features, as it was given to ``create``: another one after a reindex."""
+        row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = 'model'").fetchone()
+        if row is None:
+            raise self.damage("the setting 'model'")
+        self._check_seals([row])
+        model: dict[str, Any] = json.loads(row[1])
+        return model
+
+    def set_setting(self, name: str, value: Any) -> None:
+        """Add a setting, or change it, in both places."""
+        row = (name, json.dumps(value))
+        for table in SETTING_TABLES:
+            self._connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", (*row, row_checksum(*row)))
+
+    @translated
+    def tuning(self) -> Projection | None:
+        """The projection that all stored features have been through, as of this snapshot; None without one.
+
+        Raises:
+            InstanceDamaged: it is not what was written.
+        """
+        name = self._setting(TUNED)
+        if name is None:
+            return None
+        if self._tuning is None or self._tuning.name != name:
+            try:
+                tuning = Projection.from_text(self._setting(PROJECTION))
+            except ValueError:
+                raise self.damage("the tuning") from None
+            if tuning.name != name:
+                raise self.damage("the tuning")
+            self._tuning = tuning
+        return self._tuning
+
+    def set_tuning(self, tuning: Projection | None) -> None:
+        """Say what all stored features have been through; it is the caller's to make that true in the same commit."""
+        if tuning is not None:
+            self.set_setting(TUNED, tuning.name)
+            self.set_setting(PROJECTION, tuning.as_text())
+            return
+        for table in SETTING_TABLES:
+            self._connection.execute(f"DELETE FROM {table} WHERE name IN (?, ?)", (TUNED, PROJECTION))
+
+    def _setting(self, name: str) -> Any:
+        row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            return None
+        self._check_seals([row])
+        return json.loads(row[1])

@@ -1,0 +1,412 @@
+"""The contract of a storage, held by every backend that is handed to it; here SQLite with FAISS, and plain memory.
+
+Another backend is one more entry of ``BACKENDS``. The state machine at the end makes the same changes in all of them
+and compares all that they can be asked, answers to searches included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from imgsearch.errors import InstanceDamaged, InstanceEmpty
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import EVERYTHING, Condition, category_condition, picture_condition, product_condition
+from imgsearch.search.ranking import Query, Ranker
+from imgsearch.search.siblings import WITH_LIFT, WITHOUT_LIFT
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.port import Storage, Truth
+from imgsearch.types import Attributes, Key, Location, Region, Upsert
+from tests.storage.builders import CALIBRATION, REGION, change, scattered
+from tests.storage.memory import MemoryStorage
+
+SETTINGS = {"kind": "product", "created": 1, "model": {"name": "tiny"}}
+FEATURES = scattered(40)
+
+
+def _local(folder: Path) -> Storage:
+    folder.mkdir(mode=0o700)
+    Engine.create(folder, dict(SETTINGS))
+    return Engine.open(folder, write=True)
+
+
+def _memory(_folder: Path) -> Storage:
+    return MemoryStorage(dict(SETTINGS))
+
+
+BACKENDS: dict[str, Callable[[Path], Storage]] = {"sqlite and faiss": _local, "memory": _memory}
+
+
+@pytest.fixture(params=BACKENDS)
+def storage(request: pytest.FixtureRequest, folder: Path) -> Iterator[Storage]:
+    """An empty one, open for writing."""
+    opened = BACKENDS[request.param](folder)
+    yield opened
+    opened.close()
+
+
+def numbered(number: int, **options: Any) -> Upsert:
+    """An item of product ``p<number % 5>`` in category ``number % 3``, whose ``int_attr`` is its number."""
+    options = {"category": number % 3, "attributes": Attributes(int_attr=number)} | options
+    return change(f"p{number % 5}", f"{number:02}.jpg", FEATURES[number], **options)
+
+
+@pytest.fixture
+def filled(storage: Storage) -> Storage:
+    """Items 0 to 29, of which the first twenty are indexed, and two of these gone since."""
+    with storage.committing() as store:
+        store.insert([numbered(number) for number in range(20)])
+    storage.rebuild()
+    with storage.committing() as store:
+        store.insert([numbered(number) for number in range(20, 30)])
+        store.remove([numbered(3).key, numbered(7).key])
+    return storage
+
+
+LEFT = [number for number in range(30) if number not in (3, 7)]
+
+
+def names(keys: list[Key]) -> set[int]:
+    return {int(key.pic_name[:2]) for key in keys}
+
+
+def numbers_of(storage: Storage, ids: Any) -> set[int]:
+    return {int(one.item.key.pic_name[:2]) for one in storage.store.pictures([int(number) for number in ids])}
+
+
+def test_an_empty_one_holds_nothing(storage: Storage) -> None:
+    store = storage.store
+    assert (store.counts(), store.count(), store.count_products(), store.count_unindexed()) == ({}, 0, 0, 0)
+    assert (store.generation(), store.keys(EVERYTHING), list(store.scan(EVERYTHING))) == (None, [], [])
+    assert store.item(Key("p", "1")) is None
+    assert list(store.all_stored_records()) == []
+    with pytest.raises(InstanceEmpty):
+        storage.rebuild()
+    with pytest.raises(InstanceEmpty):
+        storage.count_to_index()
+
+
+def test_settings_are_kept(storage: Storage) -> None:
+    with storage.committing() as store:
+        store.set_setting("devices", ["cpu", "cuda"])
+        store.set_setting("devices", ["cpu"])
+    assert storage.store.settings() == {**SETTINGS, "devices": ["cpu"]}
+    assert storage.store.made_by() == {"name": "tiny"}
+    assert storage.store.tuning() is None
+
+
+def test_what_is_written_is_read(storage: Storage) -> None:
+    """Every field, of an item that has them all."""
+    location = Location("/pictures", "below/one.jpg")
+    given = change(
+        "p",
+        "one",
+        FEATURES[0],
+        content=b"bytes",
+        category=4,
+        region=Region(1, 9, 2, 8),
+        subjects=(Region(1, 9, 2, 8), Region(0, 5, 0, 5)),
+        token=b"token",
+        given=True,
+        attributes=Attributes("content", 1, 2, 3, 4, "a", "b", "c", "d"),
+        location=location,
+    )
+    with storage.committing() as store:
+        (number,) = store.insert([given])
+    item = storage.store.item(given.key)
+    assert item is not None
+    assert (item.id, item.key, item.category_id, item.category_given) == (number, given.key, 4, True)
+    assert (item.region, item.region_mode, item.content_hash, item.token) == (
+        given.extracted.region,
+        given.region_mode,
+        b"bytes",
+        b"token",
+    )
+    assert (item.attributes, item.location) == (given.attributes, Path("/pictures/below/one.jpg"))
+    assert np.array_equal(storage.store.feature(number), FEATURES[0])
+    (record,) = storage.store.all_stored_records()
+    assert record.extracted.subjects == given.extracted.subjects
+    assert (record.key, record.location, record.attributes) == (given.key, location, given.attributes)
+    assert storage.store.stored_records([given.key, Key("p", "two")]).keys() == {given.key}
+
+
+def test_replacing_gives_a_new_id(storage: Storage) -> None:
+    """Ids are never given twice, so an index that is behind names nothing wrong."""
+    with storage.committing() as store:
+        assert store.upsert(numbered(1)) is False
+        first = store.item(numbered(1).key)
+        assert store.upsert(numbered(1)) is True
+        second = store.item(numbered(1).key)
+        assert first is not None
+        assert second is not None
+        assert second.id > first.id
+        store.remove([numbered(1).key])
+        (third,) = store.insert([numbered(1)])
+        assert third > second.id
+    assert storage.store.count() == 1
+
+
+def test_a_block_that_fails_leaves_nothing(storage: Storage) -> None:
+    with storage.committing() as store:
+        store.insert([numbered(0)])
+
+    def fail(store: Truth) -> None:
+        store.insert([numbered(1)])
+        store.delete(product_condition("p0"))
+        store.set_setting("kind", "generic")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), storage.committing() as store:
+        fail(store)
+    assert storage.store.keys(EVERYTHING) == [numbered(0).key]
+    assert storage.store.settings()["kind"] == "product"
+
+
+CONDITIONS: dict[str, tuple[Condition, Callable[[int], bool]]] = {
+    "everything": (EVERYTHING, lambda number: True),
+    "a product": (product_condition("p2"), lambda number: number % 5 == 2),
+    "a picture": (product_condition("p2", "12.jpg"), lambda number: number == 12),
+    "categories": (category_condition((0, 2)), lambda number: number % 3 != 1),
+    "no category": (category_condition(()), lambda number: False),
+    "a filter": (
+        parse_filter("int_attr>=5 AND int_attr not in (9, 10) OR int_attr=1"),
+        lambda n: n in {1, *range(5, 9), *range(11, 30)},
+    ),
+    "unset": (parse_filter('str_attr!="red" OR int_attr=4'), lambda number: number == 4),
+    "category and filter": (
+        category_condition((1,)).joined(parse_filter("int_attr<20")),
+        lambda n: n % 3 == 1 and n < 20,
+    ),
+    "bytes": (picture_condition(b"p1/16.jpg"), lambda number: number == 16),
+    "bytes and region": (picture_condition(b"p1/16.jpg", REGION), lambda number: number == 16),
+    "another region": (picture_condition(b"p1/16.jpg", Region(0, 1, 0, 1)), lambda number: False),
+    "not these bytes": (picture_condition(b"p1/16.jpg", REGION).negated(), lambda number: number != 16),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_conditions_mean_the_same_everywhere(filled: Storage, name: str) -> None:
+    condition, meaning = CONDITIONS[name]
+    expected, store = {number for number in LEFT if meaning(number)}, filled.store
+    assert names(store.keys(condition)) == expected
+    assert store.count(condition) == len(expected)
+    ids = store.matching_ids(condition)
+    assert (numbers_of(filled, ids), ids.tolist()) == (expected, sorted(ids.tolist()))
+    everything = store.matching_ids(EVERYTHING).tolist()
+    assert numbers_of(filled, store.matching([*everything, 10**6], condition)) == expected
+    pieces = list(store.scan(condition))
+    assert [number for piece, _ in pieces for number in piece.tolist()] == ids.tolist()
+    new = np.concatenate([np.zeros(0, np.int64), *(piece for piece, _ in store.scan(condition, unindexed=True))])
+    assert numbers_of(filled, new) == {number for number in expected if number >= 20}
+    siblings = [number for piece in store.siblings(everything, condition) for number in piece.ids.tolist()]
+    assert sorted(siblings) == ids.tolist()
+    with filled.committing() as writing:
+        assert names(writing.delete(condition)) == expected
+        assert names(writing.keys(EVERYTHING)) == set(LEFT) - expected
+
+
+def test_counts_are_exact(filled: Storage) -> None:
+    store = filled.store
+    assert store.counts() == {category: len([n for n in LEFT if n % 3 == category]) for category in range(3)}
+    assert (store.count_products(), store.count_unindexed(), store.count_removed()) == (5, 10, 2)
+    assert store.products_with_several() == [(f"p{k}", len([n for n in LEFT if n % 5 == k])) for k in range(5)]
+
+
+def test_features_come_with_their_ids(filled: Storage) -> None:
+    wanted = filled.store.matching_ids(EVERYTHING)[[5, 1, 20]]
+    ids, features = filled.store.features_of(wanted.tolist())
+    by_id = dict(zip(ids.tolist(), features, strict=True))
+    assert by_id.keys() == set(wanted.tolist())
+    for number, feature in by_id.items():
+        assert np.array_equal(feature, filled.store.feature(number))
+
+
+def test_candidates_keep_their_order_and_are_marked(filled: Storage) -> None:
+    ids = filled.store.matching_ids(EVERYTHING)[[9, 2, 17]]
+    features = np.stack([filled.store.feature(number) for number in ids.tolist()])
+    pictures, marked = filled.store.candidates(ids, features, category_condition((0,)))
+    assert pictures.ids.tolist() == ids.tolist()
+    assert marked.tolist() == [category == 0 for _, category in pictures.groups]
+    with pytest.raises(InstanceDamaged):
+        filled.store.candidates(np.array([10**6]), features[:1], EVERYTHING)
+    with pytest.raises(InstanceDamaged):
+        filled.store.candidates(ids, features, EVERYTHING, category_condition((9,)))
+
+
+def test_the_first_pictures_of_products_are_those_by_name(filled: Storage) -> None:
+    assert numbers_of(filled, filled.store.first_of_products(["p0", "p1", "none"], 2)) == {0, 5, 1, 6}
+
+
+def test_an_update_keeps_the_picture(filled: Storage) -> None:
+    """Attributes, category and place change; another category gives a new id, as indexes are kept apart by it."""
+    item = filled.store.item(numbered(8).key)
+    assert item is not None
+    with filled.committing() as store:
+        same = store.update(item, Attributes(int_attr=80), item.category_id, True, Location("/new", "8.jpg"))
+        assert same == item.id
+        moved = store.update(item, Attributes(int_attr=81), 88888888, True, None)
+        assert moved > item.id
+        store.set_tokens([(moved, b"seen")])
+    after = filled.store.item(numbered(8).key)
+    assert after is not None
+    assert (after.id, after.category_id, after.attributes.int_attr, after.token) == (moved, 88888888, 81, b"seen")
+    assert after.location == Path("/new/8.jpg")
+    assert np.array_equal(filled.store.feature(moved), FEATURES[8])
+    assert not filled.store.has(item.id)
+
+
+def test_an_index_names_what_is_near(filled: Storage) -> None:
+    """Of what it holds, at least as many as are wanted, without those that do not count."""
+    store, index = filled.store, filled.index()
+    removed = store.removed_ids()
+    assert len(removed) == 2
+    own = store.item(numbered(12).key)
+    assert own is not None
+    near = index.shortlist(FEATURES[12], 3, without=removed)
+    assert own.id in near.tolist()
+    assert len(near) >= 3
+    assert not set(near.tolist()) & set(removed.tolist())
+    only = store.matching_ids(product_condition("p1"))
+    assert set(index.shortlist(FEATURES[12], 50, only=only).tolist()) <= set(only.tolist())
+    assert len(index.shortlist(FEATURES[12], 50, without=removed)) == 18
+
+
+def test_rebuilding_takes_all_in(filled: Storage) -> None:
+    before = filled.store.generation()
+    generation = filled.rebuild()
+    assert before is not None
+    assert (generation.number, generation.items, generation.is_exact) == (before.number + 1, 28, True)
+    store = filled.store
+    assert (store.count_unindexed(), store.count_removed(), store.generation()) == (0, 0, generation)
+    assert len(filled.index().shortlist(FEATURES[0], 100)) == 28
+    assert generation.recall is None
+
+
+def test_an_emptied_instance_keeps_no_index(filled: Storage) -> None:
+    with filled.committing() as store:
+        store.delete(EVERYTHING)
+    filled.drop_index_if_empty()
+    assert filled.store.generation() is None
+    assert Ranker(filled).search(Query(FEATURES[0], b"other"), CALIBRATION, num=5).hits == []
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_a_condition_never_costs_hits(filled: Storage, name: str) -> None:
+    """All that meet it are found, nearest first by arithmetic, whether indexed or not."""
+    condition, meaning = CONDITIONS[name]
+    expected = [number for number in LEFT if meaning(number)]
+    weights = WITHOUT_LIFT.__class__(sibling=0.0, sharpness=1.0, lift=0.0)
+    ranking = Ranker(filled).search(
+        Query(FEATURES[35], b"other"), CALIBRATION, num=100, condition=condition, weights=weights
+    )
+    assert ranking.found == len(expected)
+    order = sorted(expected, key=lambda number: -float(FEATURES[number] @ FEATURES[35]))
+    assert [int(hit.item.key.pic_name[:2]) for hit in ranking.hits] == order
+
+
+class Backends(RuleBasedStateMachine):
+    """The same changes in every backend; whatever is asked, all say the same."""
+
+    @initialize()
+    def start(self) -> None:
+        self._folder = TemporaryDirectory()
+        self.storages = [make(Path(self._folder.name) / str(n)) for n, make in enumerate(BACKENDS.values())]
+
+    def teardown(self) -> None:
+        for storage in self.storages:
+            storage.close()
+        self._folder.cleanup()
+
+    @rule(number=st.integers(0, 39), category=st.integers(0, 2), attribute=st.none() | st.integers(0, 3))
+    def upsert(self, number: int, category: int, attribute: int | None) -> None:
+        one = numbered(number, category=category, attributes=Attributes(int_attr=attribute))
+        said = []
+        for storage in self.storages:
+            with storage.committing() as store:
+                said.append(store.upsert(one))
+        assert len(set(said)) == 1
+
+    @rule(data=st.data())
+    def update(self, data: st.DataObject) -> None:
+        keys = self.storages[0].store.keys(EVERYTHING)
+        if not keys:
+            return
+        key, category = data.draw(st.sampled_from(keys)), data.draw(st.integers(0, 2))
+        ids = set()
+        for storage in self.storages:
+            with storage.committing() as store:
+                item = store.item(key)
+                assert item is not None
+                ids.add(store.update(item, Attributes(int_attr=9), category, True, None))
+        assert len(ids) == 1
+
+    @rule(condition=st.sampled_from([*(condition for condition, _ in CONDITIONS.values())]))
+    def delete(self, condition: Condition) -> None:
+        said = []
+        for storage in self.storages:
+            with storage.committing() as store:
+                said.append(store.delete(condition))
+            storage.drop_index_if_empty()
+        assert said[1:] == said[:-1]
+
+    @rule()
+    def rebuild(self) -> None:
+        for storage in self.storages:
+            try:
+                storage.rebuild()
+            except InstanceEmpty:
+                assert storage.store.count() == 0
+
+    @rule(number=st.integers(0, 39), data=st.data())
+    def search(self, number: int, data: st.DataObject) -> None:
+        condition = data.draw(st.sampled_from([condition for condition, _ in CONDITIONS.values()]))
+        options: dict[str, Any] = {
+            "num": data.draw(st.integers(1, 20)),
+            "start": data.draw(st.integers(0, 5)),
+            "condition": condition,
+            "categories": data.draw(st.sampled_from([(), (0,), (1, 2)])),
+            "distinct_product": data.draw(st.booleans()),
+            "exclude_identical": data.draw(st.booleans()),
+            "weights": data.draw(st.sampled_from([WITH_LIFT, WITHOUT_LIFT])),
+        }
+        asked = Query(FEATURES[number], numbered(number).extracted.content_hash)
+        rankings = [Ranker(storage).search(asked, CALIBRATION, **options) for storage in self.storages]
+        first = rankings[0]
+        for other in rankings[1:]:
+            assert other.found == first.found
+            assert [(hit.item.key, hit.score, hit.distance) for hit in other.hits] == [
+                (hit.item.key, hit.score, hit.distance) for hit in first.hits
+            ]
+
+    @invariant()
+    def all_say_the_same(self) -> None:
+        facts = [
+            (
+                storage.store.counts(),
+                storage.store.keys(EVERYTHING),
+                storage.store.count_unindexed(),
+                storage.store.removed_ids().tolist(),
+                storage.store.products_with_several(),
+                storage.store.matching_ids(EVERYTHING).tolist(),
+                [(one.key, one.attributes, one.category_given) for one in storage.store.all_stored_records()],
+            )
+            for storage in self.storages
+        ]
+        assert facts[1:] == facts[:-1]
+
+
+def test_any_changes_leave_all_backends_alike() -> None:
+    run_state_machine_as_test(
+        Backends,
+        settings=settings(
+            max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )
