@@ -46,7 +46,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 from imgsearch.vision.openvino_compat import load_openvino
-from imgsearch.algorithm import runtime
+from imgsearch.vision import runtime
 openvino = load_openvino()
 from openvino import opset13 as ops
 folder = Path(sys.argv[1])

@@ -282,6 +282,7 @@ def test_reading_from_a_read_only_mount(home: Path) -> None:
 import sys
 from contextlib import closing
 from pathlib import Path
+from imgsearch.search.ranking import Ranker
 from tests.storage.builders import CALIBRATION, Engine, change, query, scattered
 folder = Path(sys.argv[1])
 with closing(Engine.open(folder)) as engine:
@@ -394,6 +395,7 @@ def test_a_disk_that_runs_full_for_real(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from imgsearch.errors import StorageFull
+from imgsearch.search.ranking import Ranker
 from tests.storage.builders import CALIBRATION, Engine, fill, query, scattered
 folder = Path(sys.argv[1])
 Engine.create(folder, {})
