@@ -35,7 +35,7 @@ from imgsearch.cli.summary import (
     telling_of_ignored_regions,
     with_progress,
 )
-from imgsearch.errors import InstanceEmpty, RegionMismatch, UsageError
+from imgsearch.errors import InstanceEmpty, RemoteCode, RemoteError, UsageError
 from imgsearch.service.categories import Kind
 from imgsearch.vision.devices import CPU
 
@@ -214,9 +214,10 @@ def _agreed_region(region_id: str | None, target: Instance | None) -> str | None
     """Where the bucket has to be: in the instance's region, if that has one."""
     own = None if target is None else target.region_id
     if own is not None and region_id is not None and own != region_id:
-        raise RegionMismatch(
+        raise RemoteError(
             f"the instance imports from {own} (imgsearch init --region-id), --region-id says {region_id}: leave the "
-            "option out, or import into an instance of that region"
+            "option out, or import into an instance of that region",
+            code=RemoteCode.REGION_MISMATCH,
         )
     return own or region_id
 
