@@ -269,7 +269,7 @@ class InstanceEmpty(NotFound):
 
 
 class InstanceLocked(ImgsearchError):
-    """Another process is writing to the instance."""
+    """Another process is writing to the instance, or has just done so under a reader who could not lock it out."""
 
     code = "InstanceStatusError"
     exit_code = 5

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 __all__ = ["Deletion", "Instance", "InstanceInfo"]
 
 
+SETTINGS: Final = ("kind", "limits", "region_id", "model", "created")
+"""What every instance's database has as settings, from ``create`` on."""
+
 WORKERS_PER_CORE: Final = 3
 """One decodes, one waits for the network, one for the GIL or the disk: fewer leave cores idle."""
 BATCHED_WORKERS_PER_CORE: Final = 8
@@ -104,6 +107,9 @@ class Instance:
         self._cache = cache or cache_folder()
         self._announce = announce
         settings = engine.store.settings()
+        for name in SETTINGS:
+            if name not in settings:
+                raise engine.store.damage(f"the setting {name!r}")
         self.kind = Kind(settings["kind"])
         self.limits = Limits(**settings["limits"])
         self.region_id: str | None = settings["region_id"]
@@ -208,7 +214,12 @@ class Instance:
         """
         from imgsearch.storage.engine import Engine
 
-        return cls(folder, Engine.open(folder), cache=cache, announce=announce)
+        engine = Engine.open(folder)
+        try:
+            return cls(folder, engine, cache=cache, announce=announce)
+        except BaseException:
+            engine.close()
+            raise
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -242,7 +253,7 @@ class Instance:
         from imgsearch.storage.integrity.check import check
 
         Engine.check_exists(folder)
-        return check(folder, read_data=read_data)
+        return check(folder, read_data=read_data, settings=SETTINGS)
 
     @staticmethod
     def exposures(folder: Path) -> list[Exposure]:
@@ -272,7 +283,7 @@ class Instance:
 
         Engine.check_exists(folder)
         with writer_lock(folder, lock_timeout):
-            return repair(folder)
+            return repair(folder, settings=SETTINGS)
 
     def close(self) -> None:
         """Release what is open."""
@@ -496,7 +507,7 @@ class Instance:
         folder = home(self.folder)
         if not self.needs_reindex or not Engine.exists(folder):
             return None
-        with suppress(ImgsearchError), closing(Engine.open(folder)) as engine:
+        with suppress(ImgsearchError, FileNotFoundError), closing(Engine.open(folder)) as engine:
             return engine.store.count()
         return None  # it is just taking its place; or it is damaged, which the next reindex tells
 
@@ -638,12 +649,14 @@ class Instance:
             InstanceExists: the folder holds something.
             InstanceDamaged, StorageFull, StorageUnwritable
         """
+        from imgsearch.storage.engine import Engine
         from imgsearch.storage.sqlite.database import storage_errors
         from imgsearch.transfer.exporting import export
 
-        with storage_errors(self.folder), self._engine.store.reading():
-            self._refresh(self._engine.store)
-            yield from export(self._engine.store, folder, self._portable_stamp())
+        # A connection of its own, so that the caller may use this instance between two items.
+        with closing(Engine.open(self.folder)) as engine, storage_errors(self.folder), engine.store.reading():
+            self._refresh(engine.store)
+            yield from export(engine.store, folder, self._portable_stamp())
 
     def _portable_stamp(self) -> dict[str, Any]:
         return {"kind": str(self.kind), **self.model.stamp()}
@@ -752,6 +765,7 @@ class Instance:
     def info(self) -> InstanceInfo:
         """Facts about the instance."""
         from imgsearch.jobs.indexing import devices_of
+        from imgsearch.storage.filesystem import disk_bytes
         from imgsearch.storage.successor import home
         from imgsearch.transfer.file_format import tuned_stamp
 
@@ -775,13 +789,7 @@ class Instance:
                 devices=devices_of(store),
                 generation=generation,
                 unindexed=store.count_newer(generation.max_id if generation else 0),
-                disk_bytes=sum(
-                    path.stat().st_size
-                    for place in (self.folder, home(self.folder))
-                    if place.is_dir()
-                    for path in place.iterdir()
-                    if path.is_file()
-                ),
+                disk_bytes=disk_bytes(self.folder) + disk_bytes(home(self.folder)),
             )
 
 

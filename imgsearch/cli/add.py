@@ -198,13 +198,15 @@ def _reindex(
 
 
 def _check(paths: list[str], manifest: Path | None, request: Any, plain: Any) -> None:
+    from imgsearch.sources.files import is_folder
+
     if manifest is None and not paths:
         raise UsageError("nothing to add: name pictures or folders, - for a list on stdin, or --manifest FILE")
     if manifest is not None and (paths or request != plain):
         raise UsageError(
             "--manifest names the pictures, their ids and their attributes: leave out paths and these options"
         )
-    if request.pic_name is not None and (len(paths) != 1 or paths[0] == STDIN or Path(paths[0]).is_dir()):
+    if request.pic_name is not None and (len(paths) != 1 or paths[0] == STDIN or is_folder(Path(paths[0]))):
         raise UsageError("--pic-name names one picture: give exactly one file with it")
 
 

@@ -104,9 +104,7 @@ class IndexingRun:
         match operation:
             case AddPicture(key=key):
                 return key in self._keys or key.product_id in self._products
-            case DeletePictures():
-                return bool(self._window)
-            case _:
+            case _:  # a deletion is carried out in its place among the others of its commit
                 return False
 
     def _begin(self, operation: Operation) -> _InFlight:
@@ -168,8 +166,9 @@ class IndexingRun:
         self._keys.difference_update(
             flight.operation.key for flight in flights if isinstance(flight.operation, AddPicture)
         )
-        if not self._window:
-            self._products.clear()
+        self._products = {
+            flight.operation.product_id for flight in self._window if isinstance(flight.operation, DeletePictures)
+        }
         self._last_commit = time.monotonic()
         yield from outcomes
         if end is not None:

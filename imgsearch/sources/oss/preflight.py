@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import oss2
 
-from imgsearch.durable_fs import file_errors
+from imgsearch.durable_fs import file_errors, temporary_folder
 from imgsearch.errors import RemoteCode, RemoteError
 from imgsearch.sources.manifest import MANIFEST_NAME
 
@@ -65,7 +64,7 @@ def checked_manifest(bucket: BucketReader) -> Iterator[BinaryIO]:
             spool.seek(0)
             spool.truncate()
 
-        with file_errors(Path(tempfile.gettempdir())):
+        with file_errors(temporary_folder()):
             try:
                 bucket.copy_manifest(spool.write, restart)
             except oss2.exceptions.NoSuchKey:
