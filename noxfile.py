@@ -100,7 +100,7 @@ def tests(session: nox.Session) -> None:
 def precision(session: nox.Session) -> None:
     """The tests that stand on what networks make of pictures, in float32 and in bfloat16 where the processor has it."""
     _install(session, "test")
-    asks = "from imgsearch.algorithm import precision; print(precision.has_bfloat16())"
+    asks = "from imgsearch.vision import precision; print(precision.has_bfloat16())"
     has_bfloat16 = str(session.run("python", "-c", asks, silent=True)).split()[-1] == "True"
     failed = []
     for name in ("f32", "bf16") if has_bfloat16 else ("f32",):

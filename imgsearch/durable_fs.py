@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.errors import StorageError, StorageFull, StorageUnwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = [
     "TEMPORARY_SUFFIX",
@@ -23,6 +24,7 @@ __all__ = [
     "storage_full",
     "sync",
     "sync_folder",
+    "temporary_folder",
 ]
 
 TEMPORARY_SUFFIX: Final = ".tmp"
@@ -93,14 +95,31 @@ def sync_folder(folder: Path) -> None:
 
 def _sync(descriptor: int) -> None:
     try:
-        os.fsync(descriptor)
+        if not (sys.platform == "darwin" and _is_flushed(descriptor)):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+def _is_flushed(descriptor: int) -> bool:
+    """On macOS, empty the disk's cache too, in which fsync leaves data; False where the file system cannot do that."""
+    import fcntl
+
+    try:
+        fcntl.fcntl(descriptor, getattr(fcntl, "F_FULLFSYNC"))  # noqa: B009  # other systems have no such name
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC):
+            raise
+        return False
+    return True
+
+
 @contextmanager
-def file_errors(folder: Path) -> Iterator[None]:
-    """Translate what the operating system says about the storage under ``folder``; other errors pass.
+def file_errors(place: Path | str) -> Iterator[None]:
+    """Translate what the operating system says about files; other errors pass.
+
+    Args:
+        place: what to name where the system names no file: a folder, or words for something else.
 
     Raises:
         StorageFull, StorageUnwritable
@@ -108,33 +127,50 @@ def file_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        translated = _translate(error, folder)
+        translated = _translate(error, place)
         if translated is None:
             raise
         raise translated from error
 
 
-def storage_full(folder: Path) -> StorageFull:
+def temporary_folder() -> Path:
+    """Where temporary files go.
+
+    Raises:
+        StorageUnwritable: there is no folder for them.
+    """
+    import tempfile
+
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise StorageUnwritable(
+            f"there is no folder for temporary files ({error.strerror}): name one that can be written in TMPDIR"
+        ) from error
+
+
+def storage_full(place: Path | str) -> StorageFull:
     """What to tell people when the disk is full."""
     return StorageFull(
-        f"no space left in {folder}; nothing that was acknowledged is lost: free some space and run the command again"
+        f"no space left in {place}; nothing that was acknowledged is lost: free some space and run the command again"
     )
 
 
-def _translate(error: OSError, folder: Path) -> StorageError | None:
+_REFUSALS: Final = frozenset(
+    {
+        *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE),
+        *(errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+    }
+)
+
+
+def _translate(error: OSError, place: Path | str) -> StorageError | None:
+    named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes | os.PathLike) else None
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return storage_full(folder)
-    if error.errno in (
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-        errno.EIO,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOTDIR,
-        errno.EEXIST,
-    ):
+        return storage_full(place if named is None or named.parent == Path() else named.parent)
+    if error.errno in _REFUSALS:
+        where = place if named is None else named
         return StorageUnwritable(
-            f"{folder} cannot be written or read ({error.strerror}): check the disk and permissions"
+            f"{where} cannot be written or read ({error.strerror}): check the disk and permissions"
         )
     return None

@@ -40,24 +40,7 @@ The tree::
     │   ├── NewerFormat                  6   UnsupportedInstanceType
     │   ├── OlderFormat                  6   UnsupportedInstanceType
     │   └── StampMismatch                6   UnsupportedInstanceType
-    ├── RemoteError
-    │   ├── CredentialsMissing           7   NoCredentials
-    │   ├── UnknownKey                   7   InvalidAccessKeyId
-    │   ├── WrongSecret                  7   SignatureDoesNotMatch
-    │   ├── TokenRefused                 7   SecurityTokenExpired, InvalidSecurityToken
-    │   ├── ClockSkew                    7   RequestTimeTooSkewed
-    │   ├── InvalidRoleArn               7   InvalidRoleArn
-    │   ├── RoleNotFound                 7   RoleNotExist
-    │   ├── RoleNotAssumable             7   RoleNotAssumable
-    │   ├── RoleOfOtherType              7   InvalidRoleType
-    │   ├── PolicyInsufficient           7   AccessDenied
-    │   ├── RegionMismatch               7   BucketRegionMismatch
-    │   ├── InvalidBucket                7   InvalidBucketName
-    │   ├── BucketNotFound               7   NoSuchBucket
-    │   ├── PathNotFound                 7   InvalidPath
-    │   ├── ManifestNotFound             7   NoSuchManifest
-    │   ├── InvalidEndpoint              7   InvalidEndpoint
-    │   └── RemoteUnavailable            7   NetworkException
+    ├── RemoteError                      7   NetworkException, …: one of RemoteCode
     └── StorageError
         ├── StorageFull                  8   InstanceOverQuota
         └── StorageUnwritable            8   NoPermission
@@ -65,10 +48,9 @@ The tree::
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 __all__ = [
-    "BucketNotFound",
-    "ClockSkew",
-    "CredentialsMissing",
     "DamagedPicture",
     "DecoderFailed",
     "DeviceUnusable",
@@ -81,9 +63,7 @@ __all__ = [
     "InstanceLocked",
     "InstanceNotFound",
     "InstanceUnusable",
-    "InvalidBucket",
     "InvalidCategory",
-    "InvalidEndpoint",
     "InvalidExport",
     "InvalidFilter",
     "InvalidGroundTruth",
@@ -91,36 +71,25 @@ __all__ = [
     "InvalidModel",
     "InvalidPaging",
     "InvalidRegion",
-    "InvalidRoleArn",
     "InvalidValue",
     "ItemNotFound",
-    "ManifestNotFound",
     "MemoryExceeded",
     "NewerFormat",
     "NotFound",
     "NotTunable",
     "OlderFormat",
-    "PathNotFound",
     "PictureError",
     "PictureTooLarge",
-    "PolicyInsufficient",
-    "RegionMismatch",
+    "RemoteCode",
     "RemoteError",
-    "RemoteUnavailable",
-    "RoleNotAssumable",
-    "RoleNotFound",
-    "RoleOfOtherType",
     "StampMismatch",
     "StorageError",
     "StorageFull",
     "StorageUnwritable",
-    "TokenRefused",
-    "UnknownKey",
     "UnreadableSource",
     "UnsupportedPicFormat",
     "UnsupportedPicPixels",
     "UsageError",
-    "WrongSecret",
 ]
 
 
@@ -300,7 +269,7 @@ class InstanceEmpty(NotFound):
 
 
 class InstanceLocked(ImgsearchError):
-    """Another process is writing to the instance."""
+    """Another process is writing to the instance, or has just done so under a reader who could not lock it out."""
 
     code = "InstanceStatusError"
     exit_code = 5
@@ -336,113 +305,52 @@ class StampMismatch(InstanceUnusable):
     code = "UnsupportedInstanceType"
 
 
-class RemoteError(ImgsearchError):
-    """Base of: the remote storage refuses or is misconfigured, each documented cause (service.md, 10.2) by itself."""
+class RemoteCode(StrEnum):
+    """Why a remote storage cannot be used: each documented cause (service.md, 10.2) has a code of its own."""
 
-    code = "InternalOssError"
-    exit_code = 7
-
-
-class CredentialsMissing(RemoteError):
+    CREDENTIALS_MISSING = "NoCredentials"
     """No access key, token or role of the machine was found anywhere."""
-
-    code = "NoCredentials"
-
-
-class UnknownKey(RemoteError):
+    UNKNOWN_KEY = "InvalidAccessKeyId"
     """An access key that does not exist or is disabled."""
-
-    code = "InvalidAccessKeyId"
-
-
-class WrongSecret(RemoteError):
+    WRONG_SECRET = "SignatureDoesNotMatch"  # noqa: S105  # a code, no secret
     """A secret that does not belong to the access key."""
-
-    code = "SignatureDoesNotMatch"
-
-
-class TokenRefused(RemoteError):
-    """A security token that has expired, or that was never valid (``InvalidSecurityToken``)."""
-
-    code = "SecurityTokenExpired"
-
-
-class ClockSkew(RemoteError):
+    TOKEN_EXPIRED = "SecurityTokenExpired"  # noqa: S105  # a code, no secret
+    """A security token that was valid."""
+    TOKEN_INVALID = "InvalidSecurityToken"  # noqa: S105  # a code, no secret
+    """A security token that was never valid."""
+    CLOCK_SKEW = "RequestTimeTooSkewed"
     """This machine's clock is too far from the storage's for a signature to count."""
-
-    code = "RequestTimeTooSkewed"
-
-
-class InvalidRoleArn(RemoteError):
+    INVALID_ROLE_ARN = "InvalidRoleArn"
     """A role ARN that is none."""
-
-    code = "InvalidRoleArn"
-
-
-class RoleNotFound(RemoteError):
+    ROLE_NOT_FOUND = "RoleNotExist"
     """A role ARN that names no role."""
-
-    code = "RoleNotExist"
-
-
-class RoleNotAssumable(RemoteError):
+    ROLE_NOT_ASSUMABLE = "RoleNotAssumable"
     """The caller may not assume the role."""
-
-    code = "RoleNotAssumable"
-
-
-class RoleOfOtherType(RemoteError):
+    ROLE_OF_OTHER_TYPE = "InvalidRoleType"
     """A role whose trust policy names another service or account than the caller's."""
-
-    code = "InvalidRoleType"
-
-
-class PolicyInsufficient(RemoteError):
+    POLICY_INSUFFICIENT = "AccessDenied"
     """A policy is missing, wrong, or gives no rights on that path."""
-
-    code = "AccessDenied"
-
-
-class RegionMismatch(RemoteError):
+    REGION_MISMATCH = "BucketRegionMismatch"
     """A bucket in another region than the instance."""
-
-    code = "BucketRegionMismatch"
-
-
-class InvalidBucket(RemoteError):
+    INVALID_BUCKET = "InvalidBucketName"
     """A name that no bucket can have."""
-
-    code = "InvalidBucketName"
-
-
-class BucketNotFound(RemoteError):
+    BUCKET_NOT_FOUND = "NoSuchBucket"
     """There is no bucket of that name."""
-
-    code = "NoSuchBucket"
-
-
-class PathNotFound(RemoteError):
+    PATH_NOT_FOUND = "InvalidPath"
     """There is nothing under that path of the bucket, or it cannot be a path."""
-
-    code = "InvalidPath"
-
-
-class ManifestNotFound(RemoteError):
+    MANIFEST_NOT_FOUND = "NoSuchManifest"
     """The path has objects, and no ``increment.meta`` among them."""
-
-    code = "NoSuchManifest"
-
-
-class InvalidEndpoint(RemoteError):
+    INVALID_ENDPOINT = "InvalidEndpoint"
     """An address that is none of the storage's."""
-
-    code = "InvalidEndpoint"
-
-
-class RemoteUnavailable(RemoteError):
+    UNAVAILABLE = "NetworkException"
     """The storage cannot be reached, or answers with nothing but its own faults."""
 
-    code = "NetworkException"
+
+class RemoteError(ImgsearchError):
+    """The remote storage refuses, is misconfigured or cannot be reached; ``code`` says which."""
+
+    code: str = RemoteCode.UNAVAILABLE
+    exit_code = 7
 
 
 class StorageError(ImgsearchError):

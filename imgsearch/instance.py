@@ -69,7 +69,12 @@ class Instance(InstanceWriting):
 
         path = Path(folder)
         cache = cache_folder() if cache is None else Path(cache)
-        return cls(cls.opened_type(path, Engine.open(path), cache=cache, announce=announce))
+        engine = Engine.open(path)
+        try:
+            return cls(cls.opened_type(path, engine, cache=cache, announce=announce))
+        except BaseException:
+            engine.close()
+            raise
 
     def close(self) -> None:
         """Release what is open."""

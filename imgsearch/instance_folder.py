@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from imgsearch.durable_fs import file_errors
 from imgsearch.errors import UsageError
+from imgsearch.opened import SETTINGS
 from imgsearch.service.categories import Kind
 from imgsearch.vision.limits import LIMIT_PROFILES, Limits
 from imgsearch.vision.models import DEFAULT_MODEL
@@ -109,7 +110,7 @@ class InstanceFolder:
         from imgsearch.storage.integrity.check import check
 
         Engine.check_exists(Path(folder))
-        return check(Path(folder), read_data=read_data)
+        return check(Path(folder), read_data=read_data, settings=SETTINGS)
 
     @staticmethod
     def exposures(folder: StrPath) -> list[Exposure]:
@@ -141,4 +142,4 @@ class InstanceFolder:
         path = Path(folder)
         Engine.check_exists(path)
         with writer_lock(path, lock_timeout):
-            return repair(path)
+            return repair(path, settings=SETTINGS)

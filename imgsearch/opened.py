@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from imgsearch.vision.pipeline import Pipeline
     from imgsearch.vision.textual import TextEncoder
 
-__all__ = ["Opened", "absent"]
+__all__ = ["SETTINGS", "Opened", "absent"]
 
 WORKERS_PER_CORE: Final = 3
 """One decodes, one waits for the network, one for the GIL or the disk: fewer leave cores idle."""
@@ -39,6 +39,9 @@ BATCHED_WORKERS_PER_CORE: Final = 8
 """Beside a device that takes batches, cores do little but decode, and most workers wait for one of three batches."""
 MAX_BATCHED_WORKERS: Final = 2 * MAX_BATCH
 """One batch runs, one gathers; each worker has a process that decodes, so more would cost memory for nothing."""
+
+SETTINGS: Final = ("kind", "limits", "region_id", "model", "created")
+"""What every instance's database has as settings, from ``create`` on."""
 
 
 def absent(key: Key, folder: Path) -> ItemNotFound:
@@ -64,6 +67,9 @@ class Opened:
         self.announce = announce
         self._readers = Readers(engine)
         settings = engine.store.settings()
+        for name in SETTINGS:
+            if name not in settings:
+                raise engine.store.damage(f"the setting {name!r}")
         self.kind = Kind(settings["kind"])
         self.limits = Limits(**settings["limits"])
         self.region_id: str | None = settings["region_id"]

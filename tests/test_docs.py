@@ -24,7 +24,7 @@ CLI = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 
 
 def all_errors() -> set[type[ImgsearchError]]:
-    return {getattr(errors, name) for name in errors.__all__}
+    return {getattr(errors, name) for name in errors.__all__ if name != "RemoteCode"}
 
 
 @pytest.mark.networks
@@ -115,6 +115,13 @@ def test_error_codes_are_documented() -> None:
                 assert error.code == leaf[2], error
             assert f"| {error.exit_code} |" in CLI
             assert all(f"`{code.strip()}`" in CLI for code in leaf[2].split(",") if code.strip() != "…"), error
+
+
+def test_remote_codes_are_documented() -> None:
+    """Each cause for which a remote storage cannot be used has its own code, and that stands in the documents."""
+    assert len({code.value for code in errors.RemoteCode}) == len(errors.RemoteCode)
+    for code in errors.RemoteCode:
+        assert f"`{code}`" in CLI, code
 
 
 def test_codes_of_problems_are_documented() -> None:

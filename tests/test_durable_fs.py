@@ -9,14 +9,23 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
-from imgsearch.durable_fs import TEMPORARY_SUFFIX, atomic_file, file_errors, make_private_folder, sync_folder
-from imgsearch.errors import StorageFull, StorageUnwritable
+from imgsearch.durable_fs import (
+    TEMPORARY_SUFFIX,
+    atomic_file,
+    file_errors,
+    make_private_folder,
+    sync_folder,
+    temporary_folder,
+)
+from imgsearch.errors import StorageError, StorageFull, StorageUnwritable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -134,13 +143,35 @@ def test_concurrent_writers_and_a_kill_never_leave_a_mix(target: Path) -> None:
 def test_refusals_of_the_system_have_names(
     tmp_path: Path, number: int, error: type[StorageFull | StorageUnwritable], words: str
 ) -> None:
-    original = OSError(number, os.strerror(number), "some file")
+    original = OSError(number, os.strerror(number))
     with pytest.raises(error, match=words) as translated, file_errors(tmp_path):
         raise original
     assert str(tmp_path) in translated.value.message
     assert len(translated.value.message.splitlines()) == 1
     assert translated.value.exit_code == 8
     assert translated.value.__cause__ is original
+
+
+@pytest.mark.parametrize(
+    ("number", "named"),
+    [(errno.EACCES, "elsewhere/file"), (errno.ENAMETOOLONG, "elsewhere/file"), (errno.ENOSPC, "elsewhere")],
+)
+@pytest.mark.parametrize("kind", [str, os.fsencode])
+def test_what_the_system_names_is_what_is_told(
+    tmp_path: Path, number: int, named: str, kind: Callable[[str], str | bytes]
+) -> None:
+    """Not the folder that the work was about: permissions are then looked for in the wrong place."""
+    with pytest.raises(StorageError, match=f"(^| in ){named}(;| cannot)") as translated, file_errors(tmp_path):
+        raise OSError(number, os.strerror(number), kind("elsewhere/file"))
+    assert str(tmp_path) not in translated.value.message
+
+
+def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python looks in several places, and raises what elsewhere means that a file is gone."""
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: ["/nowhere"])
+    with pytest.raises(StorageUnwritable, match=r"no folder for temporary files.*TMPDIR"):
+        temporary_folder()
 
 
 @pytest.mark.parametrize(
@@ -189,6 +220,37 @@ def test_a_folder_is_made_with_its_parents_and_their_names_are_synced(
     assert set(synced) == {tmp_path, tmp_path / "a", tmp_path / "a" / "b"}
     make_private_folder(folder)
     assert len(synced) == 3
+
+
+@pytest.mark.parametrize("system", ["darwin", "linux"])
+@pytest.mark.parametrize("refusal", [None, errno.ENOTSUP, errno.EIO])
+def test_syncing_reaches_the_disk_on_macos_too(
+    target: Path, monkeypatch: pytest.MonkeyPatch, system: str, refusal: int | None
+) -> None:
+    """There it takes a call of its own; what cannot do it is synced as elsewhere, and a failure is one."""
+    calls: list[str] = []
+    sync = os.fsync
+
+    def full(_descriptor: int, operation: int) -> None:
+        assert operation == 51
+        calls.append("F_FULLFSYNC")
+        if refusal is not None:
+            raise OSError(refusal, os.strerror(refusal))
+
+    def plain(descriptor: int) -> None:
+        calls.append("fsync")
+        sync(descriptor)
+
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr("fcntl.F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr("fcntl.fcntl", full)
+    monkeypatch.setattr(os, "fsync", plain)
+    fails = system == "darwin" and refusal == errno.EIO
+    with pytest.raises(OSError, match="Input/output") if fails else nullcontext(), atomic_file(target) as temporary:
+        temporary.write_bytes(b"x")
+    each = {"linux": ["fsync"], "darwin": ["F_FULLFSYNC"] if refusal is None else ["F_FULLFSYNC", "fsync"]}[system]
+    assert calls == (["F_FULLFSYNC"] if fails else 2 * each), "of the file, and of its folder"
+    assert target.exists() is not fails
 
 
 def test_a_folder_that_cannot_be_opened_for_want_of_descriptors_is_not_passed_over(tmp_path: Path) -> None:

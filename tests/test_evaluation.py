@@ -27,6 +27,7 @@ from imgsearch.evaluation.details import (
     worst_boxes,
     wrong_first_results,
 )
+from imgsearch.evaluation.evaluate import _temporary_instance
 from imgsearch.evaluation.ground_truth import BoxedPicture, CataloguePicture, GroundTruth, LabelledPicture, Part
 from imgsearch.evaluation.retrieval import Found, RetrievalFigures
 from imgsearch.evaluation.subjects import Overlap, OverlapFigures, SubjectFigures, intersection_over_union
@@ -38,6 +39,7 @@ from imgsearch.vision.limits import Limits
 from imgsearch.vision.models import DEFAULT_MODEL
 from tests.conftest import ROOT
 from tests.pictures import jpeg, write_catalogue
+from tests.storage.builders import child
 
 pytestmark = pytest.mark.networks
 
@@ -632,3 +634,38 @@ def test_the_sample_catalogue_by_its_folders() -> None:
     assert result.overall.queries == 74
     assert result.overall.hit5 >= 0.95
     assert result.overall.mean_average_precision >= 0.78
+
+
+# Killed
+
+EVALUATE_AND_WAIT = """
+import sys
+from imgsearch.evaluation.evaluate import _temporary_instance
+from imgsearch.instance import Instance
+with _temporary_instance(Instance.create, None, print) as instance:
+    print(instance.folder.parent, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_evaluation_leaves_goes_with_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of one that still runs stays, and so does what is none of ours."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    living, killed = (child(EVALUATE_AND_WAIT) for _ in range(2))
+    folders = []
+    for process in (living, killed):
+        assert process.stdout is not None
+        folders.append(Path(process.stdout.readline().strip()))
+    killed.kill()
+    killed.communicate()
+    foreign = tmp_path / "imgsearch-eval-notes"
+    foreign.mkdir()
+    (foreign / "notes.txt").touch()
+    assert sorted(tmp_path.iterdir()) == sorted([*folders, foreign])
+    with _temporary_instance(Instance.create, None, print) as instance:
+        assert sorted(tmp_path.iterdir()) == sorted([folders[0], foreign, instance.folder.parent])
+    living.communicate()  # which ends it
+    assert list(tmp_path.iterdir()) == [foreign]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from imgsearch import (
 )
 from imgsearch.errors import (
     InputError,
+    InstanceDamaged,
     InstanceEmpty,
     InstanceExists,
     InstanceLocked,
@@ -513,3 +517,44 @@ def test_pictures_of_a_product_speak_for_each_other(folder: Path, kind: Kind) ->
         instance.delete("p", "c.jpg")
         instance.delete("p", "b.jpg")
         assert score() == alone
+
+
+SETTINGS = ["created", "kind", "limits", "model", "region_id"]
+
+
+def _without(folder: Path, name: str, *tables: str) -> None:
+    with closing(sqlite3.connect(folder / "instance.db")) as connection, connection:
+        for table in tables:
+            connection.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_that_is_missing_is_damage_and_comes_back_from_its_copy(folder: Path, name: str) -> None:
+    Instance.create(folder)
+    with closing(sqlite3.connect(folder / "instance.db")) as connection:
+        assert [row[0] for row in connection.execute("SELECT name FROM settings ORDER BY name")] == SETTINGS
+    with Instance.open(folder) as instance:
+        before = instance.info()
+    _without(folder, name, "settings")
+    with pytest.raises(InstanceDamaged, match=rf"the setting '{name}' .* 'imgsearch check --repair'") as damaged:
+        Instance.open(folder)
+    assert damaged.value.exit_code == 6
+    (problem,) = Instance.check(folder)
+    assert f"of the setting '{name}'" in problem.message
+    assert Instance.repair(folder).problems == []
+    with Instance.open(folder) as instance:
+        assert replace(instance.info(), disk_bytes=0) == replace(before, disk_bytes=0)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_that_is_missing_twice_is_told_by_name(folder: Path, name: str) -> None:
+    """Nothing else says what it was: neither a check nor a repair passes over that."""
+    Instance.create(folder)
+    _without(folder, name, "settings", "settings_copy")
+    with pytest.raises(InstanceDamaged, match=f"the setting '{name}'"):
+        Instance.open(folder)
+    (problem,) = Instance.check(folder)
+    assert f"the setting '{name}'" in problem.message
+    assert "backup" in problem.message
+    with pytest.raises(InstanceDamaged, match=f"the setting '{name}', twice: restore it from a backup"):
+        Instance.repair(folder)

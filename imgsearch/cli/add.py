@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,22 +27,25 @@ from imgsearch.cli.options import (
     Weights,
     Workers,
     check_device,
+    existing,
     open_instance,
     open_or_make,
     picture_options,
     warn_of_shared_storage,
 )
 from imgsearch.cli.output import Format, resolve_format, safe
-from imgsearch.cli.summary import Summary, print_outcome, telling_of_ignored_regions, with_progress
+from imgsearch.cli.summary import Summary, dry_run_of, print_outcome, telling_of_ignored_regions, with_progress
 from imgsearch.errors import UsageError
 from imgsearch.service.categories import Kind
 from imgsearch.types import Attributes
 from imgsearch.vision.devices import CPU
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from imgsearch.types import Operation
+    from imgsearch.instance import Instance
+    from imgsearch.sources.port import Source
+    from imgsearch.types import Outcome
 
 __all__ = ["add"]
 
@@ -94,6 +98,9 @@ def add(
     workers: Workers = None,
     device: DeviceOption = CPU,
     nul: Nul = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done; no picture is decoded, nothing is stored.")
+    ] = False,
     include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Hidden files and folders too.")] = False,
     lock_timeout: LockTimeout = 0.0,
     quiet: Quiet = False,
@@ -116,26 +123,50 @@ def add(
     )
     given = paths or []
     if reindex:
-        if given or manifest or request != FileRequest() or model or weights or kind is not Kind.PRODUCT or nul:
+        if (
+            given
+            or manifest
+            or request != FileRequest()
+            or model
+            or weights
+            or kind is not Kind.PRODUCT
+            or nul
+            or dry_run
+        ):
             raise UsageError(
-                "--reindex takes the pictures from where they lie, as they were added: leave out paths, --manifest and "
-                "options of pictures, keys and models"
+                "--reindex takes the pictures from where they lie, as they were added: leave out paths, --manifest, "
+                "--dry-run and options of pictures, keys and models"
             )
         _reindex(instance, workers, device, lock_timeout, quiet=quiet, chosen=chosen)
         return
     _check(given, manifest, request, FileRequest(product_from=product_from, include_hidden=include_hidden))
     check_device(device)
     begun = perf_counter()
-    with open_or_make(instance, kind, model, weights, lock_timeout=lock_timeout, quiet=quiet) as target:
-        warn_of_shared_storage(target.folder)
-        outcomes = target.apply_stream(
-            _operations(given, manifest, request, nul=nul), workers=workers, device=device, lock_timeout=lock_timeout
-        )
-        total = None if manifest or STDIN in given else [Path(path) for path in given]
+    source = _source(given, manifest, request, nul=nul)
+    with ExitStack() as stack:
+        target: Instance | None
+        if dry_run:
+            source.check()
+            target = stack.enter_context(existing(instance, kind, model, weights, quiet=quiet) or nullcontext())
+            outcomes: Iterable[Outcome] = dry_run_of(source, target)
+        else:
+            target = stack.enter_context(
+                open_or_make(instance, kind, model, weights, lock_timeout=lock_timeout, quiet=quiet)
+            )
+            warn_of_shared_storage(target.folder)
+            read = source.operations(target.has_item)
+            outcomes = target.apply_stream(
+                read if manifest is None else telling_of_ignored_regions(read),
+                workers=workers,
+                device=device,
+                lock_timeout=lock_timeout,
+            )
         summary = Summary()
-        for outcome in with_progress(outcomes, total, quiet=quiet):
+        for outcome in with_progress(outcomes, source.countable, quiet=quiet):
             summary.count(outcome)
             print_outcome(outcome, chosen, quiet=quiet)
+        if dry_run:
+            summary.add_facts(DryRun=True)
     summary.show(chosen, perf_counter() - begun, quiet=quiet)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)
@@ -167,22 +198,33 @@ def _reindex(
 
 
 def _check(paths: list[str], manifest: Path | None, request: Any, plain: Any) -> None:
+    from imgsearch.sources.files import is_folder
+
     if manifest is None and not paths:
         raise UsageError("nothing to add: name pictures or folders, - for a list on stdin, or --manifest FILE")
     if manifest is not None and (paths or request != plain):
         raise UsageError(
             "--manifest names the pictures, their ids and their attributes: leave out paths and these options"
         )
-    if request.pic_name is not None and (len(paths) != 1 or paths[0] == STDIN or Path(paths[0]).is_dir()):
+    if request.pic_name is not None and (len(paths) != 1 or paths[0] == STDIN or is_folder(Path(paths[0]))):
         raise UsageError("--pic-name names one picture: give exactly one file with it")
 
 
-def _operations(paths: list[str], manifest: Path | None, request: Any, *, nul: bool) -> Iterator[Operation]:
-    from imgsearch.sources import files, stdin
-    from imgsearch.sources import manifest as manifests
+def _source(paths: list[str], manifest: Path | None, request: Any, *, nul: bool) -> Source:
+    from imgsearch.sources import stdin
+    from imgsearch.sources.local import LocalFiles, LocalManifest
 
     if manifest is not None:
-        yield from telling_of_ignored_regions(manifests.operations(manifest))
-    for path in paths:
-        listed = stdin.read_paths(sys.stdin.buffer, nul=nul) if path == STDIN else [Path(path)]
-        yield from files.operations(listed, request)
+        return LocalManifest(manifest)
+    if STDIN not in paths:
+        named = [Path(path) for path in paths]
+        return LocalFiles(named, request, named)
+
+    def listed() -> Iterator[Path]:
+        for path in paths:
+            if path == STDIN:
+                yield from stdin.read_paths(sys.stdin.buffer, nul=nul)
+            else:
+                yield Path(path)
+
+    return LocalFiles(listed(), request)

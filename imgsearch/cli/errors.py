@@ -6,15 +6,15 @@ import functools
 import os
 import sys
 import traceback
+from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from imgsearch.cli.output import Format, print_document, resolve_format, safe
 from imgsearch.durable_fs import file_errors, make_private_folder, private_opener
-from imgsearch.errors import ImgsearchError
+from imgsearch.errors import ImgsearchError, StorageError, UsageError
 from imgsearch.service.documents import error_document
 
 if TYPE_CHECKING:
@@ -34,7 +34,10 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> None:
         try:
-            with file_errors(Path.cwd()):  # of what is not an instance's: a contact sheet, the output itself
+            _check_working_folder()
+            with file_errors(
+                "a file that the command reads or writes"
+            ):  # where neither the system nor the code in between names it
                 command(*args, **options)
                 sys.stdout.flush()
         except ImgsearchError as error:
@@ -54,10 +57,26 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _check_working_folder() -> None:
+    """Refuse to begin where relative paths lead nowhere: a program that runs on would report other faults instead.
+
+    Raises:
+        UsageError
+    """
+    try:
+        os.getcwd()  # noqa: PTH109  # the question is whether it fails
+    except OSError as error:
+        raise UsageError(
+            f"the working directory cannot be told ({error.strerror}), it may have been deleted: "
+            "change to another one with 'cd', and run the command again"
+        ) from None
+
+
 def print_error(error: ImgsearchError, output_format: Format) -> None:
     """One line for people, and a document for programs that read one."""
     if output_format.is_json:
-        print_document(error_document(error))
+        with suppress(OSError, StorageError):  # it may be stdout itself that cannot be written, or nobody reads it
+            print_document(error_document(error))
     warn(error.message)
 
 

@@ -171,7 +171,7 @@ class _Bars:
 def _print_tables(result: Evaluation, failures: list[dict[str, Any]]) -> None:
     for table in figure_tables(result):
         _print_table(table)
-    print_failures(failures)
+    print_failures(failures, len(failures))
     console().print(f"{result.model}, {result.kind}, {result.seconds:.1f} s", markup=False)
 
 

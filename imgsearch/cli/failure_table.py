@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from imgsearch.cli.output import console, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["print_failures"]
 
 FAILURES_SHOWN = 20
 
 
-def print_failures(failures: Sequence[Mapping[str, Any]]) -> None:
-    """Print the first failures of a document with their Source, Code and Message; nothing where there are none."""
-    if not failures:
+def print_failures(failures: Iterable[Mapping[str, Any]], count: int) -> None:
+    """Print the first failures of a document with their Source, Code and Message; nothing where there are none.
+
+    Args:
+        failures: all of them, or at least the first.
+        count: how many there are.
+    """
+    if not count:
         return
     from rich.table import Table
 
@@ -24,8 +30,8 @@ def print_failures(failures: Sequence[Mapping[str, Any]]) -> None:
     table = Table(title="Failed", title_justify="left")
     for name in ("Source", "Code", "Message"):
         table.add_column(name, overflow="fold")
-    for failure in failures[:FAILURES_SHOWN]:
+    for failure in islice(failures, FAILURES_SHOWN):
         table.add_row(text(failure["Source"]), text(failure["Code"], "red"), text(failure["Message"]))
     where.print(table)
-    if len(failures) > FAILURES_SHOWN:
-        where.print(f"and {len(failures) - FAILURES_SHOWN} more; --format json lists all")
+    if count > FAILURES_SHOWN:
+        where.print(f"and {count - FAILURES_SHOWN} more; --format json lists all")

@@ -176,6 +176,15 @@ def picture_options(category: str | None, *, crop: bool, region: str | None) -> 
     return PictureOptions(None if category is None else parse_category(category), crop, parsed)
 
 
+def existing(
+    given: Path | None, kind: Kind, model: str | None, weights: Path | None, *, quiet: bool
+) -> Instance | None:
+    """The instance that was asked for, if it is there; takes and raises what ``open_or_make`` does."""
+    from imgsearch.instance import Instance
+
+    return open_or_make(given, kind, model, weights, quiet=quiet) if Instance.exists(instance_folder(given)) else None
+
+
 def open_or_make(
     given: Path | None,
     kind: Kind,

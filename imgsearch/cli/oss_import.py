@@ -22,6 +22,7 @@ from imgsearch.cli.options import (
     Weights,
     Workers,
     check_device,
+    existing,
     instance_folder,
     open_or_make,
     warn_of_shared_storage,
@@ -30,22 +31,23 @@ from imgsearch.cli.output import print_line, resolve_format
 from imgsearch.cli.run_log import opened_text, run_log
 from imgsearch.cli.summary import (
     Summary,
+    dry_run_of,
     failure_document,
     print_outcome,
     telling_of_ignored_regions,
     with_progress,
 )
-from imgsearch.errors import InstanceEmpty, RegionMismatch, UsageError
+from imgsearch.errors import InstanceEmpty, RemoteCode, RemoteError, UsageError
 from imgsearch.service.categories import Kind
 from imgsearch.vision.devices import CPU
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import BinaryIO
 
     from imgsearch.instance import Instance
     from imgsearch.sources.oss.address import OssAddress
     from imgsearch.sources.oss.bucket import BucketReader
+    from imgsearch.sources.port import Source
     from imgsearch.types import Outcome
 
 __all__ = ["oss_import"]
@@ -130,7 +132,7 @@ def oss_import(
     if source is None:
         raise UsageError("name the folder that holds increment.meta as oss://BUCKET/PATH")
     from imgsearch.sources.oss.address import OssAddress, check_role_arn, endpoint_region, endpoint_url
-    from imgsearch.sources.oss.preflight import check_bucket, checked_manifest
+    from imgsearch.sources.oss.source import OssFolder
 
     chosen = resolve_format(output_format)
     begun = perf_counter()
@@ -141,16 +143,16 @@ def oss_import(
         if role_arn is not None:
             check_role_arn(role_arn)
         failed = None if report is None else stack.enter_context(opened_text(report, "w", "--report"))
-        target = stack.enter_context(_existing(instance, kind, model, weights, quiet=quiet) or nullcontext())
+        target = stack.enter_context(existing(instance, kind, model, weights, quiet=quiet) or nullcontext())
         if rebuild:
             _check_rebuildable(target, instance_folder(instance))
         region = _agreed_region(region_id, target)
         url = endpoint_url(endpoint, region)
         bucket = _reader(address, url, role_arn, sts_endpoint, region or endpoint_region(url), downloads, timeout)
-        check_bucket(bucket, region)
-        manifest = stack.enter_context(checked_manifest(bucket))
+        folder = OssFolder(bucket, region, stack)
+        folder.check()
         if dry_run:
-            outcomes = _foreseen(target, bucket, manifest)
+            outcomes: Iterable[Outcome] = dry_run_of(folder, target)
         else:
             if target is None:
                 target = stack.enter_context(
@@ -165,7 +167,7 @@ def oss_import(
                     )
                 )
             warn_of_shared_storage(target.folder)
-            outcomes = _applied(target, bucket, manifest, workers, downloads, device, rebuild, lock_timeout, quiet)
+            outcomes = _applied(target, folder, workers, downloads, device, rebuild, lock_timeout, quiet)
         summary = Summary(is_batch=True)
         for outcome in with_progress(outcomes, None, quiet=quiet):
             summary.count(outcome)
@@ -194,16 +196,6 @@ def _print_policy(source: str | None) -> None:
     print_line(json.dumps(minimal_policy(address), indent=2, ensure_ascii=False))
 
 
-def _existing(
-    instance: Path | None, kind: Kind, model: str | None, weights: Path | None, *, quiet: bool
-) -> Instance | None:
-    """The instance, if it is there; a missing one is made when all checks have passed."""
-    from imgsearch.instance import Instance
-
-    folder = instance_folder(instance)
-    return open_or_make(instance, kind, model, weights, quiet=quiet) if Instance.exists(folder) else None
-
-
 def _check_rebuildable(target: Instance | None, folder: Path) -> None:
     if target is None:
         raise InstanceEmpty(f"there is no instance in {folder}, so nothing to rebuild: import without --rebuild first")
@@ -214,9 +206,10 @@ def _agreed_region(region_id: str | None, target: Instance | None) -> str | None
     """Where the bucket has to be: in the instance's region, if that has one."""
     own = None if target is None else target.region_id
     if own is not None and region_id is not None and own != region_id:
-        raise RegionMismatch(
+        raise RemoteError(
             f"the instance imports from {own} (imgsearch init --region-id), --region-id says {region_id}: leave the "
-            "option out, or import into an instance of that region"
+            "option out, or import into an instance of that region",
+            code=RemoteCode.REGION_MISMATCH,
         )
     return own or region_id
 
@@ -238,20 +231,9 @@ def _reader(
     return BucketReader(address, url, access, region, connections=downloads + 1, timeout=timeout)
 
 
-def _foreseen(target: Instance | None, bucket: BucketReader, manifest: BinaryIO) -> Iterable[Outcome]:
-    from imgsearch.jobs.dry_run import dry_run_for_new
-    from imgsearch.sources.oss.operations import dry_run_operations
-    from imgsearch.vision.limits import LIMIT_PROFILES
-
-    if target is None:
-        return dry_run_for_new(dry_run_operations(bucket, manifest, LIMIT_PROFILES["local"].max_bytes))
-    return target.dry_run(dry_run_operations(bucket, manifest, target.limits.max_bytes))
-
-
 def _applied(
     target: Instance,
-    bucket: BucketReader,
-    manifest: BinaryIO,
+    source: Source,
     workers: int | None,
     downloads: int,
     device: str,
@@ -259,9 +241,7 @@ def _applied(
     lock_timeout: float,
     quiet: bool,
 ) -> Iterable[Outcome]:
-    from imgsearch.sources.oss.operations import operations
-
-    read = operations(bucket, manifest, target.has_item)
+    read = source.operations(target.has_item)
     return target.apply_stream(
         read if quiet else telling_of_ignored_regions(read),
         workers=workers,

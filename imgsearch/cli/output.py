@@ -7,11 +7,25 @@ import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from imgsearch.durable_fs import file_errors
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
     from rich.text import Text
 
-__all__ = ["Format", "console", "print_document", "print_line", "print_names", "resolve_format", "safe", "text"]
+__all__ = [
+    "Format",
+    "console",
+    "print_document",
+    "print_line",
+    "print_names",
+    "print_streamed",
+    "resolve_format",
+    "safe",
+    "text",
+]
 
 
 class Format(StrEnum):
@@ -41,9 +55,41 @@ def print_document(document: dict[str, Any], *, one_line: bool = False) -> None:
     What json leaves as it is and a terminal would interpret, such as 8-bit control characters, is escaped: the document
     stays the same.
     """
-    indent = 2 if sys.stdout.isatty() and not one_line else None
+    print_line(_as_json(document, None if one_line else _indent()))
+
+
+def print_streamed(
+    before: dict[str, Any], name: str, values: Iterable[dict[str, Any]], after: dict[str, Any], *, one_line: bool
+) -> None:
+    """Print what ``print_document`` would of one document, with values that need not be in memory together.
+
+    Args:
+        before: its first fields, at least one.
+        name: of the field that has the values as a list.
+        values: the values.
+        after: its last fields, at least one.
+        one_line: for programs, also on a terminal.
+    """
+    indent = None if one_line else _indent()
+    end, level = ("", "") if indent is None else ("\n", " " * indent)
+    comma = f",{end}" if end else ", "
+    head, tail = (_as_json(part, indent) for part in (before, after))
+    print_line(f"{head[:-1].rstrip()}{comma}{level}{json.dumps(name)}: [", end="")
+    divider = ""
+    for value in values:
+        text = _as_json(value, indent).replace("\n", f"\n{2 * level}")
+        print_line(f"{divider}{end}{2 * level}{text}", end="")
+        divider = "," if end else ", "
+    print_line(f"{f'{end}{level}' if divider else ''}]{comma}{level}{tail[1:].lstrip()}")
+
+
+def _indent() -> int | None:
+    return 2 if sys.stdout.isatty() else None
+
+
+def _as_json(document: dict[str, Any], indent: int | None) -> str:
     line = json.dumps(document, ensure_ascii=False, indent=indent)
-    print_line(line if line.isprintable() else "".join(map(_escaped, line)))
+    return line if line.isprintable() else "".join(map(_escaped, line))
 
 
 def _escaped(character: str) -> str:
@@ -52,8 +98,9 @@ def _escaped(character: str) -> str:
 
 def print_line(line: str, end: str = "\n") -> None:
     """Write to stdout at once: a line is an acknowledgement, so it must not wait in a buffer."""
-    sys.stdout.buffer.write((line + end).encode("utf-8", "surrogateescape"))
-    sys.stdout.buffer.flush()
+    with file_errors("what standard output goes to"):
+        sys.stdout.buffer.write((line + end).encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.flush()
 
 
 def print_names(names: list[str], *, nul: bool) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from imgsearch.instance import Instance
     from imgsearch.search.options import SearchOptions, SearchResult
     from imgsearch.search.searcher import Searcher
-    from imgsearch.types import PictureSource
+    from imgsearch.types import Content, PictureSource
 
 __all__ = ["search"]
 
@@ -47,6 +47,19 @@ class _Question:
     name: str
     picture: PictureSource | None = None
     key: Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _NoPicture:
+    """What a folder has in the place of a picture: asked for its bytes, it tells why there are none."""
+
+    error: ImgsearchError
+
+    def token(self) -> None:
+        """It has no versions."""
+
+    def read(self, _max_bytes: int) -> Content:
+        raise self.error
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,7 @@ def search(
 ) -> None:
     """Find similar pictures, best first."""
     from imgsearch.search.options import SearchOptions
+    from imgsearch.sources.files import is_folder
 
     chosen = resolve_format(output_format)
     _check(images or [], product_id, pic_name, words)
@@ -120,12 +134,13 @@ def search(
     wanted = SearchOptions(
         num, start, any_category, filter_, distinct_product, min_score, exclude_self, lift=not no_lift
     )
-    several = len(images or []) > 1 or any(Path(image).is_dir() for image in images or [])
+    several = len(images or []) > 1 or any(is_folder(Path(image)) for image in images or [])
     if html is not None:
         from imgsearch.cli.html_page import check_writable
 
         check_writable(html)
-    failed: list[ImgsearchError] = []
+    failed: ImgsearchError | None = None
+    asked = 0
     answers: list[_Answer] = []
     with open_instance(instance, quiet=quiet) as target:
         # Of a single picture there is nothing else to lose, nor anything to do beside it.
@@ -136,10 +151,11 @@ def search(
                 else [(_Question(words), [searcher.by_text(words, options.category_id, wanted)])]
             )
             for question, results in answered:
+                asked += 1
                 if isinstance(results, InputError):
                     if not several:
                         raise type(results)(f"{question.name}: {results.message}", code=results.code) from None
-                    failed.append(results)
+                    failed = failed or results
                 for result in [results] if isinstance(results, InputError) else results:
                     answer = _Answer(question, result)
                     _print(answer, chosen, target, several=several or all_subjects, nul=nul, preview=preview)
@@ -147,8 +163,8 @@ def search(
                         answers.append(answer)
         if html is not None:
             _write_sheet(html, answers, target)
-    if failed:
-        raise typer.Exit(1)
+    if failed is not None:
+        raise typer.Exit(1 if asked > 1 else failed.exit_code)
 
 
 def _check(images: list[str], product_id: str | None, pic_name: str | None, words: str | None) -> None:
@@ -191,15 +207,19 @@ def _answers(
 
 
 def _pictures(images: list[str]) -> Iterator[tuple[str, PictureSource]]:
-    from imgsearch.sources.files import FilePicture, find_pictures
+    from imgsearch.sources.files import FilePicture, pictures_under
     from imgsearch.sources.stdin import StreamPicture
+    from imgsearch.types import Refused
 
     for image in images:
         if image == STDIN:
             yield STDIN, StreamPicture(sys.stdin.buffer)
         else:
-            for path in find_pictures([Path(image)]):
-                yield str(path), FilePicture(path)
+            for found in pictures_under(Path(image)):
+                if isinstance(found, Refused):
+                    yield found.source, _NoPicture(found.error)
+                else:
+                    yield str(found), FilePicture(found)
 
 
 def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool, nul: bool, preview: bool) -> None:

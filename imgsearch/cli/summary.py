@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from imgsearch.cli.errors import warn
 from imgsearch.cli.failure_table import print_failures
-from imgsearch.cli.output import Format, console, print_document, print_line, safe
+from imgsearch.cli.output import Format, console, print_document, print_line, print_streamed, safe
+from imgsearch.durable_fs import file_errors, temporary_folder
 from imgsearch.types import AddPicture, Outcome, Status
 
 if TYPE_CHECKING:
@@ -16,9 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imgsearch.errors import ImgsearchError
+    from imgsearch.instance import Instance
+    from imgsearch.sources.port import Source
     from imgsearch.types import Operation
 
-__all__ = ["Summary", "failure_document", "print_outcome", "telling_of_ignored_regions", "with_progress"]
+__all__ = ["Summary", "dry_run_of", "failure_document", "print_outcome", "telling_of_ignored_regions", "with_progress"]
+
+IN_MEMORY_BYTES: Final = 4 * 2**20
+"""Of failures, some 20,000."""
 
 
 def telling_of_ignored_regions(operations: Iterable[Operation]) -> Iterator[Operation]:
@@ -32,6 +39,16 @@ def telling_of_ignored_regions(operations: Iterable[Operation]) -> Iterator[Oper
     if count:
         lines = f"{count} line{'s' if count > 1 else ''}"
         warn(f"Crop false takes the whole picture, so the Region of {lines} is ignored, first {first}")
+
+
+def dry_run_of(source: Source, target: Instance | None) -> Iterator[Outcome]:
+    """What would become of a source's operations in an instance, or in one that has yet to be made."""
+    from imgsearch.jobs.dry_run import dry_run_for_new
+    from imgsearch.vision.limits import LIMIT_PROFILES
+
+    if target is None:
+        return dry_run_for_new(source.dry_run(LIMIT_PROFILES["local"].max_bytes))
+    return target.dry_run(source.dry_run(target.limits.max_bytes))
 
 
 def with_progress(
@@ -89,6 +106,42 @@ def print_outcome(outcome: Outcome, chosen: Format, *, quiet: bool) -> None:
         warn(f"{outcome.source}: {outcome.error.message} ({outcome.error.code})")
 
 
+class _Failures:
+    """Failures of a run, in order, however many: beyond some megabytes they lie in a temporary file without a name."""
+
+    def __init__(self) -> None:
+        self._spool: IO[bytes] | None = None
+        self._count = 0
+
+    def __del__(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, failure: dict[str, Any]) -> None:
+        """Note one more.
+
+        Raises:
+            StorageFull, StorageUnwritable: there is no room for temporary files.
+        """
+        import tempfile
+
+        with file_errors(temporary_folder()):
+            if self._spool is None:
+                self._spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  # closed with this
+            self._spool.write(json.dumps(failure).encode() + b"\n")
+        self._count += 1
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """From the first; not while it is appended to."""
+        if self._spool is not None:
+            with file_errors(temporary_folder()):
+                self._spool.seek(0)
+                yield from map(json.loads, self._spool)
+
+
 class Summary:
     """Counts what came of a run.
 
@@ -99,12 +152,16 @@ class Summary:
     def __init__(self, *, is_batch: bool = False) -> None:
         self._is_batch = is_batch
         self._counts: Counter[Status] = Counter()
-        self._failures: list[dict[str, Any]] = []
+        self._failures = _Failures()
         self._first_error: ImgsearchError | None = None
         self._facts: dict[str, Any] = {}
 
     def count(self, outcome: Outcome) -> None:
-        """Take note of one outcome."""
+        """Take note of one outcome.
+
+        Raises:
+            StorageFull, StorageUnwritable: of many failures, there is no room for temporary files.
+        """
         self._counts[outcome.status] += 1
         if outcome.error is not None:
             self._first_error = self._first_error or outcome.error
@@ -133,14 +190,9 @@ class Summary:
             return
         counts = {status.capitalize(): self._counts[status] for status in Status}
         if chosen.is_json:
-            document = {
-                "Success": not self._failures,
-                **counts,
-                "Failures": self._failures,
-                "Seconds": round(seconds, 3),
-                **self._facts,
-            }
-            print_document(document, one_line=chosen is Format.JSONL)
+            document = {"Success": not self._failures, **counts}
+            rest = {"Seconds": round(seconds, 3), **self._facts}
+            print_streamed(document, "Failures", self._failures, rest, one_line=chosen is Format.JSONL)
         elif chosen is Format.TABLE:
             self._print_table(seconds)
 
@@ -148,4 +200,4 @@ class Summary:
         rate = f", {self._counts.total() / seconds:.0f} pictures/s" if seconds > 1 else ""
         would = "would be: " if self._facts.get("DryRun") else ""
         console().print(f"{would}{self.in_words()} in {seconds:.1f} s{rate}")
-        print_failures(self._failures)
+        print_failures(self._failures, len(self._failures))

@@ -6,14 +6,19 @@ happens. The pictures go the same way as in ``add`` and ``search``, so the figur
 
 from __future__ import annotations
 
+import os
+import shutil
+import stat
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from imgsearch.durable_fs import file_errors
+from filelock import FileLock, Timeout
+
+from imgsearch.durable_fs import file_errors, temporary_folder
 from imgsearch.errors import InvalidGroundTruth, UsageError
 from imgsearch.evaluation.categories import measure_categories
 from imgsearch.evaluation.ground_truth import GroundTruth, Part
@@ -27,7 +32,6 @@ from imgsearch.types import PictureOptions
 from imgsearch.vision.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Collection, Iterator
 
     from imgsearch.evaluation.breakdown import Breakdown
@@ -39,6 +43,10 @@ if TYPE_CHECKING:
     from imgsearch.vision.limits import Limits
 
 __all__ = ["Evaluation", "evaluate"]
+
+FOLDER_PREFIX: Final = "imgsearch-eval-"
+IN_USE_NAME: Final = "in-use.lock"
+"""Locked as long as the process that made the folder lives: what a killed one has left can be told by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +179,23 @@ def _measurable(truth: GroundTruth, kind: Kind, announce: Callable[[str], None],
 def _temporary_instance(
     make: Callable[[Path], None], cache: Path | None, announce: Callable[[str], None]
 ) -> Iterator[Instance]:
-    with file_errors(Path(tempfile.gettempdir())):
-        temporary = tempfile.TemporaryDirectory(prefix="imgsearch-eval-")
-    with temporary as name:
+    place = temporary_folder()
+    _remove_abandoned(place)
+    with file_errors(place):
+        temporary = tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX)
+    with temporary as name, FileLock(Path(name) / IN_USE_NAME, mode=0o600):
         target = Path(name) / "instance"
         make(target)
         with Instance.open(target, cache=cache, announce=announce) as instance:
             yield instance
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Remove what evaluations of this user left in a temporary folder when they were killed, as far as that goes."""
+    for folder in place.glob(f"{FOLDER_PREFIX}*"):
+        with suppress(OSError, Timeout):
+            status = folder.lstat()
+            ours = os.name == "nt" or status.st_uid == os.getuid()
+            if stat.S_ISDIR(status.st_mode) and ours and (folder / IN_USE_NAME).is_file():
+                with FileLock(folder / IN_USE_NAME, timeout=0):  # it ended with the process that held it
+                    shutil.rmtree(folder)

@@ -152,9 +152,7 @@ class IndexingRun(Generic[Ticket]):
         match operation:
             case AddPicture(key=key):
                 return key in self._keys or key.product_id in self._products
-            case DeletePictures():
-                return bool(self._window)
-            case _:
+            case _:  # a deletion is carried out in its place among the others of its commit
                 return False
 
     def _begun(self, operation: Operation, ticket: Ticket) -> _InFlight[Ticket]:
@@ -216,8 +214,9 @@ class IndexingRun(Generic[Ticket]):
             self._window.popleft()
             if isinstance(flight.operation, AddPicture):
                 self._keys.discard(flight.operation.key)
-        if not self._window:
-            self._products.clear()
+        self._products = {
+            flight.operation.product_id for flight in self._window if isinstance(flight.operation, DeletePictures)
+        }
         self._last_commit = time.monotonic()
         yield from finished
         if end is not None:

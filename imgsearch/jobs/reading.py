@@ -10,6 +10,7 @@ from imgsearch.filters.tree import EVERYTHING, category_condition
 from imgsearch.jobs.indexing import devices_of
 from imgsearch.jobs.reindexing import count_reindexed
 from imgsearch.service.categories import parse_category
+from imgsearch.storage.filesystem import disk_bytes
 from imgsearch.storage.sqlite.database import storage_errors
 from imgsearch.storage.successor import home
 from imgsearch.transfer.file_format import tuned_stamp
@@ -77,14 +78,8 @@ def info(opened: Opened) -> InstanceInfo:
             devices=devices_of(store),
             generation=generation,
             unindexed=store.count_unindexed(),
-            disk_bytes=_disk_bytes(opened.folder) + _disk_bytes(home(opened.folder)),
+            disk_bytes=disk_bytes(opened.folder) + disk_bytes(home(opened.folder)),
         )
-
-
-def _disk_bytes(folder: Path) -> int:
-    if not folder.is_dir():
-        return 0
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
 def items(opened: Opened, expression: str | None, category: int | str | None) -> Iterator[Item]:

@@ -66,7 +66,7 @@ def count_reindexed(opened: Opened) -> int | None:
     folder = successor.home(opened.folder)
     if not opened.needs_reindex or not Engine.exists(folder):
         return None
-    with suppress(ImgsearchError), closing(Engine.open(folder)) as engine:
+    with suppress(ImgsearchError, FileNotFoundError), closing(Engine.open(folder)) as engine:
         return engine.store.count()
     return None  # it is just taking its place; or it is damaged, which the next reindex tells
 

@@ -16,7 +16,16 @@ from imgsearch.types import AddPicture, Attributes, Content, Key, Location, Pict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["PICTURE_SUFFIXES", "FilePicture", "FileRequest", "file_operation", "find_pictures", "operations"]
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "FilePicture",
+    "FileRequest",
+    "file_operation",
+    "find_pictures",
+    "is_folder",
+    "operations",
+    "pictures_under",
+]
 
 PICTURE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
@@ -25,6 +34,9 @@ PICTURE_SUFFIXES: Final = frozenset(
 
 SKIPPED_FOLDERS: Final = frozenset({"@eaDir", "__MACOSX"})
 """Folders in which NAS systems and archivers keep thumbnails and copies of file attributes."""
+
+PRINTED_BYTES: Final = 8192
+"""Of a path that cannot be used; a longer one is none."""
 
 RACY_NANOSECONDS: Final = 2 * 10**9
 """A file changed this recently could change again without its times showing it: its token is not relied on."""
@@ -129,6 +141,14 @@ def operations(paths: Iterable[Path], request: FileRequest) -> Iterator[AddPictu
             yield file_operation(path, path.name, str(path.parent.resolve()), request)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; one that cannot be looked at does not, and reading it tells why."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _problem(path: Path) -> UnreadableSource | None:
     """Why a path that was named leads nowhere, if so."""
     try:
@@ -169,7 +189,8 @@ def _check_location(root: str, name: str) -> None:
 
 
 def _printable(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    text = os.fsencode(path)[:PRINTED_BYTES].decode("utf-8", "backslashreplace")
+    return text if len(os.fspath(path)) <= PRINTED_BYTES else f"{text}…"
 
 
 def find_pictures(paths: Iterable[Path], *, include_hidden: bool = False) -> Iterator[Path]:
@@ -179,6 +200,20 @@ def find_pictures(paths: Iterable[Path], *, include_hidden: bool = False) -> Ite
             yield from (item for item in _walk(path, include_hidden) if isinstance(item, Path))
         else:
             yield path
+
+
+def pictures_under(path: Path) -> Iterator[Path | Refused]:
+    """The pictures to search with under a path that was named, or what keeps them from being read: never nothing."""
+    if _problem(path) is not None or not path.is_dir():
+        yield path
+        return
+    found = False
+    for item in _walk(path, include_hidden=False):
+        found = True
+        yield item
+    if not found:
+        reason = "there is no picture in this folder: hidden files and files without a picture's suffix do not count"
+        yield Refused(_printable(path), UnreadableSource(reason))
 
 
 def _walk(folder: Path, include_hidden: bool) -> Iterator[Path | Refused]:

@@ -16,17 +16,34 @@ if TYPE_CHECKING:
 __all__ = ["StreamPicture", "read_paths"]
 
 BLOCK_BYTES = 65536
+MAX_PATH_BYTES = 2**20
+"""Far beyond what any system takes for a path: 4,096 on Linux, 65,536 on Windows."""
 
 
 def read_paths(stream: BinaryIO, *, nul: bool) -> Iterator[Path]:
-    """Paths as they arrive, one a line, or separated by NUL bytes; empty ones are passed over."""
+    """Paths as they arrive, one a line, or separated by NUL bytes; empty ones are passed over.
+
+    One longer than MAX_PATH_BYTES is cut off there, which no system takes for a path either: a picture, or a list with
+    other separators, takes neither memory nor time beyond that.
+    """
     separator = b"\0" if nul else b"\n"
-    rest = b""
+    for name in _pieces(stream, separator):
+        if not _is_empty(name, nul):
+            yield _path(name, nul)
+
+
+def _pieces(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    """What lies between separators, each as soon as its end is there."""
+    begun, length = [], 0  # of the piece whose end is yet to come; joined once
     while block := stream.read1(BLOCK_BYTES) if hasattr(stream, "read1") else stream.read(BLOCK_BYTES):
-        *whole, rest = (rest + block).split(separator)
-        yield from (_path(name, nul) for name in whole if not _is_empty(name, nul))
-    if not _is_empty(rest, nul):
-        yield _path(rest, nul)
+        head, *others = block.split(separator)
+        begun.append(head[: max(0, MAX_PATH_BYTES - length)])
+        length += len(begun[-1])
+        if others:
+            yield b"".join(begun)
+            yield from others[:-1]
+            begun, length = [others[-1]], len(others[-1])
+    yield b"".join(begun)
 
 
 def _is_empty(name: bytes, nul: bool) -> bool:

@@ -1,4 +1,4 @@
-"""What an instance lies on: whether other machines may use the same file system.
+"""What an instance lies on: whether other machines may use the same file system, and how much of it is taken.
 
 Two promises need one machine. Locks keep two writers apart, and network file systems may not carry them from one
 machine to the other; SQLite's write-ahead log needs memory that all processes share (https://sqlite.org/wal.html, "All
@@ -7,12 +7,14 @@ processes using a database must be on the same host computer").
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["shared_file_system"]
+__all__ = ["disk_bytes", "shared_file_system"]
 
 SHARED_TYPES: Final = frozenset(
     {
@@ -28,6 +30,23 @@ LOCAL_FUSE: Final = frozenset(
     {"fuse-overlayfs", "mergerfs", "bindfs", "gocryptfs", "encfs", "cryfs", "securefs", "ntfs-3g", "exfat", "zfs"}
 )
 """What lies on this machine's own disks, of the file systems that are programs; of all others nobody knows."""
+
+
+def disk_bytes(folder: Path) -> int:
+    """The lengths of all files in a folder, 0 where there is no folder; what a writer removes meanwhile counts 0."""
+    try:
+        with os.scandir(folder) as entries:
+            return sum(map(_length, entries))
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def _length(entry: os.DirEntry[str]) -> int:
+    try:
+        status = entry.stat()
+    except FileNotFoundError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def shared_file_system(folder: Path) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -46,6 +47,13 @@ def exposures(folder: Path) -> list[Exposure]:
     """
     if os.name == "nt":
         return []
+    found = _exposures(folder)
+    with suppress(FileNotFoundError, NotADirectoryError):  # there is no successor, or it has just become the instance
+        found += _exposures(home(folder))
+    return [one for one in found if one is not None]
+
+
+def _exposures(folder: Path) -> list[Exposure | None]:
     of_folder = stat.S_IMODE(folder.stat().st_mode)
     found = [_exposure(folder, of_folder, of_folder, "replace what is in", WRITE | ENTER, folder)]
     for path in sorted(folder.iterdir()):
@@ -59,9 +67,7 @@ def exposures(folder: Path) -> list[Exposure]:
                 _exposure(path, mode, of_folder, "alter", WRITE, folder)
                 or _exposure(path, mode, of_folder, "read", READ, folder)
             )
-    if home(folder).is_dir():
-        found += exposures(home(folder))
-    return [one for one in found if one is not None]
+    return found
 
 
 def _exposure(path: Path, mode: int, of_folder: int, what: str, bits: int, folder: Path) -> Exposure | None:

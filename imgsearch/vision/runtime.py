@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from queue import SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgsearch.vision.cores import available_cores
 from imgsearch.vision.devices import CPU, Device
 from imgsearch.vision.models import CATEGORISER, EMBEDDER, LOCATOR
 from imgsearch.vision.openvino_compat import keeping_locale, load_openvino
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from imgsearch.vision.torch_runtime import TorchGraph
 
 __all__ = ["Graph", "Network", "available_cores", "normalised"]
-
-
-def available_cores() -> int:
-    """Cores this process may run on; every default number of threads comes from here."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def normalised(feature: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

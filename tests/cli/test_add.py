@@ -78,6 +78,26 @@ def test_jsonl_acknowledges_each_picture(run: Run, tmp_path: Path) -> None:
     assert set(summary) == SUMMARY
 
 
+def test_a_dry_run_tells_what_adding_would_do_and_stores_nothing(run: Run, folder: Path, tmp_path: Path) -> None:
+    """Before there is an instance, and then of new, changed, unchanged and missing pictures; no network is loaded."""
+    pictures = tmp_path / "pictures"
+    paths = write_catalogue(pictures, 3)
+    without_models = {"IMGSEARCH_CACHE": str(tmp_path / "no-model-here")}
+    first = run("add", "--dry-run", pictures, env=without_models)
+    assert (first.returncode, set(first.document)) == (0, SUMMARY | {"DryRun"})
+    assert (counts(first.document), folder.exists()) == ((3, 0, 0, 0, 0), False)
+    assert run("add", pictures).returncode == 0
+    paths[0].write_bytes(jpeg(70))
+    write_catalogue(pictures, 1, first=60)
+    missing = tmp_path / "missing.jpg"
+    second = run("add", "--dry-run", pictures, missing, env=without_models)
+    assert (second.returncode, counts(second.document)) == (1, (1, 1, 2, 0, 1))
+    assert not (tmp_path / "no-model-here").exists()
+    done = run("add", pictures, missing)
+    assert (done.returncode, counts(done.document)) == (1, counts(second.document))
+    assert done.document["Failures"] == second.document["Failures"]
+
+
 def test_keys_of_a_folder(run: Run, tmp_path: Path) -> None:
     """PicName is the path below the folder; ProductId is made of it, of the folder around, or given."""
     for product in ("mug", "chair"):

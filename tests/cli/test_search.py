@@ -221,6 +221,29 @@ def test_errors(run: Run, indexed: Path, arguments: list[str], exit_code: int, c
     assert result.document["Message"] in result.stderr
 
 
+def test_a_name_that_cannot_be_looked_at(run: Run, indexed: Path) -> None:
+    """It is the picture that cannot be used, as with any other that cannot be read."""
+    result = run("search", indexed / ("n" * 300), "--format", "json")
+    assert (result.returncode, result.document["Code"]) == (3, "PictureError")
+    assert "File name too long" in result.stderr
+
+
+def test_a_folder_without_pictures(run: Run, indexed: Path, tmp_path: Path) -> None:
+    """It is told: as a failure of its own, and as one among others whose answers are there."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "notes.txt").touch()
+    for form in ("json", "table", "paths"):
+        alone = run("search", empty, "--format", form)
+        assert alone.returncode == 3
+        assert f"{empty}: there is no picture in this folder" in alone.stderr
+        if form == "json":
+            assert (alone.document["Success"], alone.document["Query"]) == (False, str(empty))
+    both = run("search", empty, indexed / "0001.jpg", "--format", "json")
+    assert both.returncode == 1
+    assert [line["Success"] for line in both.lines] == [False, True]
+
+
 def test_a_reader_that_has_enough(run: Run, folder: Path, indexed: Path) -> None:
     """``| head -1``: no trace, the exit code of a closed pipe."""
     process = subprocess.Popen(

@@ -257,7 +257,8 @@ def test_a_version_that_is_no_longer_made(old: Instance, template: Path, tmp_pat
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from imgsearch import Instance, indexing
+from imgsearch import Instance
+from imgsearch.jobs import indexing
 
 indexing.COMMIT_ITEMS = 1
 with Instance.open(Path(sys.argv[1])) as instance:

@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imgsearch.errors import PictureTooLarge, UnreadableSource
-from imgsearch.sources.files import PICTURE_SUFFIXES, FilePicture, FileRequest, find_pictures, operations
+from imgsearch.sources.files import (
+    PICTURE_SUFFIXES,
+    FilePicture,
+    FileRequest,
+    find_pictures,
+    operations,
+    pictures_under,
+)
 from imgsearch.types import AddPicture, Attributes, Key, Location, PictureOptions, Refused, Region
 
 if TYPE_CHECKING:
@@ -271,6 +278,24 @@ def test_what_may_not_be_read_fails_alone(open_folder: Path) -> None:
             assert FilePicture(open_folder / "closed" / "b.jpg").token() is None
     finally:
         (open_folder / "closed").chmod(0o755)
+
+
+def test_folders_without_a_picture_to_search_with(open_folder: Path) -> None:
+    """What is empty, or closed, is told; an answer is never just nothing."""
+    tree(open_folder, "closed/b.jpg", "empty/notes.txt", "empty/.hidden.jpg", "some/c.jpg")
+    (open_folder / "closed").chmod(0)
+    try:
+        with another_user():
+            told = {name: list(pictures_under(open_folder / name)) for name in ("closed", "empty", "some", "gone")}
+    finally:
+        (open_folder / "closed").chmod(0o755)
+    for name, words in {"closed": "Permission denied", "empty": "there is no picture in this folder"}.items():
+        (refused,) = told[name]
+        assert isinstance(refused, Refused)
+        assert refused.source == str(open_folder / name)
+        assert words in refused.error.message
+    assert told["some"] == [open_folder / "some" / "c.jpg"]
+    assert told["gone"] == [open_folder / "gone"], "which reading it tells"
 
 
 def in_time(work: Callable[[], object]) -> object:

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from imgsearch.errors import PictureTooLarge
 from imgsearch.sources import stdin
+from imgsearch.sources.files import FileRequest, operations
 from imgsearch.sources.stdin import StreamPicture, read_paths
+from imgsearch.types import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +122,38 @@ def test_paths_come_as_they_arrive() -> None:
         pipe.write(b"g\nc.jpg")
         pipe.close()
         assert list(found) == [Path("b.jpg"), Path("c.jpg")]
+
+
+class Blocks:
+    """A stream without a single separator, such as a picture or a list with other separators."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def read1(self, size: int) -> bytes:
+        self.left -= 1
+        return b"x" * size if self.left >= 0 else b""
+
+
+@pytest.mark.parametrize("nul", [False, True])
+def test_a_list_without_separators_is_read_in_one_pass(nul: bool) -> None:
+    """256 MiB, of which a bounded part is kept: what is longer is no path, and is refused as one that is too long."""
+    (path,) = read_paths(Blocks(2**28 // stdin.BLOCK_BYTES), nul=nul)  # type: ignore[arg-type]
+    assert len(str(path)) == stdin.MAX_PATH_BYTES
+    (refused,) = operations([path], FileRequest())
+    assert isinstance(refused, Refused)
+    assert "too long" in refused.error.message
+    assert len(refused.source) < 10_000
+
+
+def test_what_follows_a_name_without_end_is_read() -> None:
+    endless = b"x" * (stdin.MAX_PATH_BYTES + 3 * stdin.BLOCK_BYTES)
+    assert [len(path) for path in paths(endless + b"\na.jpg\n" + endless + b"\nb.jpg")] == [
+        stdin.MAX_PATH_BYTES,
+        5,
+        stdin.MAX_PATH_BYTES,
+        5,
+    ]
 
 
 COUNT_PATHS = """

@@ -5,15 +5,37 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from imgsearch.storage.filesystem import shared_file_system
+from imgsearch.storage.filesystem import disk_bytes, shared_file_system
 from tests.storage.builders import child, finished
 
 LOCAL = "/dev/sda1 / ext4 rw,relatime 0 0"
+
+
+def test_disk_bytes_of_what_writers_remove_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that goes after it was listed counts nothing, and ends nothing; nor does a folder that has gone."""
+    for name, length in {"instance.db": 100, "index-1.faiss": 20, "index-2.faiss": 3}.items():
+        (tmp_path / name).write_bytes(bytes(length))
+    (tmp_path / "reindexed").mkdir()
+    assert disk_bytes(tmp_path) == 123
+    listed = os.scandir
+
+    def scandir(folder: Path) -> Any:
+        with listed(folder) as entries:
+            found = list(entries)
+        (tmp_path / "index-1.faiss").unlink()
+        return nullcontext(found)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert disk_bytes(tmp_path) == 103
+    monkeypatch.undo()
+    assert disk_bytes(tmp_path / "reindexed" / "gone") == disk_bytes(tmp_path / "instance.db") == 0
 
 
 @pytest.fixture

@@ -266,7 +266,7 @@ def test_a_newer_format_is_refused_by_everything_and_nothing_is_touched(tmp_path
 MIGRATE = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-from imgsearch.engine import store
+from imgsearch.storage.sqlite import store
 from imgsearch.storage.engine import Engine
 
 last, steps = int(sys.argv[2]), 0

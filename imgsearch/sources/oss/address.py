@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from imgsearch.errors import InvalidBucket, InvalidEndpoint, InvalidRoleArn, PathNotFound, UsageError
+from imgsearch.errors import RemoteCode, RemoteError, UsageError
 from imgsearch.sources.manifest import MANIFEST_NAME
 
 __all__ = ["OssAddress", "check_role_arn", "endpoint_region", "endpoint_url"]
@@ -35,7 +35,7 @@ class OssAddress:
 
         Raises:
             UsageError: it does not begin with ``oss://``.
-            InvalidBucket, PathNotFound
+            RemoteError, RemoteError
         """
         if not text.startswith(SCHEME):
             raise UsageError("name the folder that holds increment.meta as oss://BUCKET/PATH")
@@ -43,18 +43,22 @@ class OssAddress:
         if not BUCKET.fullmatch(bucket):
             # What stands before an @ could be a key that was put there by mistake; it is not repeated.
             shown = repr(bucket[:80]) if "@" not in bucket else "with an @"
-            raise InvalidBucket(
+            raise RemoteError(
                 f"a bucket {shown} cannot exist: its name has 3 to 63 lower-case letters, digits and hyphens, no "
-                "hyphen at the ends; name the folder as oss://BUCKET/PATH"
+                "hyphen at the ends; name the folder as oss://BUCKET/PATH",
+                code=RemoteCode.INVALID_BUCKET,
             )
         folder = path.strip("/")
         parts = folder.split("/") if folder else []
         if not all(part not in ("", ".", "..") and part.isprintable() for part in parts):
-            raise PathNotFound(
-                f"the path {path[:200]!r} is none: it needs names between its slashes, no '.' and no '..'"
+            raise RemoteError(
+                f"the path {path[:200]!r} is none: it needs names between its slashes, no '.' and no '..'",
+                code=RemoteCode.PATH_NOT_FOUND,
             )
         if parts and parts[-1] == MANIFEST_NAME:
-            raise PathNotFound(f"the path ends with {MANIFEST_NAME}: name the folder that holds it")
+            raise RemoteError(
+                f"the path ends with {MANIFEST_NAME}: name the folder that holds it", code=RemoteCode.PATH_NOT_FOUND
+            )
         return cls(bucket, folder)
 
     def __str__(self) -> str:
@@ -87,7 +91,7 @@ def endpoint_url(endpoint: str | None, region: str | None) -> str:
 
     Raises:
         UsageError: neither was given.
-        InvalidEndpoint
+        RemoteError
     """
     if endpoint is None:
         if region is None:
@@ -96,7 +100,10 @@ def endpoint_url(endpoint: str | None, region: str | None) -> str:
                 "the instance with 'imgsearch init --region-id'"
             )
         if not REGION.fullmatch(region):
-            raise InvalidEndpoint(f"the region {region[:40]!r} is none: they are called cn-shanghai, eu-central-1, …")
+            raise RemoteError(
+                f"the region {region[:40]!r} is none: they are called cn-shanghai, eu-central-1, …",
+                code=RemoteCode.INVALID_ENDPOINT,
+            )
         return f"https://oss-{region}.aliyuncs.com"
     scheme, mark, host = endpoint.rpartition("://")
     host = host.rstrip("/")
@@ -104,8 +111,9 @@ def endpoint_url(endpoint: str | None, region: str | None) -> str:
         scheme = "http" if host.startswith(LOOPBACK) else "https"
     if scheme not in ("http", "https") or not HOST.fullmatch(host):
         shown = repr(endpoint[:80]) if "@" not in endpoint else "with an @"
-        raise InvalidEndpoint(
-            f"the endpoint {shown} is none: give a host such as oss-cn-shanghai-internal.aliyuncs.com"
+        raise RemoteError(
+            f"the endpoint {shown} is none: give a host such as oss-cn-shanghai-internal.aliyuncs.com",
+            code=RemoteCode.INVALID_ENDPOINT,
         )
     return f"{scheme}://{host}"
 
@@ -120,9 +128,10 @@ def check_role_arn(arn: str) -> None:
     """Refuse what is not the ARN of a role.
 
     Raises:
-        InvalidRoleArn
+        RemoteError
     """
     if not ROLE_ARN.fullmatch(arn):
-        raise InvalidRoleArn(
-            f"the role ARN {arn[:120]!r} is invalid: it reads acs:ram::<16-digit account id>:role/<name>"
+        raise RemoteError(
+            f"the role ARN {arn[:120]!r} is invalid: it reads acs:ram::<16-digit account id>:role/<name>",
+            code=RemoteCode.INVALID_ROLE_ARN,
         )

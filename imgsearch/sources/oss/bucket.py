@@ -13,7 +13,7 @@ import tenacity
 import urllib3
 from fastcrc import crc64
 
-from imgsearch.errors import ImgsearchError, PictureTooLarge, RemoteUnavailable
+from imgsearch.errors import ImgsearchError, PictureTooLarge, RemoteCode, RemoteError
 from imgsearch.sources.oss.error_mapping import (
     BrokenBody,
     TooSlow,
@@ -158,7 +158,9 @@ class BucketReader:
         except (ImgsearchError, oss2.exceptions.NoSuchKey):
             raise
         except TooSlow as error:
-            raise RemoteUnavailable(f"{self.address.manifest} did not come in time: {error}") from None
+            raise RemoteError(
+                f"{self.address.manifest} did not come in time: {error}", code=RemoteCode.UNAVAILABLE
+            ) from None
         except _FAULTS as error:
             raise remote_error(error, self.address, GET_OBJECT) from None
 

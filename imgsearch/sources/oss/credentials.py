@@ -25,17 +25,7 @@ from alibabacloud_credentials.provider import (
 )
 from Tea.exceptions import RetryError
 
-from imgsearch.errors import (
-    ClockSkew,
-    CredentialsMissing,
-    InvalidRoleArn,
-    RemoteError,
-    RemoteUnavailable,
-    RoleNotAssumable,
-    RoleNotFound,
-    RoleOfOtherType,
-    TokenRefused,
-)
+from imgsearch.errors import RemoteCode, RemoteError
 from imgsearch.sources.oss.error_mapping import unknown_key, wrong_secret
 
 if TYPE_CHECKING:
@@ -84,7 +74,7 @@ class Access:
         """The credentials of this moment; oss2 asks for them at each request, from any thread.
 
         Raises:
-            CredentialsMissing, RemoteError: there are none, or the role cannot be assumed.
+            RemoteError, RemoteError: there are none, or the role cannot be assumed.
         """
         with self._lock:
             if self._provider is None:
@@ -126,8 +116,9 @@ class Access:
         try:
             return retrying(get)
         except RetryError as error:
-            raise RemoteUnavailable(
-                f"the token service cannot be reached ({_reason(error)}): check the network, {STS_ENDPOINT}, proxies"
+            raise RemoteError(
+                f"the token service cannot be reached ({_reason(error)}): check the network, {STS_ENDPOINT}, proxies",
+                code=RemoteCode.UNAVAILABLE,
             ) from None
         except CredentialException as error:
             raise self._explained(str(error)) from None
@@ -145,27 +136,39 @@ class Access:
             case ("SignatureDoesNotMatch" | "IncompleteSignature", _, _):
                 return wrong_secret()
             case ("InvalidTimeStamp", _, _):
-                return ClockSkew("this machine's clock is wrong: set it (for example with chrony) and run again")
+                return RemoteError(
+                    "this machine's clock is wrong: set it (for example with chrony) and run again",
+                    code=RemoteCode.CLOCK_SKEW,
+                )
             case ("InvalidSecurityToken", _, kind):
                 code = "SecurityTokenExpired" if kind == "Expired" else "InvalidSecurityToken"
-                return TokenRefused("the security token has expired or is not valid: get a new one", code=code)
+                return RemoteError("the security token has expired or is not valid: get a new one", code=code)
             case ("EntityNotExist", _, _):
-                return RoleNotFound(f"there is no role {role}: check the account id and the name in its ARN")
+                return RemoteError(
+                    f"there is no role {role}: check the account id and the name in its ARN",
+                    code=RemoteCode.ROLE_NOT_FOUND,
+                )
             case ("InvalidParameter", _, _):
-                return InvalidRoleArn(f"the token service refuses the role ARN {role} as malformed")
+                return RemoteError(
+                    f"the token service refuses the role ARN {role} as malformed", code=RemoteCode.INVALID_ROLE_ARN
+                )
             case ("NoPermission", _, _) if re.search(r'"PolicyType"\s*:\s*"AssumeRolePolicy"', text):
-                return RoleOfOtherType(
+                return RemoteError(
                     f"the role {role} trusts others than you: its trust policy must name your account (RAM console, "
-                    "trust policy of the role, Principal RAM); one that is made for a cloud service serves that alone"
+                    "trust policy of the role, Principal RAM); one that is made for a cloud service serves that alone",
+                    code=RemoteCode.ROLE_OF_OTHER_TYPE,
                 )
             case ("NoPermission", _, _):
-                return RoleNotAssumable(
+                return RemoteError(
                     f"you may not assume the role {role}: your access key needs sts:AssumeRole (policy "
-                    "AliyunSTSAssumeRoleAccess), and the role's trust policy must name your account"
+                    "AliyunSTSAssumeRoleAccess), and the role's trust policy must name your account",
+                    code=RemoteCode.ROLE_NOT_ASSUMABLE,
                 )
             case ("", _, _):
                 return _missing()
-        return RemoteUnavailable(f"the token service refuses with {code}: run again later, or look that code up")
+        return RemoteError(
+            f"the token service refuses with {code}: run again later, or look that code up", code=RemoteCode.UNAVAILABLE
+        )
 
 
 def _from_environment(provider: Any) -> bool:
@@ -180,7 +183,9 @@ def _oss_variables() -> Any:
         os.environ.get(f"OSS_{name}", "").strip() for name in ("ACCESS_KEY_ID", "ACCESS_KEY_SECRET", "SESSION_TOKEN")
     )
     if not secret:
-        raise CredentialsMissing("OSS_ACCESS_KEY_ID is set, OSS_ACCESS_KEY_SECRET is not: set both")
+        raise RemoteError(
+            "OSS_ACCESS_KEY_ID is set, OSS_ACCESS_KEY_SECRET is not: set both", code=RemoteCode.CREDENTIALS_MISSING
+        )
     if token:
         return StaticSTSCredentialsProvider(access_key_id=key, access_key_secret=secret, security_token=token)
     return StaticAKCredentialsProvider(access_key_id=key, access_key_secret=secret)
@@ -201,9 +206,10 @@ def _reason(error: BaseException) -> str:
     return "no connection"
 
 
-def _missing() -> CredentialsMissing:
-    return CredentialsMissing(
+def _missing() -> RemoteError:
+    return RemoteError(
         "no credentials found: set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET (or "
         "OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET), a profile in ~/.alibabacloud/credentials.ini, or run on ECS "
-        "with a RAM role"
+        "with a RAM role",
+        code=RemoteCode.CREDENTIALS_MISSING,
     )

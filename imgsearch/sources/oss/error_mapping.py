@@ -11,19 +11,7 @@ import requests.exceptions
 import urllib3.exceptions
 from oss2.exceptions import AccessDenied, NoSuchBucket, OssError, RequestError, ServerError
 
-from imgsearch.errors import (
-    BucketNotFound,
-    ClockSkew,
-    InvalidEndpoint,
-    PolicyInsufficient,
-    RegionMismatch,
-    RemoteError,
-    RemoteUnavailable,
-    TokenRefused,
-    UnknownKey,
-    UnreadableSource,
-    WrongSecret,
-)
+from imgsearch.errors import RemoteCode, RemoteError, UnreadableSource
 
 if TYPE_CHECKING:
     from imgsearch.sources.oss.address import OssAddress
@@ -78,14 +66,18 @@ def is_token_refusal(error: BaseException) -> bool:
     return isinstance(error, ServerError) and (error.code in TOKEN_CODES or error.code == "InvalidAccessKeyId")
 
 
-def unknown_key() -> UnknownKey:
+def unknown_key() -> RemoteError:
     """What the storage and the token service refuse alike."""
-    return UnknownKey("the access key does not exist or is disabled: check the access key id")
+    return RemoteError(
+        "the access key does not exist or is disabled: check the access key id", code=RemoteCode.UNKNOWN_KEY
+    )
 
 
-def wrong_secret() -> WrongSecret:
+def wrong_secret() -> RemoteError:
     """Likewise."""
-    return WrongSecret("the secret does not belong to the access key: check the access key secret")
+    return RemoteError(
+        "the secret does not belong to the access key: check the access key secret", code=RemoteCode.WRONG_SECRET
+    )
 
 
 def remote_error(error: BaseException, address: OssAddress, action: str = "") -> RemoteError:
@@ -103,34 +95,44 @@ def remote_error(error: BaseException, address: OssAddress, action: str = "") ->
         case ServerError(code="SignatureDoesNotMatch"):
             return wrong_secret()
         case ServerError(code=code) if code in TOKEN_CODES:
-            return TokenRefused(
+            return RemoteError(
                 "the security token has expired or is not valid: get a new one, or use --role-arn", code=code
             )
         case ServerError(code="RequestTimeTooSkewed"):
-            return ClockSkew("this machine's clock is more than 15 minutes off: set it (for example with chrony)")
+            return RemoteError(
+                "this machine's clock is more than 15 minutes off: set it (for example with chrony)",
+                code=RemoteCode.CLOCK_SKEW,
+            )
         case NoSuchBucket():
-            return BucketNotFound(f"there is no bucket {bucket!r}: check its name")
+            return RemoteError(f"there is no bucket {bucket!r}: check its name", code=RemoteCode.BUCKET_NOT_FOUND)
         case AccessDenied(details=details) if details.get("Endpoint"):
-            return RegionMismatch(
+            return RemoteError(
                 f"the bucket {bucket!r} is served by {details['Endpoint']}, another region than the one asked: import "
-                "it into an instance of its region (imgsearch init --region-id), or give that --endpoint"
+                "it into an instance of its region (imgsearch init --region-id), or give that --endpoint",
+                code=RemoteCode.REGION_MISMATCH,
             )
         case ServerError(code="InvalidArgument", message=message) if "signing region" in message:
-            return RegionMismatch(
+            return RemoteError(
                 f"the endpoint serves another region than the instance (or --region-id) names, so {bucket!r} is not in "
-                "it: give the bucket's region and an endpoint of it"
+                "it: give the bucket's region and an endpoint of it",
+                code=RemoteCode.REGION_MISMATCH,
             )
         case AccessDenied():
-            return PolicyInsufficient(
+            return RemoteError(
                 f"no right to {action or 'read'} in {address}: attach the policy that "
-                f"'imgsearch oss-import {address} --explain-policy' prints to the key's user or role"
+                f"'imgsearch oss-import {address} --explain-policy' prints to the key's user or role",
+                code=RemoteCode.POLICY_INSUFFICIENT,
             )
         case ServerError(status=status) if status < 500:
-            return InvalidEndpoint(
+            return RemoteError(
                 f"the storage refuses the request for {address} with {error.code or status}: check --endpoint "
-                "and --region-id"
+                "and --region-id",
+                code=RemoteCode.INVALID_ENDPOINT,
             )
-    return RemoteUnavailable(f"{address} cannot be read ({_fault(error)}): check --endpoint and the network, run again")
+    return RemoteError(
+        f"{address} cannot be read ({_fault(error)}): check --endpoint and the network, run again",
+        code=RemoteCode.UNAVAILABLE,
+    )
 
 
 def picture_error(error: BaseException, address: OssAddress) -> RemoteError | UnreadableSource:

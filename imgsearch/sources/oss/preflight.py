@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import oss2
 
-from imgsearch.durable_fs import file_errors
-from imgsearch.errors import ManifestNotFound, PathNotFound, RegionMismatch
+from imgsearch.durable_fs import file_errors, temporary_folder
+from imgsearch.errors import RemoteCode, RemoteError
 from imgsearch.sources.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
@@ -35,17 +34,18 @@ def check_bucket(bucket: BucketReader, region: str | None) -> None:
         region: where it has to be; None: anywhere.
 
     Raises:
-        RegionMismatch, PathNotFound, RemoteError
+        RemoteError, RemoteError, RemoteError
     """
     address = bucket.address
     location = bucket.location()
     if region is not None and location != region:
-        raise RegionMismatch(
+        raise RemoteError(
             f"the bucket {address.bucket!r} is in {location}, the instance imports from {region}: import it into an "
-            f"instance that is made with 'imgsearch init --region-id {location}'"
+            f"instance that is made with 'imgsearch init --region-id {location}'",
+            code=RemoteCode.REGION_MISMATCH,
         )
     if not bucket.page(max_keys=1).objects:
-        raise PathNotFound(f"there is nothing under {address}: check the path")
+        raise RemoteError(f"there is nothing under {address}: check the path", code=RemoteCode.PATH_NOT_FOUND)
     log.info("access to %s is fine (region %s)", address, location)
 
 
@@ -54,7 +54,7 @@ def checked_manifest(bucket: BucketReader) -> Iterator[BinaryIO]:
     """The bucket's ``increment.meta``, whole and with the right CRC-64, ready to be read from its beginning.
 
     Raises:
-        ManifestNotFound, RemoteError
+        RemoteError, RemoteError
         StorageFull: there is no room for a long one.
     """
     address = bucket.address
@@ -64,13 +64,14 @@ def checked_manifest(bucket: BucketReader) -> Iterator[BinaryIO]:
             spool.seek(0)
             spool.truncate()
 
-        with file_errors(Path(tempfile.gettempdir())):
+        with file_errors(temporary_folder()):
             try:
                 bucket.copy_manifest(spool.write, restart)
             except oss2.exceptions.NoSuchKey:
-                raise ManifestNotFound(
+                raise RemoteError(
                     f"there is no {MANIFEST_NAME} under {address}: the manifest must have exactly that name and lie "
-                    "right there"
+                    "right there",
+                    code=RemoteCode.MANIFEST_NOT_FOUND,
                 ) from None
         log.info("%s has %d bytes", address.manifest, spool.tell())
         spool.seek(0)

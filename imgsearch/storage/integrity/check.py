@@ -22,7 +22,7 @@ from imgsearch.storage.faiss.index_file import checksum_of
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.lock import HOLDER_NAME, writer_at_work
 from imgsearch.storage.sqlite.checksum import feature_checksum, is_valid
-from imgsearch.storage.sqlite.database import is_refusal, storage_errors
+from imgsearch.storage.sqlite.database import FrozenConnection, is_refusal, storage_errors
 from imgsearch.storage.sqlite.generations import Generation
 from imgsearch.storage.sqlite.rows import FEATURE_TYPE
 from imgsearch.storage.sqlite.schema import GENERATION_ROW, ITEM_ROW, ROOT_ROW, SETTING_ROW, expected_schema, schema_of
@@ -32,7 +32,7 @@ from imgsearch.storage.sqlite.wal import is_altered, log_of
 from imgsearch.storage.successor import home, is_leftover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -117,13 +117,16 @@ class Problem:
     """Of the item, where it is one and can be told. Not a Key: what is damaged may be none."""
 
 
-def check(folder: Path, *, read_data: bool = False, locked: bool = False) -> list[Problem]:
+def check(
+    folder: Path, *, read_data: bool = False, locked: bool = False, settings: Sequence[str] = ()
+) -> list[Problem]:
     """Look for damage in an instance; equal instances give equal lists.
 
     Args:
         folder: with an instance in it.
         read_data: read and verify everything, not only what is quickly told.
         locked: the caller holds the writer lock, so nobody else writes.
+        settings: names of those that must be there.
 
     Raises:
         NewerFormat, OlderFormat: it cannot be judged by this release.
@@ -136,7 +139,7 @@ def check(folder: Path, *, read_data: bool = False, locked: bool = False) -> lis
         except InstanceDamaged as error:
             return [Problem(Damage.DATABASE, path, error.message)]
         with closing(store):
-            found = _Check(folder, store, read_data=read_data, locked=locked).run()
+            found = _Check(folder, store, read_data=read_data, locked=locked, settings=settings).run()
         if found is not None:
             return found
     raise InstanceDamaged(f"{folder} changes faster than it can be checked: run 'imgsearch check' again")
@@ -145,17 +148,18 @@ def check(folder: Path, *, read_data: bool = False, locked: bool = False) -> lis
 class _Check:
     """One look at one snapshot."""
 
-    def __init__(self, folder: Path, store: Store, *, read_data: bool, locked: bool) -> None:
+    def __init__(self, folder: Path, store: Store, *, read_data: bool, locked: bool, settings: Sequence[str]) -> None:
         self._folder = folder
         self._store = store
         self._connection = store.connection
         self._connection.text_factory = readable_text
         self._read_data = read_data
         self._locked = locked
+        self._settings = settings
         self._problems: list[Problem] = []
 
     def run(self) -> list[Problem] | None:
-        """All that is wrong; None if the index was replaced meanwhile."""
+        """All that is wrong; None if the index, or what was read of the database, was replaced meanwhile."""
         with storage_errors(self._folder):
             if is_altered(self._store.path):
                 log = log_of(self._store.path)
@@ -181,6 +185,8 @@ class _Check:
                 self._guarded(self._check_locations)
                 self._guarded(self._check_items)
                 self._guarded(self._check_features)
+        if isinstance(self._connection, FrozenConnection) and self._connection.is_outdated:
+            return None
         left = leftovers(self._folder, locked=self._locked)
         for path in left:
             self._report(Damage.LEFTOVER, f"{path} was left by a writer that was killed: {REPAIR_ADVICE}", path)
@@ -235,7 +241,13 @@ class _Check:
             self._report(
                 Damage.SETTINGS, f"of the setting {name!r} in {self._store.path} a copy is missing: {REPAIR_ADVICE}"
             )
-
+        for name in self._settings:
+            if name not in names[0] | names[1]:
+                self._report(
+                    Damage.SETTINGS,
+                    f"the setting {name!r} in {self._store.path} is missing, and its copy too: "
+                    "restore it from a backup",
+                )
         try:
             if not any(problem.damage is Damage.SETTINGS for problem in self._problems):
                 self._store.tuning()

@@ -28,7 +28,7 @@ from imgsearch.storage.integrity.check import (
     stored_dimension,
 )
 from imgsearch.storage.sqlite.checksum import is_valid, register, row_checksum
-from imgsearch.storage.sqlite.database import is_refusal, storage_errors, transaction
+from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, sync_commits, transaction
 from imgsearch.storage.sqlite.header import mend_header
 from imgsearch.storage.sqlite.pages import sealed_rows
 from imgsearch.storage.sqlite.schema import ITEM_ROW, ROOT_ROW, SETTING_ROW, check_version, expected_schema, schema_of
@@ -37,7 +37,7 @@ from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.storage.sqlite.wal import log_of, write_mended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["Loss", "Repair", "repair"]
@@ -69,8 +69,12 @@ class Repair:
     """What is wrong still."""
 
 
-def repair(folder: Path) -> Repair:
+def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
     """Mend an instance; the caller holds the writer lock. Of a sound one, nothing is changed.
+
+    Args:
+        folder: with an instance in it.
+        settings: names of those that must be there.
 
     Raises:
         InstanceDamaged: too little of the database is left; restore it from a backup.
@@ -78,10 +82,10 @@ def repair(folder: Path) -> Repair:
     """
     path = folder / DATABASE_NAME
     try:
-        found = check(folder, read_data=True, locked=True)
+        found = check(folder, read_data=True, locked=True, settings=settings)
     except OlderFormat:
         Store.open(path, write=True, verify=False).close()
-        found = check(folder, read_data=True, locked=True)
+        found = check(folder, read_data=True, locked=True, settings=settings)
     if not found:
         return Repair([], [], [])
     lost: list[Loss] = []
@@ -89,14 +93,14 @@ def repair(folder: Path) -> Repair:
     broken = any(not kind.of_the_index and kind is not Damage.LEFTOVER for kind in kinds)
     if broken:
         with storage_errors(folder):
-            lost = _Salvage(path, with_log=Damage.LOG in kinds).run()
+            lost = _Salvage(path, with_log=Damage.LOG in kinds, required=settings).run()
     with closing(Engine.open(folder, write=True)) as engine:  # which removes what is left over
         if broken or any(kind.of_the_index for kind in kinds):
             if engine.store.count():
                 engine.rebuild()
             else:
                 engine.drop_index_if_empty()
-    left = check(folder, read_data=True, locked=True)
+    left = check(folder, read_data=True, locked=True, settings=settings)
     return Repair([problem for problem in found if problem not in left], lost, left)
 
 
@@ -107,9 +111,11 @@ class _Salvage:
         path: of the database.
         with_log: its write-ahead log is damaged, so SQLite would pass over the end of it: what is read is a copy with
             the log mended.
+        required: settings that must be there.
     """
 
-    def __init__(self, path: Path, *, with_log: bool) -> None:
+    def __init__(self, path: Path, *, with_log: bool, required: Sequence[str]) -> None:
+        self._required = required
         self._path = path
         self._temporary = path.with_name(REPAIR_NAME)
         self._source = path.with_name(f"{REPAIR_NAME}.whole") if with_log else path
@@ -136,10 +142,10 @@ class _Salvage:
                     with transaction(new, write=True):
                         self._copy(old, new)
                     if self._source == self._path:
-                        new.backup(old)
+                        replace_content(new, old)
                     else:
                         with closing(self._open(self._path)) as target:
-                            new.backup(target)
+                            replace_content(new, target)
         finally:
             self._discard()
         return self._lost
@@ -155,7 +161,7 @@ class _Salvage:
         connection.text_factory = readable_text
         try:
             connection.execute("PRAGMA writable_schema = ON")
-            connection.execute("PRAGMA synchronous = FULL")
+            sync_commits(connection)
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except sqlite3.Error as error:
             connection.close()
@@ -172,6 +178,9 @@ class _Salvage:
                     sound[row[0]] = json.loads(row[1])
         if not sound:
             raise InstanceDamaged(f"{self._path} has lost its settings, twice: restore it from a backup")
+        for name in self._required:
+            if name not in sound:
+                raise InstanceDamaged(f"{self._path} has lost the setting {name!r}, twice: restore it from a backup")
         if PROJECTION in sound:
             sound[TUNED] = Projection.from_text(sound[PROJECTION]).name
         elif TUNED in sound:

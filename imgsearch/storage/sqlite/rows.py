@@ -11,9 +11,9 @@ import numpy as np
 
 from imgsearch.errors import InstanceDamaged
 from imgsearch.storage.port import Pictures
-from imgsearch.storage.sqlite.checksum import feature_checksum, is_valid
+from imgsearch.storage.sqlite.checksum import feature_checksum, is_valid, register
 from imgsearch.storage.sqlite.conditions import Sql
-from imgsearch.storage.sqlite.database import storage_errors, transaction
+from imgsearch.storage.sqlite.database import FrozenConnection, connect, storage_errors, transaction
 from imgsearch.storage.sqlite.schema import ITEM_ROW
 from imgsearch.types import Attributes, Extracted, Item, Key, Location, Region, RegionMode, Upsert
 
@@ -51,8 +51,14 @@ def translated(read: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[R, 
 
     @functools.wraps(read)
     def translated(self: R, /, *args: P.args, **options: P.kwargs) -> T:
-        with storage_errors(self.path.parent):
-            return read(self, *args, **options)
+        try:
+            with storage_errors(self.path.parent):
+                self._follow()
+                return read(self, *args, **options)
+        except InstanceDamaged:
+            if isinstance(self._connection, FrozenConnection):
+                self._connection.check()  # it need not be damage
+            raise
 
     return translated
 
@@ -71,7 +77,16 @@ class Rows:
 
     def reading(self) -> AbstractContextManager[None]:
         """A block that sees one snapshot."""
+        self._follow()
         return transaction(self._connection)
+
+    def _follow(self) -> None:
+        """Open the database again where the connection cannot see what was committed since."""
+        before = self._connection
+        if isinstance(before, FrozenConnection) and not before.in_transaction and before.is_outdated:
+            self._connection = connect(self.path, write=False)
+            register(self._connection)
+            before.close()
 
     def damage(self, what: str) -> InstanceDamaged:
         """What to tell people when something that was read is not what was written."""

@@ -14,7 +14,15 @@ from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.filters.tree import product_condition
 from imgsearch.storage.sqlite.checksum import FUNCTION, feature_checksum, register, row_checksum
 from imgsearch.storage.sqlite.conditions import Sql, compiled
-from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
+from imgsearch.storage.sqlite.database import (
+    FrozenConnection,
+    check_release,
+    connect,
+    replace_content,
+    storage_errors,
+    sync_commits,
+    transaction,
+)
 from imgsearch.storage.sqlite.reader import Reader
 from imgsearch.storage.sqlite.rows import FEATURE_TYPE, ITEM_WIDTH
 from imgsearch.storage.sqlite.schema import (
@@ -43,6 +51,8 @@ if TYPE_CHECKING:
 __all__ = ["DATABASE_NAME", "Store"]
 
 DATABASE_NAME: Final = "instance.db"
+OPEN_ATTEMPTS: Final = 10
+"""Where an owner writes while somebody opens the database who may not write there."""
 VERIFY_BELOW_BYTES: Final = 8 * 2**20
 """Databases below this size have their whole structure verified whenever they are opened."""
 
@@ -60,12 +70,14 @@ class Store(Reader):
     @classmethod
     def create(cls, path: Path, settings: dict[str, Any], page_bytes: int = PAGE_BYTES) -> None:
         """Make a new database at ``path`` (no file may be there) with these settings."""
+        check_release()
         with storage_errors(path.parent):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             connection = sqlite3.connect(path, isolation_level=None)
             try:
                 connection.execute(f"PRAGMA page_size = {page_bytes}")
                 connection.execute("PRAGMA journal_mode = WAL")
+                sync_commits(connection)
                 migrate(connection)
                 with transaction(connection, write=True):
                     rows = [(name, json.dumps(value)) for name, value in settings.items()]
@@ -89,30 +101,27 @@ class Store(Reader):
                 believed, or moved from the log to its place.
 
         Raises:
-            InstanceDamaged, NewerFormat, OlderFormat, StorageUnwritable
+            InstanceDamaged, InstanceLocked, NewerFormat, OlderFormat, StorageUnwritable
         """
-        with storage_errors(path.parent):
-            if verify and is_altered(path):
-                raise InstanceDamaged(f"{log_of(path)} is not what was written: run 'imgsearch check --repair'")
-        connection = connect(path, write=write)
-        try:
+        for attempt in range(OPEN_ATTEMPTS):
             with storage_errors(path.parent):
-                register(connection)
-                version = check_version(connection, str(path))
-                if write:
-                    migrate(connection)
-                elif version < FORMAT_VERSION:
-                    raise OlderFormat(
-                        f"{path} has format {version}, older than this release's {FORMAT_VERSION}: "
-                        "run a command that may write there, such as 'imgsearch check --repair'"
-                    )
-                if verify:
-                    check_schema(connection, str(path))
-                    if path.stat().st_size < VERIFY_BELOW_BYTES:
-                        _check_structure(connection, path)
-        except BaseException:
-            connection.close()
-            raise
+                if verify and is_altered(path):
+                    raise InstanceDamaged(f"{log_of(path)} is not what was written: run 'imgsearch check --repair'")
+            connection = connect(path, write=write)
+            try:
+                with storage_errors(path.parent):
+                    _prepare(connection, path, write=write, verify=verify)
+            except InstanceDamaged:
+                connection.close()
+                if not isinstance(connection, FrozenConnection) or not connection.is_outdated:
+                    raise
+                if attempt == OPEN_ATTEMPTS - 1:
+                    connection.check()
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                break
         return cls(connection, path, write=write)
 
     def close(self) -> None:
@@ -330,7 +339,24 @@ class Store(Reader):
 
         Readers of the other one see what it was, or the copy.
         """
-        self._connection.backup(predecessor.connection)
+        replace_content(self._connection, predecessor.connection)
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool, verify: bool) -> None:
+    """Bring a connection that was just made to where a store can use it; takes and raises what ``Store.open`` does."""
+    register(connection)
+    version = check_version(connection, str(path))
+    if write:
+        migrate(connection)
+    elif version < FORMAT_VERSION:
+        raise OlderFormat(
+            f"{path} has format {version}, older than this release's {FORMAT_VERSION}: "
+            "run a command that may write there, such as 'imgsearch check --repair'"
+        )
+    if verify:
+        check_schema(connection, str(path))
+        if path.stat().st_size < VERIFY_BELOW_BYTES:
+            _check_structure(connection, path)
 
 
 def _check_structure(connection: sqlite3.Connection, path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsearch.errors import ImgsearchError, InvalidBucket, InvalidEndpoint, InvalidRoleArn, PathNotFound, UsageError
+from imgsearch.errors import ImgsearchError, RemoteCode, RemoteError, UsageError
 from imgsearch.sources.oss.address import OssAddress, check_role_arn, endpoint_region, endpoint_url
 
 
@@ -32,30 +32,31 @@ def test_addresses(text: str, bucket: str, folder: str, prefix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "error"),
+    ("text", "code"),
     [
-        ("", UsageError),
-        ("abc/d", UsageError),
-        ("s3://abc/d", UsageError),
-        ("oss://", InvalidBucket),
-        ("oss://ab", InvalidBucket),
-        ("oss://Abc", InvalidBucket),
-        ("oss://-abc", InvalidBucket),
-        ("oss://abc-", InvalidBucket),
-        ("oss://a_bc", InvalidBucket),
-        ("oss://abc\n/d", InvalidBucket),
-        ("oss://" + "a" * 64, InvalidBucket),
-        ("oss://abc/../d", PathNotFound),
-        ("oss://abc/d//e", PathNotFound),
-        ("oss://abc/./d", PathNotFound),
-        ("oss://abc/d\x00", PathNotFound),
-        ("oss://abc/increment.meta", PathNotFound),
+        ("", UsageError.code),
+        ("abc/d", UsageError.code),
+        ("s3://abc/d", UsageError.code),
+        ("oss://", RemoteCode.INVALID_BUCKET),
+        ("oss://ab", RemoteCode.INVALID_BUCKET),
+        ("oss://Abc", RemoteCode.INVALID_BUCKET),
+        ("oss://-abc", RemoteCode.INVALID_BUCKET),
+        ("oss://abc-", RemoteCode.INVALID_BUCKET),
+        ("oss://a_bc", RemoteCode.INVALID_BUCKET),
+        ("oss://abc\n/d", RemoteCode.INVALID_BUCKET),
+        ("oss://" + "a" * 64, RemoteCode.INVALID_BUCKET),
+        ("oss://abc/../d", RemoteCode.PATH_NOT_FOUND),
+        ("oss://abc/d//e", RemoteCode.PATH_NOT_FOUND),
+        ("oss://abc/./d", RemoteCode.PATH_NOT_FOUND),
+        ("oss://abc/d\x00", RemoteCode.PATH_NOT_FOUND),
+        ("oss://abc/increment.meta", RemoteCode.PATH_NOT_FOUND),
     ],
 )
-def test_addresses_that_are_none(text: str, error: type[ImgsearchError]) -> None:
+def test_addresses_that_are_none(text: str, code: str) -> None:
     """Told before any request, on one line."""
-    with pytest.raises(error) as caught:
+    with pytest.raises(ImgsearchError) as caught:
         OssAddress.parse(text)
+    assert caught.value.code == code
     assert caught.value.message.isprintable()
 
 
@@ -86,21 +87,22 @@ def test_endpoints(endpoint: str | None, region: str | None, url: str, named: st
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "region", "error"),
+    ("endpoint", "region", "code"),
     [
-        (None, None, UsageError),
-        (None, "Shanghai", InvalidEndpoint),
-        (None, "cn-shanghai.evil.example/", InvalidEndpoint),
-        ("ftp://host", None, InvalidEndpoint),
-        ("https://user:password@host", None, InvalidEndpoint),
-        ("host/path", None, InvalidEndpoint),
-        ("", None, InvalidEndpoint),
+        (None, None, UsageError.code),
+        (None, "Shanghai", RemoteCode.INVALID_ENDPOINT),
+        (None, "cn-shanghai.evil.example/", RemoteCode.INVALID_ENDPOINT),
+        ("ftp://host", None, RemoteCode.INVALID_ENDPOINT),
+        ("https://user:password@host", None, RemoteCode.INVALID_ENDPOINT),
+        ("host/path", None, RemoteCode.INVALID_ENDPOINT),
+        ("", None, RemoteCode.INVALID_ENDPOINT),
     ],
 )
-def test_endpoints_that_are_none(endpoint: str | None, region: str | None, error: type[ImgsearchError]) -> None:
+def test_endpoints_that_are_none(endpoint: str | None, region: str | None, code: str) -> None:
     """A password in an address is not repeated."""
-    with pytest.raises(error) as caught:
+    with pytest.raises(ImgsearchError) as caught:
         endpoint_url(endpoint, region)
+    assert caught.value.code == code
     assert "password" not in caught.value.message
 
 
@@ -114,5 +116,6 @@ def test_role_arns() -> None:
         "acs:ram::1234567890123456:role/",
         "acs:ram::1234567890123456:role/a b",
     ):
-        with pytest.raises(InvalidRoleArn):
+        with pytest.raises(RemoteError) as caught:
             check_role_arn(arn)
+        assert caught.value.code == RemoteCode.INVALID_ROLE_ARN

@@ -108,14 +108,14 @@ def test_what_the_system_refuses_is_no_damage(built: tuple[Path, Generation]) ->
     code = """
 import errno, faiss, resource, sys
 from pathlib import Path
-from imgsearch.engine import index, index_file
+from imgsearch.storage.faiss import index_file, index_reader
 from imgsearch.storage.sqlite.generations import Generation
 index_file.checksum_of = lambda _path: ""  # the file is opened by FAISS alone
 folder, *values = Path(sys.argv[1]), *sys.argv[2:]
 generation = Generation(int(values[0]), "flat", int(values[1]), "", 5, 5, None, None, 0)
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 try:
-    index.IndexReader.open(folder, generation)
+    index_reader.IndexReader.open(folder, generation)
 except OSError as error:
     print(errno.errorcode[error.errno])
 """

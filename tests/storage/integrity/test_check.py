@@ -546,7 +546,7 @@ except Exception as error:
 REPAIR_WITHOUT_DESCRIPTORS = """
 import resource, sys
 from pathlib import Path
-from imgsearch.engine import repair
+from imgsearch.storage.integrity import repair
 from imgsearch.errors import StorageUnwritable
 mend_header = repair.mend_header
 def hinder(path):

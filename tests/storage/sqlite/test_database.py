@@ -10,22 +10,31 @@ import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from imgsearch.errors import InstanceDamaged, InstanceUnusable, StorageFull, StorageUnwritable
+from imgsearch.errors import (
+    InstanceDamaged,
+    InstanceLocked,
+    InstanceUnusable,
+    StorageFull,
+    StorageUnwritable,
+    UsageError,
+)
 from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
+from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.types import Key
-from tests.storage.builders import CALIBRATION, change, child, fill, finished, query, scattered, write
+from tests.storage.builders import CALIBRATION, at_work, change, child, fill, finished, query, scattered, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import subprocess
+    from collections.abc import Callable, Iterator
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else or to mount")
 nobody_only = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -43,7 +52,26 @@ def test_a_commit_is_synced_and_in_a_wal(home: Path) -> None:
     with closing(connect(home / DATABASE_NAME, write=True)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        for pragma in ("fullfsync", "checkpoint_fullfsync"):  # what macOS needs for that
+            assert connection.execute(f"PRAGMA {pragma}").fetchone() == (1,)
         assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
+
+
+def test_what_makes_a_database_syncs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds of SQLite differ in what they do by default: Apple's sync no commit in a WAL."""
+    said: list[str] = []
+    connect_ = sqlite3.connect
+
+    def listening(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect_(*arguments, **options)
+        connection.set_trace_callback(said.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", listening)
+    Store.create(tmp_path / "new.db", {})
+    first_commit = next(number for number, sql in enumerate(said) if sql.startswith("BEGIN"))
+    for pragma in ("synchronous = FULL", "fullfsync = ON", "checkpoint_fullfsync = ON"):
+        assert f"PRAGMA {pragma}" in said[:first_commit]
 
 
 def test_reading_cannot_write(home: Path) -> None:
@@ -140,6 +168,110 @@ def test_commits_that_cannot_be_reached_are_not_passed_over(shown: Path) -> None
     assert finished(child(READ_AS_NOBODY, shown)).strip() == "StorageUnwritable"
 
 
+FOLLOW_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from imgsearch.errors import ImgsearchError
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.integrity.check import check
+from imgsearch.search.ranking import Ranker
+from tests.storage.builders import CALIBRATION, query, scattered
+import faiss  # as somebody who may read where Python lies
+wanted = query(scattered(1)[0])
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+folder = Path(sys.argv[1])
+engine = Engine.open(folder)
+print(engine.store.count(), flush=True)
+for line in sys.stdin:
+    try:
+        if line == "search\\n":
+            print(Ranker(engine).search(wanted, CALIBRATION, num=1).found, engine.store.counts(), flush=True)
+        elif line == "check\\n":
+            print([problem.message for problem in check(folder, read_data=True)], flush=True)
+        else:
+            with engine.store.reading():
+                print(engine.store.count(), flush=True)
+                sys.stdin.readline()
+                print(engine.store.count(), flush=True)
+            print("whole", flush=True)
+    except ImgsearchError as error:
+        print(type(error).__name__, error.exit_code, error.message, flush=True)
+"""
+
+
+@pytest.fixture
+def still(shown: Path) -> Path:
+    """The same, with all in its database: no log and no shared memory lie there, and nobody has it open."""
+    for path in shown.iterdir():
+        path.chmod(0o644)
+    _change(shown, "checkpoint", "")
+    return shown
+
+
+def _written(folder: Path, count: int, first: int, *, rebuild: bool = False) -> Engine:
+    """Its owner opens it, adds items, and leaves it open."""
+    folder.chmod(0o755)
+    (folder / DATABASE_NAME).chmod(0o644)
+    engine = Engine.open(folder, write=True)
+    fill(engine, scattered(count, first), first=first)
+    if rebuild:
+        engine.rebuild()
+        for path in folder.glob("index-*"):
+            path.chmod(0o644)
+    folder.chmod(0o555)
+    return engine
+
+
+def _asked(reader: subprocess.Popen[str], line: str) -> str:
+    assert reader.stdin is not None
+    assert reader.stdout is not None
+    reader.stdin.write(f"{line}\n")
+    reader.stdin.flush()
+    return reader.stdout.readline().strip()
+
+
+def test_a_reader_that_may_not_write_sees_what_the_owner_commits_since(still: Path) -> None:
+    """Whether the owner has it open or has closed it again, also with a new index: never the old state, nor damage."""
+    with at_work(FOLLOW_AS_NOBODY, still, told="20") as reader:
+        owner = _written(still, 300, 20)
+        assert _asked(reader, "search") == "320 {0: 107, 1: 107, 2: 106}"
+        assert _asked(reader, "check") == "[]"
+        owner.close()
+        assert _asked(reader, "search") == "320 {0: 107, 1: 107, 2: 106}"
+    with at_work(FOLLOW_AS_NOBODY, still, told="320") as reader:
+        _written(still, 40, 320, rebuild=True).close()
+        assert _asked(reader, "search") == "360 {0: 120, 1: 120, 2: 120}"
+        assert _asked(reader, "check") == "[]"
+        _written(still, 3, 360, rebuild=True).close()
+        assert _asked(reader, "search") == "363 {0: 121, 1: 121, 2: 121}"
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_snapshot_that_the_owner_writes_over_is_told_as_that(still: Path, closed: bool) -> None:
+    """Nothing holds an owner back whom a reader cannot lock out: then there is no answer, and the next one is right."""
+    with at_work(FOLLOW_AS_NOBODY, still, told="20") as reader:
+        assert _asked(reader, "snapshot") == "20"
+        owner = _written(still, 300, 20)
+        if closed:
+            owner.close()
+        said = [_asked(reader, "go on")]
+        assert reader.stdout is not None
+        if said[0].isdecimal():
+            said.append(reader.stdout.readline())
+        assert said[-1].startswith("InstanceLocked 5"), said
+        assert "was written by its owner while it was read" in said[-1]
+        assert "run the command again" in said[-1]
+        assert _asked(reader, "search") == "320 {0: 107, 1: 107, 2: 106}"
+        owner.close()
+
+
+def test_commits_that_cannot_be_reached_are_told_in_words(shown: Path) -> None:
+    _change(shown, "unlink", f"{DATABASE_NAME}-shm")
+    process = child(FOLLOW_AS_NOBODY, shown)
+    assert "commits in its log that can be read only by who may write there" in process.communicate(timeout=60)[1]
+
+
 @needs_root
 def test_reading_from_a_read_only_mount(home: Path) -> None:
     """A medium that is read-only for everybody, root included: searching works, writing has its error."""
@@ -150,6 +282,7 @@ def test_reading_from_a_read_only_mount(home: Path) -> None:
 import sys
 from contextlib import closing
 from pathlib import Path
+from imgsearch.search.ranking import Ranker
 from tests.storage.builders import CALIBRATION, Engine, change, query, scattered
 folder = Path(sys.argv[1])
 with closing(Engine.open(folder)) as engine:
@@ -195,6 +328,48 @@ def test_writing_without_permission_has_its_error(home: Path) -> None:
         store.upsert(change())
 
 
+# A program that keeps the database locked
+
+
+@pytest.mark.parametrize("work", ["add", "rebuild", "replace", "repair"])
+def test_a_database_that_another_program_keeps_locked(
+    engine: Engine, work: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not a writer of ours, which the lock keeps away: it is waited for, and then told with what to do; all stays."""
+    monkeypatch.setattr("imgsearch.storage.sqlite.database.BUSY_TIMEOUT_S", 0.05)
+    fill(engine, scattered(20))
+    engine.close()
+    if work == "repair":
+        with closing(connect(engine.folder / DATABASE_NAME, write=True)) as connection:
+            connection.execute("UPDATE counts SET items = items + 1")
+    with closing(connect(engine.folder / DATABASE_NAME, write=True)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(InstanceLocked, match=r"kept locked by another program.*run the command again") as locked:
+            _write(engine.folder, work, tmp_path)
+        assert locked.value.exit_code == 5
+        other.execute("ROLLBACK")
+        assert other.execute("SELECT count(*) FROM items").fetchone() == (20,)
+    _write(engine.folder, work, tmp_path)
+
+
+def _write(folder: Path, work: str, elsewhere: Path) -> None:
+    if work == "repair":
+        repair(folder)
+        return
+    with closing(Engine.open(folder, write=True)) as engine:
+        if work == "add":
+            fill(engine, scattered(1), first=20)
+        elif work == "rebuild":
+            engine.rebuild()
+        else:
+            copy = elsewhere / "copy"
+            copy.mkdir(exist_ok=True)
+            if not Engine.exists(copy):
+                Engine.create(copy, {})
+            with closing(Engine.open(copy, write=True)) as new:
+                engine.succeed_by(new)
+
+
 # A full disk
 
 
@@ -220,6 +395,7 @@ def test_a_disk_that_runs_full_for_real(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from imgsearch.errors import StorageFull
+from imgsearch.search.ranking import Ranker
 from tests.storage.builders import CALIBRATION, Engine, fill, query, scattered
 folder = Path(sys.argv[1])
 Engine.create(folder, {})
@@ -341,3 +517,29 @@ def test_a_transaction_is_undone_by_any_exception(store: Store, error: type[Base
     assert store.count() == 0
     write(store, [change()])
     assert store.count() == 1
+
+
+# SQLite itself
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        Engine.open,
+        lambda home: Engine.open(home, write=True),
+        lambda home: Store.create(home / "new.db", {}),
+    ],
+    ids=["read", "write", "create"],
+)
+def test_a_sqlite_that_is_too_old_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[Path], object]
+) -> None:
+    """Before STRICT tables it would call the schema malformed, and the instance damaged; nothing is touched."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.36.0")
+    with pytest.raises(UsageError, match=r"SQLite 3\.36\.0, and imgsearch needs 3\.37 or newer") as refused:
+        work(home)
+    assert refused.value.exit_code == 2
+    assert not (home / "new.db").exists()
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 0))
+    Engine.open(home).close()

@@ -1,0 +1,96 @@
+"""Pictures of this machine as a source: files and folders, or a manifest with pictures beside it."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgsearch.errors import PictureTooLarge, UnreadableSource
+from imgsearch.sources import files, manifest
+from imgsearch.sources.files import FilePicture
+from imgsearch.types import AddPicture, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from imgsearch.sources.files import FileRequest
+    from imgsearch.types import Key, Operation
+
+__all__ = ["LocalFiles", "LocalManifest"]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFiles:
+    """Files, and the pictures in folders.
+
+    Args:
+        paths: of files and folders; may be an endless stream.
+        request: how keys are made, and what goes with every picture.
+        countable: the paths, where they are known before they are read.
+    """
+
+    paths: Iterable[Path]
+    request: FileRequest
+    countable: list[Path] | None = None
+
+    def check(self) -> None:
+        """Nothing: a path that leads nowhere is refused by itself."""
+
+    def operations(self, is_stored: Callable[[Key], bool]) -> Iterator[Operation]:  # noqa: ARG002  # a token costs nothing
+        """One operation for each picture, in a stable order."""
+        return files.operations(self.paths, self.request)
+
+    def dry_run(self, max_bytes: int) -> Iterator[Operation]:
+        """The same, where each file is looked up."""
+        return _looked_up(files.operations(self.paths, self.request), max_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalManifest:
+    """The lines of an ``increment.meta``."""
+
+    path: Path
+    countable: None = None
+
+    def check(self) -> None:
+        """Refuse a file that cannot be opened.
+
+        Raises:
+            UnreadableSource
+        """
+        try:
+            self.path.open("rb").close()
+        except OSError as error:
+            raise UnreadableSource(f"the manifest {self.path} cannot be read: {error.strerror}") from None
+
+    def operations(self, is_stored: Callable[[Key], bool]) -> Iterator[Operation]:  # noqa: ARG002  # a token costs nothing
+        """One operation for each line, in their order."""
+        return manifest.operations(self.path)
+
+    def dry_run(self, max_bytes: int) -> Iterator[Operation]:
+        """The same, where each picture is looked up."""
+        return _looked_up(manifest.operations(self.path), max_bytes)
+
+
+def _looked_up(operations: Iterable[Operation], max_bytes: int) -> Iterator[Operation]:
+    for operation in operations:
+        if isinstance(operation, AddPicture) and isinstance(operation.picture, FilePicture):
+            problem = _problem(operation.picture.path, max_bytes)
+            if problem is not None:
+                yield Refused(operation.source, problem, operation.key.product_id, operation.key.pic_name)
+                continue
+        yield operation
+
+
+def _problem(path: Path, max_bytes: int) -> UnreadableSource | PictureTooLarge | None:
+    """What ``FilePicture.read`` would refuse a file for, as far as it can be told without opening it."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it has a NUL in its name"
+        return UnreadableSource(f"the file cannot be read: {reason}")
+    if not stat.S_ISREG(status.st_mode):
+        return UnreadableSource("it is not a regular file")
+    return PictureTooLarge.of(status.st_size, max_bytes) if status.st_size >= max_bytes else None

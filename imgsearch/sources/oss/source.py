@@ -1,0 +1,66 @@
+"""A folder of an OSS bucket as a source: its ``increment.meta``, and the pictures that this names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from imgsearch.sources.oss.operations import dry_run_operations, operations
+from imgsearch.sources.oss.preflight import check_bucket, checked_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
+    from typing import BinaryIO
+
+    from imgsearch.sources.oss.bucket import BucketReader
+    from imgsearch.types import Key, Operation
+
+__all__ = ["OssFolder"]
+
+
+@dataclass(slots=True)
+class OssFolder:
+    """One folder of a bucket.
+
+    Args:
+        bucket: reads it.
+        region: where the bucket has to be; None: anywhere.
+        stack: closed by the caller at the end, as the manifest is kept until then.
+    """
+
+    bucket: BucketReader
+    region: str | None
+    stack: ExitStack
+    countable: None = None
+    _manifest: BinaryIO | None = field(default=None, init=False)
+
+    def check(self) -> None:
+        """Ask for keys, role, clock, bucket, rights, path and manifest, each cause with its own message.
+
+        Raises:
+            RemoteError
+            StorageFull: there is no room for a long manifest.
+        """
+        check_bucket(self.bucket, self.region)
+        self._manifest = self.stack.enter_context(checked_manifest(self.bucket))
+
+    def operations(self, is_stored: Callable[[Key], bool]) -> Iterator[Operation]:
+        """The operations of the manifest; unchanged pictures are told by listings.
+
+        Raises:
+            RemoteError: a listing was refused.
+        """
+        return operations(self.bucket, self._checked(), is_stored)
+
+    def dry_run(self, max_bytes: int) -> Iterator[Operation]:
+        """The same, where each object is looked up by listings.
+
+        Raises:
+            RemoteError: a listing was refused.
+        """
+        return dry_run_operations(self.bucket, self._checked(), max_bytes)
+
+    def _checked(self) -> BinaryIO:
+        assert self._manifest is not None, "check comes first"
+        return self._manifest
