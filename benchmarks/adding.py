@@ -23,21 +23,21 @@ from benchmarks.photos import DISTINCT, SIZE, make_photos
 from benchmarks.plain_script import embed, networks
 from benchmarks.setting import show
 from imgsearch import Instance, Status
-from imgsearch.algorithm.conversion import converted_model
-from imgsearch.algorithm.decoding import Decoders
-from imgsearch.algorithm.limits import LIMIT_PROFILES
-from imgsearch.algorithm.models import CATEGORY_SIZE, DEFAULT_MODEL, LOCATOR_SIZE, find_model
-from imgsearch.algorithm.picture import OpenPicture
-from imgsearch.algorithm.runtime import REQUESTS_PER_STREAM, Network, available_cores
-from imgsearch.algorithm.subject import find_subjects, with_context
 from imgsearch.instance import WORKERS_PER_CORE
-from imgsearch.paths import cache_folder
+from imgsearch.locations import cache_folder
 from imgsearch.sources.files import FileRequest, operations
+from imgsearch.vision.decoder_pool import Decoders
+from imgsearch.vision.limits import LIMIT_PROFILES
+from imgsearch.vision.models import CATEGORY_SIZE, DEFAULT_MODEL, LOCATOR_SIZE, find_model
+from imgsearch.vision.openvino_export import converted_model
+from imgsearch.vision.picture import OpenPicture
+from imgsearch.vision.runtime import REQUESTS_PER_STREAM, Network, available_cores
+from imgsearch.vision.subject_boxes import find_subjects, with_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imgsearch.records import Region
+    from imgsearch.types import Region
 
 PICTURES = 1200
 PLAIN_PICTURES = 40

@@ -21,9 +21,9 @@ from benchmarks import instances
 from benchmarks.process import IMGSEARCH, run
 from benchmarks.setting import SIZES, show
 from imgsearch import Instance
-from imgsearch.engine.engine import Engine
-from imgsearch.engine.schema import PAGE_BYTES, migrate
-from imgsearch.engine.store import DATABASE_NAME
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.sqlite.schema import PAGE_BYTES, migrate
+from imgsearch.storage.sqlite.store import DATABASE_NAME
 
 LARGEST = 2_000_000
 ROUNDS = 2
@@ -75,12 +75,12 @@ def _import(size: int, target: Path) -> tuple[float, float]:
 
 
 def _bare_faiss(size: int, lists: int, target: Path) -> float:
-    from imgsearch.engine import building
-    from imgsearch.engine.engine import REBUILD_CHUNK
+    from imgsearch.storage.engine import REBUILD_CHUNK
+    from imgsearch.storage.faiss import index_builder
 
-    points = min(building.MAX_TRAINING_POINTS, building.TRAINING_POINTS_PER_LIST * lists)
+    points = min(index_builder.MAX_TRAINING_POINTS, index_builder.TRAINING_POINTS_PER_LIST * lists)
     features = instances.export(size) / "features.npy"
-    numbers = map(str, (lists, points, building.ITERATIONS, REBUILD_CHUNK))
+    numbers = map(str, (lists, points, index_builder.ITERATIONS, REBUILD_CHUNK))
     command = [sys.executable, "-c", BARE_FAISS, str(features), *numbers, str(target)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

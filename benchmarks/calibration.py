@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from benchmarks.setting import EVALUATION_DATA, show
 from imgsearch import Kind, evaluate
-from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS
 from imgsearch.evaluation.calibration import THRESHOLDS
 from imgsearch.evaluation.ground_truth import ALL, Part
+from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
 
 
 def main() -> None:

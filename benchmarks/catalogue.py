@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgsearch.categories import CATEGORIES
-from imgsearch.portable import FEATURES_NAME, ITEMS_NAME, STAMP_NAME
+from imgsearch.service.categories import CATEGORIES
+from imgsearch.transfer.file_format import FEATURES_NAME, ITEMS_NAME, STAMP_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

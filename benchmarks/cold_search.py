@@ -10,7 +10,7 @@ import sys
 from benchmarks import instances
 from benchmarks.process import BARE, BARE_IMPORTS, IMGSEARCH, run, side_by_side
 from benchmarks.setting import ROOT, SIZES, show
-from imgsearch.portable import FEATURES_NAME
+from imgsearch.transfer.file_format import FEATURES_NAME
 
 ROUNDS = 15
 QUERY = str(ROOT / "sample_data" / "queries" / "mug-red.jpg")

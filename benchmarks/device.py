@@ -21,13 +21,13 @@ import numpy as np
 
 from benchmarks.setting import EVALUATION_DATA, ROOT, show
 from imgsearch import AddPicture, FilePicture, Instance, Key
-from imgsearch.algorithm.agreement import cosines
-from imgsearch.algorithm.conversion import converted_model
-from imgsearch.algorithm.devices import CPU, MAX_BATCH, Device
-from imgsearch.algorithm.models import CATEGORY_SIZE, DEFAULT_MODEL, LOCATOR_SIZE, find_model
-from imgsearch.algorithm.runtime import Network
 from imgsearch.errors import DeviceUnusable
-from imgsearch.paths import cache_folder
+from imgsearch.locations import cache_folder
+from imgsearch.vision.device_parity import cosines
+from imgsearch.vision.devices import CPU, MAX_BATCH, Device
+from imgsearch.vision.models import CATEGORY_SIZE, DEFAULT_MODEL, LOCATOR_SIZE, find_model
+from imgsearch.vision.openvino_export import converted_model
+from imgsearch.vision.runtime import Network
 
 VARIABLE = "IMGSEARCH_BENCHMARK_DEVICE"
 PICTURES = {True: 20_000, False: 300}

@@ -17,14 +17,14 @@ from benchmarks import instances
 from benchmarks.catalogue import SPREAD
 from benchmarks.nearest import EXACT_ITEMS
 from benchmarks.setting import SIZES, show
-from imgsearch.engine import candidates
-from imgsearch.engine.engine import Engine, Query
-from imgsearch.engine.filters import compile_filter
-from imgsearch.engine.score import Calibration
-from imgsearch.engine.store import EVERYTHING
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import EVERYTHING
+from imgsearch.search import candidates
+from imgsearch.search.score import Calibration
+from imgsearch.storage.engine import Engine, Query
 
 if TYPE_CHECKING:
-    from imgsearch.engine.filters import Condition
+    from imgsearch.filters.tree import Condition
 
 QUERIES = 20
 RANKS = 10
@@ -39,7 +39,7 @@ def _measured(size: int) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     with closing(Engine.open(instances.instance(size))) as engine:
         for within in (False, True):
-            conditions = {f"{share:.3%}": compile_filter(f"int_attr2<{round(share * SPREAD)}") for share in SHARES}
+            conditions = {f"{share:.3%}": parse_filter(f"int_attr2<{round(share * SPREAD)}") for share in SHARES}
             taken: dict[str, list[float]] = {name: [] for name in ("none", *conditions)}
             same: dict[str, list[float]] = {name: [] for name in conditions}
             enough = dict.fromkeys(conditions, True)

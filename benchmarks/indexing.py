@@ -18,11 +18,11 @@ import numpy as np
 from benchmarks.photos import SIZE, make_photos
 from benchmarks.setting import show
 from imgsearch import Instance, Kind, PictureOptions, Status
-from imgsearch.algorithm.conversion import converted_model
-from imgsearch.algorithm.models import DEFAULT_MODEL, find_model
-from imgsearch.algorithm.runtime import REQUESTS_PER_STREAM, Network, available_cores
-from imgsearch.paths import cache_folder
+from imgsearch.locations import cache_folder
 from imgsearch.sources.files import FileRequest, operations
+from imgsearch.vision.models import DEFAULT_MODEL, find_model
+from imgsearch.vision.openvino_export import converted_model
+from imgsearch.vision.runtime import REQUESTS_PER_STREAM, Network, available_cores
 
 PICTURES = 1000
 ROUNDS = 3

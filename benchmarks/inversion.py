@@ -19,9 +19,9 @@ from PIL import Image
 
 from benchmarks.setting import EVALUATION_DATA, show
 from imgsearch import FilePicture, Instance, Kind, PictureOptions
-from imgsearch.algorithm.codes import as_code
 from imgsearch.errors import InputError
 from imgsearch.evaluation.ground_truth import GroundTruth, Part
+from imgsearch.vision.quantization import as_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,13 +15,13 @@ from pathlib import Path
 from benchmarks.photos import SIZE, make_photos
 from benchmarks.setting import show
 from imgsearch import FilePicture, Kind, PictureOptions
-from imgsearch.algorithm.conversion import converted_model
-from imgsearch.algorithm.limits import Limits
-from imgsearch.algorithm.models import DEFAULT_MODEL, find_model
-from imgsearch.algorithm.pipeline import Pipeline
-from imgsearch.algorithm.runtime import Network, available_cores
 from imgsearch.instance import WORKERS_PER_CORE
-from imgsearch.paths import cache_folder
+from imgsearch.locations import cache_folder
+from imgsearch.vision.limits import Limits
+from imgsearch.vision.models import DEFAULT_MODEL, find_model
+from imgsearch.vision.openvino_export import converted_model
+from imgsearch.vision.pipeline import Pipeline
+from imgsearch.vision.runtime import Network, available_cores
 
 PICTURES = 500
 ROUNDS = 5
@@ -46,7 +46,7 @@ def _private_memory() -> float:
     total = 0
     for status in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if b"imgsearch.algorithm.decoder" in status.read_bytes():
+            if b"imgsearch.vision.decoder_worker" in status.read_bytes():
                 found = re.search(r"^Pss:\s+(\d+) kB", (status.parent / "smaps_rollup").read_text(), re.MULTILINE)
                 total += int(found[1]) if found else 0
         except OSError:  # it has ended

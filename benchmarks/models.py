@@ -1,6 +1,6 @@
 """The choice of the default model: quality and speed of each known one that is at hand, with whole pictures.
 
-What this prints stands in ``imgsearch/algorithm/known_models.py``, which ``imgsearch models`` shows.
+What this prints stands in ``imgsearch/vision/known_models.py``, which ``imgsearch models`` shows.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import statistics
 from benchmarks.indexing import bare_speed
 from benchmarks.quality import measure
 from benchmarks.setting import EVALUATION_DATA, show
-from imgsearch.algorithm.conversion import converted_model
-from imgsearch.algorithm.known_models import KNOWN_MODELS, AtHand, at_hand
-from imgsearch.algorithm.models import DEFAULT_MODEL, find_model
-from imgsearch.algorithm.runtime import Network
-from imgsearch.paths import cache_folder
+from imgsearch.locations import cache_folder
+from imgsearch.vision.known_models import KNOWN_MODELS, AtHand, at_hand
+from imgsearch.vision.models import DEFAULT_MODEL, find_model
+from imgsearch.vision.openvino_export import converted_model
+from imgsearch.vision.runtime import Network
 
 ROUNDS = 5
 PICTURES = 300

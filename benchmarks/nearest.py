@@ -18,12 +18,12 @@ import numpy as np
 
 from benchmarks import instances
 from benchmarks.setting import SIZES, show
-from imgsearch.engine.candidates import Moment
-from imgsearch.engine.engine import CANDIDATES, Engine, Query
-from imgsearch.engine.index import IndexReader
-from imgsearch.engine.score import Calibration
-from imgsearch.engine.store import EVERYTHING
-from imgsearch.portable import FEATURES_NAME
+from imgsearch.filters.tree import EVERYTHING
+from imgsearch.search.candidates import Moment
+from imgsearch.search.score import Calibration
+from imgsearch.storage.engine import CANDIDATES, Engine, Query
+from imgsearch.storage.faiss.index_reader import IndexReader
+from imgsearch.transfer.file_format import FEATURES_NAME
 
 if TYPE_CHECKING:
     import numpy.typing as npt

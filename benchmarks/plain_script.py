@@ -21,7 +21,7 @@ NETWORKS = (
 
 def networks() -> list[tuple[Any, int]]:
     """The networks, without weights: these change no time."""
-    from imgsearch.algorithm.assembly import import_timm  # also where torchvision was built for another torch
+    from imgsearch.vision.model_builder import import_timm  # also where torchvision was built for another torch
 
     timm = import_timm()
     return [(timm.create_model(name, pretrained=False, num_classes=0).eval(), size) for name, size in NETWORKS]

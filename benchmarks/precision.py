@@ -15,11 +15,11 @@ import numpy as np
 
 from benchmarks.setting import EVALUATION_DATA, ROOT, calculating_in, precisions, show
 from imgsearch import AddPicture, FilePicture, Instance, Key, SearchOptions
-from imgsearch.algorithm.agreement import cosines
-from imgsearch.algorithm.precision import BF16, F32
 from imgsearch.errors import InputError
 from imgsearch.evaluation.ground_truth import GroundTruth, Part
-from imgsearch.records import PictureOptions
+from imgsearch.types import PictureOptions
+from imgsearch.vision.device_parity import cosines
+from imgsearch.vision.precision import BF16, F32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from benchmarks.setting import EVALUATION_DATA, ROOT, calculating_in, precisions, show
 from imgsearch import AddPicture, FilePicture, Instance, Key, SearchOptions
-from imgsearch.algorithm.models import DEFAULT_MODEL
-from imgsearch.categories import Kind
 from imgsearch.evaluation.evaluate import evaluate
 from imgsearch.evaluation.ground_truth import ALL, GroundTruth, Part
-from imgsearch.records import MAX_RESULTS
+from imgsearch.service.categories import Kind
+from imgsearch.types import MAX_RESULTS
+from imgsearch.vision.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from imgsearch.evaluation.breakdown import Breakdown

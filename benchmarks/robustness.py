@@ -20,10 +20,10 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from benchmarks.setting import EVALUATION_DATA, ROOT, show
 from imgsearch import AddPicture, FilePicture, Instance, Kind, SearchOptions
-from imgsearch.algorithm.limits import Limits
-from imgsearch.algorithm.models import DEFAULT_MODEL
 from imgsearch.evaluation.ground_truth import GroundTruth, Part
-from imgsearch.records import Content
+from imgsearch.types import Content
+from imgsearch.vision.limits import Limits
+from imgsearch.vision.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from imgsearch.algorithm.precision import BF16, F32, VARIABLE, asked_precision, has_bfloat16
+from imgsearch.vision.precision import BF16, F32, VARIABLE, asked_precision, has_bfloat16
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""``compile_filter``: text becomes a condition that SQLite runs and that splits the items in two, or is refused."""
+"""``parse_filter``: text becomes a condition that SQLite runs, and that splits the items in two, or is refused."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import atheris
 
 from fuzz.target import check_error, run
 
-with atheris.instrument_imports(include=["imgsearch.engine.filters", "lark"]):
-    from imgsearch.engine.filters import compile_filter
+with atheris.instrument_imports(include=["imgsearch.filters", "lark"]):
+    from imgsearch.filters.parser import parse_filter
 
 from imgsearch.errors import InvalidFilter
-from imgsearch.records import ATTRIBUTE_COLUMNS
+from imgsearch.storage.sqlite.conditions import Sql, compiled
+from imgsearch.types import ATTRIBUTE_COLUMNS
 
 ITEMS = sqlite3.connect(":memory:")
 COLUMNS = [name for name in ATTRIBUTE_COLUMNS if name != "custom_content"]
@@ -24,21 +25,19 @@ ITEMS.executemany(f"INSERT INTO items VALUES ({', '.join('?' * len(COLUMNS))})",
 ITEMS.execute("PRAGMA query_only = ON")
 
 
-def count(sql: str, parameters: tuple[object, ...]) -> int:
-    (number,) = ITEMS.execute(f"SELECT count(*) FROM items WHERE {sql}", parameters).fetchone()
+def count(sql: Sql) -> int:
+    (number,) = ITEMS.execute(f"SELECT count(*) FROM items WHERE {sql.text}", sql.parameters).fetchone()
     return int(number)
 
 
 def target(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
     try:
-        condition = compile_filter(text)
+        condition = parse_filter(text)
     except InvalidFilter as error:
         check_error(error)
         return
-    opposite = condition.negated()
-    selected = count(condition.sql, condition.parameters)
-    assert selected + count(opposite.sql, opposite.parameters) == len(ROWS)
+    assert count(compiled(condition)) + count(compiled(condition.negated())) == len(ROWS)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ import atheris
 
 from fuzz.target import check_error, run
 
-with atheris.instrument_imports(include=["imgsearch.sources.manifest", "imgsearch.records", "imgsearch.categories"]):
+with atheris.instrument_imports(
+    include=["imgsearch.sources.manifest", "imgsearch.types", "imgsearch.service.categories"]
+):
     from imgsearch.sources.manifest import read_manifest
 
 from imgsearch.cli.output import safe
-from imgsearch.records import AddPicture, DeletePictures, Location, PictureSource, Refused
 from imgsearch.sources.files import FilePicture
+from imgsearch.types import AddPicture, DeletePictures, Location, PictureSource, Refused
 
 FOLDER = Path("/srv/catalogue")
 

@@ -6,12 +6,12 @@ import atheris
 
 from fuzz.target import check_error, run
 
-with atheris.instrument_imports(include=["imgsearch.algorithm.picture", "PIL"]):
-    from imgsearch.algorithm.picture import OpenPicture
+with atheris.instrument_imports(include=["imgsearch.vision.picture", "PIL"]):
+    from imgsearch.vision.picture import OpenPicture
 
-from imgsearch.algorithm.limits import Limits
 from imgsearch.errors import PictureError
-from imgsearch.records import Region
+from imgsearch.types import Region
+from imgsearch.vision.limits import Limits
 
 LIMITS = Limits(min_side=1, max_pixels=1_000_000)
 SIDE = 16

@@ -6,8 +6,8 @@ import atheris
 
 from fuzz.target import check_error, run
 
-with atheris.instrument_imports(include=["imgsearch.records"]):
-    from imgsearch.records import Region
+with atheris.instrument_imports(include=["imgsearch.types"]):
+    from imgsearch.types import Region
 
 from imgsearch.errors import InvalidRegion
 

@@ -10,34 +10,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imgsearch.categories import Kind
     from imgsearch.errors import ImgsearchError
     from imgsearch.evaluation.evaluate import Evaluation, evaluate
     from imgsearch.instance import Instance
-    from imgsearch.records import AddPicture, Attributes, DeletePictures, Key, Outcome, PictureOptions, Region, Status
-    from imgsearch.searching import SearchOptions, SearchResult
+    from imgsearch.jobs.tuning import TuningReport
+    from imgsearch.search.searcher import SearchOptions, SearchResult
+    from imgsearch.service.categories import Kind
     from imgsearch.sources.files import FilePicture
-    from imgsearch.tuning import TuningReport
+    from imgsearch.types import AddPicture, Attributes, DeletePictures, Key, Outcome, PictureOptions, Region, Status
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AddPicture": "records",
-    "Attributes": "records",
-    "DeletePictures": "records",
+    "AddPicture": "types",
+    "Attributes": "types",
+    "DeletePictures": "types",
     "Evaluation": "evaluation.evaluate",
     "FilePicture": "sources.files",
     "ImgsearchError": "errors",
     "Instance": "instance",
-    "Key": "records",
-    "Kind": "categories",
-    "Outcome": "records",
-    "PictureOptions": "records",
-    "Region": "records",
-    "SearchOptions": "searching",
-    "SearchResult": "searching",
-    "Status": "records",
-    "TuningReport": "tuning",
+    "Key": "types",
+    "Kind": "service.categories",
+    "Outcome": "types",
+    "PictureOptions": "types",
+    "Region": "types",
+    "SearchOptions": "search.searcher",
+    "SearchResult": "search.searcher",
+    "Status": "types",
+    "TuningReport": "jobs.tuning",
     "evaluate": "evaluation.evaluate",
 }
 

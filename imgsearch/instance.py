@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from imgsearch.algorithm.devices import CPU, MAX_BATCH, WAY_OUT, Device
-from imgsearch.algorithm.limits import LIMIT_PROFILES, Limits
-from imgsearch.algorithm.models import DEFAULT_MODEL, ModelRecord
-from imgsearch.categories import Kind
+from imgsearch.durable_fs import file_errors, make_private_folder
 from imgsearch.errors import DeviceUnusable, ImgsearchError, InstanceExists, ItemNotFound, StampMismatch, UsageError
-from imgsearch.files import file_errors, make_private_folder
-from imgsearch.paths import cache_folder
-from imgsearch.records import Key
+from imgsearch.locations import cache_folder
+from imgsearch.service.categories import Kind
+from imgsearch.types import Key
+from imgsearch.vision.devices import CPU, HINT, MAX_BATCH, Device
+from imgsearch.vision.limits import LIMIT_PROFILES, Limits
+from imgsearch.vision.models import DEFAULT_MODEL, ModelRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from imgsearch.algorithm.conversion import ConvertedModel
-    from imgsearch.algorithm.pipeline import Pipeline
-    from imgsearch.algorithm.textual import TextEncoder
-    from imgsearch.engine.check import Problem
-    from imgsearch.engine.engine import Engine
-    from imgsearch.engine.exposure import Exposure
-    from imgsearch.engine.filters import Condition
-    from imgsearch.engine.repair import Repair
-    from imgsearch.engine.store import Generation, Store
     from imgsearch.errors import InputError
-    from imgsearch.records import Extracted, Item, Operation, Outcome, PictureOptions, PictureSource
-    from imgsearch.searching import Searcher
-    from imgsearch.tuning import TuningReport
+    from imgsearch.filters.tree import Condition
+    from imgsearch.jobs.tuning import TuningReport
+    from imgsearch.search.searcher import Searcher
+    from imgsearch.storage.engine import Engine
+    from imgsearch.storage.integrity.check import Problem
+    from imgsearch.storage.integrity.repair import Repair
+    from imgsearch.storage.permissions import Exposure
+    from imgsearch.storage.sqlite.store import Generation, Store
+    from imgsearch.types import Extracted, Item, Operation, Outcome, PictureOptions, PictureSource
+    from imgsearch.vision.openvino_export import ConvertedModel
+    from imgsearch.vision.pipeline import Pipeline
+    from imgsearch.vision.textual import TextEncoder
 
 __all__ = ["Deletion", "Instance", "InstanceInfo"]
 
@@ -152,7 +152,7 @@ class Instance:
             InstanceExists: there is one, or other files.
             InstanceLocked, InvalidModel, StorageFull, StorageUnwritable
         """
-        from imgsearch.algorithm.models import find_model
+        from imgsearch.vision.models import find_model
 
         _check_free(folder)
         record = find_model(model, weights)
@@ -179,8 +179,8 @@ class Instance:
     def _make(
         folder: Path, kind: Kind, limits: Limits, region_id: str | None, record: ModelRecord, lock_timeout: float = 0.0
     ) -> None:
-        from imgsearch.engine.engine import Engine
-        from imgsearch.engine.lock import writer_lock
+        from imgsearch.storage.engine import Engine
+        from imgsearch.storage.lock import writer_lock
 
         with file_errors(folder):
             make_private_folder(folder)
@@ -205,14 +205,14 @@ class Instance:
         Raises:
             InstanceNotFound, InstanceDamaged, NewerFormat
         """
-        from imgsearch.engine.engine import Engine
+        from imgsearch.storage.engine import Engine
 
         return cls(folder, Engine.open(folder), cache=cache, announce=announce)
 
     @staticmethod
     def exists(folder: Path) -> bool:
         """Whether the folder holds an instance."""
-        from imgsearch.engine.engine import Engine
+        from imgsearch.storage.engine import Engine
 
         return Engine.exists(folder)
 
@@ -222,7 +222,7 @@ class Instance:
 
         On such a one, locks may not keep writers apart, and SQLite's write-ahead log is not safe.
         """
-        from imgsearch.engine.medium import shared_file_system
+        from imgsearch.storage.filesystem import shared_file_system
 
         return shared_file_system(folder)
 
@@ -237,8 +237,8 @@ class Instance:
         Raises:
             InstanceNotFound, NewerFormat, OlderFormat, StorageUnwritable
         """
-        from imgsearch.engine.check import check
-        from imgsearch.engine.engine import Engine
+        from imgsearch.storage.engine import Engine
+        from imgsearch.storage.integrity.check import check
 
         Engine.check_exists(folder)
         return check(folder, read_data=read_data)
@@ -250,8 +250,8 @@ class Instance:
         Raises:
             InstanceNotFound, InstanceDamaged, StorageUnwritable
         """
-        from imgsearch.engine.engine import Engine
-        from imgsearch.engine.exposure import exposures
+        from imgsearch.storage.engine import Engine
+        from imgsearch.storage.permissions import exposures
 
         Engine.check_exists(folder)
         with file_errors(folder):
@@ -265,9 +265,9 @@ class Instance:
             InstanceDamaged: too little is left of the database.
             InstanceNotFound, InstanceLocked, NewerFormat, StorageFull, StorageUnwritable
         """
-        from imgsearch.engine.engine import Engine
-        from imgsearch.engine.lock import writer_lock
-        from imgsearch.engine.repair import repair
+        from imgsearch.storage.engine import Engine
+        from imgsearch.storage.integrity.repair import repair
+        from imgsearch.storage.lock import writer_lock
 
         Engine.check_exists(folder)
         with writer_lock(folder, lock_timeout):
@@ -285,7 +285,7 @@ class Instance:
 
     @staticmethod
     def _convert(record: ModelRecord, cache: Path, announce: Callable[[str], None]) -> ConvertedModel:
-        from imgsearch.algorithm.conversion import converted_model
+        from imgsearch.vision.openvino_export import converted_model
 
         return converted_model(record, cache, announce)
 
@@ -308,7 +308,7 @@ class Instance:
     @property
     def model_is_at_hand(self) -> bool:
         """Whether the model lies in the cache, ready to be loaded; else the first picture takes some seconds more."""
-        from imgsearch.algorithm.conversion import is_converted
+        from imgsearch.vision.openvino_export import is_converted
 
         return is_converted(self.model, self._cache)
 
@@ -318,7 +318,7 @@ class Instance:
         Raises:
             StampMismatch
         """
-        from imgsearch.algorithm.models import find_model
+        from imgsearch.vision.models import find_model
 
         asked = find_model(model, weights)
         if asked.name != self.model.name or (asked.weights_hash and asked.weights_hash != self.model.weights_hash):
@@ -333,9 +333,9 @@ class Instance:
         device = Device.parse(name)
         device.check()
         if device.is_torch and self.model.is_folder:
-            raise DeviceUnusable(f"models in folders run on the CPU only, {self.model.name} too: {WAY_OUT}")
+            raise DeviceUnusable(f"models in folders run on the CPU only, {self.model.name} too: {HINT}")
         if device.is_torch:
-            from imgsearch.algorithm.agreement import check_agreement
+            from imgsearch.vision.device_parity import check_agreement
 
             check_agreement(self._converted, device, self._cache, self._announce)
         return device
@@ -347,8 +347,8 @@ class Instance:
         """The way of pictures; the network is loaded when the first picture needs it."""
         from threading import Lock
 
-        from imgsearch.algorithm.pipeline import Pipeline
-        from imgsearch.algorithm.runtime import Network
+        from imgsearch.vision.pipeline import Pipeline
+        from imgsearch.vision.runtime import Network
 
         parallel = workers != 1
         lock = Lock()
@@ -374,8 +374,8 @@ class Instance:
     @contextmanager
     def _writing(self, lock_timeout: float) -> Iterator[Engine]:
         """A second connection, for writing, while the lock is held."""
-        from imgsearch.engine.engine import Engine
-        from imgsearch.engine.lock import writer_lock
+        from imgsearch.storage.engine import Engine
+        from imgsearch.storage.lock import writer_lock
 
         with writer_lock(self.folder, lock_timeout):
             engine = Engine.open(self.folder, write=True)
@@ -417,7 +417,7 @@ class Instance:
             InstanceEmpty: there are no items, which ``rebuild`` needs before anything is done.
             InstanceLocked, InstanceDamaged, InvalidModel, StampMismatch, StorageFull, StorageUnwritable
         """
-        from imgsearch.indexing import IndexingRun
+        from imgsearch.jobs.indexing import IndexingRun
 
         self._usable(device)  # before it waits for the lock
         with (
@@ -434,7 +434,7 @@ class Instance:
             elif engine.is_index_due():
                 engine.refresh()
             else:
-                engine.drop_index_of_nothing()
+                engine.drop_index_if_empty()
 
     @property
     def needs_reindex(self) -> bool:
@@ -465,8 +465,8 @@ class Instance:
                 yield from self._reindexed(engine, workers, device)
 
     def _reindexed(self, engine: Engine, workers: int | None, device: str) -> Iterator[Outcome]:
-        from imgsearch.indexing import IndexingRun
-        from imgsearch.reindexing import operations, succeed, successor_of
+        from imgsearch.jobs.indexing import IndexingRun
+        from imgsearch.jobs.reindexing import operations, succeed, successor_of
 
         if not self.needs_reindex:  # another has done it before the lock was given
             return
@@ -489,8 +489,8 @@ class Instance:
 
     def count_reindexed(self) -> int | None:
         """How many items a reindex that was begun has done; None where none was begun, or it cannot be told."""
-        from imgsearch.engine.engine import Engine
-        from imgsearch.engine.successor import home
+        from imgsearch.storage.engine import Engine
+        from imgsearch.storage.successor import home
 
         folder = home(self.folder)
         if not self.needs_reindex or not Engine.exists(folder):
@@ -499,15 +499,15 @@ class Instance:
             return engine.store.count()
         return None  # it is just taking its place; or it is damaged, which the next reindex tells
 
-    def foresee(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
+    def dry_run(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
         """What ``apply`` would do, without reading a picture: each operation is compared with what is stored now.
 
-        So a picture that cannot be decoded is foreseen as added, and of several operations on one key each is told as
+        So a picture that cannot be decoded is told as added, and of several operations on one key each is told as
         if it were the only one.
         """
-        from imgsearch.foreseeing import foreseen
+        from imgsearch.jobs.dry_run import dry_run
 
-        return foreseen(self._engine.store, operations, self.kind)
+        return dry_run(self._engine.store, operations, self.kind)
 
     def delete(
         self, product_id: str, pic_name: str | None = None, *, dry_run: bool = False, lock_timeout: float = 0.0
@@ -517,7 +517,7 @@ class Instance:
         Raises:
             InvalidValue, InstanceLocked, StorageFull, StorageUnwritable
         """
-        from imgsearch.engine.store import product_condition
+        from imgsearch.filters.tree import product_condition
 
         Key(product_id, pic_name or "any")  # refuses what no item can be called
         return self._delete(product_condition(product_id, pic_name), dry_run, lock_timeout)
@@ -528,9 +528,9 @@ class Instance:
         Raises:
             InvalidFilter, InstanceLocked, StorageFull, StorageUnwritable
         """
-        from imgsearch.engine.filters import compile_filter
+        from imgsearch.filters.parser import parse_filter
 
-        return self._delete(compile_filter(expression), dry_run, lock_timeout)
+        return self._delete(parse_filter(expression), dry_run, lock_timeout)
 
     def _delete(self, condition: Condition, dry_run: bool, lock_timeout: float) -> Deletion:
         if dry_run:
@@ -539,7 +539,7 @@ class Instance:
         with self._writing(lock_timeout) as engine:
             with engine.committing() as store:
                 deletion = Deletion(store.delete(condition))
-            engine.drop_index_of_nothing()
+            engine.drop_index_if_empty()
             return deletion
 
     def check_rebuildable(self) -> None:
@@ -573,7 +573,7 @@ class Instance:
             InstanceEmpty: there are no items.
             InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
         """
-        from imgsearch.tuning import check_tunable, tune
+        from imgsearch.jobs.tuning import check_tunable, tune
 
         check_tunable(self._engine.store, self.model.shape_dimension, coded=self.model.coded)  # before it waits
         with self._writing(lock_timeout) as engine:
@@ -611,7 +611,7 @@ class Instance:
                 before it is committed.
             InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
         """
-        from imgsearch.importing import check_stamp, import_items, read_export, read_tuning
+        from imgsearch.transfer.importing import check_stamp, import_items, read_export, read_tuning
 
         check_stamp(folder, self._portable_stamp())  # before it waits for the lock
         with self._writing(lock_timeout) as engine:
@@ -637,8 +637,8 @@ class Instance:
             InstanceExists: the folder holds something.
             InstanceDamaged, StorageFull, StorageUnwritable
         """
-        from imgsearch.engine.database import storage_errors
-        from imgsearch.exporting import export
+        from imgsearch.storage.sqlite.database import storage_errors
+        from imgsearch.transfer.exporting import export
 
         with storage_errors(self.folder), self._engine.store.reading():
             self._refresh(self._engine.store)
@@ -657,7 +657,7 @@ class Instance:
             isolated: decode query pictures in a process of its own, so that one that breaks its decoder costs its own
                 search only. Without, a first answer comes some 50 ms sooner.
         """
-        from imgsearch.searching import Searcher
+        from imgsearch.search.searcher import Searcher
 
         self._refresh(self._engine.store)
         with self._pipeline(workers=workers, isolated=isolated) as pipeline:
@@ -665,7 +665,7 @@ class Instance:
 
     @cached_property
     def _text_encoder(self) -> TextEncoder:
-        from imgsearch.algorithm.textual import TextEncoder
+        from imgsearch.vision.textual import TextEncoder
 
         return TextEncoder(self._converted, self._cache)
 
@@ -722,7 +722,7 @@ class Instance:
         Raises:
             InvalidModel, StampMismatch
         """
-        from imgsearch.analysing import analysed
+        from imgsearch.vision.analysis import analysed
 
         with self._pipeline(workers=workers) as pipeline:
             yield from analysed(pipeline, pictures)
@@ -733,7 +733,7 @@ class Instance:
         Raises:
             PictureError, UnreadableSource
         """
-        from imgsearch.algorithm.picture import OpenPicture
+        from imgsearch.vision.picture import OpenPicture
 
         opened = OpenPicture(picture.read(self.limits.max_bytes).data, self.limits)
         return opened.width, opened.height
@@ -744,15 +744,15 @@ class Instance:
         Raises:
             PictureError, UnreadableSource
         """
-        from imgsearch.showing import thumbnail
+        from imgsearch.vision.thumbnail import thumbnail
 
         return thumbnail(picture, side, self.limits)
 
     def info(self) -> InstanceInfo:
         """Facts about the instance."""
-        from imgsearch.engine.successor import home
-        from imgsearch.indexing import devices_of
-        from imgsearch.portable import tuned_stamp
+        from imgsearch.jobs.indexing import devices_of
+        from imgsearch.storage.successor import home
+        from imgsearch.transfer.file_format import tuned_stamp
 
         store = self._engine.store
         with store.reading():
@@ -786,7 +786,7 @@ class Instance:
 
 def _default_workers(device: Device) -> int:
     """Pictures under way at once where nobody says how many."""
-    from imgsearch.algorithm.runtime import available_cores
+    from imgsearch.vision.runtime import available_cores
 
     cores = available_cores()
     return min(BATCHED_WORKERS_PER_CORE * cores, MAX_BATCHED_WORKERS) if device.is_torch else WORKERS_PER_CORE * cores
@@ -798,7 +798,7 @@ def _check_free(folder: Path) -> None:
     Raises:
         InstanceExists
     """
-    from imgsearch.engine.engine import Engine
+    from imgsearch.storage.engine import Engine
 
     if Engine.exists(folder):
         raise InstanceExists(f"there is an instance in {folder} already")

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import faiss
 import pytest
 from hypothesis import settings
 
 from imgsearch.instance import Instance
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from tests.pictures import write_catalogue
 
 settings.register_profile("imgsearch", deadline=None)  # a busy machine is no fault of the code
@@ -56,6 +59,36 @@ def instance(folder: Path) -> Iterator[Instance]:
     Instance.create(folder)
     with Instance.open(folder) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Threads of FAISS that wait for each other on busy cores would cost a thousand times what a search does."""
+    faiss.omp_set_num_threads(1)
+
+
+@pytest.fixture
+def home(folder: Path) -> Path:
+    """A folder with an empty instance."""
+    folder.mkdir(mode=0o700)
+    Engine.create(folder, {"kind": "product", "created": 1})
+    return folder
+
+
+@pytest.fixture
+def engine(home: Path) -> Iterator[Engine]:
+    """An empty instance, open for writing."""
+    opened = Engine.open(home, write=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(home: Path) -> Iterator[Store]:
+    """The database of an empty instance, open for writing."""
+    opened = Store.open(home / DATABASE_NAME, write=True)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from imgsearch.algorithm.limits import LIMIT_PROFILES
-from imgsearch.algorithm.picture import OPENED_FORMATS, OpenPicture
+from imgsearch.vision.limits import LIMIT_PROFILES
+from imgsearch.vision.picture import OPENED_FORMATS, OpenPicture
 from tests.pictures import draw, encode
 
 if TYPE_CHECKING:

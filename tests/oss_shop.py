@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from imgsearch.engine.engine import Engine
 from imgsearch.instance import Instance
-from imgsearch.records import Attributes, Content, Extracted, Key, PictureOptions, RegionMode, Upsert
-from imgsearch.sources.oss.access import Access
 from imgsearch.sources.oss.address import OssAddress
 from imgsearch.sources.oss.bucket import BucketReader
+from imgsearch.sources.oss.credentials import Access
+from imgsearch.storage.engine import Engine
+from imgsearch.types import Attributes, Content, Extracted, Key, PictureOptions, RegionMode, Upsert
 from tests.conftest import ROOT, Result, command
 from tests.oss_server import OssServer
 from tests.pictures import jpeg

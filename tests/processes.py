@@ -32,7 +32,7 @@ def decoders_of(pid: int) -> set[int]:
     found = set()
     for child in family(pid) - {pid}:
         try:
-            if "imgsearch.algorithm.decoder" in Path(f"/proc/{child}/cmdline").read_text():
+            if "imgsearch.vision.decoder_worker" in Path(f"/proc/{child}/cmdline").read_text():
                 found.add(child)
         except OSError:  # it has ended
             continue

@@ -14,8 +14,8 @@ import pytest
 
 from imgsearch import errors
 from imgsearch.cli.app import app
-from imgsearch.engine.check import Damage
 from imgsearch.errors import ImgsearchError
+from imgsearch.storage.integrity.check import Damage
 from tests.conftest import ROOT, command
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,9 +12,6 @@ import numpy as np
 import pytest
 
 from imgsearch import Evaluation, Instance, Kind, PictureOptions, Region, SearchOptions, evaluate
-from imgsearch.algorithm.limits import Limits
-from imgsearch.algorithm.models import DEFAULT_MODEL
-from imgsearch.categories import CATEGORIES
 from imgsearch.errors import InvalidGroundTruth
 from imgsearch.evaluation.breakdown import Breakdown
 from imgsearch.evaluation.calibration import CalibrationFigures, Grade, Kept
@@ -33,8 +30,11 @@ from imgsearch.evaluation.details import (
 from imgsearch.evaluation.ground_truth import BoxedPicture, CataloguePicture, GroundTruth, LabelledPicture, Part
 from imgsearch.evaluation.retrieval import Found, RetrievalFigures
 from imgsearch.evaluation.subjects import Overlap, OverlapFigures, SubjectFigures, intersection_over_union
-from imgsearch.records import Extracted, Key, PictureSource
-from imgsearch.searching import Searcher, SearchResult
+from imgsearch.search.searcher import Searcher, SearchResult
+from imgsearch.service.categories import CATEGORIES
+from imgsearch.types import Extracted, Key, PictureSource
+from imgsearch.vision.limits import Limits
+from imgsearch.vision.models import DEFAULT_MODEL
 from tests.conftest import ROOT
 from tests.pictures import jpeg, write_catalogue
 

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imgsearch.algorithm.decoding import Allowance
-from imgsearch.algorithm.limits import Limits
 from imgsearch.errors import InvalidFilter
 from imgsearch.instance import Instance
-from imgsearch.records import Attributes, Key, Status
 from imgsearch.sources.files import FileRequest, operations
+from imgsearch.types import Attributes, Key, Status
+from imgsearch.vision.decoder_pool import Allowance
+from imgsearch.vision.limits import Limits
 from tests.conftest import Run, command
 from tests.hostile import DAMAGED, Hostile, corpus, sample, scan_bomb, wholes
 from tests.killing_decoder import environment, killing

@@ -22,8 +22,6 @@ from imgsearch import (
     SearchOptions,
     Status,
 )
-from imgsearch.algorithm.models import DEFAULT_MODEL
-from imgsearch.categories import OTHER
 from imgsearch.errors import (
     InputError,
     InstanceEmpty,
@@ -36,8 +34,10 @@ from imgsearch.errors import (
     PictureError,
     StampMismatch,
 )
-from imgsearch.records import Content, Refused
+from imgsearch.service.categories import OTHER
 from imgsearch.sources.files import FileRequest, operations
+from imgsearch.types import Content, Refused
+from imgsearch.vision.models import DEFAULT_MODEL
 from tests.pictures import jpeg, write_catalogue
 
 pytestmark = pytest.mark.networks

@@ -13,8 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS
-from imgsearch.algorithm.parameters import (
+from imgsearch.errors import InvalidGroundTruth, UsageError
+from imgsearch.evaluation.evaluate import evaluate
+from imgsearch.evaluation.ground_truth import Part
+from imgsearch.service.categories import Kind
+from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
+from imgsearch.vision.trained_weights import (
     COLOUR,
     PARAMETERS_VARIABLE,
     SCORE,
@@ -23,10 +27,6 @@ from imgsearch.algorithm.parameters import (
     parameters_hash,
     replacement,
 )
-from imgsearch.categories import Kind
-from imgsearch.errors import InvalidGroundTruth, UsageError
-from imgsearch.evaluation.evaluate import evaluate
-from imgsearch.evaluation.ground_truth import Part
 from tests.conftest import ROOT, Run
 
 RECORD = EMBEDDED_MODELS[DEFAULT_MODEL]

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from imgsearch import AddPicture, FilePicture, Instance, Key, Outcome, SearchOptions, Status
-from imgsearch.algorithm.devices import Device
-from imgsearch.engine.check import Damage
-from imgsearch.engine.store import DATABASE_NAME
 from imgsearch.errors import DeviceUnusable, UsageError
 from imgsearch.instance import _default_workers
+from imgsearch.storage.integrity.check import Damage
+from imgsearch.storage.sqlite.store import DATABASE_NAME
+from imgsearch.vision.devices import Device
 from tests.conftest import ROOT
 from tests.killing_decoder import environment, killing
 from tests.pictures import jpeg

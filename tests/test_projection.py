@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imgsearch.projection import SHRINKAGE, Projection, estimated, learned, within_scatter
-from tests.engine.builders import of_products, scattered, stored
+from tests.storage.builders import of_products, scattered, stored
 
 SHAPE = 192
 HALF = 2.0**-11

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from imgsearch.algorithm.locator import Decoder
-from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS
-from imgsearch.algorithm.parameters import CATEGORY, SCORE, SUBJECT, load_parameters
+from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
+from imgsearch.vision.saliency import Decoder
+from imgsearch.vision.trained_weights import CATEGORY, SCORE, SUBJECT, load_parameters
 from training.pictures import EvaluationData
 
-TARGET = Path(__file__).resolve().parent.parent / "imgsearch" / "algorithm" / "trained"
+TARGET = Path(__file__).resolve().parent.parent / "imgsearch" / "vision" / "trained"
 LEFT_OUT = Path(__file__).resolve().parent / "left_out"
 FEATURE = "feature"
 """What shapes a feature: two files."""

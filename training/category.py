@@ -18,19 +18,19 @@ import torch
 from PIL import Image
 
 from benchmarks.setting import ROOT
-from imgsearch.algorithm.category import outline
-from imgsearch.algorithm.evidence import log_priors
-from imgsearch.algorithm.models import CATEGORY_SIDES
-from imgsearch.algorithm.subject import find_subjects
-from imgsearch.categories import CATEGORIES
-from imgsearch.records import Region
+from imgsearch.service.categories import CATEGORIES
+from imgsearch.types import Region
+from imgsearch.vision.category import outline
+from imgsearch.vision.category_head import log_priors
+from imgsearch.vision.models import CATEGORY_SIDES
+from imgsearch.vision.subject_boxes import find_subjects
 from training.composites import SIDE
 from training.networks import Activations, pretrained
 from training.pictures import EvaluationData, Row
 from training.views import CROP, cut, heat_maps
 
 if TYPE_CHECKING:
-    from imgsearch.algorithm.locator import Decoder
+    from imgsearch.vision.saliency import Decoder
 
 IDS = sorted(CATEGORIES)
 NETWORKS = {"lite2": 1.0, "lite1": 0.7, "whole": 0.7}

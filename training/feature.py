@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from imgsearch.algorithm.colour import colour_histogram
-from imgsearch.algorithm.embedder import joined
-from imgsearch.algorithm.models import EMBEDDED_MODELS
-from imgsearch.algorithm.parameters import COLOUR, SHAPE
+from imgsearch.vision.colour import colour_histogram
+from imgsearch.vision.embedder import joined
+from imgsearch.vision.models import EMBEDDED_MODELS
+from imgsearch.vision.trained_weights import COLOUR, SHAPE
 from training.networks import Activations
 from training.views import CROP, changed, cut, marked, piece, subjects
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from imgsearch.algorithm.locator import Decoder
-    from imgsearch.records import Region
+    from imgsearch.types import Region
+    from imgsearch.vision.saliency import Decoder
 
 NETWORKS = {number: EMBEDDED_MODELS[f"efficientnet-lite{number}"].input_size for number in (2, 0)}
 """The networks of the default model, and the side that each is fed with."""

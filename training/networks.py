@@ -12,12 +12,12 @@ import openvino
 import torch
 from torch import nn
 
-from imgsearch.algorithm.assembly import load_network
-from imgsearch.algorithm.embedder import pooled_for_search
-from imgsearch.algorithm.locator import stage_maps
-from imgsearch.algorithm.models import EMBEDDED_MODELS
-from imgsearch.algorithm.planes import centred, resized
-from imgsearch.algorithm.runtime import Graph
+from imgsearch.vision.embedder import pooled_for_search
+from imgsearch.vision.model_builder import load_network
+from imgsearch.vision.models import EMBEDDED_MODELS
+from imgsearch.vision.runtime import Graph
+from imgsearch.vision.saliency import stage_maps
+from imgsearch.vision.tensor_ops import centred, resized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from imgsearch import AddPicture, FilePicture, Instance, Key, Kind, SearchOptions
-from imgsearch.algorithm.models import DEFAULT_MODEL
-from imgsearch.algorithm.parameters import PARAMETERS_VARIABLE, SCORE
-from imgsearch.engine.score import RIVAL_CEILING, RIVAL_FLOOR
+from imgsearch.search.score import RIVAL_CEILING, RIVAL_FLOOR
+from imgsearch.vision.models import DEFAULT_MODEL
+from imgsearch.vision.trained_weights import PARAMETERS_VARIABLE, SCORE
 from training.pictures import EvaluationData
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from imgsearch.engine.engine import Hit
+    from imgsearch.storage.engine import Hit
 
 RESULTS = 10
 """Of a query, the best ones: those that people look at."""

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from imgsearch.algorithm.locator import Decoder
-from imgsearch.algorithm.parameters import SUBJECT_2, load_parameters
+from imgsearch.vision.saliency import Decoder
+from imgsearch.vision.trained_weights import SUBJECT_2, load_parameters
 from training.composites import SIDE, Composer, recoloured
 from training.networks import Activations
 from training.pictures import EvaluationData, backgrounds, catalogue_cutouts, photos, stamps

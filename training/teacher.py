@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from imgsearch.algorithm.runtime import Graph, available_cores
+from imgsearch.vision.runtime import Graph, available_cores
 
 if TYPE_CHECKING:
     from pathlib import Path

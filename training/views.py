@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
-from imgsearch.algorithm.locator import Decoder
-from imgsearch.algorithm.parameters import SUBJECT, load_parameters
-from imgsearch.algorithm.subject import MIN_SIDE, find_subjects, with_context
-from imgsearch.records import Region
+from imgsearch.types import Region
+from imgsearch.vision.saliency import Decoder
+from imgsearch.vision.subject_boxes import MIN_SIDE, find_subjects, with_context
+from imgsearch.vision.trained_weights import SUBJECT, load_parameters
 from training.composites import SIDE
 from training.networks import Activations
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from imgsearch.algorithm.devices import CPU
-from imgsearch.categories import Kind
+from imgsearch.cli.errors import warn
 from imgsearch.cli.options import (
     STDIN,
     Category,
@@ -32,16 +31,17 @@ from imgsearch.cli.options import (
     picture_options,
     warn_of_shared_storage,
 )
-from imgsearch.cli.outcomes import Summary, print_outcome, telling_of_ignored_regions, with_progress
 from imgsearch.cli.output import Format, resolve_format, safe
-from imgsearch.cli.report import warn
+from imgsearch.cli.summary import Summary, print_outcome, telling_of_ignored_regions, with_progress
 from imgsearch.errors import UsageError
-from imgsearch.records import Attributes
+from imgsearch.service.categories import Kind
+from imgsearch.types import Attributes
+from imgsearch.vision.devices import CPU
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imgsearch.records import Operation
+    from imgsearch.types import Operation
 
 __all__ = ["add"]
 

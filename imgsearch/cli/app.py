@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 import imgsearch
-from imgsearch.cli.report import reporting
+from imgsearch.cli.errors import reporting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,8 +26,8 @@ COMMANDS: Final = {
     "info": "info:info",
     "models": "models:models",
     "check": "check:check",
-    "export": "portable:export",
-    "import": "portable:import_",
+    "export": "export_import:export",
+    "import": "export_import:import_",
     "oss-import": "oss_import:oss_import",
     "eval": "evaluate:evaluate",
 }

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imgsearch.cli.errors import warn
 from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, instance_folder, warn_of_shared_storage
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe, text
-from imgsearch.cli.report import warn
 from imgsearch.errors import InstanceDamaged
 
 if TYPE_CHECKING:
-    from imgsearch.engine.check import Problem
-    from imgsearch.engine.exposure import Exposure
-    from imgsearch.engine.repair import Loss
+    from imgsearch.storage.integrity.check import Problem
+    from imgsearch.storage.integrity.repair import Loss
+    from imgsearch.storage.permissions import Exposure
 
 __all__ = ["check"]
 

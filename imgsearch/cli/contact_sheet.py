@@ -11,9 +11,9 @@ from imgsearch.cli.html_page import Thumbnails, shown
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from imgsearch.algorithm.limits import Limits
-    from imgsearch.engine.engine import Hit
-    from imgsearch.records import Item, PictureSource
+    from imgsearch.storage.engine import Hit
+    from imgsearch.types import Item, PictureSource
+    from imgsearch.vision.limits import Limits
 
 __all__ = ["Row", "picture_of", "write"]
 

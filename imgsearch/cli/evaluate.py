@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from imgsearch.categories import Kind
-from imgsearch.cli.failures import print_failures
+from imgsearch.cli.failure_table import print_failures
 from imgsearch.cli.figures import document, figure_tables
 from imgsearch.cli.options import Crop, FormatOption, Model, Weights, Workers, announcer
 from imgsearch.cli.output import Format, console, print_document, resolve_format, text
 from imgsearch.errors import UsageError
 from imgsearch.evaluation.ground_truth import ALL, Part
+from imgsearch.service.categories import Kind
 
 if TYPE_CHECKING:
     from imgsearch.cli.figures import FigureTable
@@ -78,10 +78,10 @@ def evaluate(
     output_format: FormatOption = None,
 ) -> None:
     """Measure search, categories and subjects on a folder of pictures whose answers are known."""
-    from imgsearch.algorithm.models import DEFAULT_MODEL
     from imgsearch.evaluation.details import Details
     from imgsearch.evaluation.evaluate import evaluate as measure
     from imgsearch.instance import Instance
+    from imgsearch.vision.models import DEFAULT_MODEL
 
     chosen = resolve_format(output_format)
     if chosen is Format.PATHS:

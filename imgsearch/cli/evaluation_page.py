@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from imgsearch.categories import CATEGORIES
 from imgsearch.cli import html_page
 from imgsearch.cli.charts import Curve, Dots, chart
 from imgsearch.cli.figures import document, figure_tables
@@ -19,6 +18,7 @@ from imgsearch.evaluation.details import (
     worst_boxes,
     wrong_first_results,
 )
+from imgsearch.service.categories import CATEGORIES
 from imgsearch.sources.files import FilePicture
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from imgsearch.evaluation.details import Answer, Confusion, Details, FoundBox, Result
     from imgsearch.evaluation.evaluate import Evaluation
     from imgsearch.evaluation.ground_truth import CataloguePicture
-    from imgsearch.records import Region
+    from imgsearch.types import Region
 
 __all__ = ["write"]
 

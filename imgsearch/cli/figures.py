@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.categories import CATEGORIES
 from imgsearch.cli.output import safe
 from imgsearch.evaluation.ground_truth import ALL
+from imgsearch.service.categories import CATEGORIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

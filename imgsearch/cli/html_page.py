@@ -12,15 +12,15 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.cli.output import safe
+from imgsearch.durable_fs import atomic_file, check_atomic_file, file_errors, private_opener
 from imgsearch.errors import InputError, UsageError
-from imgsearch.files import atomic_file, check_atomic_file, file_errors, private_opener
-from imgsearch.showing import thumbnail
+from imgsearch.vision.thumbnail import thumbnail
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from imgsearch.algorithm.limits import Limits
-    from imgsearch.records import PictureSource
+    from imgsearch.types import PictureSource
+    from imgsearch.vision.limits import Limits
 
 __all__ = ["Thumbnails", "check_writable", "shown", "write"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from imgsearch.categories import CATEGORIES, Kind
 from imgsearch.cli.options import FormatOption, InstanceOption, open_instance
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, text
+from imgsearch.service.categories import CATEGORIES, Kind
 
 if TYPE_CHECKING:
     from imgsearch.instance import InstanceInfo

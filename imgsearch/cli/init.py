@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from imgsearch.categories import Kind
 from imgsearch.cli.options import (
     FormatOption,
     InstanceOption,
@@ -20,6 +19,7 @@ from imgsearch.cli.options import (
     warn_of_shared_storage,
 )
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
+from imgsearch.service.categories import Kind
 
 __all__ = ["init"]
 
@@ -53,9 +53,9 @@ def init(
     output_format: FormatOption = None,
 ) -> None:
     """Make an empty instance; an existing one is never touched."""
-    from imgsearch.algorithm.limits import LIMIT_PROFILES, MEGAPIXEL
-    from imgsearch.algorithm.models import DEFAULT_MODEL
     from imgsearch.instance import Instance
+    from imgsearch.vision.limits import LIMIT_PROFILES, MEGAPIXEL
+    from imgsearch.vision.models import DEFAULT_MODEL
 
     given = {
         "max_bytes": max_bytes,

@@ -9,7 +9,7 @@ from imgsearch.cli.output import Format, console, print_document, resolve_format
 from imgsearch.errors import UsageError
 
 if TYPE_CHECKING:
-    from imgsearch.algorithm.known_models import AtHand, KnownModel
+    from imgsearch.vision.known_models import AtHand, KnownModel
 
 __all__ = ["models"]
 
@@ -18,8 +18,8 @@ NOT_MEASURED = "not measured by us"
 
 def models(output_format: FormatOption = None) -> None:
     """List models: those that come with imgsearch, and others known to work."""
-    from imgsearch.algorithm.known_models import KNOWN_MODELS, at_hand
-    from imgsearch.paths import cache_folder
+    from imgsearch.locations import cache_folder
+    from imgsearch.vision.known_models import KNOWN_MODELS, at_hand
 
     chosen = resolve_format(output_format)
     if chosen is Format.PATHS:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgsearch.categories import Kind, parse_category
+from imgsearch.cli.errors import warn
 from imgsearch.cli.output import Format, safe
-from imgsearch.cli.report import warn
 from imgsearch.errors import InstanceExists
-from imgsearch.paths import INSTANCE_VARIABLE, default_instance
-from imgsearch.records import PictureOptions, Region
+from imgsearch.locations import INSTANCE_VARIABLE, default_instance
+from imgsearch.service.categories import Kind, parse_category
+from imgsearch.types import PictureOptions, Region
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ def check_device(name: str) -> None:
     Raises:
         UsageError, DeviceUnusable
     """
-    from imgsearch.algorithm.devices import Device
+    from imgsearch.vision.devices import Device
 
     Device.parse(name).check()
 
@@ -193,8 +193,8 @@ def open_or_make(
         InstanceExists: there are other files.
         InstanceLocked, InvalidModel, InstanceDamaged, NewerFormat, StorageFull, StorageUnwritable
     """
-    from imgsearch.algorithm.models import DEFAULT_MODEL
     from imgsearch.instance import Instance
+    from imgsearch.vision.models import DEFAULT_MODEL
 
     folder = instance_folder(given)
     announce = announcer(quiet=quiet)

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from imgsearch.algorithm.devices import CPU
-from imgsearch.categories import Kind
 from imgsearch.cli.options import (
     DeviceOption,
     FormatOption,
@@ -28,25 +26,27 @@ from imgsearch.cli.options import (
     open_or_make,
     warn_of_shared_storage,
 )
-from imgsearch.cli.outcomes import (
+from imgsearch.cli.output import print_line, resolve_format
+from imgsearch.cli.run_log import opened_text, run_log
+from imgsearch.cli.summary import (
     Summary,
     failure_document,
     print_outcome,
     telling_of_ignored_regions,
     with_progress,
 )
-from imgsearch.cli.output import print_line, resolve_format
-from imgsearch.cli.run_log import opened_text, run_log
 from imgsearch.errors import InstanceEmpty, RegionMismatch, UsageError
+from imgsearch.service.categories import Kind
+from imgsearch.vision.devices import CPU
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import BinaryIO
 
     from imgsearch.instance import Instance
-    from imgsearch.records import Outcome
     from imgsearch.sources.oss.address import OssAddress
     from imgsearch.sources.oss.bucket import BucketReader
+    from imgsearch.types import Outcome
 
 __all__ = ["oss_import"]
 
@@ -130,7 +130,7 @@ def oss_import(
     if source is None:
         raise UsageError("name the folder that holds increment.meta as oss://BUCKET/PATH")
     from imgsearch.sources.oss.address import OssAddress, check_role_arn, endpoint_region, endpoint_url
-    from imgsearch.sources.oss.checks import check_bucket, checked_manifest
+    from imgsearch.sources.oss.preflight import check_bucket, checked_manifest
 
     chosen = resolve_format(output_format)
     begun = perf_counter()
@@ -230,21 +230,21 @@ def _reader(
     downloads: int,
     timeout: float,
 ) -> BucketReader:
-    from imgsearch.sources.oss.access import Access
     from imgsearch.sources.oss.bucket import BucketReader
+    from imgsearch.sources.oss.credentials import Access
 
     access = Access(role_arn, sts_endpoint)
     return BucketReader(address, url, access, region, connections=downloads + 1, timeout=timeout)
 
 
 def _foreseen(target: Instance | None, bucket: BucketReader, manifest: BinaryIO) -> Iterable[Outcome]:
-    from imgsearch.algorithm.limits import LIMIT_PROFILES
-    from imgsearch.foreseeing import foreseen_for_new
-    from imgsearch.sources.oss.pictures import foreseen_operations
+    from imgsearch.jobs.dry_run import dry_run_for_new
+    from imgsearch.sources.oss.operations import dry_run_operations
+    from imgsearch.vision.limits import LIMIT_PROFILES
 
     if target is None:
-        return foreseen_for_new(foreseen_operations(bucket, manifest, LIMIT_PROFILES["local"].max_bytes))
-    return target.foresee(foreseen_operations(bucket, manifest, target.limits.max_bytes))
+        return dry_run_for_new(dry_run_operations(bucket, manifest, LIMIT_PROFILES["local"].max_bytes))
+    return target.dry_run(dry_run_operations(bucket, manifest, target.limits.max_bytes))
 
 
 def _applied(
@@ -258,7 +258,7 @@ def _applied(
     lock_timeout: float,
     quiet: bool,
 ) -> Iterable[Outcome]:
-    from imgsearch.sources.oss.pictures import operations
+    from imgsearch.sources.oss.operations import operations
 
     read = operations(bucket, manifest, target.has_item)
     return target.apply(

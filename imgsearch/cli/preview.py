@@ -11,8 +11,8 @@ from imgsearch.errors import InputError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from imgsearch.engine.engine import Hit
     from imgsearch.instance import Instance
+    from imgsearch.storage.engine import Hit
 
 __all__ = ["show"]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from imgsearch.cli.output import safe
+from imgsearch.durable_fs import file_errors, private_opener
 from imgsearch.errors import ImgsearchError, UsageError
-from imgsearch.files import file_errors, private_opener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

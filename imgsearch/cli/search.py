@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgsearch.categories import CATEGORIES
+from imgsearch.cli.errors import error_document, warn
 from imgsearch.cli.options import (
     STDIN,
     Category,
@@ -25,17 +25,17 @@ from imgsearch.cli.options import (
     picture_options,
 )
 from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe, text
-from imgsearch.cli.report import error_document, warn
 from imgsearch.errors import ImgsearchError, InputError, UsageError
-from imgsearch.records import Key, PictureOptions
+from imgsearch.service.categories import CATEGORIES
+from imgsearch.types import Key, PictureOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imgsearch.engine.engine import Hit
     from imgsearch.instance import Instance
-    from imgsearch.records import PictureSource
-    from imgsearch.searching import Searcher, SearchOptions, SearchResult
+    from imgsearch.search.searcher import Searcher, SearchOptions, SearchResult
+    from imgsearch.storage.engine import Hit
+    from imgsearch.types import PictureSource
 
 __all__ = ["search"]
 
@@ -108,7 +108,7 @@ def search(
     output_format: FormatOption = None,
 ) -> None:
     """Find similar pictures, best first."""
-    from imgsearch.searching import SearchOptions
+    from imgsearch.search.searcher import SearchOptions
 
     chosen = resolve_format(output_format)
     _check(images or [], product_id, pic_name, words)

@@ -12,8 +12,8 @@ from imgsearch.cli.output import Format, console, print_document, print_line, re
 
 if TYPE_CHECKING:
     from imgsearch.instance import Instance
+    from imgsearch.jobs.tuning import Retrieval, TuningReport
     from imgsearch.projection import Estimate
-    from imgsearch.tuning import Retrieval, TuningReport
 
 __all__ = ["tune"]
 

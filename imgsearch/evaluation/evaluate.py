@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgsearch.algorithm.models import DEFAULT_MODEL
-from imgsearch.categories import Kind
+from imgsearch.durable_fs import file_errors
 from imgsearch.errors import InvalidGroundTruth, UsageError
 from imgsearch.evaluation.categories import measure_categories
 from imgsearch.evaluation.ground_truth import GroundTruth, Part
@@ -22,20 +21,21 @@ from imgsearch.evaluation.left_out import measure_left_out, parameters_of
 from imgsearch.evaluation.retrieval import measure_retrieval
 from imgsearch.evaluation.run import Run
 from imgsearch.evaluation.subjects import measure_subjects
-from imgsearch.files import file_errors
 from imgsearch.instance import Instance
-from imgsearch.records import PictureOptions
+from imgsearch.service.categories import Kind
+from imgsearch.types import PictureOptions
+from imgsearch.vision.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from imgsearch.algorithm.limits import Limits
     from imgsearch.evaluation.breakdown import Breakdown
     from imgsearch.evaluation.categories import CategoryReport
     from imgsearch.evaluation.details import Details
     from imgsearch.evaluation.retrieval import RetrievalFigures
     from imgsearch.evaluation.run import Failure
     from imgsearch.evaluation.subjects import SubjectFigures
+    from imgsearch.vision.limits import Limits
 
 __all__ = ["Evaluation", "evaluate"]
 

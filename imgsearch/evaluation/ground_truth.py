@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from imgsearch.categories import parse_category
 from imgsearch.errors import InvalidCategory, InvalidGroundTruth, InvalidRegion, InvalidValue
 from imgsearch.evaluation.tables import read_table
-from imgsearch.records import Key, Refused, Region
+from imgsearch.service.categories import parse_category
 from imgsearch.sources.files import FileRequest, operations
+from imgsearch.types import Key, Refused, Region
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -15,12 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.algorithm.parameters import PARAMETERS_VARIABLE
 from imgsearch.errors import InvalidGroundTruth, UsageError
 from imgsearch.evaluation.breakdown import Breakdown
 from imgsearch.evaluation.calibration import Grade
 from imgsearch.evaluation.ground_truth import Part
 from imgsearch.evaluation.retrieval import Found, RetrievalFigures
+from imgsearch.vision.trained_weights import PARAMETERS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,9 +106,9 @@ def _found(folder: Path, source: str, parameters: Path, settings: dict[str, Any]
 
 def main() -> None:
     """The process of one source: a request on stdin, what each query found on stdout."""
-    from imgsearch.categories import Kind
     from imgsearch.evaluation.details import Details
     from imgsearch.evaluation.evaluate import evaluate
+    from imgsearch.service.categories import Kind
 
     request = json.load(sys.stdin)
     folder, source, kind, cache = (request.pop(name) for name in ("folder", "source", "kind", "cache"))

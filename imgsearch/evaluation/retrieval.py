@@ -11,18 +11,18 @@ from imgsearch.errors import InputError, InvalidGroundTruth
 from imgsearch.evaluation.breakdown import Breakdown
 from imgsearch.evaluation.calibration import CalibrationFigures, Grade
 from imgsearch.evaluation.details import Answer, Result
-from imgsearch.records import MAX_RESULTS, AddPicture
-from imgsearch.searching import MAX_NUM, SearchOptions
+from imgsearch.search.searcher import MAX_NUM, SearchOptions
 from imgsearch.sources.files import FilePicture
+from imgsearch.types import MAX_RESULTS, AddPicture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from imgsearch.engine.engine import Hit
     from imgsearch.evaluation.ground_truth import CataloguePicture, RetrievalTruth
     from imgsearch.evaluation.run import Run
-    from imgsearch.records import Key
-    from imgsearch.searching import Searcher, SearchResult
+    from imgsearch.search.searcher import Searcher, SearchResult
+    from imgsearch.storage.engine import Hit
+    from imgsearch.types import Key
 
 __all__ = ["Found", "RetrievalFigures", "measure_retrieval"]
 

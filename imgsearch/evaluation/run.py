@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgsearch.errors import ImgsearchError, InvalidModel
-from imgsearch.records import Extracted, PictureOptions
 from imgsearch.sources.files import FilePicture
+from imgsearch.types import Extracted, PictureOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

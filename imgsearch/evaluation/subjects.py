@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from imgsearch.errors import InputError
 from imgsearch.evaluation.breakdown import Breakdown
 from imgsearch.evaluation.details import FoundBox
-from imgsearch.records import Region
 from imgsearch.sources.files import FilePicture
+from imgsearch.types import Region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imgsearch.evaluation.ground_truth import BoxedPicture
     from imgsearch.evaluation.run import Run
-    from imgsearch.records import Extracted
+    from imgsearch.types import Extracted
 
 __all__ = ["Overlap", "OverlapFigures", "SubjectFigures", "intersection_over_union", "measure_subjects"]
 

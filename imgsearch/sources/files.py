@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from imgsearch.errors import ImgsearchError, PictureTooLarge, UnreadableSource
-from imgsearch.records import AddPicture, Attributes, Content, Key, Location, PictureOptions, Refused
+from imgsearch.types import AddPicture, Attributes, Content, Key, Location, PictureOptions, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

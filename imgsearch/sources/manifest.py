@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from imgsearch.categories import parse_category
 from imgsearch.errors import ImgsearchError, InputError, InvalidManifest, InvalidValue, UnreadableSource
-from imgsearch.records import (
+from imgsearch.service.categories import parse_category
+from imgsearch.sources.files import FilePicture
+from imgsearch.sources.jsonl import json_object, numbered_lines, optional_region, optional_text, readable_id
+from imgsearch.types import (
     SERVICE_NAMES,
     AddPicture,
     Attributes,
@@ -21,13 +23,11 @@ from imgsearch.records import (
     PictureOptions,
     Refused,
 )
-from imgsearch.sources.files import FilePicture
-from imgsearch.sources.lines import json_object, numbered_lines, optional_region, optional_text, readable_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from imgsearch.records import PictureSource
+    from imgsearch.types import PictureSource
 
 __all__ = ["MANIFEST_NAME", "operations", "read_manifest"]
 

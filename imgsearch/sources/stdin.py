@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from imgsearch.errors import PictureTooLarge
-from imgsearch.records import Content
+from imgsearch.types import Content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

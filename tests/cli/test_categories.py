@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from imgsearch.categories import CATEGORIES, OTHER, Kind
 from imgsearch.cli.app import app
 from imgsearch.instance import Instance
-from imgsearch.records import SURE, Key
+from imgsearch.service.categories import CATEGORIES, OTHER, Kind
+from imgsearch.types import SURE, Key
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.networks

@@ -142,7 +142,7 @@ def test_no_database(run: Run, folder: Path) -> None:
 def test_a_locked_instance(run: Run, folder: Path) -> None:
     """A repair waits for a writer or names it; a check does not care."""
     code = (
-        "import sys; from pathlib import Path; from imgsearch.engine.lock import writer_lock\n"
+        "import sys; from pathlib import Path; from imgsearch.storage.lock import writer_lock\n"
         "with writer_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(

@@ -14,17 +14,17 @@ import typer
 from typer.testing import CliRunner, Result
 
 from imgsearch.cli.app import app
-from imgsearch.engine.schema import FORMAT_VERSION
+from imgsearch.storage.sqlite.schema import FORMAT_VERSION
 from tests.conftest import ROOT
-from tests.engine.builders import at_work, child, finished, started_together
+from tests.storage.builders import at_work, child, finished, started_together
 
 SAMPLE = ROOT / "tests" / "formats" / str(FORMAT_VERSION) / "instance"
 WRITE = """
 import sys
 from pathlib import Path
-from imgsearch.engine.engine import Engine
-from imgsearch.engine.lock import writer_lock
-from imgsearch.engine.store import EVERYTHING
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.lock import writer_lock
+from imgsearch.filters.tree import EVERYTHING
 folder = Path(sys.argv[1])
 with writer_lock(folder):
     engine = Engine.open(folder, write=True)
@@ -87,7 +87,7 @@ def test_one_that_is_being_made_is_told_too(tmp_path: Path) -> None:
     """``init`` and ``add`` where another process is about to make an instance."""
     empty = tmp_path / "empty"
     empty.mkdir()
-    code = "from imgsearch.engine.lock import writer_lock\nimport sys\nfrom pathlib import Path\n"
+    code = "from imgsearch.storage.lock import writer_lock\nimport sys\nfrom pathlib import Path\n"
     code += "with writer_lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.readline()"
     maker = child(code, empty)
     assert maker.stdout is not None
@@ -149,9 +149,9 @@ def test_a_killed_writer_is_in_nobodys_way(folder: Path, writer: subprocess.Pope
 MAKE = """
 import sys
 from pathlib import Path
-from imgsearch.categories import Kind
+from imgsearch.service.categories import Kind
 from imgsearch.cli.options import open_or_make
-import imgsearch.engine.engine, imgsearch.engine.lock
+import imgsearch.storage.engine, imgsearch.storage.lock
 print("ready", flush=True)
 sys.stdin.readline()
 open_or_make(Path(sys.argv[1]), Kind.PRODUCT, None, None, lock_timeout=60).close()

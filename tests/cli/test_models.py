@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgsearch.algorithm.known_models import KNOWN_MODELS
+from imgsearch.vision.known_models import KNOWN_MODELS
 
 if TYPE_CHECKING:
     from tests.conftest import Run

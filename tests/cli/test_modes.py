@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imgsearch.cli import contact_sheet
-from imgsearch.cli.report import reporting
+from imgsearch.cli.errors import reporting
 from imgsearch.cli.run_log import opened_text
 
 if TYPE_CHECKING:

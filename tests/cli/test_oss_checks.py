@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.engine.store import DATABASE_NAME
 from imgsearch.instance import Instance
 from imgsearch.sources.oss.address import OssAddress
 from imgsearch.sources.oss.policy import GET_LOCATION, GET_OBJECT, LIST_OBJECTS, minimal_policy
+from imgsearch.storage.sqlite.store import DATABASE_NAME
 from tests.conftest import Run
 from tests.oss_server import KEY_ID, REGION, SECRET, Fault, Key, OssServer, Role
 from tests.oss_shop import ADDRESS, BUCKET, FOLDER, Shop, copy_samples, line

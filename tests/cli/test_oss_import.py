@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from imgsearch.engine.lock import writer_lock
+from imgsearch.storage.lock import writer_lock
 from tests.conftest import Run
 from tests.oss_server import ALLOW_ALL, KEY_ID, SECRET, Fault, Key, Role
 from tests.oss_shop import (
@@ -445,13 +445,13 @@ def test_dry_run_says_what_would_be_done(shop: Shop, folder: Path) -> None:
     deletion = {"OperationType": "DELETE", "ProductId": line(names[3])["ProductId"], "PicName": names[3]}
     shop.write([*(line(name) for name in names[:2]), line(names[2], IntAttr=3), deletion, line(names[4]),
                 line("missing.jpg"), line("large.jpg"), "no json"])  # fmt: skip
-    foreseen = shop.run(folder, "--dry-run")
+    dry_run = shop.run(folder, "--dry-run")
     assert shop.downloads() == 0
     assert content(folder) == before
     done = shop.run(folder)
-    assert (foreseen.returncode, done.returncode) == (1, 1)
-    assert counts(foreseen.document) == counts(done.document) == (1, 2, 1, 1, 3)
-    assert foreseen.document["Failures"] == done.document["Failures"]
+    assert (dry_run.returncode, done.returncode) == (1, 1)
+    assert counts(dry_run.document) == counts(done.document) == (1, 2, 1, 1, 3)
+    assert dry_run.document["Failures"] == done.document["Failures"]
 
 
 def test_rebuild(shop: Shop, run: Run, folder: Path) -> None:

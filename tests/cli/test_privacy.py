@@ -30,7 +30,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgsearch.engine.engine import Engine
+from imgsearch.storage.engine import Engine
 from tests.conftest import Result, command
 from tests.leaks import TEXTS, LeakScanner, marked
 from tests.oss_server import KEY_ID, OssServer

@@ -19,16 +19,16 @@ from typing import Any
 
 import pytest
 
-from imgsearch.engine.check import Damage, check
-from imgsearch.engine.engine import Engine, Query
-from imgsearch.engine.store import DATABASE_NAME
-from imgsearch.indexing import COMMIT_ITEMS
-from imgsearch.records import Key
+from imgsearch.jobs.indexing import COMMIT_ITEMS
+from imgsearch.storage.engine import Engine, Query
+from imgsearch.storage.integrity.check import Damage, check
+from imgsearch.storage.sqlite.store import DATABASE_NAME
+from imgsearch.types import Key
 from tests.conftest import command, whole_lines
 from tests.durability.trials import leftovers, open_as_writer
-from tests.engine.builders import CALIBRATION
 from tests.oss_server import OssServer
 from tests.oss_shop import Shop, copy_samples, line
+from tests.storage.builders import CALIBRATION
 
 Facts = dict[Key, tuple[bytes, int]]
 """Key to the digest of the picture and the number that its last line gave it."""
@@ -108,7 +108,7 @@ class Rounds:
         self._look(where, after)
 
     def _fact(self, key: Key) -> tuple[bytes, int]:
-        from imgsearch.algorithm.pipeline import content_hash
+        from imgsearch.vision.pipeline import content_hash
 
         return content_hash((self.shop.folder / key.pic_name).read_bytes()), self.round
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.categories import CATEGORIES
-from imgsearch.engine.engine import Engine
-from imgsearch.engine.lock import writer_lock
+from imgsearch.service.categories import CATEGORIES
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.lock import writer_lock
 from tests.conftest import Run, command
 from tests.pictures import jpeg
 

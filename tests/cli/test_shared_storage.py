@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imgsearch.cli.app import app
-from imgsearch.engine.schema import FORMAT_VERSION
+from imgsearch.storage.sqlite.schema import FORMAT_VERSION
 from tests.conftest import ROOT
 from tests.oss_server import KEY_ID, SECRET
 from tests.oss_shop import ADDRESS, Shop

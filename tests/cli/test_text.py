@@ -9,7 +9,7 @@ from PIL import Image
 
 from imgsearch import AddPicture, FilePicture, Instance, Key, Kind, PictureOptions, SearchOptions
 from imgsearch.errors import DeviceUnusable, StampMismatch, UsageError
-from tests.algorithm.folder_models import write_folder_model
+from tests.vision.folder_models import write_folder_model
 
 if TYPE_CHECKING:
     from pathlib import Path

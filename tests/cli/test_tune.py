@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from imgsearch import Instance, Kind
-from imgsearch.categories import OTHER
-from imgsearch.engine.engine import Engine
+from imgsearch.service.categories import OTHER
+from imgsearch.storage.engine import Engine
 from tests.conftest import Run
-from tests.engine.builders import Features, change, of_products, scattered
+from tests.storage.builders import Features, change, of_products, scattered
 
 
 def make(folder: Path, features: Features) -> None:

@@ -25,23 +25,23 @@ import typer
 from typer.testing import CliRunner
 
 import imgsearch.cli.app
-import imgsearch.engine.lock
-import imgsearch.engine.repair
-import imgsearch.reindexing
-import imgsearch.searching
+import imgsearch.jobs.reindexing
+import imgsearch.jobs.tuning
+import imgsearch.search.searcher
 import imgsearch.sources.stdin
-import imgsearch.tuning
-from imgsearch import indexing
+import imgsearch.storage.integrity.repair
+import imgsearch.storage.lock
 from imgsearch.__main__ import main
-from imgsearch.algorithm.pipeline import content_hash
-from imgsearch.cli.outcomes import print_outcome
+from imgsearch.cli.errors import reporting
 from imgsearch.cli.output import Format, print_document
-from imgsearch.cli.report import reporting
-from imgsearch.engine import database, store
+from imgsearch.cli.summary import print_outcome
 from imgsearch.errors import InputError
 from imgsearch.instance import Instance
-from imgsearch.records import Content, Extracted, PictureOptions, PictureSource, Region, RegionMode
+from imgsearch.jobs import indexing
 from imgsearch.sources import files, manifest
+from imgsearch.storage.sqlite import database, store
+from imgsearch.types import Content, Extracted, PictureOptions, PictureSource, Region, RegionMode
+from imgsearch.vision.pipeline import content_hash
 
 __all__ = ["BATCH", "DIMENSION", "arithmetic_feature", "execute", "import_and_rebuild", "prepare", "run"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.durability.trials import Place, add_line, write_lines, write_pictures
-from tests.engine.test_database import in_mount, needs_root
+from tests.storage.sqlite.test_database import in_mount, needs_root
 
 PICTURES = 250
 """More than the file system takes."""

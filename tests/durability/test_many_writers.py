@@ -21,14 +21,14 @@ import numpy as np
 import pytest
 
 from imgsearch.__main__ import main
-from imgsearch.engine.check import check
-from imgsearch.engine.engine import Engine, Query
-from imgsearch.engine.filters import compile_filter
+from imgsearch.filters.parser import parse_filter
+from imgsearch.storage.engine import Engine, Query
+from imgsearch.storage.integrity.check import check
 from tests.durability import commands
 from tests.durability.commands import BATCH, arithmetic_feature
 from tests.durability.system_calls import forked
 from tests.durability.trials import content, leftovers
-from tests.engine.builders import CALIBRATION
+from tests.storage.builders import CALIBRATION
 
 WAIT_S = 300
 NUM = 20
@@ -115,7 +115,7 @@ def look(engine: Engine, writer: int, batch: int, *, told: bool) -> None:
     assert cosines == sorted(cosines, reverse=True) or np.allclose(cosines, sorted(cosines, reverse=True), atol=2e-3)
     if told:
         assert keys[0].product_id == f"{writer}-{batch}-1", "an acknowledged item is not found"
-    filtered = engine.search(query, CALIBRATION, num=NUM, condition=compile_filter(f'str_attr="{writer}-{batch}"'))
+    filtered = engine.search(query, CALIBRATION, num=NUM, condition=parse_filter(f'str_attr="{writer}-{batch}"'))
     assert filtered.found in ({BATCH} if told else {0, BATCH})
     assert len(filtered.hits) == filtered.found
 

@@ -14,21 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from imgsearch.algorithm.limits import LIMIT_PROFILES
-from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS, ModelRecord
-from imgsearch.categories import OTHER, Kind
-from imgsearch.engine.check import Damage, check
-from imgsearch.engine.engine import Engine, Query
-from imgsearch.engine.lock import LOCK_NAME, writer_lock
-from imgsearch.engine.schema import APPLICATION_ID, MIGRATIONS
-from imgsearch.engine.store import DATABASE_NAME, FEATURE_TYPE
-from imgsearch.engine.successor import SUCCESSOR_NAME
 from imgsearch.instance import Instance
-from imgsearch.records import Key
+from imgsearch.service.categories import OTHER, Kind
+from imgsearch.storage.engine import Engine, Query
+from imgsearch.storage.integrity.check import Damage, check
+from imgsearch.storage.lock import LOCK_NAME, writer_lock
+from imgsearch.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS
+from imgsearch.storage.sqlite.store import DATABASE_NAME, FEATURE_TYPE
+from imgsearch.storage.successor import SUCCESSOR_NAME
+from imgsearch.types import Key
+from imgsearch.vision.limits import LIMIT_PROFILES
+from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, ModelRecord
 from tests.conftest import whole_lines
 from tests.durability import commands
 from tests.durability.system_calls import Action, Call, Decision, watched
-from tests.engine.builders import CALIBRATION, Features, change, of_products
+from tests.storage.builders import CALIBRATION, Features, change, of_products
 
 Content = dict[Key, tuple[Any, ...]]
 """Key to everything that is stored of an item, but its id and its token."""

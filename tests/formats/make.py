@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from imgsearch.algorithm.limits import LIMIT_PROFILES
-from imgsearch.algorithm.models import DEFAULT_MODEL, EMBEDDED_MODELS
-from imgsearch.engine.engine import Engine
-from imgsearch.engine.filters import compile_filter
-from imgsearch.engine.store import product_condition
-from imgsearch.records import Attributes, Extracted, Key, Location, Region, RegionMode, Upsert
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import product_condition
+from imgsearch.storage.engine import Engine
+from imgsearch.types import Attributes, Extracted, Key, Location, Region, RegionMode, Upsert
+from imgsearch.vision.limits import LIMIT_PROFILES
+from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
 
 CREATED = 1_750_000_000
 TEXTS = (None, "red", 'a"b\\c', "naïve 紅 🟥", "")
@@ -126,7 +126,7 @@ def make(folder: Path) -> None:
     commit(range(20, 30), list(range(20, 30)))
     commit(range(30, 36), [0, 3, 19, 20, 21, 29])  # some are in the index, some are newer
     with engine.committing() as store:
-        gone = store.delete(product_condition("p7")) + store.delete(compile_filter("int_attr in (4, 25)"))
+        gone = store.delete(product_condition("p7")) + store.delete(parse_filter("int_attr in (4, 25)"))
     engine.close()
     items = [described(change, item_id) for key, (change, item_id) in put.items() if key not in gone]
     (folder / "truth.json").write_text(json.dumps(items, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")

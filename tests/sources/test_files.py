@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imgsearch.errors import PictureTooLarge, UnreadableSource
-from imgsearch.records import AddPicture, Attributes, Key, Location, PictureOptions, Refused, Region
 from imgsearch.sources.files import PICTURE_SUFFIXES, FilePicture, FileRequest, find_pictures, operations
+from imgsearch.types import AddPicture, Attributes, Key, Location, PictureOptions, Refused, Region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,9 +18,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from imgsearch.categories import OTHER
 from imgsearch.errors import UnreadableSource
-from imgsearch.records import (
+from imgsearch.service.categories import OTHER
+from imgsearch.sources.files import FilePicture
+from imgsearch.sources.jsonl import MAX_LINE_BYTES
+from imgsearch.sources.manifest import MANIFEST_NAME, operations, read_manifest
+from imgsearch.types import (
     AddPicture,
     Attributes,
     Content,
@@ -31,9 +34,6 @@ from imgsearch.records import (
     Refused,
     Region,
 )
-from imgsearch.sources.files import FilePicture
-from imgsearch.sources.lines import MAX_LINE_BYTES
-from imgsearch.sources.manifest import MANIFEST_NAME, operations, read_manifest
 
 Operations = list[AddPicture | DeletePictures | Refused]
 

@@ -14,7 +14,7 @@ import urllib3
 from fastcrc import crc64
 
 from imgsearch.errors import ImgsearchError, PictureTooLarge, RemoteUnavailable
-from imgsearch.sources.oss.faults import (
+from imgsearch.sources.oss.error_mapping import (
     BrokenBody,
     TooSlow,
     is_token_refusal,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     import requests
 
-    from imgsearch.sources.oss.access import Access
     from imgsearch.sources.oss.address import OssAddress
+    from imgsearch.sources.oss.credentials import Access
 
 __all__ = ["MAX_PAGE", "BucketReader", "Listed", "Page"]
 

@@ -1,0 +1,1 @@
+"""Work over an instance: indexing, its dry run, making features anew, tuning."""

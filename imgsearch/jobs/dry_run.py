@@ -1,0 +1,53 @@
+"""Telling what operations would do, without doing it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imgsearch.filters.tree import product_condition
+from imgsearch.jobs.indexing import is_changed, is_unchanged, same_request
+from imgsearch.types import AddPicture, DeletePictures, Outcome, Refused, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from imgsearch.service.categories import Kind
+    from imgsearch.storage.sqlite.store import Store
+    from imgsearch.types import Operation
+
+__all__ = ["dry_run", "dry_run_for_new"]
+
+
+def dry_run(store: Store, operations: Iterable[Operation], kind: Kind) -> Iterator[Outcome]:
+    """The outcomes of operations, each compared with what is stored now; no picture is read."""
+    for operation in operations:
+        match operation:
+            case Refused():
+                yield operation.outcome()
+            case DeletePictures(source=source, product_id=product_id, pic_name=pic_name):
+                for key in store.keys(product_condition(product_id, pic_name)):
+                    yield Outcome(Status.DELETED, source, key.product_id, key.pic_name)
+            case AddPicture():
+                yield _added(store, operation, kind)
+
+
+def dry_run_for_new(operations: Iterable[Operation]) -> Iterator[Outcome]:
+    """The outcomes of operations on an instance that has yet to be made."""
+    for operation in operations:
+        match operation:
+            case Refused():
+                yield operation.outcome()
+            case AddPicture(source=source, key=key):
+                yield Outcome(Status.ADDED, source, key.product_id, key.pic_name)
+
+
+def _added(store: Store, operation: AddPicture, kind: Kind) -> Outcome:
+    key = operation.key
+    item = store.item(key)
+    if item is None:
+        status = Status.ADDED
+    elif same_request(item, operation.options, kind) and is_unchanged(item, operation):
+        status = Status.REPLACED if is_changed(item, operation, kind) else Status.UNCHANGED
+    else:
+        status = Status.REPLACED
+    return Outcome(status, operation.source, key.product_id, key.pic_name)

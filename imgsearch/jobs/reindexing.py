@@ -1,0 +1,157 @@
+"""Making an instance's features anew, from its pictures where they lie.
+
+Each item is an operation for its successor, an instance of its own, so what is done already is skipped as ``add`` skips
+it. The picture itself is needed only where the successor does not have it yet.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgsearch.durable_fs import file_errors, make_private_folder
+from imgsearch.errors import InstanceDamaged, InstanceExists, UnreadableSource
+from imgsearch.jobs.indexing import DEVICES
+from imgsearch.sources.files import FilePicture
+from imgsearch.storage import successor
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.integrity.check import check
+from imgsearch.storage.lock import writer_lock
+from imgsearch.storage.sqlite.database import storage_errors
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
+from imgsearch.types import AddPicture, PictureOptions, RegionMode
+from imgsearch.vision.models import ModelRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from imgsearch.types import Content, Upsert
+
+__all__ = ["operations", "succeed", "successor_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptPicture:
+    """The picture of an item, where its owner kept it."""
+
+    path: Path | None
+    known: bytes | None
+    """The token that the successor has for this very picture: it is not needed any more."""
+
+    def token(self) -> bytes | None:
+        if self.known is not None or self.path is None:
+            return self.known
+        return FilePicture(self.path).token()
+
+    def read(self, max_bytes: int) -> Content:
+        """The picture as it is now.
+
+        Raises:
+            PictureTooLarge, UnreadableSource
+        """
+        if self.path is None:
+            raise UnreadableSource(
+                "it is not known where this picture lies, as it came from OSS or from an import: add it from a file, "
+                "or delete it here and have it in a new instance"
+            )
+        return FilePicture(self.path).read(max_bytes)
+
+
+def operations(old: Store, new: Store) -> Iterator[AddPicture]:
+    """One operation for each item of an instance, in the order they were added.
+
+    Args:
+        old: of the instance, whose lock the caller holds.
+        new: of its successor.
+
+    Raises:
+        InstanceDamaged: an item is not what was written.
+    """
+    for item in old.all_stored_records():
+        path = None if item.location is None else item.location.path(item.key.pic_name)
+        options = _options(item)
+        done = new.item(item.key)
+        known = done.token if done is not None and done.content_hash == item.extracted.content_hash else None
+        source = f"{item.key.product_id} {item.key.pic_name}" if path is None else str(path)
+        yield AddPicture(source, item.key, _KeptPicture(path, known), options, item.attributes, item.location)
+
+
+def _options(item: Upsert) -> PictureOptions:
+    """What was asked for when the item was added."""
+    return PictureOptions(
+        item.extracted.category_id if item.category_given else None,
+        crop=item.region_mode is not RegionMode.WHOLE,
+        region=item.extracted.region if item.region_mode is RegionMode.GIVEN else None,
+    )
+
+
+@contextmanager
+def successor_of(engine: Engine, record: ModelRecord) -> Iterator[Engine]:
+    """The successor of an instance, locked and open for writing: the one that was begun, else an empty one.
+
+    One that was begun holds no item that the instance does not have any more.
+
+    Args:
+        engine: of the instance, whose lock the caller holds.
+        record: of the model that the successor's features are made with; complete.
+
+    Raises:
+        InstanceExists: other files lie in its place.
+        InstanceDamaged, InstanceLocked, StorageFull, StorageUnwritable
+    """
+    folder, old = successor.home(engine.folder), engine.store
+    with file_errors(engine.folder):
+        make_private_folder(folder)
+    with writer_lock(folder):
+        if Engine.exists(folder) and not _fits(folder, old, record):
+            with file_errors(folder):
+                successor.clear(folder)
+        if not Engine.exists(folder):
+            if not all(Engine.is_leftover(path) for path in folder.iterdir()):
+                raise InstanceExists(f"{folder} is where features are made anew, and holds something else: move that")
+            settings = {name: value for name, value in old.settings().items() if name != DEVICES}
+            Engine.create(folder, {**settings, "model": record.as_dict()}, old.page_bytes)
+        new = Engine.open(folder, write=True)
+        try:
+            new.drop_index()  # of one that was about to take the place, or was repaired
+            with storage_errors(folder), new.store.beside(old), new.store.writing():
+                new.store.keep_those_of_predecessor(same_content=False)
+                # A file that had just been written has no token, and its picture is as little needed again as others.
+                new.store.set_tokens(new.store.contents_without_token())
+            yield new
+        finally:
+            new.close()
+
+
+def _fits(folder: Path, old: Store, record: ModelRecord) -> bool:
+    """Whether what was begun is what would be begun today: an update of this program may have come between."""
+    with closing(Store.open(folder / DATABASE_NAME, write=True)) as store:
+        begun = ModelRecord.from_dict(store.made_by())
+        return begun.stamp() == record.stamp() and store.page_bytes == old.page_bytes
+
+
+def succeed(engine: Engine, new: Engine) -> None:
+    """Put a successor that has all items in the place of the instance.
+
+    Args:
+        engine: of the instance, whose lock the caller holds.
+        new: of the successor, as ``successor_of`` gives it.
+
+    Raises:
+        InstanceDamaged: the successor is not what was written.
+        StorageFull, StorageUnwritable: all stays as it was.
+    """
+    old = engine.store
+    with storage_errors(new.folder), new.store.beside(old), new.store.writing():
+        new.store.take_quarantine_of_predecessor()
+    problems = check(new.folder, read_data=True, locked=True)
+    if problems:
+        raise InstanceDamaged(
+            f"what was made anew is damaged, and takes no place ({problems[0].message}): "
+            f"run 'imgsearch check --repair -i {new.folder}', then this again"
+        )
+    if new.store.count() != old.count():
+        raise new.store.damage("the number of items")
+    engine.succeed_by(new)

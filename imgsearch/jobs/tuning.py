@@ -1,0 +1,289 @@
+"""Tuning an instance to its own products: learn a projection, see whether it is of use, and only then apply it.
+
+Everything comes from stored features. The projection is learned from products with several pictures. Whether it is of
+use is told by products that it has not seen: in five folds, pictures of a fold's products look for the others of their
+product, with a projection learned from the other folds, and ranked as a search ranks them. It is kept only if the
+average precision rises beyond chance, and the first places do not get worse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from imgsearch.errors import InstanceEmpty, NotTunable
+from imgsearch.filters.tree import EVERYTHING
+from imgsearch.projection import Estimate, estimated, learned, within_scatter
+from imgsearch.search.siblings import WITH_LIFT, similarities
+from imgsearch.storage.engine import PRODUCT_PICTURES
+from imgsearch.storage.sqlite.store import Pictures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from imgsearch.projection import Projection
+    from imgsearch.storage.engine import Engine
+    from imgsearch.storage.sqlite.store import Generation, Store
+
+    Ids = npt.NDArray[np.int64]
+
+__all__ = ["Retrieval", "TuningReport", "check_tunable", "tune"]
+
+MIN_PRODUCTS: Final = 10
+"""With two pictures or more that differ: two for each fold."""
+MAX_PICTURES: Final = 20_000
+"""All that is looked at, and searched through in validation."""
+LEARNING_SHARE: Final = 0.75
+"""Of these, for products with several pictures at most; the rest are whatever else there is."""
+FOLDS: Final = 5
+QUERIES: Final = 1_000
+"""At most; of each product as many as it takes."""
+CANDIDATES: Final = 100
+"""Nearest by their own features, of which the ranking is made."""
+QUERIES_AT_ONCE: Final = 128
+SEED: Final = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """How well pictures find the others of their product, 0 to 1; of a gain, -1 to 1."""
+
+    hit1: Estimate
+    """Share of the pictures whose nearest other picture is of their product."""
+    mean_average_precision: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class TuningReport:
+    """What came of tuning."""
+
+    kept: bool
+    """Whether products that nothing was learned from gain; else nothing is changed."""
+    changed: bool
+    """Whether features were rewritten; they are not where the instance is tuned like that already."""
+    tuning: str | None
+    """The name of the tuning that the instance has now; None: it is not tuned."""
+    products: int
+    """With several pictures, from which it was learned."""
+    pictures: int
+    """Of these products."""
+    queries: int
+    before: Retrieval
+    """Without any tuning."""
+    after: Retrieval
+    gain: Retrieval
+    generation: Generation | None
+    """The new index; None where nothing was changed."""
+
+
+def check_tunable(store: Store, shape_dimension: int, *, coded: bool) -> None:
+    """Refuse an instance that cannot be tuned whatever it holds, or that holds nothing.
+
+    Raises:
+        NotTunable, InstanceEmpty
+    """
+    folder = store.path.parent
+    if not shape_dimension:
+        raise NotTunable(
+            f"the features in {folder} are of an older version, without a shape block that could be tuned: "
+            "make a new instance with 'imgsearch init' and add the pictures again"
+        )
+    if coded:
+        raise NotTunable(f"{folder} keeps codes of two bits a number, which cannot be tuned without losing more")
+    if store.count() == 0:
+        raise InstanceEmpty(f"{folder} has no items, so there is nothing to learn from: add pictures first")
+
+
+def tune(engine: Engine, shape_dimension: int) -> TuningReport:
+    """Learn a projection, and apply it if it is of use; the caller holds the lock.
+
+    Args:
+        engine: of an instance that ``check_tunable`` has passed.
+        shape_dimension: length of the shape block.
+
+    Raises:
+        NotTunable: too few products have several pictures.
+        InstanceDamaged, StorageFull, StorageUnwritable: nothing is changed.
+    """
+    present = engine.store.tuning()
+    with engine.store.reading():
+        sample = _Sample.of(engine.store, present)
+    products = sample.products_with_several()
+    if len(products) < MIN_PRODUCTS:
+        raise NotTunable(
+            f"{engine.folder} has {len(products)} products with several different pictures, and tuning needs "
+            f"{MIN_PRODUCTS}: nothing is changed"
+        )
+    folds = _folds(len(products))
+    members = [np.concatenate([products[number] for number in np.flatnonzero(folds == fold)]) for fold in range(FOLDS)]
+    scatters = [within_scatter(sample.features[some, :shape_dimension], sample.groups[some]) for some in members]
+    scatter, count = np.sum([one for one, _ in scatters], axis=0), sum(number for _, number in scatters)
+
+    queries = _queries(products)
+    before = _found(sample, queries, sample.features)
+    after = np.empty_like(before)
+    owners = np.repeat(folds, [len(some) for some in queries])
+    for fold, (own, number) in enumerate(scatters):
+        projection = learned(scatter - own, count - number)
+        chosen = [some for some, place in zip(queries, folds.tolist(), strict=True) if place == fold]
+        after[owners == fold] = _found(sample, chosen, projection.applied(sample.features))
+
+    groups = sample.groups[np.concatenate(queries)]
+    gain = _retrieval(after - before, groups)
+    kept = gain.mean_average_precision.low > 0 and gain.hit1.mean >= 0
+    projection = learned(scatter, count)
+    changed = kept and (present is None or not projection.is_near(present))
+    generation = engine.retune(projection) if changed else None
+    tuning = engine.store.tuning()
+    return TuningReport(
+        kept=kept,
+        changed=changed,
+        tuning=None if tuning is None else tuning.name,
+        products=count,
+        pictures=sum(map(len, products)),
+        queries=len(groups),
+        before=_retrieval(before, groups),
+        after=_retrieval(after, groups),
+        gain=gain,
+        generation=generation,
+    )
+
+
+def _retrieval(figures: npt.NDArray[np.float64], groups: Ids) -> Retrieval:
+    """From a hit and an average precision for each query, shape (queries, 2)."""
+    return Retrieval(estimated(figures[:, 0], groups), estimated(figures[:, 1], groups))
+
+
+def _folds(products: int) -> Ids:
+    """The fold of each product, evenly and at random, the same each time; shape (products,)."""
+    return np.random.default_rng(SEED).permutation(products) % FOLDS
+
+
+def _queries(products: list[Ids]) -> list[Ids]:
+    """Of each product some of its pictures, so that there are near QUERIES of them."""
+    generator = np.random.default_rng(SEED)
+    each = -(-QUERIES // len(products))
+    asked = generator.permutation(len(products))[:QUERIES].tolist()
+    chosen: dict[int, Ids] = {number: np.sort(generator.permutation(products[number])[:each]) for number in asked}
+    none = np.zeros(0, np.int64)
+    return [chosen.get(number, none) for number in range(len(products))]
+
+
+class _Sample:
+    """Pictures of an instance with features that are not tuned, column by column.
+
+    Args:
+        ids: shape (n,).
+        names: ProductId and category of each.
+        hashes: the content hash of each.
+        features: shape (n, dimension), float32.
+    """
+
+    def __init__(
+        self, ids: Ids, names: list[tuple[str, int]], hashes: list[bytes], features: npt.NDArray[np.float32]
+    ) -> None:
+        self.ids, self.names, self.features = ids, names, features
+        self.groups, self.contents = _numbered(names), _numbered(hashes)
+        self.products = _numbered([product_id for product_id, _ in names])
+        self.categories = np.array([category for _, category in names], np.int64)
+        self.members, self.of_product = _members(self.groups), _members(self.products)
+
+    @classmethod
+    def of(cls, store: Store, present: Projection | None) -> _Sample:
+        """Of all pictures, or of so many at random; products with several of them come first, and whole."""
+        generator = np.random.default_rng(SEED)
+        several = store.products_with_several()
+        wanted: list[str] = []
+        pictures = 0
+        for number in generator.permutation(len(several)).tolist():
+            product_id, count = several[number]
+            pictures += min(count, PRODUCT_PICTURES)
+            if pictures > LEARNING_SHARE * MAX_PICTURES:
+                break
+            wanted.append(product_id)
+        chosen = store.first_of_products(wanted, PRODUCT_PICTURES)
+        others = np.setdiff1d(store.matching_ids(EVERYTHING), chosen)
+        others = generator.permutation(others)[: MAX_PICTURES - len(chosen)]
+        stored = sorted(store.pictures(np.concatenate([chosen, others]).tolist()), key=lambda one: one.item.id)
+        features = np.stack([one.feature for one in stored])
+        return cls(
+            np.array([one.item.id for one in stored], np.int64),
+            [(one.item.key.product_id, one.item.category_id) for one in stored],
+            [one.item.content_hash for one in stored],
+            features if present is None else present.undone(features),
+        )
+
+    def products_with_several(self) -> list[Ids]:
+        """Positions of the pictures of each product that has several: of identical ones, the first."""
+        found = []
+        for members in self.members.values():
+            some = members[:PRODUCT_PICTURES]
+            _, firsts = np.unique(self.contents[some], return_index=True)
+            if len(firsts) > 1:
+                found.append(some[np.sort(firsts)])
+        return found
+
+
+def _numbered(values: Sequence[object]) -> Ids:
+    """A number for each different value."""
+    numbers: dict[object, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
+
+
+def _members(numbers: Ids) -> dict[int, Ids]:
+    """Where each number stands."""
+    order = np.argsort(numbers, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+    return {int(numbers[some[0]]): some for some in parts}
+
+
+def _found(sample: _Sample, queries: list[Ids], features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """What each query finds without itself and pictures identical to it: first place right, and average precision.
+
+    Args:
+        sample: what is searched, in the category of the query.
+        queries: positions in it.
+        features: of the sample, shape (n, dimension).
+
+    Returns:
+        Shape (queries, 2).
+    """
+    positions = np.concatenate([np.zeros(0, np.int64), *queries])
+    figures = np.empty((len(positions), 2))
+    for start in range(0, len(positions), QUERIES_AT_ONCE):
+        some = positions[start : start + QUERIES_AT_ONCE]
+        cosines = features[some] @ features.T
+        cosines[sample.categories[some][:, None] != sample.categories] = -np.inf
+        cosines[sample.contents[some][:, None] == sample.contents] = -np.inf
+        for row, position in enumerate(some.tolist()):
+            figures[start + row] = _judged(sample, position, features, cosines[row])
+    return figures
+
+
+def _judged(
+    sample: _Sample, position: int, features: npt.NDArray[np.float32], cosines: npt.NDArray[np.float32]
+) -> tuple[float, float]:
+    """Whether the first place is right, and the average precision."""
+    count = min(CANDIDATES, len(cosines))
+    near = np.argpartition(-cosines, count - 1)[:count]
+    near = near[np.isfinite(cosines[near])]
+    products = np.unique(sample.products[near]).tolist()
+    others = np.concatenate([sample.of_product[product][:PRODUCT_PICTURES] for product in products])
+    others = others[sample.contents[others] != sample.contents[position]]
+    # Features that can be tuned are of a version that is ranked so.
+    values = similarities(
+        features[position], _pictures(sample, features, near), [_pictures(sample, features, others)], WITH_LIFT
+    )
+    right = sample.groups[near[np.lexsort((near, -values.unlifted, -values.lifted))]] == sample.groups[position]
+    own = sample.members[int(sample.groups[position])]
+    relevant = np.count_nonzero(sample.contents[own] != sample.contents[position])
+    ranks = np.flatnonzero(right) + 1
+    return float(right[0]), float((np.arange(1, len(ranks) + 1) / ranks).sum() / relevant)
+
+
+def _pictures(sample: _Sample, features: npt.NDArray[np.float32], positions: Ids) -> Pictures:
+    return Pictures(sample.ids[positions], [sample.names[n] for n in positions.tolist()], features[positions])

@@ -1,0 +1,296 @@
+"""Building index generations: immutable FAISS files, derived from the features in the store.
+
+Small instances get a flat index, which is exact. Larger ones get an inverted file with RaBitQ codes (Gao and Long,
+"RaBitQ: Quantizing High-Dimensional Vectors with a Theoretical Error Bound for Approximate Nearest Neighbor Search",
+SIGMOD 2024): one bit per dimension, whose shortlist is then ranked by the stored features. Each category has inverted
+lists of its own, trained on its own items, so that a search in a category opens these only and passes over nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from imgsearch.errors import InstanceDamaged
+from imgsearch.storage.faiss.index_file import (
+    Part,
+    centroids_of,
+    empty_index,
+    read_index,
+    read_parts,
+    serialised_parts,
+    written,
+)
+from imgsearch.storage.faiss.index_reader import MIN_SHORTLIST
+from imgsearch.storage.sqlite.store import Generation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Chunks = Callable[[], Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]]
+
+__all__ = ["FLAT_LIMIT", "build", "can_extend", "extend"]
+
+FLAT_LIMIT: Final = 20_000
+"""Up to so many items the index is flat: exact, and quick enough."""
+
+TRAINING_POINTS_PER_LIST: Final = 64
+MAX_TRAINING_POINTS: Final = 524_288
+MIN_POINTS_PER_LIST: Final = 39
+"""FAISS's own advice."""
+MIN_TRAINING_POINTS: Final = 1_000
+"""Of each category, if it has so many."""
+ITERATIONS: Final = 10
+"""Of the clustering, as FAISS does for an inverted file."""
+TINY: Final = 1e-9
+EXTENSION: Final = 2.0
+"""Lists serve until there are so many times as many items as they were trained for, or so many times fewer."""
+TARGET_RECALL: Final = 0.99
+RECALL_AT: Final = 10
+RECALL_QUERIES: Final = 200
+
+
+def build(
+    folder: Path, number: int, categories: npt.NDArray[np.int64], chunks: Chunks, *, flat_limit: int = FLAT_LIMIT
+) -> Generation:
+    """Train, fill and write the index file of a generation; publishing it is the caller's.
+
+    Args:
+        folder: where the file goes, under its final name, complete and synced.
+        number: of the generation.
+        categories: of all items, by rising id, at least one; shape (n,).
+        chunks: starts a pass over all ids (int64, rising) and features (float16, L2-normalised) in pieces.
+        flat_limit: largest number of items for an exact index.
+    """
+    import faiss
+
+    count, dimension = len(categories), next(iter(chunks()))[1].shape[1]
+    parts: list[Part] = []
+    if count <= flat_limit:
+        structure, trained, lists, nprobe, recall = "flat", None, None, None, None
+        index = faiss.index_factory(dimension, "IDMap2,SQfp16", faiss.METRIC_INNER_PRODUCT)
+        # Float16 has nothing to learn; FAISS wants the call all the same.
+        index.train(np.zeros((1, dimension), np.float32))
+        max_id = 0
+        for ids, features in chunks():
+            index.add_with_ids(features.astype(np.float32), ids)
+            max_id = int(ids[-1])
+    else:
+        parts = _parts(categories)
+        training, asked = _training_positions(parts, categories), _query_positions(count)
+        sample, queries = _samples(chunks, dimension, training, asked)
+        centroids = _train(parts, categories[training], sample)
+        neighbours = _Neighbours(queries.astype(np.float32))
+        del sample
+        index = empty_index(centroids)
+        max_id = _add(index, parts, centroids, categories, chunks, neighbours.see)
+        structure, trained = f"IVF{len(centroids)},RaBitQ", count
+        lists = serialised_parts(parts)
+        nprobe, recall = _tune(index, neighbours)
+    generation = Generation(number, structure, 0, "", count, max_id, nprobe, recall, int(time.time()), trained, lists)
+    return written(folder, generation, index, parts)
+
+
+def can_extend(old: Generation, removed: int, categories: npt.NDArray[np.int64]) -> bool:
+    """Whether a generation's lists are fit for taking in newer items: trained on as many, and of their categories.
+
+    Args:
+        old: the published one.
+        removed: how many of its items are no longer items.
+        categories: of the newer items, shape (n,).
+    """
+    if old.lists is None or old.trained is None:
+        return False
+    count = old.items - removed + len(categories)
+    known = [part.category for part in read_parts(old.lists)]
+    return old.trained / EXTENSION <= count <= EXTENSION * old.trained and bool(np.isin(categories, known).all())
+
+
+def extend(
+    folder: Path,
+    number: int,
+    old: Generation,
+    removed: npt.NDArray[np.int64],
+    categories: npt.NDArray[np.int64],
+    chunks: Chunks,
+) -> Generation:
+    """Write a generation that has the lists of an old one, without what was removed and with what is newer.
+
+    It takes the time of reading and writing a file, whatever the number of items, and is as good as the training was;
+    the recall of that is told on.
+
+    Args:
+        folder: with the old one's file.
+        number: of the new one.
+        old: one for which ``can_extend`` holds.
+        removed: ids that it holds and that are no longer items.
+        categories: of the newer items, by rising id; shape (n,).
+        chunks: starts a pass over their ids (int64, rising) and features (float16, L2-normalised) in pieces.
+
+    Raises:
+        FileNotFoundError, InstanceDamaged: the old file is not what was written.
+    """
+    import faiss
+
+    assert old.lists is not None
+    index = read_index(folder / old.file_name, old, verify=True, flags=0)
+    if len(removed):
+        index.remove_ids(faiss.IDSelectorBatch(removed))
+    parts, centroids = read_parts(old.lists), centroids_of(index)
+    last = _add(index, parts, centroids, categories, chunks) or old.max_id
+    if index.ntotal != old.items - len(removed) + len(categories):
+        raise InstanceDamaged(f"{folder / old.file_name} does not hold what it should: run 'imgsearch rebuild'")
+    generation = replace(old, number=number, items=index.ntotal, max_id=last, created=int(time.time()))
+    return written(folder, generation, index, parts)
+
+
+def _parts(categories: npt.NDArray[np.int64]) -> list[Part]:
+    """Share out near four times the square root of the count of lists, with enough points for each."""
+    count = len(categories)
+    wanted = 1 << round(math.log2(4 * math.sqrt(count)))
+    parts, first = [], 0
+    for category, items in zip(*np.unique(categories, return_counts=True), strict=True):
+        lists = max(1, min(round(wanted * items / count), int(items) // MIN_POINTS_PER_LIST))
+        parts.append(Part(int(category), first, lists))
+        first += lists
+    return parts
+
+
+def _training_positions(parts: list[Part], categories: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which items the lists are trained on: of each category some of its own; shape (n,)."""
+    generator = np.random.default_rng(len(categories))
+    share = min(1.0, MAX_TRAINING_POINTS / (TRAINING_POINTS_PER_LIST * parts[-1].end))
+    chosen = np.zeros(len(categories), bool)
+    for part in parts:
+        members = np.flatnonzero(categories == part.category)
+        size = min(len(members), max(MIN_TRAINING_POINTS, round(share * TRAINING_POINTS_PER_LIST * part.lists)))
+        chosen[generator.choice(members, size, replace=False)] = True
+    return chosen
+
+
+def _query_positions(count: int) -> npt.NDArray[np.bool_]:
+    """Which items recall is measured with; shape (count,)."""
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(count).choice(count, min(RECALL_QUERIES, count), replace=False)] = True
+    return chosen
+
+
+def _train(
+    parts: list[Part], categories: npt.NDArray[np.int64], sample: npt.NDArray[np.float16]
+) -> npt.NDArray[np.float32]:
+    """Centroids of all lists, each category's from its own items; shape (lists, dimension).
+
+    Args:
+        parts: of the lists.
+        categories: of the sample, shape (n,).
+        sample: shape (n, dimension).
+    """
+    import faiss
+
+    centroids = []
+    for part in parts:
+        points = sample[categories == part.category].astype(np.float32)
+        if part.lists == 1:
+            mean = points.astype(np.float64).mean(axis=0)
+            centroids.append((mean / max(float(np.linalg.norm(mean)), TINY)).astype(np.float32)[None])
+        else:
+            clustering = faiss.Kmeans(
+                sample.shape[1],
+                part.lists,
+                niter=ITERATIONS,
+                spherical=True,
+                seed=part.category,
+                min_points_per_centroid=1,
+            )
+            clustering.train(points)
+            centroids.append(clustering.centroids)
+    return np.concatenate(centroids)
+
+
+def _add(
+    index: Any,
+    parts: list[Part],
+    centroids: npt.NDArray[np.float32],
+    categories: npt.NDArray[np.int64],
+    chunks: Chunks,
+    see: Callable[[npt.NDArray[np.int64], npt.NDArray[np.float32]], None] = lambda _ids, _features: None,
+) -> int:
+    """Put items in, each into the list of its category that is nearest to it; return the last id, 0 without any.
+
+    ``see`` is given the ids and features of all, as they pass.
+    """
+    import faiss
+
+    position, last = 0, 0
+    for ids, halves in chunks():
+        features = halves.astype(np.float32)
+        here = categories[position : position + len(ids)]
+        lists = np.empty(len(ids), np.int64)
+        for part in parts:
+            members = np.flatnonzero(here == part.category)
+            if len(members):
+                _, nearest = faiss.knn(
+                    features[members], centroids[part.first : part.end], 1, metric=faiss.METRIC_INNER_PRODUCT
+                )
+                lists[members] = nearest[:, 0] + part.first
+        index.add_core(len(ids), *map(faiss.swig_ptr, (features, np.ascontiguousarray(ids), lists)))
+        see(ids, features)
+        position, last = position + len(ids), int(ids[-1])
+    return last
+
+
+def _samples(chunks: Chunks, dimension: int, *chosen: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float16]]:
+    """The features at each choice of positions, from one pass; shape (n, dimension)."""
+    samples = [np.empty((int(mask.sum()), dimension), np.float16) for mask in chosen]
+    filled, position = [0] * len(chosen), 0
+    for _, features in chunks():
+        for number, mask in enumerate(chosen):
+            some = features[mask[position : position + len(features)]]
+            samples[number][filled[number] : filled[number] + len(some)] = some
+            filled[number] += len(some)
+        position += len(features)
+    return samples
+
+
+class _Neighbours:
+    """The nearest of all items to each query, exactly, found while all pass; queries are items themselves."""
+
+    def __init__(self, queries: npt.NDArray[np.float32]) -> None:
+        self.queries = queries
+        self._cosines = np.full((len(queries), 0), -np.inf, np.float32)
+        self._ids = np.zeros((len(queries), 0), np.int64)
+
+    def see(self, ids: npt.NDArray[np.int64], features: npt.NDArray[np.float32]) -> None:
+        """Take some more items into account."""
+        cosines = np.hstack([self._cosines, self.queries @ features.T])
+        ids = np.hstack([self._ids, np.broadcast_to(ids, (len(self.queries), len(ids)))])
+        if cosines.shape[1] > RECALL_AT + 1:
+            best = np.argpartition(-cosines, RECALL_AT, axis=1)[:, : RECALL_AT + 1]
+            cosines, ids = np.take_along_axis(cosines, best, 1), np.take_along_axis(ids, best, 1)
+        self._cosines, self._ids = cosines, ids
+
+    def ids(self) -> npt.NDArray[np.int64]:
+        """Of RECALL_AT items for each query, itself not among them; shape (n, RECALL_AT)."""
+        order = np.argsort(-self._cosines, axis=1, kind="stable")[:, 1:]
+        return np.take_along_axis(self._ids, order, 1)
+
+
+def _tune(index: Any, neighbours: _Neighbours) -> tuple[int, float]:
+    """Find the smallest nprobe (a power of two) that reaches TARGET_RECALL after exact ranking of the shortlist."""
+    wanted = neighbours.ids()
+    nprobe, recall = 1, 0.0
+    while True:
+        index.nprobe = nprobe
+        _, found = index.search(neighbours.queries, MIN_SHORTLIST)
+        hits = [np.isin(true, some).mean() if len(true) else 1.0 for true, some in zip(wanted, found, strict=True)]
+        recall = float(np.mean(hits))
+        if recall >= TARGET_RECALL or nprobe >= index.nlist:
+            return nprobe, recall
+        nprobe = min(nprobe * 2, index.nlist)

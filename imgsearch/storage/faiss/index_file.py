@@ -1,0 +1,251 @@
+"""The file of an index generation: how inverted lists are laid out in it, and what they are held against.
+
+FAISS files carry no checksum, so each is recorded with its length and BLAKE2b in the database. A flat file, which is
+small, is held against it whenever it is opened. Behind the data of an inverted file stands a CRC-64 of each list and of
+each category's centroids: a search verifies what it looks at, whatever the size of the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from fastcrc import crc64
+
+from imgsearch.durable_fs import atomic_file, private_opener
+from imgsearch.errors import InstanceDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from imgsearch.storage.sqlite.store import Generation
+
+__all__ = [
+    "Checks",
+    "Part",
+    "centroids_of",
+    "checksum_of",
+    "corrupted_error",
+    "empty_index",
+    "is_as_made",
+    "read_index",
+    "read_parts",
+    "serialised_parts",
+    "written",
+]
+
+CHECK: Final = np.dtype("<u8")
+"""Behind an inverted file: the checksum of each list, then of each category's centroids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The inverted lists of one category, next to each other."""
+
+    category: int
+    first: int
+    lists: int
+
+    @property
+    def end(self) -> int:
+        """Number of the list behind the last one."""
+        return self.first + self.lists
+
+
+def read_parts(lists: str) -> list[Part]:
+    """The inverted lists of a generation, from what is stored with it."""
+    parts, first = [], 0
+    for category, count in json.loads(lists).items():
+        parts.append(Part(int(category), first, count))
+        first += count
+    return parts
+
+
+def serialised_parts(parts: list[Part]) -> str:
+    """What ``read_parts`` reads, for storing with a generation."""
+    return json.dumps({part.category: part.lists for part in parts})
+
+
+def empty_index(centroids: npt.NDArray[np.float32]) -> Any:
+    """An index of these lists, with nothing in them."""
+    import faiss
+
+    lists, dimension = centroids.shape
+    quantizer = faiss.IndexFlatIP(dimension)
+    quantizer.add(centroids)
+    index = faiss.IndexIVFRaBitQ(quantizer, dimension, lists, faiss.METRIC_INNER_PRODUCT)
+    index.train(centroids)  # the codes have nothing to learn; FAISS wants the call all the same
+    return index
+
+
+def is_as_made(index: Any, lists: int, items: int) -> bool:
+    """Whether what an altered header could have changed is as ``empty_index`` and filling it make it."""
+    made = empty_index(np.zeros((1, index.d), np.float32))
+    return bool(
+        (index.nlist, index.invlists.nlist, index.quantizer.ntotal, index.quantizer.d) == (lists, lists, lists, index.d)
+        and index.ntotal == items
+        and index.code_size == index.invlists.code_size == made.code_size
+        and (index.metric_type, index.quantizer.metric_type) == (made.metric_type, made.quantizer.metric_type)
+        and (index.is_trained, index.by_residual, index.qb) == (True, made.by_residual, made.qb)
+    )
+
+
+def centroids_of(index: Any) -> npt.NDArray[np.float32]:
+    """Of an inverted file, as a view of it; shape (lists, dimension)."""
+    import faiss
+
+    quantizer = faiss.downcast_index(index.quantizer)
+    view: npt.NDArray[np.float32] = faiss.rev_swig_ptr(quantizer.get_xb(), index.nlist * index.d)
+    return view.reshape(index.nlist, index.d)
+
+
+def _list_checksum(index: Any, number: int) -> int:
+    """CRC-64 of an inverted list: its ids, then its codes."""
+    import faiss
+
+    lists = index.invlists
+    size = lists.list_size(number)
+    if not size:
+        return crc64.xz(b"")
+    ids = faiss.rev_swig_ptr(lists.get_ids(number), size)
+    return crc64.xz(faiss.rev_swig_ptr(lists.get_codes(number), size * lists.code_size), crc64.xz(ids))
+
+
+def _part_checksum(centroids: npt.NDArray[np.float32], part: Part) -> int:
+    return crc64.xz(centroids[part.first : part.end].view(np.uint8).data)
+
+
+def written(folder: Path, generation: Generation, index: Any, parts: list[Part]) -> Generation:
+    """Write an index, with its checksums behind it; return the generation with what is to be known of the file."""
+    checks = [_list_checksum(index, number) for number in range(parts[-1].end)] if parts else []
+    checks += [_part_checksum(centroids_of(index), part) for part in parts]
+    size, checksum = _write(index, folder / generation.file_name, np.array(checks, CHECK).tobytes())
+    return replace(generation, bytes=size, checksum=checksum)
+
+
+def _write(index: Any, target: Path, behind: bytes) -> tuple[int, str]:
+    """Write an index file atomically, with more behind it; return its length in bytes and its checksum."""
+    import faiss
+
+    digest = hashlib.blake2b(digest_size=16)
+    size = 0
+    failure: list[OSError] = []
+    with atomic_file(target) as temporary, open(temporary, "xb", opener=private_opener) as file:
+
+        def write(data: bytes) -> None:
+            nonlocal size
+            try:
+                file.write(data)
+            except OSError as error:  # FAISS would turn it into text
+                failure.append(error)
+                raise
+            digest.update(data)
+            size += len(data)
+
+        try:
+            faiss.write_index(index, faiss.PyCallbackIOWriter(write))
+        except Exception:
+            if failure:
+                raise failure[0] from None
+            raise
+        if behind:
+            write(behind)
+        file.flush()
+    return size, digest.hexdigest()
+
+
+def read_index(path: Path, generation: Generation, *, verify: bool, flags: int) -> Any:
+    """Read an index file.
+
+    Args:
+        path: of the file.
+        generation: as it was published.
+        verify: hold the whole file against its checksum.
+        flags: for FAISS; 0: into memory.
+
+    Raises:
+        FileNotFoundError, InstanceDamaged
+    """
+    import faiss
+
+    if path.stat().st_size != generation.bytes or (verify and checksum_of(path) != generation.checksum):
+        raise corrupted_error(path)
+    try:
+        return faiss.read_index(str(path), flags)
+    except RuntimeError as error:
+        if not path.exists():
+            raise FileNotFoundError(path) from None
+        _raise_if_of_the_system(error, path)
+        raise InstanceDamaged(
+            f"{path} cannot be read; the items are safe in the database: run 'imgsearch rebuild'"
+        ) from error
+
+
+class Checks:
+    """The checksums behind an inverted file; what a search is about to look at is held against them once."""
+
+    def __init__(self, path: Path, index: Any, parts: list[Part], centroids: npt.NDArray[np.float32]) -> None:
+        self._path, self._index, self._parts, self._centroids = path, index, parts, centroids
+        count = index.nlist + len(parts)
+        with path.open("rb") as file:
+            file.seek(-count * CHECK.itemsize, os.SEEK_END)
+            self._expected = np.frombuffer(file.read(), CHECK).tolist()
+        self._sound: set[int] = set()
+
+    def parts(self, wanted: list[Part]) -> None:
+        """Verify the centroids of some categories.
+
+        Raises:
+            InstanceDamaged
+        """
+        for part in wanted:
+            number = self._index.nlist + self._parts.index(part)
+            self._compare(number, partial(_part_checksum, self._centroids, part))
+
+    def lists(self, wanted: npt.NDArray[np.int64]) -> None:
+        """Verify some inverted lists.
+
+        Raises:
+            InstanceDamaged
+        """
+        for number in wanted.tolist():
+            self._compare(number, partial(_list_checksum, self._index, number))
+
+    def _compare(self, number: int, checksum: Callable[[], int]) -> None:
+        if number not in self._sound:
+            if checksum() != self._expected[number]:
+                raise corrupted_error(self._path)
+            self._sound.add(number)
+
+
+def corrupted_error(path: Path) -> InstanceDamaged:
+    """What to tell people of an index file that is not what was written."""
+    return InstanceDamaged(
+        f"{path} is not what was written; the items are safe in the database: run 'imgsearch rebuild'"
+    )
+
+
+def _raise_if_of_the_system(error: RuntimeError, path: Path) -> None:
+    """FAISS makes text of what the system said when it could not open or map a file; make an error of it again.
+
+    Raises:
+        OSError
+    """
+    for number in errno.errorcode:
+        if str(error).endswith(os.strerror(number)):
+            raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def checksum_of(path: Path) -> str:
+    """BLAKE2b-128 of a file, as recorded for it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,0 +1,281 @@
+"""Searching a published index generation for what is near, to be ranked by the stored features.
+
+A flat index is exact. An inverted file is memory-mapped: a search opens the lists that are near to it, and has them
+verified (``index_file``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from imgsearch.storage.faiss.index_file import (
+    Checks,
+    Part,
+    centroids_of,
+    corrupted_error,
+    is_as_made,
+    read_index,
+    read_parts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from imgsearch.storage.sqlite.store import Generation
+
+__all__ = ["MIN_SHORTLIST", "IndexReader"]
+
+SHORTLIST_FACTOR: Final = 2
+MIN_SHORTLIST: Final = 400
+"""Candidates that an approximate index hands over for exact ranking: at least this many, or twice the hits."""
+SEEN: Final = 16
+"""Where only some items may be given, so many times as many of them are looked at as are handed over: what is left of
+a neighbourhood lies apart, and looking is cheap."""
+BITS_PER_ID: Final = 1_000
+MIN_BITS: Final = 1_000_000
+TIE: Final = 1e-6
+"""Cosines so near to each other may be equal ones, rounded differently."""
+NO_LIST: Final = -1
+"""What FAISS passes over among the lists of a query that has fewer than others."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReader:
+    """A published generation, opened and memory-mapped; it stays readable when a newer one replaces the file."""
+
+    generation: Generation
+    _index: Any
+    _parts: list[Part] = field(default_factory=list)
+    _centroids: npt.NDArray[np.float32] | None = None
+    """Shape (lists, dimension), a view of the file; None in a flat index."""
+    _checks: Checks | None = None
+
+    @classmethod
+    def open(cls, folder: Path, generation: Generation) -> IndexReader:
+        """Map the index file.
+
+        Raises:
+            FileNotFoundError: a rebuild has replaced it in the meantime; or it is lost.
+            InstanceDamaged: it is not the file that was published.
+        """
+        import faiss
+
+        path = folder / generation.file_name
+        index = read_index(path, generation, verify=generation.lists is None, flags=faiss.IO_FLAG_MMAP_IFC)
+        if generation.lists is None:
+            return cls(generation, index)
+        parts = read_parts(generation.lists)
+        if not isinstance(index, faiss.IndexIVFRaBitQ) or not is_as_made(index, parts[-1].end, generation.items):
+            raise corrupted_error(path)
+        centroids = centroids_of(index)
+        return cls(generation, index, parts, centroids, Checks(path, index, parts, centroids))
+
+    def shortlists(
+        self,
+        queries: npt.NDArray[np.float32],
+        size: int,
+        categories: Sequence[tuple[int, ...] | None],
+        without: npt.NDArray[np.int64],
+    ) -> list[npt.NDArray[np.int64]]:
+        """What ``shortlist`` gives for each of many queries, all at once, of an approximate index.
+
+        Args:
+            queries: shape (n, dimension), L2-normalised.
+            size: how many are wanted of each.
+            categories: of each query: if given, only the lists of these are looked at.
+            without: ids in it are passed over.
+        """
+        return self._approximate_shortlists(queries, size, _outside(without), categories)
+
+    def shortlist(
+        self,
+        query: npt.NDArray[np.float32],
+        size: int,
+        *,
+        categories: tuple[int, ...] | None = None,
+        only: npt.NDArray[np.int64] | None = None,
+        without: npt.NDArray[np.int64] | None = None,
+    ) -> npt.NDArray[np.int64]:
+        """Ids of the nearest items, at least ``size`` of them or all there are.
+
+        With the last of them come all that are just as near, so that the caller decides between equal ones. An
+        approximate index gives more than were asked for, to be ranked exactly.
+
+        Args:
+            query: shape (dimension,), L2-normalised.
+            size: how many are wanted.
+            categories: if given, an approximate index looks at the lists of these only; a flat one has none.
+            only: if given, ids outside it are passed over inside FAISS, so none of the places is wasted.
+            without: likewise, ids in it; ``only`` has none of them.
+        """
+        import faiss
+
+        selector = None
+        if only is not None:
+            selector = _selector(only)
+        elif without is not None:
+            selector = _outside(without)
+        threads = faiss.omp_get_max_threads()
+        # FAISS shares out queries among its threads; on a single one they would only wait for each other.
+        faiss.omp_set_num_threads(1)
+        try:
+            if self._centroids is None:
+                return self._exact_shortlist(query, size, selector)
+            return self._approximate_shortlists(query[None], size, selector, [categories], only)[0]
+        finally:
+            faiss.omp_set_num_threads(threads)
+
+    def _exact_shortlist(self, query: npt.NDArray[np.float32], size: int, selector: Any) -> npt.NDArray[np.int64]:
+        import faiss
+
+        fetched = size + 1
+        while True:
+            cosines, ids = self._index.search(
+                query.reshape(1, -1), min(fetched, self.generation.items), params=faiss.SearchParameters(sel=selector)
+            )
+            found: npt.NDArray[np.int64] = ids[0][ids[0] >= 0]
+            if len(found) < fetched or cosines[0, -1] < cosines[0, size - 1] - TIE:
+                return found
+            fetched *= 4
+
+    def _approximate_shortlists(
+        self,
+        queries: npt.NDArray[np.float32],
+        size: int,
+        selector: Any,
+        categories: Sequence[tuple[int, ...] | None],
+        only: npt.NDArray[np.int64] | None = None,
+    ) -> list[npt.NDArray[np.int64]]:
+        """Look at the lists nearest to each query, and at more for those of which they hold too few.
+
+        Args:
+            queries: shape (n, dimension).
+            size: how many are wanted of each.
+            selector: what may be given; None: everything.
+            categories: of each query: whose lists; None: all.
+            only: if given, what the selector lets through; the fewer these are, the more lists their nearest lie in.
+        """
+        answers = [np.zeros(0, np.int64)] * len(queries)
+        probes, fetched = self.generation.nprobe or 1, max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
+        if only is not None and len(only):
+            most = self._most(categories)
+            probes = max(probes * self.generation.items, SEEN * fetched * most) // len(only) + 1
+        waiting = [(list(range(len(queries))), probes, fetched)]
+        while waiting:
+            rows, probes, fetched = waiting.pop()
+            fetched = min(fetched, self.generation.items)
+            lists, nearness = self._nearest_lists(queries[rows], [categories[row] for row in rows], probes)
+            few, tied = [], []
+            for row, values, given in zip(
+                rows, *self._search(queries[rows], fetched, selector, lists, nearness), strict=True
+            ):
+                found = given[given >= 0]
+                if len(found) < fetched and probes < self._count(categories[row]):
+                    few.append(row)  # these lists hold too few that may be given
+                elif size <= len(found) == fetched < self.generation.items and values[-1] >= values[size - 1]:
+                    tied.append(row)  # all these are equal, and there may be more
+                else:
+                    answers[row] = found
+            again = ((few, 4 * probes, fetched), (tied, probes, 4 * fetched))
+            waiting += [work for work in again if work[0]]
+        return answers
+
+    def _nearest_lists(
+        self, queries: npt.NDArray[np.float32], categories: Sequence[tuple[int, ...] | None], most: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """The lists that each query looks at, and their cosines; both of shape (n, lists), NO_LIST at the end.
+
+        Args:
+            queries: shape (n, dimension).
+            categories: of each query; None: all.
+            most: how many lists for each at most.
+        """
+        width = min(most, self._most(categories))
+        lists = np.full((len(queries), width), NO_LIST, np.int64)
+        nearness = np.zeros((len(queries), width), np.float32)
+        for some in set(categories):
+            rows = [row for row, asked in enumerate(categories) if asked == some]
+            numbers, cosines = self._lists_of(queries[rows], some)
+            if width < len(numbers):
+                nearest = np.argpartition(-cosines, width - 1, axis=1)[:, :width]
+                lists[rows], nearness[rows] = numbers[nearest], np.take_along_axis(cosines, nearest, 1)
+            else:
+                lists[rows, : len(numbers)], nearness[rows, : len(numbers)] = numbers, cosines
+        return lists, nearness
+
+    def _lists_of(
+        self, queries: npt.NDArray[np.float32], categories: tuple[int, ...] | None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """All lists of these categories, of shape (lists,), and their cosines to queries, of shape (n, lists)."""
+        parts = self._parts_of(categories)
+        if not parts:
+            return np.zeros(0, np.int64), np.zeros((len(queries), 0), np.float32)
+        assert self._checks is not None
+        assert self._centroids is not None
+        self._checks.parts(parts)
+        cosines = [queries @ self._centroids[part.first : part.end].T for part in parts]
+        return np.concatenate([np.arange(part.first, part.end) for part in parts]), np.hstack(cosines)
+
+    def _count(self, categories: tuple[int, ...] | None) -> int:
+        """How many lists these categories have; None: all."""
+        return sum(part.lists for part in self._parts_of(categories))
+
+    def _most(self, categories: Sequence[tuple[int, ...] | None]) -> int:
+        """How many lists any of these has at most; queries are many, what they ask for is mostly the same."""
+        return max(map(self._count, set(categories)))
+
+    def _parts_of(self, categories: tuple[int, ...] | None) -> list[Part]:
+        """Those of these categories; None: all."""
+        return [part for part in self._parts if categories is None or part.category in categories]
+
+    def _search(
+        self,
+        queries: npt.NDArray[np.float32],
+        size: int,
+        selector: Any,
+        lists: npt.NDArray[np.int64],
+        nearness: npt.NDArray[np.float32],
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """The best ``size`` of each query by their codes in its lists, which have shape (n, lists).
+
+        Returns:
+            Estimated cosines and ids, both of shape (n, size); -1 where there are no more.
+        """
+        import faiss
+
+        assert self._checks is not None
+        count, width = lists.shape
+        estimates, ids = np.full((count, size), -np.inf, np.float32), np.full((count, size), -1, np.int64)
+        if width:
+            self._checks.lists(np.setdiff1d(lists, NO_LIST))
+            arrays = [np.ascontiguousarray(array) for array in (queries, lists, nearness)]
+            rows, probed, scores = map(faiss.swig_ptr, arrays)
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=width)
+            # FAISS's own wrapper of this call takes no parameters.
+            self._index.search_preassigned_c(
+                count, rows, size, probed, scores, *map(faiss.swig_ptr, (estimates, ids)), False, parameters, None
+            )
+        return estimates, ids
+
+
+def _outside(ids: npt.NDArray[np.int64]) -> Any:
+    import faiss
+
+    return faiss.IDSelectorNot(_selector(ids)) if len(ids) else None
+
+
+def _selector(ids: npt.NDArray[np.int64]) -> Any:
+    """Of these ids: a bit for every id up to the last, unless they are so few, or so high, that a hash is smaller."""
+    import faiss
+
+    if not len(ids) or int(ids.max()) > BITS_PER_ID * len(ids) + MIN_BITS:
+        return faiss.IDSelectorBatch(ids)
+    mask = np.zeros(int(ids.max()) + 1, bool)
+    mask[ids] = True
+    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))

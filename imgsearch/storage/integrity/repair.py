@@ -1,0 +1,400 @@
+"""Mending an instance: what is derived is made again, what is truth and broken is put aside and named.
+
+A database in which anything is wrong is written anew, from every row whose seal is right, and takes the place of the
+old one in a single transaction of SQLite, so a repair that is killed has changed nothing, and readers see the one or
+the other. An item that cannot be vouched for goes to the table ``quarantine`` with whatever could be read of it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from imgsearch.errors import InstanceDamaged, OlderFormat
+from imgsearch.projection import Projection
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.integrity.check import (
+    REPAIR_NAME,
+    Damage,
+    Problem,
+    check,
+    feature_fault,
+    readable_text,
+    stored_dimension,
+)
+from imgsearch.storage.sqlite.checksum import is_valid, register, row_checksum
+from imgsearch.storage.sqlite.database import is_refusal, storage_errors, transaction
+from imgsearch.storage.sqlite.header import mend_header
+from imgsearch.storage.sqlite.pages import sealed_rows
+from imgsearch.storage.sqlite.schema import ITEM_ROW, ROOT_ROW, SETTING_ROW, check_version, expected_schema, schema_of
+from imgsearch.storage.sqlite.store import DATABASE_NAME, PROJECTION, SETTING_TABLES, TUNED, Store
+from imgsearch.storage.sqlite.wal import log_of, write_mended
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["Loss", "Repair", "repair"]
+
+MAX_GAPS: Final = 1_000_000
+"""Ids that nothing names any more are looked for one by one, as long as they are not more than so many."""
+
+QUARANTINE_ROW: Final = (*ITEM_ROW, "location", "reason", "quarantined")
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Something of the truth that was broken: an item that is no longer searched, or a part of one."""
+
+    product_id: str | None
+    pic_name: str | None
+    message: str
+    """What was wrong with what, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a repair did."""
+
+    repaired: list[Problem]
+    """What was wrong and is no longer."""
+    lost: list[Loss]
+    problems: list[Problem]
+    """What is wrong still."""
+
+
+def repair(folder: Path) -> Repair:
+    """Mend an instance; the caller holds the writer lock. Of a sound one, nothing is changed.
+
+    Raises:
+        InstanceDamaged: too little of the database is left; restore it from a backup.
+        NewerFormat, StorageFull, StorageUnwritable
+    """
+    path = folder / DATABASE_NAME
+    try:
+        found = check(folder, read_data=True, locked=True)
+    except OlderFormat:
+        Store.open(path, write=True, verify=False).close()
+        found = check(folder, read_data=True, locked=True)
+    if not found:
+        return Repair([], [], [])
+    lost: list[Loss] = []
+    kinds = {problem.damage for problem in found}
+    broken = any(not kind.of_the_index and kind is not Damage.LEFTOVER for kind in kinds)
+    if broken:
+        with storage_errors(folder):
+            lost = _Salvage(path, with_log=Damage.LOG in kinds).run()
+    with closing(Engine.open(folder, write=True)) as engine:  # which removes what is left over
+        if broken or any(kind.of_the_index for kind in kinds):
+            if engine.store.count():
+                engine.rebuild()
+            else:
+                engine.drop_index_if_empty()
+    left = check(folder, read_data=True, locked=True)
+    return Repair([problem for problem in found if problem not in left], lost, left)
+
+
+class _Salvage:
+    """One way from a damaged database to a sound one.
+
+    Args:
+        path: of the database.
+        with_log: its write-ahead log is damaged, so SQLite would pass over the end of it: what is read is a copy with
+            the log mended.
+    """
+
+    def __init__(self, path: Path, *, with_log: bool) -> None:
+        self._path = path
+        self._temporary = path.with_name(REPAIR_NAME)
+        self._source = path.with_name(f"{REPAIR_NAME}.whole") if with_log else path
+        self._lost: list[Loss] = []
+        self._now = int(time.time())
+
+    def run(self) -> list[Loss]:
+        """Put a sound database in the place of the damaged one; return what was lost."""
+        self._discard()
+        if self._source != self._path:
+            shutil.copyfile(self._path, self._source)
+            write_mended(self._path, log_of(self._source))
+        mend_header(self._source)
+        try:
+            with closing(self._open(self._source)) as old:
+                _restore_schema(old)
+            with closing(self._open(self._source)) as old:
+                check_version(old, str(self._path))
+                (page_bytes,) = old.execute("PRAGMA page_size").fetchone()  # SQLite copies onto no other size
+                Store.create(self._temporary, self._settings(old), page_bytes)
+                with closing(sqlite3.connect(self._temporary, isolation_level=None)) as new:
+                    register(new)
+                    new.execute("PRAGMA synchronous = OFF")  # it is not believed before it is copied
+                    with transaction(new, write=True):
+                        self._copy(old, new)
+                    if self._source == self._path:
+                        new.backup(old)
+                    else:
+                        with closing(self._open(self._path)) as target:
+                            new.backup(target)
+        finally:
+            self._discard()
+        return self._lost
+
+    def _discard(self) -> None:
+        for leftover in self._path.parent.glob(f"{REPAIR_NAME}*"):
+            leftover.unlink()
+
+    @staticmethod
+    def _open(path: Path) -> sqlite3.Connection:
+        """Open the damaged database as SQLite opens what is to be recovered."""
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+        connection.text_factory = readable_text
+        try:
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except sqlite3.Error as error:
+            connection.close()
+            if is_refusal(error):
+                raise
+            raise InstanceDamaged(f"{path} cannot be read at all ({error}): restore it from a backup") from error
+        return connection
+
+    def _settings(self, old: sqlite3.Connection) -> dict[str, Any]:
+        sound: dict[str, Any] = {}
+        for table in SETTING_TABLES:
+            for row in _rows(old, f"SELECT {', '.join(SETTING_ROW)}, seal FROM {table}"):
+                if is_valid(row):
+                    sound[row[0]] = json.loads(row[1])
+        if not sound:
+            raise InstanceDamaged(f"{self._path} has lost its settings, twice: restore it from a backup")
+        if PROJECTION in sound:
+            sound[TUNED] = Projection.from_text(sound[PROJECTION]).name
+        elif TUNED in sound:
+            raise InstanceDamaged(
+                f"{self._path} has lost its tuning, twice, and nothing can be compared with its features without it: "
+                "restore it from a backup, or make a new instance and add the pictures again"
+            )
+        return sound
+
+    def _copy(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+        roots = self._copy_roots(old, new)
+        for aside in _rows(old, f"SELECT {', '.join(QUARANTINE_ROW)} FROM quarantine"):
+            _insert(new, "quarantine", QUARANTINE_ROW, aside)
+        dimension = stored_dimension(old)
+        known = _keys_by_index(old)
+        late: dict[int, tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]] = {}
+        for item_id in _ids(old, known):
+            row = _one(old, f"SELECT {', '.join(ITEM_ROW)}, seal FROM items NOT INDEXED WHERE id = ?", item_id)
+            feature = _one(old, "SELECT feature, seal FROM features WHERE id = ?", item_id)
+            if row is None and feature is None and item_id not in known:
+                continue  # a gap that was always one
+            if row is None or feature is None:
+                late[item_id] = row, feature
+            else:
+                self._copy_item(new, item_id, row, feature, known.get(item_id), roots, dimension)
+        if late:
+            self._copy_unreached(old, new, late, known, roots, dimension)
+        new.execute("DELETE FROM counts")
+        new.execute("INSERT INTO counts SELECT category_id, count(*) FROM items GROUP BY category_id")
+        self._keep_ids_unused(old, new)
+
+    def _copy_unreached(
+        self,
+        old: sqlite3.Connection,
+        new: sqlite3.Connection,
+        late: dict[int, tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]],
+        known: dict[int, tuple[str, str]],
+        roots: dict[int, str],
+        dimension: int | None,
+    ) -> None:
+        """Copy items of which SQLite reaches one part, or none: the other may still lie in the file.
+
+        A feature never changes under its id. An item's row may, so one is believed only if there is no other version,
+        and if the index of keys names it: else it may be one that was deleted.
+        """
+        with suppress(sqlite3.Error):
+            old.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        (page_size,) = old.execute("PRAGMA page_size").fetchone()
+        rows, features = sealed_rows(self._source, page_size, set(late))
+        for item_id, (reached, feature) in late.items():
+            versions = rows.get(item_id, [])
+            believed = len(versions) == 1 and versions[0][1:3] == known.get(item_id)
+            row = versions[0] if reached is None and believed else reached
+            self._copy_item(new, item_id, row, feature or features.get(item_id), known.get(item_id), roots, dimension)
+
+    def _copy_roots(self, old: sqlite3.Connection, new: sqlite3.Connection) -> dict[int, str]:
+        roots = {}
+        for row in _rows(old, f"SELECT {', '.join(ROOT_ROW)}, seal FROM roots ORDER BY id"):
+            if is_valid(row):
+                roots[row[0]] = row[1]
+                _insert(new, "roots", (*ROOT_ROW, "seal"), row)
+        return roots
+
+    def _copy_item(
+        self,
+        new: sqlite3.Connection,
+        item_id: int,
+        row: tuple[Any, ...] | None,
+        feature: tuple[Any, ...] | None,
+        key: tuple[str, str] | None,
+        roots: dict[int, str],
+        dimension: int | None,
+    ) -> None:
+        sound = row is not None and is_valid(row)
+        fault = "is missing" if feature is None else feature_fault(item_id, feature[0], feature[1], dimension)
+        if row is None or not sound:
+            self._quarantine(
+                new, item_id, row, key, roots, "its row is missing" if row is None else "its row is damaged"
+            )
+            return
+        if fault is not None or feature is None:
+            self._quarantine(new, item_id, row, key, roots, f"its feature {fault}")
+            return
+        values = dict(zip(ITEM_ROW, row, strict=False))
+        if values["root_id"] is not None and values["root_id"] not in roots:
+            values["root_id"] = values["relative_path"] = None
+            self._lost.append(
+                Loss(
+                    values["product_id"],
+                    values["pic_name"],
+                    f"item {item_id} no longer knows where its picture lay, which only previews need: "
+                    "add it again from there",
+                )
+            )
+        # Of two with one key, which only a damaged index lets in, the later one wins.
+        pair = values["product_id"], values["pic_name"]
+        if new.execute(
+            "SELECT 1 FROM items WHERE product_id = ? AND pic_name = ? AND id > ?", (*pair, item_id)
+        ).fetchone():
+            return
+        new.execute("DELETE FROM items WHERE product_id = ? AND pic_name = ?", pair)
+        sealed = (*values.values(), row_checksum(*values.values()))
+        _insert(new, "items", (*ITEM_ROW, "seal"), sealed)
+        _insert(new, "features", ("id", "feature", "seal"), (item_id, *feature))
+
+    def _quarantine(
+        self,
+        new: sqlite3.Connection,
+        item_id: int,
+        row: tuple[Any, ...] | None,
+        key: tuple[str, str] | None,
+        roots: dict[int, str],
+        reason: str,
+    ) -> None:
+        """Put an item aside with whatever is known of it; the index of keys is believed where its row cannot be."""
+        values = dict(zip(ITEM_ROW, row, strict=False)) if row is not None else dict.fromkeys(ITEM_ROW)
+        values["id"] = item_id
+        if key is not None and reason.startswith("its row"):
+            values["product_id"], values["pic_name"] = key
+        product_id, pic_name = (_text_or_none(values[name]) for name in ("product_id", "pic_name"))
+        location = roots.get(values["root_id"]) if isinstance(values["root_id"], int) else None
+        _insert(new, "quarantine", QUARANTINE_ROW, (*values.values(), location, reason, self._now))
+        whose = "a picture whose name is lost too" if product_id is None else f"{product_id!r}, {pic_name!r}"
+        self._lost.append(
+            Loss(product_id, pic_name, f"item {item_id} ({whose}) is lost, {reason}: add the picture again")
+        )
+
+    def _keep_ids_unused(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+        """An id is never given twice, also not one of an item that is gone."""
+        told = _one(old, "SELECT seq FROM sqlite_sequence WHERE name = ?", "items")
+        (highest,) = new.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'items'").fetchone()
+        if told is not None and isinstance(told[0], int) and highest < told[0] < highest + MAX_GAPS:
+            new.execute("DELETE FROM sqlite_sequence WHERE name = 'items'")
+            new.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('items', ?)", told)
+
+
+def _restore_schema(old: sqlite3.Connection) -> None:
+    """Give tables, indexes and triggers their own names and definitions again, wherever their pages are."""
+    with suppress(sqlite3.Error):
+        present = {entry.position: entry for entry in schema_of(old)}
+        altered = [entry for entry in expected_schema() if present.get(entry.position) != entry]
+        with transaction(old, write=True):
+            for entry in altered:
+                old.execute(
+                    "UPDATE sqlite_schema SET type = ?, name = ?, tbl_name = ?, sql = ? WHERE rowid = ?",
+                    (entry.type, entry.name, entry.table, entry.sql, entry.position),
+                )
+
+
+def _ids(old: sqlite3.Connection, known: dict[int, tuple[str, str]]) -> list[int]:
+    """Every id that anything names, rising; and those between them, which a lost page may have held."""
+    ids = set(known)
+    whole = True
+    for select in (
+        "SELECT id FROM items NOT INDEXED ORDER BY id",
+        "SELECT id FROM features ORDER BY id",
+        "SELECT id FROM items INDEXED BY items_category ORDER BY category_id",
+    ):
+        for direction in ("ASC", "DESC"):
+            reading = _Reading(old, f"{select} {direction}")
+            ids.update(row[0] for row in reading if isinstance(row[0], int))
+            whole = whole and reading.whole
+            if reading.whole:
+                break
+    if not whole and ids:
+        span = range(max(1, min(ids)), max(ids) + 1)
+        if len(span) - len(ids) <= MAX_GAPS:
+            ids.update(span)
+    return sorted(ids)
+
+
+def _keys_by_index(old: sqlite3.Connection) -> dict[int, tuple[str, str]]:
+    """What the index of keys says of each id."""
+    known: dict[int, tuple[str, str]] = {}
+    for direction in ("ASC", "DESC"):
+        reading = _Reading(
+            old,
+            "SELECT id, product_id, pic_name FROM items INDEXED BY items_key "
+            f"ORDER BY product_id {direction}, pic_name {direction}",
+        )
+        for item_id, product_id, pic_name in reading:
+            known.setdefault(item_id, (product_id, pic_name))
+        if reading.whole:
+            break
+    return known
+
+
+class _Reading:
+    """Rows of a statement up to where the database cannot be read.
+
+    What the system refuses ends the repair instead: taken for damage, it would cost items that are whole.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, sql: str) -> None:
+        self._connection, self._sql = connection, sql
+        self.whole = True
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._connection.execute(self._sql)
+        except sqlite3.Error as error:
+            if is_refusal(error):
+                raise
+            self.whole = False
+
+
+def _rows(connection: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
+    return list(_Reading(connection, sql))
+
+
+def _one(connection: sqlite3.Connection, sql: str, parameter: object) -> tuple[Any, ...] | None:
+    """A row, if there is one that can be read."""
+    try:
+        row: tuple[Any, ...] | None = connection.execute(sql, (parameter,)).fetchone()
+    except sqlite3.Error as error:
+        if is_refusal(error):
+            raise
+        return None
+    return row
+
+
+def _insert(new: sqlite3.Connection, table: str, names: tuple[str, ...], values: tuple[Any, ...]) -> None:
+    new.execute(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", values)
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else str(value)

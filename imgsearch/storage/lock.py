@@ -1,0 +1,84 @@
+"""One writer at a time: a lock that dies with its process, and a note that names the holder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from imgsearch.durable_fs import private_opener
+from imgsearch.errors import InstanceLocked
+from imgsearch.storage.sqlite.database import storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["HOLDER_NAME", "LOCK_NAME", "writer_at_work", "writer_lock"]
+
+LOCK_NAME: Final = "writer.lock"
+HOLDER_NAME: Final = "writer.json"
+
+
+@contextmanager
+def writer_lock(folder: Path, timeout: float = 0.0) -> Iterator[None]:
+    """Hold the instance for writing.
+
+    Args:
+        folder: the instance.
+        timeout: seconds to wait for another writer; 0 not at all.
+
+    Raises:
+        InstanceLocked: another process holds it; its pid, command and start are named.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK_NAME, mode=0o600)
+    holder = folder / HOLDER_NAME
+    with storage_errors(folder):
+        try:
+            lock.acquire(timeout=timeout, poll_interval=0.05)
+        except Timeout:
+            raise InstanceLocked(_explain(folder, holder)) from None
+    try:
+        with storage_errors(folder), open(holder, "w", encoding="utf-8", opener=private_opener) as note:
+            json.dump(
+                {
+                    "pid": os.getpid(),
+                    "command": shlex.join(["imgsearch", *sys.argv[1:]])[:300],
+                    "start": datetime.now().astimezone().isoformat(timespec="seconds"),
+                },
+                note,
+            )
+        yield
+    finally:
+        with suppress(OSError):  # what was written stays written; the next holder puts its own note there
+            holder.unlink()
+        lock.release()
+
+
+def writer_at_work(folder: Path) -> bool:
+    """Whether the holder that the note names is alive.
+
+    The lock itself is not touched: trying it, however briefly, could turn a writer away.
+    """
+    try:
+        os.kill(int(json.loads((folder / HOLDER_NAME).read_text(encoding="utf-8"))["pid"]), 0)
+    except PermissionError:
+        return True  # it is somebody else's
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def _explain(folder: Path, holder: Path) -> str:
+    try:
+        note = json.loads(holder.read_text(encoding="utf-8"))
+        who = f"process {note['pid']} ({note['command']}), since {note['start']}"
+    except (OSError, ValueError, KeyError, TypeError):  # it has just taken it, or just given it back
+        who = "another process"
+    return f"{folder} is being written by {who}: wait for it to end, or give --lock-timeout SECONDS"

@@ -1,0 +1,148 @@
+"""Rows off the leaf pages of a database whose inner pages are destroyed.
+
+SQLite reaches a row from the root of its table down; where a page in between is damaged, everything below is out of
+reach and still there. Here every page of the file is looked at by itself (https://sqlite.org/fileformat2.html, sections
+1.6 and 2.1), and a row counts if its seal is right. Pages on the free list are passed over: they hold what was deleted.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+from imgsearch.storage.sqlite.checksum import feature_checksum, is_valid
+from imgsearch.storage.sqlite.schema import ITEM_ROW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["sealed_rows"]
+
+LEAF: Final = 0x0D
+HEADER_BYTES: Final = 100
+INTEGER_BYTES: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
+"""By the serial type of a value."""
+
+
+def sealed_rows(
+    path: Path, page_size: int, wanted: set[int]
+) -> tuple[dict[int, list[tuple[Any, ...]]], dict[int, tuple[bytes, int]]]:
+    """Rows with a right seal, of these ids, wherever they lie in the file.
+
+    Args:
+        path: of the database; its WAL is checkpointed.
+        page_size: in bytes.
+        wanted: ids of items.
+
+    Returns:
+        By id, all different rows of the table of items (with the seal, last), and features with their seals.
+    """
+    items: dict[int, list[tuple[Any, ...]]] = {}
+    features: dict[int, tuple[bytes, int]] = {}
+    pages = _Pages(path.read_bytes(), page_size)
+    for row_id, values in pages.rows(wanted):
+        row = (row_id, *values[1:])
+        if len(row) == len(ITEM_ROW) + 1 and is_valid(row):
+            versions = items.setdefault(row_id, [])
+            if row not in versions:
+                versions.append(row)
+        elif len(row) == 3 and isinstance(row[1], bytes) and feature_checksum(row_id, row[1]) == row[2]:
+            features[row_id] = (row[1], row[2])
+    return items, features
+
+
+class _Pages:
+    """A database file, page by page."""
+
+    def __init__(self, data: bytes, page_size: int) -> None:
+        self._data = data
+        self._size = page_size
+
+    def rows(self, wanted: set[int]) -> Iterator[tuple[int, list[Any]]]:
+        """Id and columns of what look like rows on leaf pages of tables."""
+        free = self._free_pages()
+        for number in range(1, len(self._data) // self._size + 1):
+            start = (number - 1) * self._size
+            head = start + (HEADER_BYTES if number == 1 else 0)
+            if number in free or self._data[head] != LEAF:
+                continue
+            (count,) = struct.unpack_from(">H", self._data, head + 3)
+            for place in range(count):
+                try:
+                    (offset,) = struct.unpack_from(">H", self._data, head + 8 + 2 * place)
+                    row = self._row(start + offset, wanted)
+                except (struct.error, ValueError, IndexError):
+                    continue  # no row, or no longer one
+                if row is not None:
+                    yield row
+
+    def _free_pages(self) -> set[int]:
+        free: set[int] = set()
+        (trunk,) = struct.unpack_from(">I", self._data, 32)
+        while 0 < trunk <= len(self._data) // self._size and trunk not in free:
+            free.add(trunk)
+            start = (trunk - 1) * self._size
+            following, count = struct.unpack_from(">II", self._data, start)
+            free.update(struct.unpack_from(f">{min(count, self._size // 4 - 2)}I", self._data, start + 8))
+            trunk = following
+        return free
+
+    def _row(self, at: int, wanted: set[int]) -> tuple[int, list[Any]] | None:
+        length, at = self._varint(self._data, at)
+        row_id, at = self._varint(self._data, at)
+        if row_id not in wanted:
+            return None
+        return row_id, self._values(self._payload(at, length))
+
+    def _payload(self, at: int, length: int) -> bytes:
+        """A row's bytes, those on overflow pages included."""
+        most, least = self._size - 35, (self._size - 12) * 32 // 255 - 23
+        if length > len(self._data):
+            raise ValueError(length)
+        if length <= most:
+            return self._data[at : at + length]
+        local = least + (length - least) % (self._size - 4)
+        local = local if local <= most else least
+        parts, missing = [self._data[at : at + local]], length - local
+        (page,) = struct.unpack_from(">I", self._data, at + local)
+        while missing > 0:
+            start = (page - 1) * self._size
+            (page,) = struct.unpack_from(">I", self._data, start)
+            part = self._data[start + 4 : start + 4 + min(missing, self._size - 4)]
+            if not part:
+                raise ValueError(page)
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
+
+    def _values(self, payload: bytes) -> list[Any]:
+        end, at = self._varint(payload, 0)
+        body = end
+        values: list[Any] = []
+        while at < end:
+            kind, at = self._varint(payload, at)
+            size = INTEGER_BYTES.get(kind, 8 if kind == 7 else max(0, (kind - 12) // 2))
+            raw = payload[body : body + size]
+            if len(raw) != size:
+                raise ValueError(size)
+            body += size
+            if kind in INTEGER_BYTES:
+                values.append(int.from_bytes(raw, "big", signed=True))
+            elif kind == 7:
+                values.append(struct.unpack(">d", raw)[0])
+            elif kind >= 12:
+                values.append(raw.decode() if kind % 2 else raw)
+            else:
+                values.append({8: 0, 9: 1}.get(kind))
+        return values
+
+    @staticmethod
+    def _varint(data: bytes, at: int) -> tuple[int, int]:
+        value = 0
+        for place in range(8):
+            byte = data[at + place]
+            value = value << 7 | byte & 0x7F
+            if byte < 0x80:
+                return value, at + place + 1
+        return value << 8 | data[at + 8], at + 9

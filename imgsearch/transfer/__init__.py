@@ -1,0 +1,1 @@
+"""Export and import: all items of an instance in files that any program can read."""

@@ -1,0 +1,90 @@
+"""Writing an instance's items into a folder that any program can read (``portable.py``)."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imgsearch.durable_fs import TEMPORARY_SUFFIX, file_errors, make_private_folder, private_opener, sync, sync_folder
+from imgsearch.errors import InstanceExists
+from imgsearch.transfer.file_format import (
+    FEATURES_NAME,
+    ITEMS_NAME,
+    STAMP_NAME,
+    TUNING_NAME,
+    item_document,
+    tuned_stamp,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from imgsearch.storage.sqlite.store import Store
+    from imgsearch.types import Key
+
+__all__ = ["export"]
+
+
+def export(store: Store, folder: Path, stamp: dict[str, Any]) -> Iterator[Key]:
+    """Write all items of one snapshot; ``stamp.json`` comes last, so a folder without it is not complete.
+
+    Args:
+        store: in whose reading block this runs.
+        folder: missing or empty.
+        stamp: what made the features; its ``dimension`` is theirs. What they have been through since is added.
+
+    Yields:
+        The key of each, when it is written.
+
+    Raises:
+        InstanceExists: the folder holds something.
+        InstanceDamaged, StorageFull, StorageUnwritable
+    """
+    with file_errors(folder):
+        _make(folder)
+        with ExitStack() as stack:
+            items, features = (
+                stack.enter_context(open(_temporary(folder, name), "xb", opener=private_opener))
+                for name in (ITEMS_NAME, FEATURES_NAME)
+            )
+            count = store.count()
+            _write_header(features, (count, stamp["dimension"]))
+            for item in store.all_stored_records():
+                items.write(json.dumps(item_document(item), ensure_ascii=False).encode() + b"\n")
+                features.write(item.extracted.feature.astype("<f2").tobytes())
+                yield item.key
+        tuning = store.tuning()
+        if tuning is not None:
+            with open(_temporary(folder, TUNING_NAME), "xb", opener=private_opener) as file:
+                np.save(file, tuning.matrix, allow_pickle=False)
+        with open(_temporary(folder, STAMP_NAME), "xb", opener=private_opener) as file:
+            file.write(json.dumps({**tuned_stamp(stamp, tuning), "items": count}, indent=2).encode() + b"\n")
+        for name in (ITEMS_NAME, FEATURES_NAME, *([] if tuning is None else [TUNING_NAME]), STAMP_NAME):
+            sync(_temporary(folder, name))
+            _temporary(folder, name).replace(folder / name)
+        sync_folder(folder)
+
+
+def _temporary(folder: Path, name: str) -> Path:
+    return folder / f"{name}{TEMPORARY_SUFFIX}"
+
+
+def _make(folder: Path) -> None:
+    """Make the folder, and clear what an export that was killed left there."""
+    make_private_folder(folder)
+    names = {f"{name}{TEMPORARY_SUFFIX}" for name in (ITEMS_NAME, FEATURES_NAME, TUNING_NAME, STAMP_NAME)}
+    if not (folder / STAMP_NAME).exists():
+        names |= {ITEMS_NAME, FEATURES_NAME, TUNING_NAME}
+    present = {path.name for path in folder.iterdir()}
+    if present and not (present <= names and any(name.endswith(TEMPORARY_SUFFIX) for name in present)):
+        raise InstanceExists(f"{folder} is not an empty folder: name another one for the export")
+    for name in present:
+        (folder / name).unlink()
+
+
+def _write_header(file: Any, shape: tuple[int, int]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})

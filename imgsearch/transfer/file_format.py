@@ -1,0 +1,186 @@
+"""An instance's items as files that any program can read: what the files are called and what they say.
+
+``items.jsonl`` has one item a line under the service's field names, ``features.npy`` one row for each line in the same
+order (float16, L2-normalised), ``stamp.json`` what made the features. ``tuning.npy`` is there where the instance is
+tuned: the matrix that the features have been through, whose name is in the stamp.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from imgsearch.errors import InputError, InvalidManifest, InvalidRegion
+from imgsearch.service.categories import OTHER, Kind, parse_category
+from imgsearch.sources.jsonl import optional_region, optional_text
+from imgsearch.types import (
+    SERVICE_NAMES,
+    Attributes,
+    Extracted,
+    Key,
+    Location,
+    Region,
+    RegionMode,
+    Upsert,
+    check_text,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from imgsearch.projection import Projection
+
+__all__ = [
+    "FEATURES_NAME",
+    "ITEMS_NAME",
+    "STAMP_NAME",
+    "TUNING",
+    "TUNING_NAME",
+    "item_document",
+    "parse_item",
+    "tuned_stamp",
+]
+
+ITEMS_NAME: Final = "items.jsonl"
+FEATURES_NAME: Final = "features.npy"
+STAMP_NAME: Final = "stamp.json"
+TUNING_NAME: Final = "tuning.npy"
+TUNING: Final = "tuning"
+"""The field of a stamp that names a tuning."""
+
+MODES: Final = {RegionMode.SUBJECT: "subject", RegionMode.GIVEN: "given", RegionMode.WHOLE: "whole"}
+FIELDS: Final = frozenset(
+    {
+        *("ProductId", "PicName", "CategoryId", "CategoryGiven", "Region", "RegionMode", "MultiRegion"),
+        *("ContentHash", "Token", "Folder", "File", *SERVICE_NAMES.values()),
+    }
+)
+MAX_PATH_CHARS: Final = 32_768
+MAX_SUBJECTS: Final = 1_000
+HASH_BYTES: Final = 16
+MAX_TOKEN_BYTES: Final = 1_024
+
+T = TypeVar("T")
+
+
+def tuned_stamp(stamp: dict[str, Any], tuning: Projection | None) -> dict[str, Any]:
+    """A stamp of features that have been through a tuning, if any."""
+    return stamp if tuning is None else {**stamp, TUNING: f"tuned {tuning.name}"}
+
+
+def item_document(item: Upsert) -> dict[str, Any]:
+    """One line of ``items.jsonl``; what is not set is left out."""
+    extracted, location = item.extracted, item.location
+    fields = {
+        "ProductId": item.key.product_id,
+        "PicName": item.key.pic_name,
+        "CategoryId": extracted.category_id,
+        "CategoryGiven": item.category_given,
+        "Region": str(extracted.region),
+        "RegionMode": MODES[item.region_mode],
+        "MultiRegion": [str(subject) for subject in extracted.subjects] or None,
+        "ContentHash": extracted.content_hash.hex(),
+        "Token": None if extracted.token is None else extracted.token.hex(),
+        "Folder": None if location is None else location.root,
+        "File": None if location is None else location.relative,
+        **item.attributes.service_fields(),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def parse_item(document: dict[str, Any], feature: npt.NDArray[np.float32], kind: Kind) -> Upsert:
+    """The item of one line.
+
+    ProductId, PicName, Region and ContentHash are needed, in a product instance CategoryId too; CategoryGiven and
+    RegionMode are true and "given" where they are missing, as whoever writes such a line knows both.
+
+    Args:
+        document: the line.
+        feature: the row that belongs to it, shape (dimension,), L2-normalised.
+        kind: of the instance that it goes to.
+
+    Raises:
+        InputError: a field is missing, unknown or of another kind.
+    """
+    unknown = sorted(set(document) - FIELDS)
+    if unknown:
+        raise InvalidManifest(f"unknown field {unknown[0][:40]!r}; known are: {', '.join(sorted(FIELDS))}")
+    key = Key(
+        _needed(optional_text(document, "ProductId", "InvalidProductId"), "ProductId"),
+        _needed(optional_text(document, "PicName", "InvalidPicName"), "PicName"),
+    )
+    region = _needed(optional_region(document), "Region")
+    extracted = Extracted(
+        _needed(_bytes(document, "ContentHash", range(HASH_BYTES, HASH_BYTES + 1)), "ContentHash"),
+        _bytes(document, "Token", range(MAX_TOKEN_BYTES + 1)),
+        region,
+        _subjects(document),
+        _category(document, kind),
+        (),
+        feature,
+    )
+    given = _flag(document, "CategoryGiven", default=True) and kind is Kind.PRODUCT
+    attributes = Attributes.from_service_fields(document)
+    return Upsert(key, extracted, _mode(document), given, attributes, _location(document))
+
+
+def _needed(value: T | None, field: str) -> T:
+    if value is None:
+        code = f"NoSpecified{field}" if field in ("ProductId", "PicName") else InvalidManifest.code
+        raise InvalidManifest(f"the line has no {field}", code=code)
+    return value
+
+
+def _bytes(document: dict[str, Any], field: str, sizes: range) -> bytes | None:
+    value = document.get(field)
+    if value is None:
+        return None
+    try:
+        data = bytes.fromhex(value)
+    except (TypeError, ValueError):
+        data = None
+    if data is None or len(data) not in sizes:
+        size = f"{sizes[0]}" if len(sizes) == 1 else f"up to {sizes[-1]}"
+        raise InvalidManifest(f"{field} {str(value)[:40]!r} is not {size} bytes in hexadecimal")
+    return data
+
+
+def _flag(document: dict[str, Any], field: str, *, default: bool) -> bool:
+    value = document.get(field, default)
+    if not isinstance(value, bool):
+        raise InvalidManifest(f"{field} {str(value)[:40]!r} is not true or false")
+    return value
+
+
+def _mode(document: dict[str, Any]) -> RegionMode:
+    value = document.get("RegionMode", MODES[RegionMode.GIVEN])
+    for mode, name in MODES.items():
+        if value == name:
+            return mode
+    raise InvalidManifest(f"RegionMode {str(value)[:40]!r} is not one of {', '.join(MODES.values())}")
+
+
+def _category(document: dict[str, Any], kind: Kind) -> int:
+    if kind is Kind.GENERIC:
+        return OTHER
+    value = _needed(document.get("CategoryId"), "CategoryId")
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise InputError(f"CategoryId {str(value)[:40]!r} is not a number", code="InvalidCategory")
+    return parse_category(value)
+
+
+def _subjects(document: dict[str, Any]) -> tuple[Region, ...]:
+    value = document.get("MultiRegion", [])
+    if not isinstance(value, list) or len(value) > MAX_SUBJECTS or not all(isinstance(one, str) for one in value):
+        raise InvalidRegion("MultiRegion is not a list of texts 'x1,x2,y1,y2'")
+    return tuple(map(Region.parse, value))
+
+
+def _location(document: dict[str, Any]) -> Location | None:
+    folder, file = (optional_text(document, field, InvalidManifest.code) for field in ("Folder", "File"))
+    for field, value in (("Folder", folder), ("File", file)):
+        if value is not None:
+            check_text(value, InvalidManifest.code, field, MAX_PATH_CHARS)
+    if folder is None:
+        return None
+    return Location(folder, file)

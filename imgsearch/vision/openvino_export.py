@@ -1,0 +1,277 @@
+"""Converting a timm model for OpenVINO, once per machine, into a cache that any number of processes share.
+
+torch and timm take seconds to import and gigabytes to load, so they live in a child process that runs this module;
+the process that indexes or searches sees the result only. A converted model is a folder that appears whole, by one
+rename, under a lock: a second process waits for the first, and a killed one leaves nothing that anybody takes for a
+model.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from imgsearch.durable_fs import file_errors, make_private_folder, sync, sync_folder
+from imgsearch.errors import InvalidModel
+from imgsearch.vision.models import EMBEDDER, ModelRecord, weights_file
+from imgsearch.vision.openvino_compat import load_openvino
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ConvertedModel", "converted_model", "is_converted"]
+
+MODEL_NAME: Final = "model.xml"
+WEIGHTS_NAME: Final = "model.bin"
+RECORD_NAME: Final = "record.json"
+TEXT_NAME: Final = "text.xml"
+TOKENIZER_NAME: Final = "tokenizer.json"
+EXIT_INVALID: Final = 3
+STEP: Final = "step "
+"""Begin of a line in which the converting process tells how far it is."""
+
+
+class ConvertedModel:
+    """A model in the cache: its complete record, and the file that OpenVINO reads."""
+
+    def __init__(self, folder: Path, record: ModelRecord) -> None:
+        self.folder = folder
+        self.record = record
+
+    @property
+    def path(self) -> Path:
+        """The OpenVINO model; the weights lie beside it."""
+        return self.folder / MODEL_NAME
+
+    @property
+    def text_path(self) -> Path:
+        """The text tower as an OpenVINO model, where there is one."""
+        return self.folder / TEXT_NAME
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """What turns texts into tokens for it."""
+        return self.folder / TOKENIZER_NAME
+
+    @classmethod
+    def load(cls, folder: Path) -> ConvertedModel | None:
+        """The model in that folder of the cache, if there is a complete one."""
+        try:
+            note = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
+            for name, size in note["sizes"].items():
+                if (folder / name).stat().st_size != size:
+                    return None
+            return cls(folder, ModelRecord.from_dict(note["record"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # whatever it is, it can be made again
+
+
+def converted_model(
+    record: ModelRecord, cache: Path, announce: Callable[[str], None] = lambda _message: None
+) -> ConvertedModel:
+    """The converted model from the cache; converts it first where it is not there.
+
+    Args:
+        record: of an embedded model, of an instance's stamp, or as ``find_model`` gives it.
+        cache: folder shared by all processes of the user.
+        announce: told in lines for people that a conversion starts, and its steps.
+
+    Raises:
+        InvalidModel: unknown to timm, weights missing or not fitting, or not to be had from the hub.
+        StorageFull, StorageUnwritable: the cache.
+    """
+    folder = _home(record, cache)
+    model = ConvertedModel.load(folder)
+    if model is None:
+        from filelock import FileLock
+
+        with file_errors(cache):
+            make_private_folder(folder.parent)
+            with FileLock(folder.with_name(f"{folder.name}.lock")):
+                # How features are kept is not the networks' business: both kinds of instance share them.
+                model = ConvertedModel.load(folder) or _convert(replace(record, coded=False), folder, announce)
+    found = model.record
+    if record.weights_hash and found.weights_hash != record.weights_hash:
+        raise InvalidModel(
+            f"the weights of {record.name} are other ones now (hash {found.weights_hash[:12]}… instead of "
+            f"{record.weights_hash[:12]}…): give the file they were in with --weights"
+        )
+    # All else is as asked for: the same weights may lie elsewhere now than when the cache was filled.
+    return ConvertedModel(
+        model.folder,
+        replace(
+            record,
+            weights_hash=found.weights_hash,
+            input_size=found.input_size,
+            mean=found.mean,
+            std=found.std,
+            dimension=found.dimension,
+        ),
+    )
+
+
+def is_converted(record: ModelRecord, cache: Path) -> bool:
+    """Whether the cache holds it."""
+    return ConvertedModel.load(_home(record, cache)) is not None
+
+
+def _home(record: ModelRecord, cache: Path) -> Path:
+    return cache / "models" / record.cache_name()
+
+
+def _convert(record: ModelRecord, folder: Path, announce: Callable[[str], None]) -> ConvertedModel:
+    weights_file(record)  # a missing package is said at once
+    announce(f"Preparing the model {record.name}: this takes some seconds and happens once on this machine …")
+    for leftover in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed: the lock is ours
+    # Under a new name each time: the killed one's child may still be writing.
+    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=folder.parent))
+    try:
+        status, said = _run_child(record, temporary, announce)
+        if status == EXIT_INVALID:
+            raise InvalidModel(said.strip().splitlines()[-1])
+        if status != 0:
+            raise RuntimeError(f"converting {record.name} failed with status {status}:\n{said}")
+        for path in (*temporary.iterdir(), temporary):
+            sync(path)
+        return _put_in_place(temporary, folder, record)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _run_child(record: ModelRecord, target: Path, announce: Callable[[str], None]) -> tuple[int, str]:
+    """Convert in a process of its own, announcing its steps; its exit status, and what else it said."""
+    said = []
+    with subprocess.Popen(
+        # -P: a timm.py in the folder where the user happens to be is not ours to run.
+        [sys.executable, "-P", "-m", "imgsearch.vision.openvino_export", str(target)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="backslashreplace",
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with suppress(BrokenPipeError):  # it died at once: its status says so
+            child.stdin.write(json.dumps(record.as_dict()))
+            child.stdin.close()
+        for line in child.stdout:
+            if line.startswith(STEP):
+                announce(f"  {line.removeprefix(STEP).rstrip()}")
+            else:
+                said.append(line)
+    return child.returncode, "".join(said)
+
+
+def _put_in_place(temporary: Path, folder: Path, asked: ModelRecord) -> ConvertedModel:
+    """Rename a converted model to the name of its complete record, and let the name that was asked for lead there.
+
+    The two differ where conversion found out what the model is fed with, or the hash of weights from the hub.
+    """
+    from filelock import FileLock
+
+    made = ConvertedModel.load(temporary)
+    if made is None:
+        raise RuntimeError(f"the converted model in {temporary} is incomplete")
+    home = folder.with_name(made.record.cache_name())
+    if home == folder:
+        _replace(home, temporary)
+    else:
+        with FileLock(f"{home}.lock"):
+            if ConvertedModel.load(home) is None:
+                _replace(home, temporary)
+        _remove(folder)
+        if asked.weights_hash in ("", made.record.weights_hash):  # else these weights are not the ones
+            with suppress(OSError):  # where there are no links, it is converted again
+                folder.symlink_to(home.name)
+    sync_folder(folder.parent)
+    return ConvertedModel(home, made.record)
+
+
+def _replace(folder: Path, temporary: Path) -> None:
+    _remove(folder)  # an incomplete one
+    temporary.rename(folder)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# From here on: the child process.
+
+
+def convert(record: ModelRecord, target: Path) -> ModelRecord:
+    """Convert a model into the files of ``target``; return its complete record.
+
+    Raises:
+        InvalidModel
+    """
+    complete = _convert_folder(record, target) if record.is_folder else _convert_network(record, target)
+    note = {"record": complete.as_dict(), "sizes": {path.name: path.stat().st_size for path in target.iterdir()}}
+    (target / RECORD_NAME).write_text(json.dumps(note, indent=1), encoding="utf-8")
+    return complete
+
+
+def _convert_folder(record: ModelRecord, target: Path) -> ModelRecord:
+    from imgsearch.vision.towers import convert_towers
+
+    return convert_towers(record, target / MODEL_NAME, target / TEXT_NAME, target / TOKENIZER_NAME)
+
+
+def _convert_network(record: ModelRecord, target: Path) -> ModelRecord:
+    _tell("1/3 loading torch and timm")
+    openvino = load_openvino()
+    import torch
+    from openvino.tools.ovc import convert_model
+
+    from imgsearch.vision.model_builder import assembled, import_timm, input_size, load_network
+
+    import_timm()
+    _tell("2/3 reading the weights")
+    network, weights_hash = load_network(record)
+    _tell("3/3 converting for OpenVINO")
+    own = network.pretrained_cfg
+    size = record.input_size or input_size(network)
+    mean, std = (record.mean, record.std) if record.input_size else (tuple(own["mean"]), tuple(own["std"]))
+    complete = replace(record, weights_hash=weights_hash, input_size=size, mean=mean, std=std)
+    module = assembled(complete, network)
+    example = torch.zeros((1, size, size, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        outputs = module(example)
+        converted = convert_model(module, example_input=example, input=[(1, size, size, 3)])
+    openvino.save_model(converted, target / MODEL_NAME, compress_to_fp16=True)
+    if record.purpose == EMBEDDER:
+        complete = replace(complete, dimension=int(outputs[0].shape[1]))
+    return complete
+
+
+def _tell(step: str) -> None:
+    sys.stdout.write(f"{STEP}{step}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Read a record on stdin, convert it into the folder given as argument."""
+    record = ModelRecord.from_dict(json.load(sys.stdin))
+    try:
+        convert(record, Path(sys.argv[1]))
+    except InvalidModel as error:
+        sys.stdout.write(error.message)
+        return EXIT_INVALID
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,342 @@
+"""Connections: private files, read-only reading wherever somebody may read, and failures under their own names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from imgsearch.errors import InstanceDamaged, InstanceUnusable, StorageFull, StorageUnwritable
+from imgsearch.filters.tree import EVERYTHING, product_condition
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
+from imgsearch.types import Key
+from tests.storage.builders import CALIBRATION, change, child, fill, finished, query, scattered, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else or to mount")
+nobody_only = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+
+
+def test_every_file_is_for_its_owner_only(home: Path) -> None:
+    """Also those that SQLite makes beside the database while it is open."""
+    with closing(Store.open(home / DATABASE_NAME, write=True)) as store:
+        write(store, [change()])
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in home.iterdir()}
+    assert modes == dict.fromkeys([DATABASE_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-shm"], 0o600)
+
+
+def test_a_commit_is_synced_and_in_a_wal(home: Path) -> None:
+    with closing(connect(home / DATABASE_NAME, write=True)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
+
+
+def test_reading_cannot_write(home: Path) -> None:
+    with closing(Store.open(home / DATABASE_NAME, write=False)) as store:
+        with pytest.raises(StorageUnwritable, match="cannot be written"), storage_errors(home):
+            write(store, [change()])
+        assert store.count() == 0
+
+
+@pytest.mark.parametrize("name", ["with space", "100%41", "q?a=b&mode=memory", "hash#tag", "naïve 紅", "it's"])
+def test_any_folder_name_will_do(tmp_path: Path, name: str) -> None:
+    """The path goes into a URI, where all of these mean something."""
+    folder = tmp_path / name
+    folder.mkdir()
+    Engine.create(folder, {"name": name})
+    with closing(Engine.open(folder)) as engine:
+        assert engine.store.settings() == {"name": name}
+    assert (folder / DATABASE_NAME).is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_connecting_makes_no_database(tmp_path: Path) -> None:
+    for mode in (True, False):
+        with pytest.raises(StorageUnwritable, match="unable to open"):
+            connect(tmp_path / DATABASE_NAME, write=mode)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Without write permission
+
+READ_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from imgsearch.storage.engine import Engine
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    print(Engine.open(Path(sys.argv[1])).store.count())
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+FILL_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from tests.storage.builders import Engine, fill, scattered
+fill(Engine.open(Path(sys.argv[1]), write=True), scattered(20))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def shown() -> Iterator[Path]:
+    """An instance with 20 items in its WAL, left by a killed writer, that others may read and nobody may write."""
+    folder = Path(tempfile.mkdtemp(prefix="imgsearch-test-"))
+    Engine.create(folder, {})
+    process = child(FILL_AND_DIE, folder)
+    process.communicate(timeout=60)
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    folder.chmod(0o555)
+    yield folder
+    folder.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+def _change(folder: Path, work: str, name: str) -> None:
+    folder.chmod(0o700)
+    if work == "unlink":
+        (folder / name).unlink()
+    else:
+        with closing(Engine.open(folder, write=True)):
+            pass
+        for path in folder.iterdir():
+            path.chmod(0o444)
+    folder.chmod(0o555)
+
+
+def test_reading_without_write_permission_sees_every_commit(shown: Path) -> None:
+    """What was acknowledged is there, in the WAL or in the database; and nothing is changed by reading."""
+    assert (shown / f"{DATABASE_NAME}-wal").stat().st_size > 0
+    assert finished(child(READ_AS_NOBODY, shown)).strip() == "20"
+    for path in shown.iterdir():
+        path.chmod(0o644)
+    _change(shown, "checkpoint", "")
+    assert [path.name for path in shown.iterdir()] == [DATABASE_NAME]
+    assert finished(child(READ_AS_NOBODY, shown)).strip() == "20"
+    assert [path.name for path in shown.iterdir()] == [DATABASE_NAME]
+
+
+def test_commits_that_cannot_be_reached_are_not_passed_over(shown: Path) -> None:
+    """A WAL without its shared memory cannot be read there: better no answer than an old one."""
+    _change(shown, "unlink", f"{DATABASE_NAME}-shm")
+    assert finished(child(READ_AS_NOBODY, shown)).strip() == "StorageUnwritable"
+
+
+@needs_root
+def test_reading_from_a_read_only_mount(home: Path) -> None:
+    """A medium that is read-only for everybody, root included: searching works, writing has its error."""
+    with closing(Engine.open(home, write=True)) as engine:
+        fill(engine, scattered(30))
+        engine.rebuild()
+    code = """
+import sys
+from contextlib import closing
+from pathlib import Path
+from tests.storage.builders import CALIBRATION, Engine, change, query, scattered
+folder = Path(sys.argv[1])
+with closing(Engine.open(folder)) as engine:
+    print(len(engine.search(query(scattered(1)[0]), CALIBRATION, num=7).hits))
+try:
+    with closing(Engine.open(folder, write=True)) as engine, engine.committing() as store:
+        store.upsert(change())
+except Exception as error:
+    print(type(error).__name__)
+"""
+    assert in_mount(home, code, "mount --bind {0} {0} && mount -o remount,bind,ro {0}") == ["7", "StorageUnwritable"]
+
+
+def in_mount(folder: Path, code: str, mount: str) -> list[str]:
+    """Lines printed by Python code that runs where ``folder`` is mounted like that, seen by its process only."""
+    import subprocess
+
+    unshare = shutil.which("unshare")
+    script = f'{mount.format(folder)} || exit 77; exec "$0" -c "$1" {folder}'
+    if unshare is None:
+        pytest.skip("needs unshare")
+    process = subprocess.run(
+        [unshare, "--mount", "sh", "-c", script, sys.executable, code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if process.returncode == 77 or "unshare failed" in process.stderr:
+        pytest.skip(f"mounting is not allowed here: {process.stderr.strip()}")
+    assert process.returncode == 0, process.stderr
+    return process.stdout.splitlines()
+
+
+@nobody_only
+def test_writing_without_permission_has_its_error(home: Path) -> None:
+    (home / DATABASE_NAME).chmod(0o400)
+    with (
+        closing(Engine.open(home, write=True)) as engine,
+        pytest.raises(StorageUnwritable),
+        engine.committing() as store,
+    ):
+        store.upsert(change())
+
+
+# A full disk
+
+
+def test_a_full_database_keeps_what_was_acknowledged(engine: Engine) -> None:
+    """SQLite's own limit gives the very error that a full disk gives: nothing of the block stays, and room helps."""
+    fill(engine, scattered(10))
+    connection = engine.store._connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(StorageFull, match="nothing that was acknowledged is lost") as full:
+        fill(engine, scattered(1000), first=10)
+    assert (full.value.code, full.value.exit_code) == ("InstanceOverQuota", 8)
+    assert engine.store.count() == 10
+    connection.execute("PRAGMA max_page_count = 1000000")
+    fill(engine, scattered(1000), first=10)
+    assert engine.store.count() == len(engine.store.keys(EVERYTHING)) == 1010
+
+
+@needs_root
+def test_a_disk_that_runs_full_for_real(tmp_path: Path) -> None:
+    """A file system of one megabyte: commits and rebuilds fail as StorageFull, and everything acknowledged is there."""
+    code = """
+import sys
+from pathlib import Path
+from imgsearch.errors import StorageFull
+from tests.storage.builders import CALIBRATION, Engine, fill, query, scattered
+folder = Path(sys.argv[1])
+Engine.create(folder, {})
+engine = Engine.open(folder, write=True)
+(folder / "ballast").write_bytes(bytes(2**17))  # room to go on in, once it is freed
+added = 0
+try:
+    while True:
+        fill(engine, scattered(50), first=added)
+        added += 50
+except StorageFull:
+    print(added > 100, engine.store.count() == added)
+while True:  # until there is not a single block left
+    try:
+        with open(folder / "ballast", "ab", buffering=0) as ballast:
+            ballast.write(bytes(4096))
+    except OSError:
+        break
+try:
+    engine.rebuild()
+except StorageFull:
+    print(engine.store.generation(), [path.name for path in folder.glob("index*")])
+engine.close()
+engine = Engine.open(folder)
+print(engine.store.count() == added, len(engine.search(query(scattered(1)[0]), CALIBRATION, num=9).hits))
+(folder / "ballast").unlink()
+engine = Engine.open(folder, write=True)
+fill(engine, scattered(10), first=added)
+print(engine.store.count() == added + 10)
+"""
+    assert in_mount(tmp_path, code, "mount -t tmpfs -o size=1m none {0}") == [
+        "True True",
+        "None []",
+        "True 9",
+        "True",
+    ]
+
+
+# Damage
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database, but long enough to look like one " * 20, bytes(8192)])
+@pytest.mark.parametrize("write", [True, False])
+def test_what_is_no_database_is_damage(folder: Path, content: bytes, write: bool) -> None:
+    folder.mkdir()
+    (folder / DATABASE_NAME).write_bytes(content)
+    with pytest.raises(InstanceDamaged):
+        Engine.open(folder, write=write)
+    assert (folder / DATABASE_NAME).read_bytes() == content
+
+
+def test_damage_anywhere_has_its_name(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever page is overwritten with noise, each way of reading answers, or says that the instance is damaged."""
+    monkeypatch.setattr(
+        "imgsearch.storage.sqlite.store.VERIFY_BELOW_BYTES", 0
+    )  # as of one that is too large to look through
+    fill(engine, scattered(300))
+    engine.rebuild()
+    engine.close()
+    path = engine.folder / DATABASE_NAME
+    whole = path.read_bytes()
+    noise = np.random.default_rng(1).bytes(4096)
+    damaged = set()
+    for page in range(len(whole) // 4096):
+        path.write_bytes(whole[: page * 4096] + noise + whole[(page + 1) * 4096 :])
+        try:
+            opened = Engine.open(engine.folder)
+        except InstanceUnusable:
+            damaged.add("open")
+            continue
+        store = opened.store
+        ways = {
+            "settings": store.settings,
+            "counts": store.counts,
+            "products": store.count_products,
+            "newer": lambda store=store: store.count_newer(0),
+            "item": lambda store=store: store.item(Key("p5", "1.jpg")),
+            "feature": lambda store=store: store.feature(6),
+            "keys": lambda store=store: store.keys(EVERYTHING),
+            "count": lambda store=store: store.count(product_condition("p5")),
+            "generation": store.generation,
+            "search": lambda opened=opened: opened.search(query(scattered(1)[0]), CALIBRATION, num=300),
+        }
+        for name, way in ways.items():
+            try:
+                way()
+            except InstanceDamaged as error:
+                damaged.add(name)
+                assert "imgsearch check --repair" in error.message  # noqa: PT017
+        opened.close()
+    assert damaged == {"open", *ways}
+
+
+def test_a_truncated_database_is_damage(engine: Engine) -> None:
+    fill(engine, scattered(300))
+    engine.close()
+    path = engine.folder / DATABASE_NAME
+    path.write_bytes(path.read_bytes()[: 4096 * 20])
+    with pytest.raises(InstanceDamaged), closing(Engine.open(engine.folder)) as opened:
+        opened.search(query(scattered(1)[0]), CALIBRATION, num=5)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("not of the storage"), sqlite3.IntegrityError("a bug"), FileNotFoundError(2, "gone")]
+)
+def test_other_errors_pass(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error)) as passed, storage_errors(tmp_path):
+        raise error
+    assert passed.value is error
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_transaction_is_undone_by_any_exception(store: Store, error: type[BaseException]) -> None:
+    connection = store._connection
+    with pytest.raises(error), transaction(connection, write=True):  # noqa: PT012
+        store.upsert(change())
+        raise error
+    assert not connection.in_transaction
+    assert store.count() == 0
+    write(store, [change()])
+    assert store.count() == 1

@@ -1,0 +1,478 @@
+"""The store: what is written is what is read, each change in a commit of its own or in none."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imgsearch.errors import InstanceDamaged, StorageUnwritable
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import EVERYTHING, Condition, category_condition, picture_condition, product_condition
+from imgsearch.storage.integrity.check import check
+from imgsearch.storage.sqlite.database import BUSY_TIMEOUT_S
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Generation, Store
+from imgsearch.types import Attributes, Key, Location, Region, RegionMode, Upsert
+from tests.storage.builders import DIMENSION, change, scattered, stored, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+ATTRIBUTES = Attributes("shelf:4 ☂", -(2**31), 0, None, 2**31 - 1, "", "red", None, "a'b\"c")
+FULL = Upsert(
+    Key("bag-17", "front/1.jpg"),
+    dataclasses.replace(
+        change().extracted,
+        content_hash=bytes(range(16)),
+        token=b"\x00token",
+        region=Region(1, 20, 3, 40),
+        subjects=(Region(1, 20, 3, 40), Region(5, 6, 7, 8)),
+        category_id=88888888,
+        feature=scattered(1, 4)[0],
+    ),
+    RegionMode.GIVEN,
+    True,
+    ATTRIBUTES,
+    Location("/photos", "x/1.jpg"),
+)
+NAMES = [
+    "a",
+    " ",
+    "it's",
+    'quo"te',
+    "new\nline",
+    "tab\t",
+    "naïve",
+    "nai\u0308ve",
+    "紅🟥",
+    "%_?*",
+    "'; DROP TABLE items;--",
+    "-1",
+    "é" * 512,
+]
+
+
+def ids(store: Store, condition: Condition = EVERYTHING) -> list[int]:
+    found: list[int] = store.matching_ids(condition).tolist()
+    return found
+
+
+def test_an_item_comes_back_as_it_was_written(store: Store) -> None:
+    write(store, [FULL])
+    item = store.item(FULL.key)
+    assert item is not None
+    assert (item.key, item.category_id, item.category_given) == (FULL.key, 88888888, True)
+    assert (item.region, item.region_mode) == (Region(1, 20, 3, 40), RegionMode.GIVEN)
+    assert (item.content_hash, item.token) == (bytes(range(16)), b"\x00token")
+    assert item.attributes == ATTRIBUTES
+    assert item.location == Path("/photos/x/1.jpg")
+    (picture,) = store.pictures([item.id])
+    assert picture.item == item
+    assert picture.feature.tolist() == store.feature(item.id).tolist() == FULL.extracted.feature.tolist()
+
+
+def test_what_is_not_there_is_none_or_empty(store: Store) -> None:
+    assert store.item(Key("p", "1.jpg")) is None
+    assert list(store.pictures([1, 2])) == []
+    assert list(store.features()) == []
+    assert store.keys(EVERYTHING) == []
+    assert store.counts() == {}
+    assert store.generation() is None
+    assert (store.count(), store.count_products(), store.count_newer(0)) == (0, 0, 0)
+    with store.writing():
+        assert store.delete(EVERYTHING) == []
+
+
+def test_upsert_replaces_under_a_new_id(store: Store) -> None:
+    """Ids rise and are never given twice, not even after everything was deleted."""
+    with store.writing():
+        assert store.upsert(change(category=3, attributes=ATTRIBUTES, location=Location("/a"))) is False
+        assert store.upsert(change("other")) is False
+        assert store.upsert(change(feature=scattered(1, 8)[0], category=4)) is True
+    assert ids(store) == [2, 3]
+    item = store.item(Key("p", "1.jpg"))
+    assert item is not None
+    assert (item.id, item.category_id, item.attributes, item.location) == (3, 4, Attributes(), None)
+    assert store.feature(3).tolist() == scattered(1, 8)[0].tolist()
+    assert store.counts() == {0: 1, 4: 1}
+    with store.writing():
+        assert store.delete(EVERYTHING) == [Key("other", "1.jpg"), Key("p", "1.jpg")]
+        store.upsert(change())
+    assert ids(store) == [4]
+
+
+def test_update_keeps_the_feature_and_what_is_not_given(store: Store) -> None:
+    """And the id, in the same category; in another one it is a new item to an index."""
+    write(store, [FULL, change("other", attributes=ATTRIBUTES)])
+    item = store.item(FULL.key)
+    assert item is not None
+    with store.writing():
+        assert store.update(item, ATTRIBUTES, item.category_id, False, None) == item.id
+    item = store.item(FULL.key)
+    assert item is not None
+    with store.writing():
+        new = store.update(item, Attributes(int_attr=5), 7, False, None)
+    changed = store.item(FULL.key)
+    assert new not in (item.id, 2)
+    assert changed == dataclasses.replace(
+        item, id=new, attributes=Attributes(int_attr=5), category_id=7, category_given=False
+    )
+    assert store.feature(new).tolist() == FULL.extracted.feature.tolist()
+    item = changed
+    assert store.counts() == {0: 1, 7: 1}
+    with store.writing():
+        store.update(item, ATTRIBUTES, 7, True, Location("/new"))
+        store.set_tokens([(item.id, None)])
+    changed = store.item(FULL.key)
+    assert changed is not None
+    assert (changed.location, changed.token) == (Path("/new/front/1.jpg"), None)
+    other = store.item(Key("other", "1.jpg"))
+    assert other is not None
+    assert (other.attributes, other.category_id) == (ATTRIBUTES, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_is_a_name(store: Store, name: str) -> None:
+    """Names are compared character by character: no folding, no patterns, no normalising."""
+    write(store, [change(product, picture) for product in NAMES for picture in ("1", name)])
+    assert store.keys(product_condition(name)) == sorted({Key(name, "1"), Key(name, name)})
+    assert store.keys(product_condition(name, name)) == [Key(name, name)]
+    item = store.item(Key(name, name))
+    assert item is not None
+    assert item.key == Key(name, name)
+    with store.writing():
+        assert store.delete(product_condition(name)) == sorted([Key(name, "1"), Key(name, name)])
+    assert store.count_products() == len(NAMES) - 1
+
+
+def test_keys_are_sorted_by_product_then_picture(store: Store) -> None:
+    keys = [
+        Key(product, picture) for product in ("b", "a", "B", "ä", "紅", "a1", "🟥", "") for picture in "21" if product
+    ]
+    write(store, [change(key.product_id, key.pic_name) for key in keys])
+    assert store.keys(EVERYTHING) == sorted(keys)
+    assert store.keys(product_condition("a")) == [Key("a", "1"), Key("a", "2")]
+
+
+@pytest.fixture
+def assorted(store: Store) -> Store:
+    """40 items in 10 products; item n has ``int_attr`` n, and the category n mod 4."""
+    write(
+        store,
+        [
+            change(f"p{n % 10}", str(n), feature, category=n % 4, attributes=Attributes(int_attr=n))
+            for n, feature in enumerate(scattered(40, 6), 1)
+        ],
+    )
+    return store
+
+
+CONDITIONS = {
+    "everything": (EVERYTHING, set(range(1, 41))),
+    "nothing": (product_condition("none"), set()),
+    "product": (product_condition("p3"), {3, 13, 23, 33}),
+    "picture": (product_condition("p3", "13"), {13}),
+    "category": (category_condition((1,)), set(range(1, 41, 4))),
+    "categories": (category_condition((1, 2)), {n for n in range(1, 41) if n % 4 in (1, 2)}),
+    "no category": (category_condition(()), set()),
+    "joined": (category_condition((1,)).joined(product_condition("p3")), {13, 33}),
+    "filter": (product_condition("p3").joined(parse_filter("int_attr=3 OR int_attr=4")), {3}),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_conditions_mean_the_same_everywhere(assorted: Store, name: str) -> None:
+    condition, wanted = CONDITIONS[name]
+    assert set(ids(assorted, condition)) == wanted
+    assert assorted.count(condition) == len(wanted)
+    assert {int(key.pic_name) for key in assorted.keys(condition)} == wanted
+    assert {n for chunk, _ in assorted.features(condition) for n in chunk.tolist()} == wanted
+    before = assorted.count()
+    with assorted.writing():
+        assert {int(key.pic_name) for key in assorted.delete(condition)} == wanted
+    assert assorted.count() == before - len(wanted) == sum(assorted.counts().values())
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 8192])
+@pytest.mark.parametrize("above", [0, 13, 40])
+@pytest.mark.parametrize("name", ["everything", "nothing", "categories"])
+def test_features_come_by_rising_id_above_a_number(assorted: Store, name: str, above: int, chunk: int) -> None:
+    condition, wanted = CONDITIONS[name]
+    parts = list(assorted.features(condition, above=above, chunk=chunk))
+    assert [n for part, _ in parts for n in part.tolist()] == sorted(n for n in wanted if n > above)
+    features = scattered(40, 6)
+    for part, vectors in parts:
+        assert 0 < len(part) <= chunk
+        assert (part.dtype, vectors.dtype, vectors.shape) == (np.int64, np.float16, (len(part), DIMENSION))
+        assert (vectors.astype(np.float32) == features[part - 1]).all()
+
+
+def test_pictures_takes_more_ids_than_a_statement_has_parameters(store: Store) -> None:
+    write(store, [change(f"p{n}", "1") for n in range(1200)])
+    wanted = list(range(1, 1300))
+    assert sorted(picture.item.id for picture in store.pictures(wanted)) == wanted[:1200]
+
+
+@settings(deadline=None, max_examples=50)
+@given(values=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40).filter(lambda v: max(map(abs, v)) > 0.01))
+def test_features_keep_float16_precision(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
+    """Any unit vector comes back within float16's precision, and what is float16 already comes back as it is."""
+    feature = np.array(values, np.float32)
+    feature /= np.linalg.norm(feature)
+    folder = tmp_path_factory.mktemp("store")
+    Store.create(folder / DATABASE_NAME, {})
+    with closing(Store.open(folder / DATABASE_NAME, write=True)) as store:
+        write(
+            store,
+            [change("exact", feature=feature.astype(np.float16).astype(np.float32)), change("any", feature=feature)],
+        )
+        exact, rounded = store.feature(1), store.feature(2)
+    assert rounded.dtype == np.float32
+    assert np.abs(rounded - feature).max() <= 2**-11
+    assert exact.tolist() == rounded.tolist() == feature.astype(np.float16).tolist()
+
+
+def test_a_picture_is_its_bytes_and_if_given_its_region(store: Store) -> None:
+    write(
+        store,
+        [
+            change(
+                f"p{n}", "1", content=b"same" if n % 2 else f"{n}".encode(), category=n % 3, region=Region(0, 1, 0, n)
+            )
+            for n in range(1, 13)
+        ],
+    )
+    same = picture_condition(b"same")
+    assert ids(store, same) == [1, 3, 5, 7, 9, 11]
+    assert store.identical_ids(same, EVERYTHING, 2).tolist() == [1, 3]
+    assert store.identical_ids(same, category_condition((0,)), 9).tolist() == [3, 9]
+    assert ids(store, category_condition((0,)).joined(same)) == [3, 9]
+    assert ids(store, picture_condition(b"same", Region(0, 1, 0, 5))) == [5]
+    assert ids(store, picture_condition(b"same", Region(0, 1, 5, 0))) == []
+    assert ids(store, picture_condition(b"same", Region(0, 1, 0, 5)).negated()) == [n for n in range(1, 13) if n != 5]
+    assert ids(store, picture_condition(b"other")) == []
+
+
+def test_candidates_are_items_marked_by_a_condition(store: Store) -> None:
+    """More than a statement has parameters, in the order asked for; what is no item is damage."""
+    features = scattered(700)
+    write(store, [change(f"p{n % 7}", str(n), feature, category=n % 3) for n, feature in enumerate(features)])
+    found, read = store.features_of(range(1, 701))
+    assert sorted(found.tolist()) == list(range(1, 701))
+    assert (read == features[found - 1]).all()
+    wanted = np.random.default_rng(1).permutation(found)
+    pictures, marked = store.candidates(wanted, features[wanted - 1], category_condition((2,)))
+    assert pictures.ids.tolist() == wanted.tolist()
+    assert pictures.groups == [(f"p{(n - 1) % 7}", (n - 1) % 3) for n in wanted]
+    assert marked.tolist() == [(n - 1) % 3 == 2 for n in wanted]
+    some = pictures.take(np.array([5, 2]))
+    assert (some.ids.tolist(), some.groups) == (pictures.ids[[5, 2]].tolist(), [pictures.groups[5], pictures.groups[2]])
+    assert (some.features == pictures.features[[5, 2]]).all()
+    with pytest.raises(InstanceDamaged):
+        store.candidates(np.array([1, 5000]), features[:2], EVERYTHING)
+    with pytest.raises(InstanceDamaged):
+        store.candidates(np.array([1, 2]), features[:2], EVERYTHING, category_condition((1,)))
+    with pytest.raises(InstanceDamaged):
+        store.features_of([1, 5000])
+
+
+def test_pictures_of_products_are_the_first_by_name(store: Store) -> None:
+    """Of as many products as there are, in pieces; the condition is asked of those first ones only."""
+    write(store, [change(f"p{n}", name, category=int(name)) for n in range(600) for name in "3142"])
+
+    def groups(ids: npt.NDArray[np.int64], condition: Condition = EVERYTHING) -> list[tuple[str, int]]:
+        return [group for part in store.siblings(ids.tolist(), condition) for group in part.groups]
+
+    found = store.first_of_products((f"p{n}" for n in range(700)), 3)
+    assert sorted(groups(found)) == sorted((f"p{n}", category) for n in range(600) for category in (1, 2, 3))
+    some = store.first_of_products(["p5", "none", "p7"], 3)
+    assert sorted(groups(some, category_condition((3, 4)))) == [("p5", 3), ("p7", 3)]
+    (part,) = store.siblings(some.tolist(), category_condition((3, 4)))
+    assert part.features.tolist() == [scattered(1)[0].tolist()] * 2
+    assert store.first_of_products([], 3).tolist() == store.first_of_products(["none"], 3).tolist() == []
+    assert list(store.siblings([])) == list(store.siblings([9999])) == []
+
+
+def test_a_huge_product_costs_no_more_than_its_first_pictures(store: Store) -> None:
+    """Counted in steps of SQLite's machine: no row beyond the limit is so much as looked at."""
+    write(store, [change("some", f"{n:05}") for n in range(70)])
+    write(store, [change("huge", f"{n:05}") for n in range(2000)])
+    steps = {}
+    for product in ("some", "huge"):
+        count = 0
+
+        def step() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        store._connection.set_progress_handler(step, 1)
+        (part,) = store.siblings(store.first_of_products([product], 64).tolist())
+        store._connection.set_progress_handler(None, 1)
+        assert len(part.ids) == 64
+        steps[product] = count
+    assert 64 < steps["huge"] <= steps["some"] + 10
+
+
+def test_locations_share_their_roots(store: Store) -> None:
+    """One root for all pictures of a folder; the path below it is the PicName unless it is given."""
+    places = {
+        "a": Location("/photos"),
+        "b": Location("/photos", "deep/er.jpg"),
+        "c": Location("/a 'b' \n紅"),
+        "d": None,
+        "e": Location("/photos", ""),
+    }
+    write(store, [change(name, "sub/1.jpg", location=place) for name, place in places.items()])
+    found = {item.item.key.product_id: item.item.location for item in store.pictures(range(10))}
+    assert found == {
+        "a": Path("/photos/sub/1.jpg"),
+        "b": Path("/photos/deep/er.jpg"),
+        "c": Path("/a 'b' \n紅/sub/1.jpg"),
+        "d": None,
+        "e": Path("/photos"),
+    }
+    assert store._connection.execute("SELECT count(*) FROM roots").fetchone() == (2,)
+
+
+@pytest.fixture
+def reader(store: Store) -> Iterator[Store]:
+    """A second connection to the same database, as another process has one."""
+    with closing(Store.open(store.path, write=False)) as opened:
+        yield opened
+
+
+def test_a_reading_block_sees_one_state(store: Store, reader: Store) -> None:
+    """Whatever is committed meanwhile: the items, the features, the counts and the generation stay together."""
+    write(store, [change("old", category=1)])
+    with reader.reading():
+        assert reader.count() == 1  # the first statement pins the state
+        write(store, [change("new", category=2), change("old", category=3)])
+        with store.writing():
+            store.publish(Generation(1, "flat", 10, "00", 2, 3, None, None, 5))
+        assert ids(reader) == [1]
+        assert reader.counts() == {1: 1}
+        assert reader.generation() is None
+        assert [chunk.tolist() for chunk, _ in reader.features()] == [[1]]
+        assert reader.item(Key("new", "1.jpg")) is None
+    assert ids(reader) == [2, 3]
+    assert reader.counts() == {2: 1, 3: 1}
+    assert reader.generation() == Generation(1, "flat", 10, "00", 2, 3, None, None, 5)
+
+
+def test_nothing_is_seen_before_the_commit(store: Store, reader: Store) -> None:
+    with store.writing():
+        store.upsert(change())
+        assert store.count() == 1
+        assert reader.count() == 0
+    assert reader.count() == 1
+
+
+def dump(store: Store) -> list[str]:
+    return list(store._connection.iterdump())
+
+
+def test_a_block_that_raises_leaves_no_trace(assorted: Store) -> None:
+    """Not in any table: items, features, counts, roots, removed, generations."""
+    with assorted.writing():
+        assorted.publish(Generation(1, "flat", 10, "00", 40, 40, None, None, 5))
+    before = dump(assorted)
+    with pytest.raises(RuntimeError, match="in the middle"), assorted.writing():  # noqa: PT012
+        assorted.upsert(change("new", location=Location("/new root")))
+        assorted.upsert(change("p3", "13"))
+        assorted.delete(product_condition("p4"))
+        item = assorted.item(Key("p5", "5"))
+        assert item is not None
+        assorted.update(item, ATTRIBUTES, 9, True, Location("/another"))
+        assorted.publish(Generation(2, "flat", 10, "00", 40, 40, None, None, 5))
+        assert dump(assorted) != before
+        raise RuntimeError("in the middle")
+    assert dump(assorted) == before
+
+
+def test_removed_ids_are_those_of_the_generation(store: Store) -> None:
+    """Items newer than the generation leave no id behind when they go; publishing starts anew."""
+    write(store, [change(str(n)) for n in range(6)])
+    with store.writing():
+        store.delete(product_condition("0"))
+        assert store.removed_ids().tolist() == []
+        store.publish(Generation(1, "flat", 10, "00", 5, 6, None, None, 5))
+    write(store, [change("3"), change("new"), change("5")])
+    with store.writing():
+        store.delete(product_condition("new"))
+        store.delete(product_condition("3"))
+    assert sorted(store.removed_ids().tolist()) == [4, 6]
+    assert store.count_newer(6) == 1
+    with store.writing():
+        store.publish(Generation(2, "flat", 10, "00", 5, 9, None, None, 5))
+    assert store.removed_ids().tolist() == []
+
+
+def test_a_writer_that_ends_leaves_no_commit_in_the_log(home: Path) -> None:
+    """Also where somebody reads the instance all the time, which keeps SQLite from seeing to it by itself."""
+    log = home / f"{DATABASE_NAME}-wal"
+    with closing(Store.open(home / DATABASE_NAME, write=False)) as reader:
+        store = Store.open(home / DATABASE_NAME, write=True)
+        write(store, [change()])
+        assert log.stat().st_size > 0
+        store.close()
+        assert log.stat().st_size == 0
+        assert reader.count() == 1
+
+
+def test_a_reader_that_needs_the_log_keeps_no_writer_waiting(home: Path) -> None:
+    """It goes on with what it sees, and the next writer folds the rest in."""
+    log = home / f"{DATABASE_NAME}-wal"
+    with closing(Store.open(home / DATABASE_NAME, write=False)) as reader, reader.reading():
+        assert reader.count() == 0
+        store = Store.open(home / DATABASE_NAME, write=True)
+        write(store, [change()])
+        begun = time.monotonic()
+        store.close()
+        assert time.monotonic() - begun < BUSY_TIMEOUT_S / 2
+        assert reader.count() == 0
+        assert log.stat().st_size > 0
+    Store.open(home / DATABASE_NAME, write=True).close()
+    with closing(Store.open(home / DATABASE_NAME, write=False)) as reader:
+        assert (reader.count(), log.stat().st_size) == (1, 0)
+
+
+def test_settings_are_any_json(tmp_path: Path) -> None:
+    wanted = {"kind": "product", "limits": {"max_bytes": 8}, "region_id": None, "created": 5, "紅": ["☂", 1.5, True]}
+    Store.create(tmp_path / DATABASE_NAME, wanted)
+    with closing(Store.open(tmp_path / DATABASE_NAME, write=False)) as store:
+        assert store.settings() == wanted
+
+
+def test_a_setting_that_is_set_later_is_in_both_places(tmp_path: Path) -> None:
+    Store.create(tmp_path / DATABASE_NAME, {"kind": "product"})
+    with closing(Store.open(tmp_path / DATABASE_NAME, write=True)) as store:
+        for value in ([], ["☂", 1]):
+            with store.writing():
+                store.set_setting("later", value)
+        assert store.settings() == {"kind": "product", "later": ["☂", 1]}
+    assert check(tmp_path, read_data=True) == []
+
+
+def test_create_never_overwrites(home: Path) -> None:
+    before = (home / DATABASE_NAME).read_bytes()
+    with pytest.raises(StorageUnwritable, match="File exists"):
+        Store.create(home / DATABASE_NAME, {})
+    assert (home / DATABASE_NAME).read_bytes() == before
+
+
+def test_unit_vectors_of_the_builders_are_stored_exactly() -> None:
+    """The brute-force answers of the engine's tests rest on it."""
+    features = scattered(50)
+    assert (features == features.astype(np.float16)).all()
+    assert np.abs(np.linalg.norm(features, axis=1) - 1).max() < 1e-3
+    assert stored(features).shape == features.shape

@@ -1,0 +1,239 @@
+"""The write-ahead log: rot is told from what a kill or a power loss leaves, and put right."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from imgsearch.errors import InstanceDamaged
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.integrity.check import Damage, check
+from imgsearch.storage.integrity.repair import repair
+from imgsearch.storage.sqlite.store import DATABASE_NAME
+from imgsearch.storage.sqlite.wal import FRAME, HEADER, _Walk, is_altered, log_of, write_mended
+from tests.storage.builders import CALIBRATION, change, child, clustered, query
+
+COUNT = 90
+FEATURES = clustered(COUNT)
+EVERYBODY = [f"p{n}" for n in range(COUNT)]
+WRITE = """
+import os, sys, signal
+from pathlib import Path
+from imgsearch.storage.engine import Engine
+from tests.storage.builders import change, clustered
+features = clustered(90)
+engine = Engine.open(Path(sys.argv[1]), write=True)
+engine.store.connection.execute("PRAGMA wal_autocheckpoint = 0")
+for first in range(0, 90, 15):
+    with engine.committing() as store:
+        for n in range(first, first + 15):
+            store.upsert(change(f"p{n}", "1.jpg", features[n]))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An instance whose writer was killed: all that it committed lies in the log. Not to be changed."""
+    folder = tmp_path_factory.mktemp("killed") / "instance"
+    folder.mkdir(mode=0o700)
+    Engine.create(folder, {"kind": "product", "model": {"dimension": 32}})
+    child(WRITE, folder).communicate(timeout=60)
+    assert log_of(folder / DATABASE_NAME).stat().st_size > 100_000
+    return folder
+
+
+def copy(killed: Path, folder: Path) -> Path:
+    """As it lies on the disk after the kill; the shared memory is no more."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return Path(shutil.copytree(killed, folder, ignore=shutil.ignore_patterns("*-shm")))
+
+
+def log(folder: Path) -> Path:
+    return log_of(folder / DATABASE_NAME)
+
+
+def invert(path: Path, place: int, bit: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(place)
+        (byte,) = file.read(1)
+        file.seek(place)
+        file.write(bytes([byte ^ 1 << bit]))
+
+
+def names(folder: Path) -> list[str]:
+    """The items that are there and found by their own features."""
+    with closing(Engine.open(folder)) as engine:
+        hits = [engine.search(query(feature), CALIBRATION, num=1).hits for feature in FEATURES]
+    found = [hit[0].item.key.product_id if hit else None for hit in hits]
+    return [name for name, product_id in zip(EVERYBODY, found, strict=True) if name == product_id]
+
+
+def page_bytes(data: bytes) -> int:
+    return int(HEADER.unpack_from(data)[2])
+
+
+def frames(data: bytes) -> list[int]:
+    """Where each frame begins."""
+    return list(range(HEADER.size, len(data), FRAME.size + page_bytes(data)))
+
+
+def test_a_whole_log_is_whole(killed: Path, tmp_path: Path) -> None:
+    folder = copy(killed, tmp_path / "instance")
+    assert not is_altered(folder / DATABASE_NAME)
+    write_mended(folder / DATABASE_NAME, tmp_path / "mended")
+    assert (tmp_path / "mended").read_bytes() == log(folder).read_bytes()
+    assert names(folder) == EVERYBODY
+    assert check(folder, read_data=True) == []
+    assert not is_altered(tmp_path / "nothing.db")
+
+
+@pytest.mark.parametrize("places", [12, pytest.param(500, marks=pytest.mark.long)])
+def test_any_altered_bit_is_told_and_mended(killed: Path, tmp_path: Path, places: int) -> None:
+    """Searching is refused or right, ``check`` names the log, and after a repair everything is there again."""
+    size = log(killed).stat().st_size
+    chance = random.Random(places)
+    for number in range(places):
+        folder = copy(killed, tmp_path / "instance")
+        in_header = number % 3 == 0 and number < 3 * HEADER.size
+        place = number // 3 if in_header else chance.randrange(size)
+        bit = chance.randrange(8)
+        where = f"bit {bit} of byte {place}"
+        invert(log(folder), place, bit)
+        with suppress(InstanceDamaged):
+            assert names(folder) == EVERYBODY, where
+        found = check(folder, read_data=True)
+        assert [(one.damage, one.file) for one in found if one.file == log(folder)] == [(Damage.LOG, log(folder))], (
+            where
+        )
+        done = repair(folder)
+        assert done.problems == [], where
+        lost = {loss.product_id for loss in done.lost}
+        assert names(folder) == [name for name in EVERYBODY if name not in lost], where
+        assert len(lost) <= 1, where
+        assert check(folder, read_data=True) == []
+
+
+def test_nearly_every_altered_bit_is_put_back(killed: Path, tmp_path: Path) -> None:
+    """Bit by bit as it was; of the highest bits of words, the checksum does not tell which it is."""
+    folder = copy(killed, tmp_path / "instance")
+    whole = log(folder).read_bytes()
+    chance = random.Random(5)
+    told = restored = 0
+    for _ in range(200):
+        place, bit = chance.randrange(len(whole)), chance.randrange(8)
+        invert(log(folder), place, bit)
+        told += is_altered(folder / DATABASE_NAME)
+        write_mended(folder / DATABASE_NAME, tmp_path / "mended")
+        restored += (tmp_path / "mended").read_bytes() == whole
+        invert(log(folder), place, bit)
+    assert told >= 198
+    assert restored >= 160
+
+
+def test_what_a_killed_writer_leaves_is_no_damage(killed: Path, tmp_path: Path) -> None:
+    """Cut off anywhere: there are as many commits as are whole."""
+    folder = copy(killed, tmp_path / "instance")
+    whole = log(folder).read_bytes()
+    chance = random.Random(6)
+    for size in [0, 1, HEADER.size, HEADER.size + FRAME.size, *(chance.randrange(len(whole)) for _ in range(60))]:
+        log(folder).write_bytes(whole[:size])
+        assert not is_altered(folder / DATABASE_NAME), size
+
+
+def test_what_a_power_loss_leaves_is_no_damage(killed: Path, tmp_path: Path) -> None:
+    """Sectors that never reached the disk, zeros or what lay there before, with later ones that did."""
+    folder = copy(killed, tmp_path / "instance")
+    whole = log(folder).read_bytes()
+    chance = random.Random(7)
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(chance.randrange(1, 5)):
+            sector = 512 * chance.randrange(1, len(whole) // 512)
+            before = data[sector : sector + 512]
+            data[sector : sector + 512] = chance.choice([bytes(512), os.urandom(512)])
+            if (
+                sum((one ^ other).bit_count() for one, other in zip(before, data[sector : sector + 512], strict=True))
+                < 3
+            ):
+                data[sector : sector + 512] = before  # it held next to nothing
+        log(folder).write_bytes(data)
+        assert not is_altered(folder / DATABASE_NAME)
+
+
+def test_what_no_commit_stands_behind_is_no_damage(killed: Path, tmp_path: Path) -> None:
+    """Frames of a transaction under way may be written anew at any moment."""
+    folder = copy(killed, tmp_path / "instance")
+    data = log(folder).read_bytes()
+    commits = [place for place in frames(data) if FRAME.unpack_from(data, place)[1]]
+    log(folder).write_bytes(data[: commits[-1]])
+    assert commits[-2] < commits[-1] - page_bytes(data)  # there are such frames
+    invert(log(folder), commits[-1] - 100, 3)
+    assert not is_altered(folder / DATABASE_NAME)
+
+
+def test_frames_of_an_earlier_log_are_no_damage(killed: Path, tmp_path: Path) -> None:
+    """SQLite begins anew at the start of the file and leaves what lies behind."""
+    folder = copy(killed, tmp_path / "instance")
+    with closing(sqlite3.connect(folder / DATABASE_NAME, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        connection.execute("UPDATE counts SET items = items + 1")
+        size = log(folder).stat().st_size
+        assert size == log(killed).stat().st_size
+        assert not is_altered(folder / DATABASE_NAME)
+        invert(log(folder), size - 500, 1)
+        assert not is_altered(folder / DATABASE_NAME)
+        invert(log(folder), HEADER.size + FRAME.size + 77, 1)
+        assert is_altered(folder / DATABASE_NAME)
+        invert(log(folder), HEADER.size + FRAME.size + 77, 1)
+
+
+def test_a_log_that_is_cut_off_meanwhile(killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that ends empties it, in whatever step another process looks at it."""
+    folder = copy(killed, tmp_path / "instance")
+    whole = log(folder).read_bytes()
+    read = _Walk._bytes
+    for step in (0, 1, 2, 7, 20):
+        log(folder).write_bytes(whole)
+        steps = 0
+
+        def cut_off(walk: _Walk, place: int, count: int, at: int = step) -> bytes:
+            nonlocal steps
+            if steps == at:
+                os.truncate(log(folder), 0)
+            steps += 1
+            return read(walk, place, count)
+
+        monkeypatch.setattr(_Walk, "_bytes", cut_off)
+        assert not is_altered(folder / DATABASE_NAME)
+        assert steps > step
+
+
+def test_several_altered_frames(killed: Path, tmp_path: Path) -> None:
+    folder = copy(killed, tmp_path / "instance")
+    data = log(folder).read_bytes()
+    for place in frames(data)[::5]:
+        invert(log(folder), place + 1000, 2)
+    assert is_altered(folder / DATABASE_NAME)
+    assert repair(folder).lost == []
+    assert names(folder) == EVERYBODY
+
+
+def test_a_writer_does_not_move_an_altered_log(killed: Path, tmp_path: Path) -> None:
+    """It would cut off what lies behind the alteration for good."""
+    folder = copy(killed, tmp_path / "instance")
+    invert(log(folder), 20_000, 2)
+    before = log(folder).read_bytes()
+    with pytest.raises(InstanceDamaged, match=r"instance\.db-wal"):
+        Engine.open(folder, write=True)
+    assert log(folder).read_bytes() == before
+    assert repair(folder).lost == []
+    with closing(Engine.open(folder, write=True)) as engine, engine.committing() as store:
+        store.upsert(change("new", "1.jpg"))
