@@ -242,6 +242,16 @@ class Instance(InstanceWriting):
         """Whether the model lies in the cache, ready to be loaded; else the first picture takes some seconds more."""
         return self._opened.model_is_at_hand
 
+    def prepare_networks(self) -> None:
+        """Like ``prepare``, for the model of this instance.
+
+        Raises:
+            InvalidModel, StampMismatch, StorageFull, StorageUnwritable
+        """
+        from imgsearch.vision.preparation import prepare
+
+        prepare(self._opened.converted.record, self._opened.cache, self._opened.announce)
+
     def check_model(self, model: str, weights: StrPath | None = None) -> None:
         """Refuse to go on with another model than the instance's.
 

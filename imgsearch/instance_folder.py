@@ -79,6 +79,32 @@ class InstanceFolder:
         )
 
     @staticmethod
+    def prepare(
+        model: str = DEFAULT_MODEL,
+        *,
+        weights: StrPath | None = None,
+        cache: StrPath | None = None,
+        announce: Callable[[str], None] = lambda _message: None,
+    ) -> None:
+        """Make all networks of a model ready for this machine, so that no later command waits for that.
+
+        Args:
+            model: as for ``create``; no instance is needed.
+            weights: a local file of weights for it.
+            cache: of converted models; the user's own by default.
+            announce: told in lines what has to be done.
+
+        Raises:
+            InvalidModel, StorageFull, StorageUnwritable
+        """
+        from imgsearch.locations import cache_folder
+        from imgsearch.vision.models import find_model
+        from imgsearch.vision.preparation import prepare
+
+        record = find_model(model, None if weights is None else Path(weights))
+        prepare(record, cache_folder() if cache is None else Path(cache), announce)
+
+    @staticmethod
     def exists(folder: StrPath) -> bool:
         """Whether the folder holds an instance."""
         from imgsearch.storage.engine import Engine

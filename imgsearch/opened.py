@@ -157,7 +157,7 @@ class Opened:
             if self._text_encoder is None:
                 from imgsearch.vision.textual import TextEncoder
 
-                self._text_encoder = TextEncoder(self.converted, self.cache)
+                self._text_encoder = TextEncoder(self.converted)
         feature, is_cut = self._text_encoder(text)
         if is_cut:
             self.announce(f"The text is too long for {self.model.name}: only its beginning counts")
@@ -170,9 +170,9 @@ class Opened:
 
     def convert(self, record: ModelRecord) -> ConvertedModel:
         """The model of a record, converted where the cache does not have it."""
-        from imgsearch.vision.openvino_export import converted_model
+        from imgsearch.vision.openvino_export import prepared_models
 
-        return converted_model(record, self.cache, self.announce)
+        return prepared_models(record, self.cache, self.announce)
 
     @property
     def converted(self) -> ConvertedModel:

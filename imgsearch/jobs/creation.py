@@ -40,9 +40,9 @@ def create(
     _check_free(folder)
     record = find_model(model, weights)
     if not record.dimension:  # known only after conversion
-        from imgsearch.vision.openvino_export import converted_model
+        from imgsearch.vision.openvino_export import prepared_models
 
-        record = converted_model(record, cache, announce).record
+        record = prepared_models(record, cache, announce).record
     make(folder, kind, limits, region_id, replace(record, coded=codes), lock_timeout)
 
 

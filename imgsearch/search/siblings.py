@@ -1,8 +1,8 @@
 """What the other pictures of a product say about one of them.
 
 A product is seen from many sides, and a query shows one. A picture is therefore compared together with its siblings,
-the other pictures of the same product in the same category: its feature is augmented by a share of their mean, in which
-those count most that resemble it. This is the database-side feature augmentation of Arandjelović and Zisserman ("Three
+the other pictures of the same product: its feature is augmented by a share of their mean, in which those count most
+that resemble it. This is the database-side feature augmentation of Arandjelović and Zisserman ("Three
 things everyone should know to improve object retrieval", CVPR 2012), with the products of the instance in place of
 neighbours in a matching graph, and the weights of a softmax over cosines.
 
@@ -12,6 +12,9 @@ ProductId has nothing in common, averages out to a short one, and counts little.
 A picture that shows another side of the right product stays far from the query all the same. So the best picture of a
 product lifts the others towards itself, as far as the product's pictures resemble each other: what a catch-all
 ProductId holds stays where it is. No picture rises above the best of its product, so the first place is the same.
+
+Pictures of one product count for each other whatever their categories, as a predicted one may be wrong for some;
+with older features, only those of one category do.
 """
 
 from __future__ import annotations
@@ -24,11 +27,13 @@ import numpy as np
 from imgsearch.search.score import cosines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
     from imgsearch.storage.port import Pictures
+
+    Group = str | tuple[str, int]
 
 __all__ = ["WITHOUT_LIFT", "WITH_LIFT", "RankingWeights", "Similarities", "ranking_weights", "similarities"]
 
@@ -53,13 +58,15 @@ class RankingWeights:
     """A sibling weighs the exponential of so many times its cosine to the picture."""
     lift: float
     """Share of the way to the best picture of its product that a picture rises, 0 to 1; 0: no lift."""
+    across_categories: bool = True
+    """Whether pictures of one ProductId are one product although their categories differ."""
 
     def without_lift(self) -> Self:
         """The same for the siblings, and no lift."""
         return replace(self, lift=0.0)
 
 
-WITHOUT_LIFT: Final = RankingWeights(sibling=0.5, sharpness=5.0, lift=0.0)
+WITHOUT_LIFT: Final = RankingWeights(sibling=0.5, sharpness=5.0, lift=0.0, across_categories=False)
 """For features of the first two versions, so that their instances answer as they always did."""
 WITH_LIFT: Final = RankingWeights(sibling=0.75, sharpness=3.0, lift=0.8)
 """For all later ones."""
@@ -98,23 +105,23 @@ def similarities(
         query: shape (dimension,), L2-normalised.
         candidates: n pictures, at least one.
         siblings: pictures of the candidates' products, piece by piece, none twice; each counts for the candidates of
-            its group, except for itself.
+            its product, except for itself.
         weights: how much siblings and product count.
         identical: pictures that are ranked before the candidates, by their own cosines; these count for ``best``.
     """
-    numbers: dict[tuple[str, int], int] = {}
-    own = np.array([numbers.setdefault(group, len(numbers)) for group in candidates.groups])
+    numbers: dict[Group, int] = {}
+    own = np.array([numbers.setdefault(group, len(numbers)) for group in _groups(candidates, weights)])
     features = candidates.features.astype(np.float64)
     sums = np.zeros(features.shape, np.float64)
     total = np.zeros(len(features), np.float64)
     certain = candidates.take(np.zeros(0, np.int64)) if identical is None else identical
-    of_identical = _numbered(certain, numbers)
+    of_identical = _numbered(_groups(certain, weights), numbers)
     known = of_identical != NO_GROUP
     coherence = None
     if weights.lift:
         coherence = _Coherence(np.bincount(np.concatenate([own, of_identical[known]])), features.shape[1])
     for piece in siblings:
-        groups = _numbered(piece, numbers)
+        groups = _numbered(_groups(piece, weights), numbers)
         if coherence is not None:
             coherence.add(groups, piece.features)
         for mine, theirs in _pairs(own, groups):
@@ -201,9 +208,14 @@ def _lifted(
     return np.where(shares > 0, nearer, values)
 
 
-def _numbered(pictures: Pictures, numbers: dict[tuple[str, int], int]) -> npt.NDArray[np.int64]:
+def _groups(pictures: Pictures, weights: RankingWeights) -> Sequence[Group]:
+    """What each picture belongs to: those of one group count for each other."""
+    return [product_id for product_id, _ in pictures.groups] if weights.across_categories else pictures.groups
+
+
+def _numbered(groups: Sequence[Group], numbers: dict[Group, int]) -> npt.NDArray[np.int64]:
     """The number of each picture's group, or NO_GROUP; shape (n,)."""
-    return np.array([numbers.get(group, NO_GROUP) for group in pictures.groups], np.int64)
+    return np.array([numbers.get(group, NO_GROUP) for group in groups], np.int64)
 
 
 def _pairs(
