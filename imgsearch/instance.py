@@ -65,11 +65,11 @@ class Instance(InstanceWriting):
         Raises:
             InstanceNotFound, InstanceDamaged, NewerFormat
         """
-        from imgsearch.storage.engine import Engine
+        from imgsearch.storage.backends import backend_of
 
         path = Path(folder)
         cache = cache_folder() if cache is None else Path(cache)
-        engine = Engine.open(path)
+        engine = backend_of(path).open(path)
         try:
             return cls(cls.opened_type(path, engine, cache=cache, announce=announce))
         except BaseException:

@@ -118,7 +118,7 @@ def test_pixels_are_seen_as_the_same_file_is() -> None:
         (io.StringIO("text"), InvalidValue),
         (Image.open(io.BytesIO(jpeg(1)[:1500])), DamagedPicture),
     ],
-    ids=repr,
+    ids=["floats", "two channels", "a batch", "empty", "None", "number", "list", "text file", "cut off"],
 )
 def test_what_is_no_picture_is_refused_at_once(value: Any, error: type[ImgsearchError]) -> None:
     with pytest.raises(error):

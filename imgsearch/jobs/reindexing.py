@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgsearch.durable_fs import file_errors, make_private_folder
-from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceExists, UnreadableSource
+from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceExists, UnreadableSource, UsageError
 from imgsearch.jobs.indexing import DEVICES, IndexingRun, outcomes_of
 from imgsearch.opened import Opened
 from imgsearch.sources.files import FilePicture
@@ -37,6 +37,8 @@ def reindex_stream(opened: Opened, *, workers: int | None, device: str, lock_tim
     """Make the features of all items anew; see ``Instance.reindex_stream``."""
     if opened.needs_reindex:
         with opened.writing(lock_timeout) as engine:
+            if not isinstance(engine, Engine):  # a successor is a folder inside the instance's
+                raise UsageError(f"the storage of {opened.folder} cannot be reindexed in place: make a new instance")
             yield from _reindexed(opened, engine, workers, device)
 
 
