@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from imgsearch.jobs.reading import InstanceInfo
     from imgsearch.pictures import PictureLike
     from imgsearch.search.searcher import Searcher
-    from imgsearch.types import Extracted, Item, Key, PictureOptions
+    from imgsearch.types import Extracted, Item
+    from imgsearch.values import Key, PictureOptions
     from imgsearch.vision.models import ModelRecord
 
     StrPath = str | os.PathLike[str]

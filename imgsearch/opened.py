@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.storage.port import Storage, Truth
-    from imgsearch.types import Key
+    from imgsearch.values import Key
     from imgsearch.vision.openvino_export import ConvertedModel
     from imgsearch.vision.pipeline import Pipeline
     from imgsearch.vision.textual import TextEncoder

@@ -21,7 +21,8 @@ from imgsearch.errors import (
     UsageError,
 )
 from imgsearch.pictures import addition, as_pictures
-from imgsearch.types import Attributes, Content, Key, Location, Region
+from imgsearch.types import Content
+from imgsearch.values import Attributes, Key, Location, Region
 from imgsearch.vision.limits import Limits
 from imgsearch.vision.picture import OpenPicture
 from imgsearch.vision.pixels import PixelPicture

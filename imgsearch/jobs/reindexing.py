@@ -21,7 +21,8 @@ from imgsearch.storage.integrity.check import check
 from imgsearch.storage.lock import writer_lock
 from imgsearch.storage.sqlite.database import storage_errors
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.types import AddPicture, PictureOptions, RegionMode
+from imgsearch.types import AddPicture
+from imgsearch.values import PictureOptions, RegionMode
 from imgsearch.vision.models import ModelRecord
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from imgsearch.opened import Opened
     from imgsearch.pictures import PictureLike
     from imgsearch.storage.port import Storage
-    from imgsearch.types import Attributes, Operation, Region
+    from imgsearch.types import Operation
+    from imgsearch.values import Attributes, Region
     from imgsearch.vision.pipeline import Pipeline
 
 __all__ = ["Writer"]

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from imgsearch.storage.integrity.check import Problem
     from imgsearch.storage.integrity.repair import Repair
     from imgsearch.storage.permissions import Exposure
-    from imgsearch.types import Attributes, Item, Key, Location, Upsert
+    from imgsearch.types import Item, Upsert
+    from imgsearch.values import Attributes, Key, Location
 
     Ids = npt.NDArray[np.int64]
     Feature = npt.NDArray[np.float32]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from imgsearch.opened import Opened
     from imgsearch.storage.port import Truth
-    from imgsearch.types import Key
+    from imgsearch.values import Key
 
 __all__ = ["export", "export_stream"]
 
