@@ -1,10 +1,12 @@
-"""All that a command may import, imported once, in the process from which the commands of tests are forked."""
+"""What commands import, imported once, in the process from which the commands of tests are forked.
+
+Without alibabacloud_credentials, which reads the environment when it is imported.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
 
-import alibabacloud_credentials.provider
 import faiss
 import lark
 import oss2
@@ -40,4 +42,4 @@ for name in (
     import_module(f"imgsearch.{name}")
 load_openvino()
 
-__all__ = ["PIL", "alibabacloud_credentials", "faiss", "lark", "oss2", "rich", "tqdm"]
+__all__ = ["PIL", "faiss", "lark", "oss2", "rich", "tqdm"]

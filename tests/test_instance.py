@@ -498,7 +498,7 @@ def test_folder_operations_find_files_again(instance: Instance, catalogue: Path)
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_pictures_of_a_product_speak_for_each_other(folder: Path, kind: Kind) -> None:
-    """Within a category, that is: a generic instance has but one."""
+    """In whatever category they are: one picture's category may have been predicted wrong."""
     Instance.create(folder, kind)
     with Instance.open(folder) as instance:
         apply(instance, add(Bytes(jpeg(1)), name="a.jpg", category_id=0), add(Bytes(jpeg(2)), "other", category_id=0))
@@ -511,9 +511,10 @@ def test_pictures_of_a_product_speak_for_each_other(folder: Path, kind: Kind) ->
 
         alone = score()
         apply(instance, add(Bytes(jpeg(4)), name="b.jpg", category_id=3))
-        assert (score() == alone) is (kind is Kind.PRODUCT)
+        with_one = score()
+        assert with_one != alone
         apply(instance, add(Bytes(jpeg(5)), name="c.jpg", category_id=0))
-        assert score() != alone
+        assert score() not in (alone, with_one)
         instance.delete("p", "c.jpg")
         instance.delete("p", "b.jpg")
         assert score() == alone

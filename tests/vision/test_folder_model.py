@@ -50,7 +50,7 @@ def made(folder: Path, target: Path) -> ConvertedModel:
 
 def similarities(model: ConvertedModel, cache: Path) -> np.ndarray:
     """Of each colour's word to a picture of each colour."""
-    network, encoder = Network(model, cache, parallel=False), TextEncoder(model, cache)
+    network, encoder = Network(model, cache, parallel=False), TextEncoder(model)
     pictures = np.stack([network.embed(plain(colour))[0] for colour in COLOURS.values()])
     words = np.stack([encoder(f"a {word} shoe")[0] for word in COLOURS])
     for features in (pictures, words):
@@ -105,12 +105,12 @@ def test_normalisation_is_that_of_the_folder(folder: Path, tmp_path: Path, cache
 
 
 def test_case_is_the_tokenizers_business(folder: Path, tmp_path: Path, cache: Path) -> None:
-    encoder = TextEncoder(made(folder, tmp_path / "made"), cache)
+    encoder = TextEncoder(made(folder, tmp_path / "made"))
     assert np.array_equal(encoder("RED")[0], encoder("red")[0])
 
 
 def test_a_text_that_is_too_long_says_so(folder: Path, tmp_path: Path, cache: Path) -> None:
-    encoder = TextEncoder(made(folder, tmp_path / "made"), cache)
+    encoder = TextEncoder(made(folder, tmp_path / "made"))
     assert not encoder("a " * CONTEXT)[1]
     feature, is_cut = encoder("red " * CONTEXT + "blue " * CONTEXT)
     assert is_cut
@@ -132,7 +132,7 @@ def test_a_missing_tokenizers_package_is_named(
     model = made(folder, tmp_path / "made")
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(InvalidModel, match=r"pip install 'imgsearch-local\[text\]'"):
-        TextEncoder(model, cache)
+        TextEncoder(model)
 
 
 # Score
