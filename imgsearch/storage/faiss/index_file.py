@@ -184,7 +184,7 @@ def read_index(path: Path, generation: Generation, *, verify: bool, flags: int) 
     except RuntimeError as error:
         if not path.exists():
             raise FileNotFoundError(path) from None
-        _raise_if_of_the_system(error, path)
+        _raise_system_error(error, path)
         raise InstanceDamaged(
             f"{path} cannot be read; the items are safe in the database: run 'imgsearch rebuild'"
         ) from error
@@ -234,7 +234,7 @@ def corrupted_error(path: Path) -> InstanceDamaged:
     )
 
 
-def _raise_if_of_the_system(error: RuntimeError, path: Path) -> None:
+def _raise_system_error(error: RuntimeError, path: Path) -> None:
     """FAISS makes text of what the system said when it could not open or map a file; make an error of it again.
 
     Raises:

@@ -28,7 +28,7 @@ from imgsearch.storage.sqlite.rows import FEATURE_TYPE
 from imgsearch.storage.sqlite.schema import GENERATION_ROW, ITEM_ROW, ROOT_ROW, SETTING_ROW, expected_schema, schema_of
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.storage.sqlite.wal import is_altered, log_of
+from imgsearch.storage.sqlite.wal import is_corrupted, log_of
 from imgsearch.storage.successor import home, is_leftover
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Damage(StrEnum):
     """What a killed writer left behind: harmless, and removed by the next writer."""
 
     @property
-    def of_the_index(self) -> bool:
+    def affects_index(self) -> bool:
         """Whether a rebuild mends it."""
         return self in (Damage.INDEX_MISSING, Damage.INDEX_LENGTH, Damage.INDEX, Damage.SELF_SEARCH)
 
@@ -161,7 +161,7 @@ class _Check:
     def run(self) -> list[Problem] | None:
         """All that is wrong; None if the index, or what was read of the database, was replaced meanwhile."""
         with storage_errors(self._folder):
-            if is_altered(self._store.path):
+            if is_corrupted(self._store.path):
                 log = log_of(self._store.path)
                 self._report(Damage.LOG, f"{log} is not what was written: {REPAIR_ADVICE}", log)
             self._connection.execute("BEGIN")  # and no end: of a damaged database, SQLite may not even commit nothing

@@ -29,12 +29,12 @@ from imgsearch.storage.integrity.check import (
 )
 from imgsearch.storage.sqlite.checksum import is_valid, register, row_checksum
 from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, sync_commits, transaction
-from imgsearch.storage.sqlite.header import mend_header
-from imgsearch.storage.sqlite.pages import sealed_rows
+from imgsearch.storage.sqlite.header import repair_header
+from imgsearch.storage.sqlite.pages import recover_rows
 from imgsearch.storage.sqlite.schema import ITEM_ROW, ROOT_ROW, SETTING_ROW, check_version, expected_schema, schema_of
 from imgsearch.storage.sqlite.settings import PROJECTION, SETTING_TABLES, TUNED
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.storage.sqlite.wal import log_of, write_mended
+from imgsearch.storage.sqlite.wal import log_of, write_repaired
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,12 +90,12 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
         return Repair([], [], [])
     lost: list[Loss] = []
     kinds = {problem.damage for problem in found}
-    broken = any(not kind.of_the_index and kind is not Damage.LEFTOVER for kind in kinds)
+    broken = any(not kind.affects_index and kind is not Damage.LEFTOVER for kind in kinds)
     if broken:
         with storage_errors(folder):
             lost = _Salvage(path, with_log=Damage.LOG in kinds, required=settings).run()
     with closing(Engine.open(folder, write=True)) as engine:  # which removes what is left over
-        if broken or any(kind.of_the_index for kind in kinds):
+        if broken or any(kind.affects_index for kind in kinds):
             if engine.store.count():
                 engine.rebuild()
             else:
@@ -127,8 +127,8 @@ class _Salvage:
         self._discard()
         if self._source != self._path:
             shutil.copyfile(self._path, self._source)
-            write_mended(self._path, log_of(self._source))
-        mend_header(self._source)
+            write_repaired(self._path, log_of(self._source))
+        repair_header(self._source)
         try:
             with closing(self._open(self._source)) as old:
                 _restore_schema(old)
@@ -229,7 +229,7 @@ class _Salvage:
         with suppress(sqlite3.Error):
             old.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         (page_size,) = old.execute("PRAGMA page_size").fetchone()
-        rows, features = sealed_rows(self._source, page_size, set(late))
+        rows, features = recover_rows(self._source, page_size, set(late))
         for item_id, (reached, feature) in late.items():
             versions = rows.get(item_id, [])
             believed = len(versions) == 1 and versions[0][1:3] == known.get(item_id)

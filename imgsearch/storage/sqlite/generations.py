@@ -60,7 +60,7 @@ class Generations(Settings):
         ).fetchone()
         if row is None:
             return None
-        self._check_seals([row])
+        self._verify_rows([row])
         return Generation(*row[:-1])
 
     @translated

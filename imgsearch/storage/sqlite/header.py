@@ -14,7 +14,7 @@ from imgsearch.storage.sqlite.schema import APPLICATION_ID, PAGE_BYTES
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["mend_header"]
+__all__ = ["repair_header"]
 
 HEADER_BYTES: Final = 100
 FIXED: Final = {
@@ -26,11 +26,11 @@ FIXED: Final = {
 }
 PAGE_SIZE_AT: Final = 16
 PAGE_COUNT_AT: Final = 28
-MOST_ALTERED: Final = 8
+MAX_CHANGED_BYTES: Final = 8
 """Bytes of the fixed ones; a file in which more are other ones never was an instance's database."""
 
 
-def mend_header(path: Path) -> None:
+def repair_header(path: Path) -> None:
     """Put right what is known of a database's header; the caller holds the writer lock.
 
     A file that is something else, or whose first page lies in the WAL, is left alone.
@@ -45,7 +45,7 @@ def mend_header(path: Path) -> None:
         before = bytes(header)
         for at, value in FIXED.items():
             header[at : at + len(value)] = value
-        if sum(old != new for old, new in zip(before, header, strict=True)) > MOST_ALTERED:
+        if sum(old != new for old, new in zip(before, header, strict=True)) > MAX_CHANGED_BYTES:
             return
         (page_size,) = struct.unpack_from(">H", header, PAGE_SIZE_AT)
         if not _is_page_size(page_size):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["sealed_rows"]
+__all__ = ["recover_rows"]
 
 LEAF: Final = 0x0D
 HEADER_BYTES: Final = 100
@@ -25,7 +25,7 @@ INTEGER_BYTES: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 """By the serial type of a value."""
 
 
-def sealed_rows(
+def recover_rows(
     path: Path, page_size: int, wanted: set[int]
 ) -> tuple[dict[int, list[tuple[Any, ...]]], dict[int, tuple[bytes, int]]]:
     """Rows with a right seal, of these ids, wherever they lie in the file.

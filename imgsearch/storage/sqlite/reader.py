@@ -16,8 +16,8 @@ from imgsearch.storage.sqlite.rows import (
     ITEM_SOURCE,
     ITEM_WIDTH,
     MAX_PARAMETERS,
-    SEALED_FEATURE,
-    SEALED_ITEM,
+    CHECKED_FEATURE,
+    CHECKED_ITEM,
     numbers,
     translated,
 )
@@ -79,7 +79,7 @@ class Reader(Generations):
     @translated
     def feature(self, item_id: int) -> npt.NDArray[np.float32]:
         """The stored feature of one item, shape (dimension,)."""
-        row = self._connection.execute(f"SELECT id, {SEALED_FEATURE} FROM features WHERE id = ?", (item_id,)).fetchone()
+        row = self._connection.execute(f"SELECT id, {CHECKED_FEATURE} FROM features WHERE id = ?", (item_id,)).fetchone()
         if row is None:
             raise self.damage("the feature of an item")
         self._check_features([row])
@@ -88,7 +88,7 @@ class Reader(Generations):
     def pictures(self, ids: Iterable[int]) -> Iterator[StoredPicture]:
         """Those of the ids that are items, with their features; in no particular order."""
         for rows in self._by_id(
-            f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id",
+            f"SELECT {ITEM_COLUMNS}, {CHECKED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id",
             ids,
         ):
             for row in rows:
@@ -111,7 +111,7 @@ class Reader(Generations):
         wanted = list(ids)
         rows = [
             row
-            for cursor in self._by_id(f"SELECT id, {SEALED_FEATURE} FROM features", wanted, of="features")
+            for cursor in self._by_id(f"SELECT id, {CHECKED_FEATURE} FROM features", wanted, of="features")
             for row in cursor
         ]
         if len(rows) != len(wanted):
@@ -148,13 +148,13 @@ class Reader(Generations):
         rows = {
             row[0]: row
             for cursor in self._by_id(
-                f"SELECT {SEALED_ITEM}, {mark.text}, {known.text} FROM items",
+                f"SELECT {CHECKED_ITEM}, {mark.text}, {known.text} FROM items",
                 ids.tolist(),
                 (*mark.parameters, *known.parameters),
             )
             for row in cursor
         }
-        self._check_seals(rows.values(), ITEM_WIDTH)
+        self._verify_rows(rows.values(), ITEM_WIDTH)
         if len(rows) != len(ids) or not all(row[-1] for row in rows.values()):
             raise self.damage("an index of items")
         ordered = [rows[number] for number in ids.tolist()]
@@ -186,7 +186,7 @@ class Reader(Generations):
             InstanceDamaged: one is not what was written.
         """
         for cursor in self._by_id(
-            f"SELECT {SEALED_ITEM}, {SEALED_FEATURE} FROM items JOIN features ON features.id = items.id",
+            f"SELECT {CHECKED_ITEM}, {CHECKED_FEATURE} FROM items JOIN features ON features.id = items.id",
             ids,
             where=compiled(condition),
         ):
@@ -199,9 +199,9 @@ class Reader(Generations):
         """The keys of all items that meet the condition, sorted."""
         wanted = self._looked_up(condition)
         rows = self._connection.execute(
-            f"SELECT {SEALED_ITEM} FROM items WHERE {wanted.text}", wanted.parameters
+            f"SELECT {CHECKED_ITEM} FROM items WHERE {wanted.text}", wanted.parameters
         ).fetchall()
-        self._check_seals(rows)
+        self._verify_rows(rows)
         return sorted(Key(row[1], row[2]) for row in rows)
 
     def _looked_up(self, condition: Condition) -> Sql:
@@ -250,7 +250,7 @@ class Reader(Generations):
             Ids of shape (n,) and float16 features of shape (n, dimension), n at most ``chunk``.
         """
         if condition == EVERYTHING:
-            sql, parameters = f"SELECT id, {SEALED_FEATURE} FROM features WHERE id > ? ORDER BY id", (above,)
+            sql, parameters = f"SELECT id, {CHECKED_FEATURE} FROM features WHERE id > ? ORDER BY id", (above,)
         else:
             # All are looked up by the condition, then sorted; the newer ones are gone through in their order.
             source, item_id = (
@@ -260,7 +260,7 @@ class Reader(Generations):
             )
             wanted = compiled(condition)
             sql = (
-                f"SELECT items.id, {SEALED_FEATURE} FROM {source} "
+                f"SELECT items.id, {CHECKED_FEATURE} FROM {source} "
                 f"WHERE {item_id} > ? AND ({wanted.text}) ORDER BY {item_id}"
             )
             parameters = (above, *wanted.parameters)
@@ -290,12 +290,12 @@ class Reader(Generations):
         """
         told, given = self.count(), 0
         cursor = self._connection.execute(
-            f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id "
+            f"SELECT {ITEM_COLUMNS}, {CHECKED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id "
             "ORDER BY items.id"
         )
         while rows := cursor.fetchmany(chunk):
             given += len(rows)
-            yield from map(self._as_written, rows)
+            yield from map(self._as_upsert, rows)
         if given != told:
             raise self.damage("the number of items")
 
@@ -306,12 +306,12 @@ class Reader(Generations):
             some = keys[start : start + MAX_PARAMETERS // 2]
             rows = self._connection.execute(
                 f"WITH keys (product, name) AS (VALUES {','.join(['(?, ?)'] * len(some))}) "
-                f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM keys "
+                f"SELECT {ITEM_COLUMNS}, {CHECKED_FEATURE} FROM keys "
                 "CROSS JOIN items ON product_id = keys.product AND pic_name = keys.name "
                 "LEFT JOIN roots ON roots.id = items.root_id JOIN features ON features.id = items.id",
                 [part for key in some for part in (key.product_id, key.pic_name)],
             )
-            found.update((change.key, change) for change in map(self._as_written, rows))
+            found.update((change.key, change) for change in map(self._as_upsert, rows))
         return found
 
     def scan(

@@ -37,12 +37,12 @@ FEATURE_TYPE: Final = np.dtype("<f2")
 MAX_PARAMETERS: Final = 500
 """Ids per statement, far below SQLite's limit on parameters."""
 
-SEALED_ITEM: Final = f"{', '.join(f'items.{name}' for name in ITEM_ROW)}, items.seal"
-SEALED_FEATURE: Final = "feature, features.seal"
-ITEM_COLUMNS: Final = f"{SEALED_ITEM}, roots.path, roots.seal"
+CHECKED_ITEM: Final = f"{', '.join(f'items.{name}' for name in ITEM_ROW)}, items.seal"
+CHECKED_FEATURE: Final = "feature, features.seal"
+ITEM_COLUMNS: Final = f"{CHECKED_ITEM}, roots.path, roots.seal"
 ITEM_SOURCE: Final = "items LEFT JOIN roots ON roots.id = items.root_id"
 ITEM_WIDTH: Final = len(ITEM_ROW) + 1
-"""Columns of SEALED_ITEM."""
+"""Columns of CHECKED_ITEM."""
 EVERY_ROW: Final = Sql("1")
 
 
@@ -95,7 +95,7 @@ class Rows:
             "'imgsearch check --repair' to mend it"
         )
 
-    def _check_seals(self, rows: Iterable[tuple[Any, ...]], width: int | None = None) -> None:
+    def _verify_rows(self, rows: Iterable[tuple[Any, ...]], width: int | None = None) -> None:
         """Refuse rows that are not what was written.
 
         Args:
@@ -112,8 +112,8 @@ class Rows:
                 raise self.damage("a feature")
 
     def _pictures(self, rows: list[tuple[Any, ...]]) -> Pictures:
-        """From rows that begin with SEALED_ITEM and SEALED_FEATURE; all are verified."""
-        self._check_seals(rows, ITEM_WIDTH)
+        """From rows that begin with CHECKED_ITEM and CHECKED_FEATURE; all are verified."""
+        self._verify_rows(rows, ITEM_WIDTH)
         self._check_features([(row[0], row[ITEM_WIDTH], row[ITEM_WIDTH + 1]) for row in rows])
         features = np.frombuffer(b"".join(row[ITEM_WIDTH] for row in rows), FEATURE_TYPE).astype(np.float32)
         return Pictures(
@@ -124,7 +124,7 @@ class Rows:
 
     def _item(self, row: tuple[Any, ...]) -> Item:
         """From a row that begins with ITEM_COLUMNS; it is verified."""
-        self._check_seals([row], ITEM_WIDTH)
+        self._verify_rows([row], ITEM_WIDTH)
         (item_id, product_id, pic_name, category_id, given, mode, x1, x2, y1, y2, _, content, token, root_id) = row[:14]
         root, root_seal = row[ITEM_WIDTH : ITEM_WIDTH + 2]
         if root_id is not None and not is_valid((root_id, root, root_seal)):
@@ -142,8 +142,8 @@ class Rows:
             location=None if root is None else Location(root, row[14]).path(pic_name),
         )
 
-    def _as_written(self, row: tuple[Any, ...]) -> Upsert:
-        """From a row of ITEM_COLUMNS and SEALED_FEATURE; it is verified."""
+    def _as_upsert(self, row: tuple[Any, ...]) -> Upsert:
+        """From a row of ITEM_COLUMNS and CHECKED_FEATURE; it is verified."""
         self._check_features([(row[0], row[-2], row[-1])])
         item, subjects, relative, root = self._item(row), row[10], row[14], row[ITEM_WIDTH]
         extracted = Extracted(

@@ -33,7 +33,7 @@ class Settings(Rows):
     def settings(self) -> dict[str, Any]:
         """Everything that was given to ``create`` and set since."""
         rows = self._connection.execute("SELECT name, value, seal FROM settings").fetchall()
-        self._check_seals(rows)
+        self._verify_rows(rows)
         return {name: json.loads(value) for name, value, _ in rows}
 
     @translated
@@ -42,7 +42,7 @@ class Settings(Rows):
         row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = 'model'").fetchone()
         if row is None:
             raise self.damage("the setting 'model'")
-        self._check_seals([row])
+        self._verify_rows([row])
         model: dict[str, Any] = json.loads(row[1])
         return model
 
@@ -85,5 +85,5 @@ class Settings(Rows):
         row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = ?", (name,)).fetchone()
         if row is None:
             return None
-        self._check_seals([row])
+        self._verify_rows([row])
         return json.loads(row[1])

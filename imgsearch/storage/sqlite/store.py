@@ -35,7 +35,7 @@ from imgsearch.storage.sqlite.schema import (
     migrate,
 )
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
-from imgsearch.storage.sqlite.wal import is_altered, log_of
+from imgsearch.storage.sqlite.wal import is_corrupted, log_of
 from imgsearch.types import ATTRIBUTE_COLUMNS, Attributes, Item, Key, Location, Upsert
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Store(Reader):
         """
         for attempt in range(OPEN_ATTEMPTS):
             with storage_errors(path.parent):
-                if verify and is_altered(path):
+                if verify and is_corrupted(path):
                     raise InstanceDamaged(f"{log_of(path)} is not what was written: run 'imgsearch check --repair'")
             connection = connect(path, write=write)
             try:
@@ -227,7 +227,7 @@ class Store(Reader):
             *change.attributes.columns().values(),
         )
 
-    def _seal_item(self, item_id: int) -> None:
+    def _update_checksum(self, item_id: int) -> None:
         """Checksum an item as it is stored; after every change of it."""
         self._connection.execute(f"UPDATE items SET seal = {FUNCTION}({', '.join(ITEM_ROW)}) WHERE id = ?", (item_id,))
 
@@ -263,14 +263,14 @@ class Store(Reader):
                 "UPDATE items SET root_id = ?, relative_path = ? WHERE id = ?",
                 (self._root_id(location.root), location.relative, item.id),
             )
-        self._seal_item(item.id)
+        self._update_checksum(item.id)
         return item.id
 
     def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
         """Remember the sources' tokens for items found unchanged: pairs of id and token."""
         self._connection.executemany("UPDATE items SET token = ? WHERE id = ?", [(token, i) for i, token in tokens])
         for item_id, _ in tokens:
-            self._seal_item(item_id)
+            self._update_checksum(item_id)
 
     def delete(self, condition: Condition) -> list[Key]:
         """Delete all items that meet the condition; return their keys, sorted."""
@@ -281,7 +281,7 @@ class Store(Reader):
         rows = self._connection.execute(
             f"DELETE FROM items WHERE {wanted.text} RETURNING {', '.join(ITEM_ROW)}, seal", wanted.parameters
         ).fetchall()
-        self._check_seals(rows)
+        self._verify_rows(rows)
         keys = sorted(Key(row[1], row[2]) for row in rows)
         # What a repair has put aside under these names goes too.
         self._connection.execute(f"DELETE FROM quarantine AS items WHERE {put_aside.text}", put_aside.parameters)

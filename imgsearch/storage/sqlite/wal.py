@@ -3,7 +3,7 @@
 Commits lie in ``instance.db-wal`` until a writer moves them into the database, such as after a kill. Each frame of the
 log has a checksum that builds on the one before (https://sqlite.org/fileformat2.html, section 4), and SQLite takes the
 first one that does not fit for the end: so an altered bit would take along, in silence, all that was committed behind
-it. Here the end is told from damage: a frame is damaged if inverting a single bit makes it fit. What a writer leaves
+it. Here the end is claimed from damage: a frame is damaged if inverting a single bit makes it fit. What a writer leaves
 that was killed, or was without power, does not become whole so, nor does what one is about just now; and only what a
 commit stands behind counts. More altered bits in one frame look like such an end, and are taken for it.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["is_altered", "log_of", "write_mended"]
+__all__ = ["is_corrupted", "log_of", "write_repaired"]
 
 HEADER: Final = struct.Struct(">IIII8s8s")
 """Magic number, version, size of a page in bytes, number of the checkpoint, salts, checksum of these."""
@@ -43,7 +43,7 @@ def log_of(database: Path) -> Path:
     return database.with_name(f"{database.name}-wal")
 
 
-def is_altered(database: Path) -> bool:
+def is_corrupted(database: Path) -> bool:
     """Whether something that was committed to the log is no longer what was written.
 
     Raises:
@@ -52,7 +52,7 @@ def is_altered(database: Path) -> bool:
     return bool(_patches(log_of(database)))
 
 
-def write_mended(database: Path, target: Path) -> None:
+def write_repaired(database: Path, target: Path) -> None:
     """Copy the log of a database, with each frame as it was, or (if two bits could be meant) so that SQLite reads it.
 
     Args:
@@ -93,14 +93,14 @@ class _Walk:
         header = self._header()
         if header is None:
             return {}
-        order, page_bytes, salts, told = header
-        actual = told  # what the checksums are once everything altered is written anew
+        order, page_bytes, salts, claimed = header
+        actual = claimed  # what the checksums are once everything altered is written anew
         place = HEADER.size
         while True:
-            after = self._frame(place, order, page_bytes, salts, told, actual)
+            after = self._frame(place, order, page_bytes, salts, claimed, actual)
             if after is None:
                 break
-            told, actual, ends_commit = after
+            claimed, actual, ends_commit = after
             if ends_commit:
                 self._sure |= self._found
             place += FRAME.size + page_bytes
@@ -120,18 +120,18 @@ class _Walk:
             candidates += [(_with(checked, flip), stored) for flip in _one_bit(checked, order, computed, stored)]
             if _bits(computed, stored) == 1:
                 candidates.append((checked, computed))
-            for candidate, told in candidates:
+            for candidate, claimed in candidates:
                 magic, version, page_bytes, _, salts, _ = HEADER.unpack(candidate + raw[CHECKED_OF_HEADER:])
                 meant = BYTE_ORDERS.get(magic) == order and version == VERSION and 512 <= page_bytes <= 65_536
-                whole = candidate + struct.pack(">II", *told)
+                whole = candidate + struct.pack(">II", *claimed)
                 if meant and (whole == raw or salts == self._bytes(HEADER.size + 8, len(salts))):
                     if whole != raw:
                         self._found[0] = whole
-                    return order, page_bytes, salts, told
+                    return order, page_bytes, salts, claimed
         return None
 
     def _frame(
-        self, place: int, order: str, page_bytes: int, salts: bytes, told: Sum, actual: Sum
+        self, place: int, order: str, page_bytes: int, salts: bytes, claimed: Sum, actual: Sum
     ) -> tuple[Sum, Sum, bool] | None:
         """The checksums behind the frame that begins there, and whether it ends a commit; None behind the last one.
 
@@ -140,7 +140,7 @@ class _Walk:
             order: of bytes.
             page_bytes: size of a page.
             salts: those of this log; frames with others are left from before.
-            told: the checksum that the frame before says it has.
+            claimed: the checksum that the frame before says it has.
             actual: the one that it has once everything altered is written anew.
         """
         whole = self._bytes(place, FRAME.size + page_bytes)
@@ -148,7 +148,7 @@ class _Walk:
             return None
         raw, checked = whole[: FRAME.size], whole[:CHECKED_OF_FRAME] + whole[FRAME.size :]
         stored = _sum_of(raw[16:])
-        computed = _checksum(checked, order, told)
+        computed = _checksum(checked, order, claimed)
         if raw[8:16] != salts:
             if computed != stored or (int.from_bytes(raw[8:16]) ^ int.from_bytes(salts)).bit_count() != 1:
                 return None
@@ -170,13 +170,13 @@ class _Walk:
             self._found[place + 16] = struct.pack(">II", *actual)
         return stored, actual, bool(int.from_bytes(checked[4:8]))
 
-    def _goes_on(self, place: int, order: str, page_bytes: int, salts: bytes, told: Sum) -> bool:
-        """Whether the frame that begins there follows one that has the checksum ``told``."""
+    def _goes_on(self, place: int, order: str, page_bytes: int, salts: bytes, claimed: Sum) -> bool:
+        """Whether the frame that begins there follows one that has the checksum ``claimed``."""
         whole = self._bytes(place, FRAME.size + page_bytes)
         if len(whole) < FRAME.size + page_bytes or whole[8:16] != salts:
             return False
         checked = whole[:CHECKED_OF_FRAME] + whole[FRAME.size :]
-        return _checksum(checked, order, told) == _sum_of(whole[16 : FRAME.size])
+        return _checksum(checked, order, claimed) == _sum_of(whole[16 : FRAME.size])
 
     def _bytes(self, place: int, count: int) -> bytes:
         """What stands there; less at the end of the file."""
@@ -245,7 +245,7 @@ def _checksum(data: bytes, order: str, before: Sum = (0, 0)) -> Sum:
 def _one_bit(data: bytes, order: str, computed: Sum, stored: Sum) -> list[tuple[int, int]]:
     """Bits (byte and number in it) any one of which, inverted, makes the checksum what is stored.
 
-    Of the highest bits of words, some cannot be told apart.
+    Of the highest bits of words, some cannot be claimed apart.
     """
     words = _words(data, order)
     shares, _ = _shares(len(words))
