@@ -182,7 +182,7 @@ def test_unchanged_lines_at_size(shop: Shop, folder: Path, monkeypatch: pytest.M
 BURST = [Fault("error", 503, "ServiceUnavailable")] * 3
 REFUSED = {
     "missing": ("PictureError", "no such object"),
-    "forbidden": ("AccessDenied", "no right to read this object"),
+    "forbidden": ("AccessDenied", "no permission to read this object"),
     "archived": ("PictureError", "archived"),
     "always-cut": ("InternalOssError", "damaged"),
     "always-crc": ("InternalOssError", "CRC-64"),
@@ -242,7 +242,7 @@ def test_faults_of_the_storage(shop: Shop, folder: Path) -> None:
         assert f"{failure['Source']}: {failure['Message']}" in log.read_text()
     assert shop.server.fetched.count(f"{FOLDER}/large.jpg") == 0, "refused by its header"
     assert shop.server.counts["AssumeRole"] == 2, "the refused token was renewed once"
-    assert "trying again" in log.read_text()
+    assert "retrying" in log.read_text()
     shop.server.faults = {}
     again = shop.run(folder, "--timeout", 8)
     assert counts(again.document) == (len(failing), 0, 20 + len(passing), 0, 2)

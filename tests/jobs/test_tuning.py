@@ -541,7 +541,7 @@ def test_both_copies_of_a_tuning_are_damaged(tuned: Path) -> None:
         with pytest.raises(InstanceDamaged):
             Ranker(engine).search(Query(FEATURES[0], UNKNOWN), CALIBRATION, num=1)
     before = state(tuned)
-    with pytest.raises(InstanceDamaged, match="lost its tuning, twice"):
+    with pytest.raises(InstanceDamaged, match="lost both copies of its tuning"):
         Instance.repair(tuned)
     assert state(tuned) == before
 

@@ -344,8 +344,8 @@ class _Check:
         if wrong or indexed != generation.items - removed:
             self._report(
                 Damage.REMOVED,
-                f"index {generation.number} was built from {generation.items} items; {where} lists {removed} of them as "
-                f"removed ({wrong} wrongly) and has {indexed}: {REPAIR_ADVICE}",
+                f"index {generation.number} was built from {generation.items} items; {where} lists {removed} as "
+                f"removed ({wrong} wrongly) and has {indexed} of them: {REPAIR_ADVICE}",
             )
         return generation
 

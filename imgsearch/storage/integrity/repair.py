@@ -133,9 +133,7 @@ class _Salvage:
                 _restore_schema(old)
             with closing(self._open(self._source)) as old:
                 check_version(old, str(self._path))
-                (page_bytes,) = old.execute(
-                    "PRAGMA page_size"
-                ).fetchone()  # SQLite can replace only a database of equal page size
+                (page_bytes,) = old.execute("PRAGMA page_size").fetchone()  # must be equal
                 Store.create(self._temporary, self._settings(old), page_bytes)
                 with closing(sqlite3.connect(self._temporary, isolation_level=None)) as new:
                     register(new)
@@ -172,26 +170,26 @@ class _Salvage:
         return connection
 
     def _settings(self, old: sqlite3.Connection) -> dict[str, Any]:
-        sound: dict[str, Any] = {}
+        valid: dict[str, Any] = {}
         for table in SETTING_TABLES:
             for row in _rows(old, f"SELECT {', '.join(SETTING_ROW)}, seal FROM {table}"):
                 if is_valid(row):
-                    sound[row[0]] = json.loads(row[1])
-        if not sound:
+                    valid[row[0]] = json.loads(row[1])
+        if not valid:
             raise InstanceDamaged(f"{self._path} has lost both copies of its settings: restore it from a backup")
         for name in self._required:
-            if name not in sound:
+            if name not in valid:
                 raise InstanceDamaged(
                     f"{self._path} has lost both copies of the setting {name!r}: restore it from a backup"
                 )
-        if PROJECTION in sound:
-            sound[TUNED] = Projection.from_text(sound[PROJECTION]).name
-        elif TUNED in sound:
+        if PROJECTION in valid:
+            valid[TUNED] = Projection.from_text(valid[PROJECTION]).name
+        elif TUNED in valid:
             raise InstanceDamaged(
                 f"{self._path} has lost both copies of its tuning, without which its features cannot be searched: "
                 "restore it from a backup, or create a new instance and add the pictures again"
             )
-        return sound
+        return valid
 
     def _copy(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         roots = self._copy_roots(old, new)

@@ -85,8 +85,8 @@ class FrozenConnection(sqlite3.Connection):
         """
         if self.is_outdated:
             raise InstanceLocked(
-                f"{self.path.parent} was written by its owner during the read, and this process has no write permission "
-                "to follow the changes: run the command again"
+                f"{self.path.parent} was written by its owner during the read, which this process cannot follow "
+                "without write permission: run the command again"
             )
 
 
