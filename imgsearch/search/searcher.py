@@ -1,4 +1,4 @@
-"""Searching an instance: what can be asked, what is answered."""
+"""Searching an instance: options, queries and results."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ __all__ = ["SearchOptions", "SearchResult", "Searcher"]
 MAX_NUM: Final = 100
 MAX_START: Final = 499
 TOGETHER: Final = 32
-"""Queries that are answered at once, if so many are at hand."""
+"""Maximum number of queries answered together."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """What to return, whatever the query picture is.
+    """What to return; independent of the query picture.
 
     Raises:
         InvalidPaging, UsageError
     """
 
     num: int = 10
-    """Results at most, 1 to 100."""
+    """Maximum number of results, 1 to 100."""
     start: int = 0
-    """Results to pass over first, 0 to 499; ``start + num`` at most 500."""
+    """Number of results to skip, 0 to 499; ``start + num`` is at most 500."""
     any_category: bool = False
-    """Search all categories of a product instance, whatever category is given or predicted."""
+    """Search all categories of a product instance, ignoring the given or predicted one."""
     filter: str | None = None
-    """An expression over attributes; it selects first, ranking comes then."""
+    """An expression over attributes; filters before ranking."""
     distinct_product: bool = False
-    """The best result of each ProductId only."""
+    """Return only the best result of each ProductId."""
     min_score: float = 0.0
-    """Results with a lower Score are left out, 0 to 1."""
+    """Leave out results with a lower Score, 0 to 1."""
     exclude_self: bool = False
-    """Leave out the query picture itself, under whatever name it is indexed."""
+    """Leave out the query picture itself, under any name."""
     lift: bool = True
-    """Let the best picture of a product lift its others. Without: each stands by its own likeness and its siblings', so
-    one product does not fill the first page. Instances with features of version 2 or older never lift."""
+    """Let the best picture of a product lift its others. Without it, pictures are ranked by their own similarity and their
+    siblings, so one product does not fill the first page. Feature versions up to 2 have no lift."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.num <= MAX_NUM:
@@ -67,11 +67,11 @@ class SearchOptions:
             raise InvalidPaging(f"start {self.start} is not between 0 and {MAX_START}", code="InvalidStartParameter")
         if self.start + self.num > MAX_RESULTS:
             raise InvalidPaging(
-                f"start {self.start} + num {self.num} is more than {MAX_RESULTS} results in all",
+                f"start {self.start} + num {self.num} exceeds the limit of {MAX_RESULTS} results",
                 code="OverflowMaxResultNum",
             )
         if not 0.0 <= self.min_score <= 1.0:
-            raise UsageError(f"the smallest score {self.min_score} is not between 0 and 1")
+            raise UsageError(f"the minimum score {self.min_score} is not between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +79,23 @@ class SearchResult:
     """The answer to one query."""
 
     found: int
-    """How many items met the category and the filter."""
+    """How many items match category and filter."""
     hits: list[Hit]
     category_id: int | None
-    """The category that was given or predicted; 88888888 in a generic instance; None of a text without one."""
+    """The given or predicted category; 88888888 in a generic instance; None for text without a category."""
     confidence: float | None
-    """Chance of the predicted category, 0 to 1; None where it was not predicted."""
+    """Probability of the predicted category, 0 to 1; None if not predicted."""
     searched_categories: tuple[int, ...]
-    """The categories that results belong to: more than one where the prediction is unsure, none where all count."""
+    """The categories searched: several if the prediction is uncertain, empty for all."""
     region: Region | None
-    """The region of the query picture that was used; for an indexed one, the stored region; None of a text."""
+    """The region of the query picture; for an indexed picture, the stored region; None for text."""
     subjects: tuple[Region, ...]
     """All subjects found in the query picture (MultiRegion)."""
     seconds: float
 
 
 class Searcher:
-    """Answers queries to one instance, with the network kept loaded."""
+    """Answers queries on one instance and keeps the network loaded."""
 
     def __init__(self, instance: Instance, engine: Storage, pipeline: Pipeline, made_by: dict[str, Any]) -> None:
         self._instance = instance
@@ -103,14 +103,14 @@ class Searcher:
         self._ranker = Ranker(engine)
         self._pipeline = pipeline
         self._made_by = made_by
-        """What makes the features of queries here, whatever has made those of the items by now."""
+        """The model of this searcher's queries; the items' may have changed since."""
         self._calibration = Calibration(*instance.model.score_curve)
         self._weights = ranking_weights(instance.model.feature_version)
 
     def prepare(self, options: PictureOptions = PictureOptions()) -> None:
-        """Begin to load what searches with pictures need, side by side in threads, while other work goes on.
+        """Start loading in threads what picture searches need.
 
-        Where the model is yet to be converted, nothing is begun: the picture may turn out to be none.
+        Does nothing if the model must be converted first, as the picture may turn out to be invalid.
         """
         if self._instance.model_is_at_hand:
             self._pipeline.prepare(options)
@@ -132,17 +132,17 @@ class Searcher:
         Raises:
             PictureError, UnreadableSource, InvalidRegion, InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
         """
-        self._filter(search)  # a bad one is told before the picture takes its time
+        self._filter(search)  # reject a bad filter before processing the picture
         return self.with_picture(picture, options)(search)
 
     def with_picture(
         self, picture: PictureSource, options: PictureOptions = PictureOptions()
     ) -> Callable[[SearchOptions], SearchResult]:
-        """Look at a picture once, for several searches with it: pages of one order, or other orders.
+        """Process a picture once for several searches, such as pages or other options.
 
         Returns:
-            What takes the options of a search and answers it; valid as long as the searcher. What it raises is what
-            ``by_picture`` does, but for errors of the picture, which are raised at once.
+            A function that answers a search with given options, valid as long as the searcher. It raises the errors of
+            ``by_picture`` except those of the picture, which are raised here.
 
         Raises:
             PictureError, UnreadableSource, InvalidRegion, InvalidModel, StampMismatch
@@ -160,9 +160,9 @@ class Searcher:
         options: PictureOptions = PictureOptions(),
         search: SearchOptions = SearchOptions(),
     ) -> list[SearchResult]:
-        """Search with each subject of a picture by itself, the main one first.
+        """Search with each subject of a picture separately, the main one first.
 
-        Takes and raises what ``by_picture`` does; where a region is given or Crop is false, that is the only subject.
+        Arguments and errors are those of ``by_picture``. With a given region or Crop false, there is one subject.
         """
         self._filter(search)
         return self._answered(self._looked_at(picture, options), options, search)
@@ -175,17 +175,17 @@ class Searcher:
         *,
         all_subjects: bool = False,
     ) -> Iterator[list[SearchResult] | InputError]:
-        """Search with many pictures: they are looked at side by side, and their searches share what they look up.
+        """Search with many pictures, processed in parallel; their searches share lookups.
 
         Args:
             pictures: the queries; read no further ahead than needed.
             options: CategoryId, Crop and Region of each.
             search: what to return for each.
-            all_subjects: search with each subject of a picture by itself, the main one first.
+            all_subjects: search with each subject of a picture separately, the main one first.
 
         Yields:
-            In the order of the pictures, the answers to one (just one, unless all subjects are asked for), or why it
-            cannot be used.
+            For each picture in order, its results (one, or one per subject with ``all_subjects``), or why it cannot be
+            used.
 
         Raises:
             InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
@@ -225,7 +225,7 @@ class Searcher:
     def _asked(
         self, extracted: Extracted, options: PictureOptions, number: int, search: SearchOptions
     ) -> tuple[Query, tuple[int, ...]]:
-        """The query with the main subject of a picture (0) or a further one, which is a region of its own."""
+        """The query for the main subject of a picture (number 0) or for another one, given by its region."""
         region = extracted.region if number else options.given_region
         query = Query(extracted.feature, extracted.content_hash, region)
         return query, self._categories(extracted.likely_categories(), search)
@@ -233,7 +233,7 @@ class Searcher:
     def _looked_at(
         self, picture: PictureSource, options: PictureOptions, most: int | None = None
     ) -> tuple[list[Extracted], float]:
-        """What was found in a picture, at most that many subjects, and the seconds that took."""
+        """Extract at most that many subjects of a picture; also returns the seconds taken."""
         begun = time.perf_counter()
         content = picture.read(self._instance.limits.max_bytes)
         return self._pipeline.extract_all(content, options, most), time.perf_counter() - begun
@@ -261,11 +261,11 @@ class Searcher:
     def by_name(
         self, key: Key, category_id: int | None = None, search: SearchOptions = SearchOptions()
     ) -> SearchResult:
-        """Search with a picture that is indexed.
+        """Search with an indexed picture.
 
         Args:
             key: of the picture.
-            category_id: where to search; by default in the item's own category.
+            category_id: the category to search; by default the item's own.
             search: what to return.
 
         Raises:
@@ -292,19 +292,19 @@ class Searcher:
     def by_text(
         self, text: str, category_id: int | None = None, search: SearchOptions = SearchOptions()
     ) -> SearchResult:
-        """Search with words, where the instance's model has a text side.
+        """Search with text, if the instance's model supports it.
 
         Args:
-            text: what the pictures show.
-            category_id: where to search; by default everywhere.
+            text: a description of the pictures.
+            category_id: the category to search; by default all.
             search: what to return.
 
         Raises:
-            UsageError: the model has no text side; there is no text; ``exclude_self``, as no picture is asked with.
+            UsageError: the model does not support text; the text is empty; or ``exclude_self`` is set.
             InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
         """
         if search.exclude_self:
-            raise UsageError("a text is no picture of the instance, so there is none to exclude")
+            raise UsageError("a text query is not a picture, so there is nothing to exclude")
         begun = time.perf_counter()
         compiled = self._filter(search)
         query = Query(self._instance.embed_text(text), b"")

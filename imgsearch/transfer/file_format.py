@@ -1,8 +1,8 @@
 """The export format: an instance's items in files that any program can read.
 
 ``items.jsonl`` has one item per line with the service's field names, ``features.npy`` one row per line in the same
-order (float16, L2-normalised), and ``stamp.json`` describes the model. For a tuned instance, ``tuning.npy`` has the matrix
-applied to the features; the stamp names it.
+order (float16, L2-normalised), and ``stamp.json`` describes the model. For a tuned instance, ``tuning.npy`` has the
+matrix applied to the features; the stamp names it.
 """
 
 from __future__ import annotations

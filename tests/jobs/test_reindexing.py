@@ -380,7 +380,7 @@ def test_who_opened_it_before_notices(old: Instance, pictures: Path, template: P
                 reindex(old)
                 assert reader._engine.store.made_by()["feature_version"] == 2, "a snapshot stays what it is"
             for search in (lambda: searcher.by_picture(picture), lambda: searcher.by_name(key)):
-                with pytest.raises(StampMismatch, match="made anew while this search was prepared: search again"):
+                with pytest.raises(StampMismatch, match="recomputed while this search was prepared: search again"):
                     search()
         with reader.searching() as searcher:
             assert searcher.by_picture(picture).hits[0].score == searcher.by_name(key).hits[0].score == 1.0
