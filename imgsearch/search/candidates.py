@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Ids = npt.NDArray[np.int64]
     Feature = npt.NDArray[np.float32]
 
-__all__ = ["Candidates", "Snapshot", "Selection"]
+__all__ = ["Candidates", "Selection", "Snapshot"]
 
 EXACT_SCAN_LIMIT: Final = 5_000
 """If at most this many items meet category and filter, they are scanned exactly."""

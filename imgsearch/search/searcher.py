@@ -57,8 +57,8 @@ class SearchOptions:
     exclude_self: bool = False
     """Leave out the query picture itself, under any name."""
     lift: bool = True
-    """Let the best picture of a product lift its others. Without it, pictures are ranked by their own similarity and their
-    siblings, so one product does not fill the first page. Feature versions up to 2 have no lift."""
+    """Let the best picture of a product lift its others. Without it, pictures are ranked by their own similarity and
+    their siblings, so one product does not fill the first page. Feature versions up to 2 have no lift."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.num <= MAX_NUM:

@@ -90,9 +90,9 @@ def similarities(
     """Cosines of the query to each candidate augmented by its siblings, lifted towards the best of its product.
 
     Augmented: ``s = cos(q, x + sibling * mean(siblings of x))``. A candidate without siblings, or cancelled out by
-    them, keeps its own cosine. Lifted: ``s + lift * c * (best - s)``, where ``best`` is the highest ``s`` of a product and
-    ``c`` rises from 0 to 1 as the mean cosine between all its pictures in ``siblings`` rises from UNRELATED to RELATED.
-    It is 0 for fewer than two of them; candidates outside ``siblings`` do not count.
+    them, keeps its own cosine. Lifted: ``s + lift * c * (best - s)``, where ``best`` is the highest ``s`` of a product
+    and ``c`` rises from 0 to 1 as the mean cosine between all its pictures in ``siblings`` rises from UNRELATED to
+    RELATED. It is 0 for fewer than two of them; candidates outside ``siblings`` do not count.
 
     Args:
         query: shape (dimension,), L2-normalised.

@@ -37,7 +37,7 @@ def test_a_working_directory_that_was_deleted(name: str, tmp_path: Path, monkeyp
     words = [name, *ARGUMENTS.get(name, []), "--format", "json"]
     result = CliRunner().invoke(app_for(words), words)
     assert result.exit_code == 2, result.output
-    assert "the working directory cannot be told" in result.stderr
+    assert "the working directory cannot be determined" in result.stderr
     assert "change to another one" in result.stderr
     assert '"Code": "BadRequest"' in result.stdout
 
@@ -54,7 +54,7 @@ def test_a_working_directory_that_was_deleted_for_real(tmp_path: Path) -> None:
         check=False,
     )
     assert process.returncode == 2, process.stderr
-    assert "the working directory cannot be told" in process.stderr.splitlines()[-1]
+    assert "the working directory cannot be determined" in process.stderr.splitlines()[-1]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

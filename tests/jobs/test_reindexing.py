@@ -478,7 +478,7 @@ def test_damage_in_what_was_begun_takes_no_place(old: Instance, pictures: Path, 
 def test_nothing_to_do(instance: Instance, run: Run) -> None:
     result = run("add", "--reindex", "--format", "json")
     assert (result.returncode, result.document["Reindexed"]) == (0, True)
-    assert "has the features of this release already" in result.stderr
+    assert "already has the features of this release" in result.stderr
     assert not home(instance.folder).exists()
     assert run("add", "--reindex", "-i", instance.folder / "none").returncode == 4
 
@@ -488,4 +488,4 @@ def test_nothing_to_do(instance: Instance, run: Run) -> None:
 )
 def test_it_takes_no_pictures_nor_what_they_are_asked_for(instance: Instance, run: Run, words: list[str]) -> None:
     result = run("add", "--reindex", *words)
-    assert (result.returncode, "--reindex takes the pictures from where they lie" in result.stderr) == (2, True)
+    assert (result.returncode, "--reindex reads the pictures from their original locations" in result.stderr) == (2, True)
