@@ -73,7 +73,7 @@ def test_standard_output_that_takes_nothing(run: Run, folder: Path, there: bool)
         )
     assert process.returncode == (8 if there else 4), process.stderr
     (line,) = process.stderr.splitlines()
-    assert ("no space left in what standard output goes to" if there else "there is no instance") in line
+    assert ("no space left in standard output" if there else "there is no instance") in line
 
 
 @pytest.mark.parametrize("work", ["init", "info"])

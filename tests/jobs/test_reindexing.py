@@ -488,4 +488,7 @@ def test_nothing_to_do(instance: Instance, run: Run) -> None:
 )
 def test_it_takes_no_pictures_nor_what_they_are_asked_for(instance: Instance, run: Run, words: list[str]) -> None:
     result = run("add", "--reindex", *words)
-    assert (result.returncode, "--reindex reads the pictures from their original locations" in result.stderr) == (2, True)
+    assert (result.returncode, "--reindex reads the pictures from their original locations" in result.stderr) == (
+        2,
+        True,
+    )

@@ -177,7 +177,7 @@ def test_identical_pictures_are_no_evidence(folder: Path) -> None:
     copies = FEATURES[:15].repeat(2, axis=0)
     make(folder, copies, [f"p{n // 2}" for n in range(30)], [n // 2 for n in range(30)])
     before = state(folder)
-    with pytest.raises(NotTunable, match="has 0 products with several different pictures, and tuning needs 10"):
+    with pytest.raises(NotTunable, match="has 0 products with several different pictures, but tuning needs 10"):
         tune(folder)
     assert state(folder) == before
 
