@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -39,6 +41,15 @@ nox.options.error_on_missing_interpreters = True
 COMPILED_ONCE = {"PYTHONDONTWRITEBYTECODE": ""}
 """Whatever the developer has set: tests start the command more than a thousand times."""
 
+ALL_EXTRAS = "[models,text]"
+"""What the tests need: torch is what the networks are held against."""
+
+LARGEST = 10
+"""Packages that the session ``base`` lists."""
+
+NOT_COUNTED = ("tmp", "lib64")
+"""Of an environment: what the session itself has made, and a link."""
+
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 
 
@@ -46,9 +57,9 @@ def _group(name: str) -> list[str]:
     return nox.project.dependency_groups(PYPROJECT, name)
 
 
-def _install(session: nox.Session, *groups: str) -> None:
+def _install(session: nox.Session, *groups: str, extras: str = "") -> None:
     """The project itself and what the groups name, in one go, so that pip chooses versions that go together."""
-    session.install("-e", str(ROOT), *(requirement for group in groups for requirement in _group(group)))
+    session.install("-e", f"{ROOT}{extras}", *(requirement for group in groups for requirement in _group(group)))
 
 
 @nox.session
@@ -91,15 +102,59 @@ def _tell_first_hits(session: nox.Session, output: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The whole suite, side by side on all cores; in the precision that IMGSEARCH_PRECISION names, if it is set."""
-    _install(session, "test")
+    _install(session, "test", extras=ALL_EXTRAS)
     # Neighbours stay together, as they share what was made for the first of them.
     session.run("python", "-m", "pytest", "-n", "logical", "--dist", "worksteal", *session.posargs, env=COMPILED_ONCE)
 
 
 @nox.session
+def base(session: nox.Session) -> None:
+    """The main job in an environment with the base installation only; its size, and that of its largest packages."""
+    session.install(str(ROOT))
+    present = "import importlib.util as util; print([name for name in ('torch', 'timm') if util.find_spec(name)])"
+    if str(session.run("python", "-c", present, silent=True)).split()[-1] != "[]":
+        session.error("the base installation brings torch or timm")
+    folder = Path(session.create_tmp())
+    pictures = ROOT / "sample_data"
+    environment = {"IMGSEARCH_CACHE": str(folder / "cache")}
+    imgsearch = partial(session.run, "imgsearch", env=environment)
+    for place in ("cache", "first", "second"):
+        shutil.rmtree(folder / place, ignore_errors=True)
+    manifest = ("--manifest", str(pictures / "increment.meta"), "--format", "table")
+    imgsearch("init", "-i", str(folder / "first"))
+    imgsearch("add", "-i", str(folder / "first"), *manifest)
+    imgsearch("add", "-i", str(folder / "second"), *manifest)
+    imgsearch("search", "-i", str(folder / "first"), str(pictures / "queries" / "mug-red.jpg"), "--format", "table")
+    imgsearch("eval", str(pictures / "catalogue"), "--format", "table")
+    refused = imgsearch("init", "-i", str(folder / "other"), "--model", "resnet18", success_codes=[3], silent=True)
+    session.log(str(refused).strip())
+    for name, kilobytes in _sizes(Path(session.virtualenv.location)):
+        session.log(f"{kilobytes / 1024:7.1f} MiB  {name}")
+
+
+def _sizes(environment: Path) -> list[tuple[str, int]]:
+    """The whole environment and its largest packages, in kilobytes on the disk."""
+    (packages,) = environment.glob("lib/python*/site-packages")
+    sizes: dict[str, int] = {}
+    for package in packages.iterdir():
+        # Shared libraries lie beside the package that they were built for.
+        name = package.name.partition(".")[0].removesuffix("_cpu").replace("pillow", "PIL")
+        sizes[name] = sizes.get(name, 0) + _kilobytes(package)
+    ordered = sorted(sizes.items(), key=lambda pair: -pair[1])
+    return [
+        ("in all", sum(_kilobytes(path) for path in environment.iterdir() if path.name not in NOT_COUNTED)),
+        *ordered[:LARGEST],
+    ]
+
+
+def _kilobytes(path: Path) -> int:
+    return sum(one.lstat().st_blocks for one in (path, *path.rglob("*"))) // 2
+
+
+@nox.session
 def precision(session: nox.Session) -> None:
     """The tests that stand on what networks make of pictures, in float32 and in bfloat16 where the processor has it."""
-    _install(session, "test")
+    _install(session, "test", extras=ALL_EXTRAS)
     asks = "from imgsearch.vision import precision; print(precision.has_bfloat16())"
     has_bfloat16 = str(session.run("python", "-c", asks, silent=True)).split()[-1] == "True"
     failed = []
@@ -122,7 +177,7 @@ def precision(session: nox.Session) -> None:
 @nox.session
 def long(session: nox.Session) -> None:
     """The tests that take minutes: imports at size, commands killed and hindered at every step."""
-    _install(session, "test")
+    _install(session, "test", extras=ALL_EXTRAS)
     session.run("python", "-m", "pytest", "-m", "long", *session.posargs, env=COMPILED_ONCE)
 
 
@@ -144,14 +199,14 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types of the package, strictly."""
-    _install(session, "types")
+    _install(session, "types", extras=ALL_EXTRAS)
     session.run("mypy", "--config-file", str(ROOT / "pyproject.toml"))
 
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """Print the tables of benchmarks/: speed, memory and, where the evaluation data lies beside, quality."""
-    _install(session, "test")  # some stand on what the tests have made
+    _install(session, "test", extras=ALL_EXTRAS)  # some stand on what the tests have made
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

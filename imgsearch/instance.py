@@ -205,6 +205,40 @@ class Instance:
                 },
             )
 
+    @staticmethod
+    def prepare(
+        model: str = DEFAULT_MODEL,
+        *,
+        weights: Path | None = None,
+        cache: Path | None = None,
+        announce: Callable[[str], None] = _ignore,
+    ) -> None:
+        """Make all networks of a model ready for this machine, so that no later command waits for that.
+
+        Args:
+            model: as for ``create``; no instance is needed.
+            weights: a local file of weights for it.
+            cache: of converted models; the user's own by default.
+            announce: told in lines what has to be done.
+
+        Raises:
+            InvalidModel, StorageFull, StorageUnwritable
+        """
+        from imgsearch.vision.models import find_model
+        from imgsearch.vision.preparation import prepare
+
+        prepare(find_model(model, weights), cache or cache_folder(), announce)
+
+    def prepare_networks(self) -> None:
+        """Like ``prepare``, for the model of this instance.
+
+        Raises:
+            InvalidModel, StampMismatch, StorageFull, StorageUnwritable
+        """
+        from imgsearch.vision.preparation import prepare
+
+        prepare(self._converted.record, self._cache, self._announce)
+
     @classmethod
     def open(cls, folder: Path, *, cache: Path | None = None, announce: Callable[[str], None] = _ignore) -> Self:
         """Open an instance.
@@ -297,9 +331,9 @@ class Instance:
 
     @staticmethod
     def _convert(record: ModelRecord, cache: Path, announce: Callable[[str], None]) -> ConvertedModel:
-        from imgsearch.vision.openvino_export import converted_model
+        from imgsearch.vision.openvino_export import prepared_models
 
-        return converted_model(record, cache, announce)
+        return prepared_models(record, cache, announce)
 
     @cached_property
     def _converted(self) -> ConvertedModel:
@@ -681,7 +715,7 @@ class Instance:
     def _text_encoder(self) -> TextEncoder:
         from imgsearch.vision.textual import TextEncoder
 
-        return TextEncoder(self._converted, self._cache)
+        return TextEncoder(self._converted)
 
     def embed_text(self, text: str) -> npt.NDArray[np.float32]:
         """The feature of a text, comparable with those of pictures; shape (dimension,), L2-normalised.

@@ -18,6 +18,7 @@ from hypothesis import settings
 from imgsearch.instance import Instance
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
+from tests.forked import run_forked
 from tests.pictures import write_catalogue
 
 settings.register_profile("imgsearch", deadline=None)  # a busy machine is no fault of the code
@@ -126,22 +127,41 @@ class Result:
 Run = Callable[..., Result]
 
 
+OF_THE_START = ("PYTHON", "LC_", "LANG", "LD_", "OMP_")
+"""Variables that count when an interpreter starts: a command with another one of these is started, not forked."""
+
+
 @pytest.fixture
 def run(folder: Path) -> Run:
-    """Run the command line in a process of its own, on the instance in ``folder``; its result comes back."""
+    """Run the command line in a process of its own, forked, on the instance in ``folder``; its result comes back."""
 
     def start(*arguments: object, stdin: bytes = b"", env: dict[str, str] | None = None) -> Result:
-        process = subprocess.run(
-            command(*arguments),
-            input=stdin,
-            capture_output=True,
-            check=False,
-            env={**os.environ, "IMGSEARCH_INSTANCE": str(folder), **(env or {})},
-            timeout=COMMAND_SECONDS,
-        )
-        return Result(process.returncode, process.stdout.decode(), process.stderr.decode())
+        environment = {**os.environ, "IMGSEARCH_INSTANCE": str(folder), **(env or {})}
+        if any(name.startswith(OF_THE_START) for name in env or {}):
+            return started(*arguments, stdin=stdin, environment=environment)
+        code, out, err = run_forked([str(word) for word in arguments], stdin, environment, COMMAND_SECONDS)
+        return Result(code, out.decode(), err.decode())
 
     return start
+
+
+def started(*arguments: object, stdin: bytes, environment: dict[str, str]) -> Result:
+    """Run the command line in an interpreter of its own."""
+    process = subprocess.run(
+        command(*arguments), input=stdin, capture_output=True, check=False, env=environment, timeout=COMMAND_SECONDS
+    )
+    return Result(process.returncode, process.stdout.decode(), process.stderr.decode())
+
+
+@pytest.fixture
+def start(folder: Path) -> Run:
+    """Run the command line as people do, in an interpreter of its own, on the instance in ``folder``."""
+
+    def run(*arguments: object, stdin: bytes = b"", env: dict[str, str] | None = None) -> Result:
+        environment = {**os.environ, "IMGSEARCH_INSTANCE": str(folder), **(env or {})}
+        return started(*arguments, stdin=stdin, environment=environment)
+
+    return run
 
 
 def _has_gpu() -> bool:

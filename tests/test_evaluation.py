@@ -282,13 +282,21 @@ def test_folders_are_products_where_there_is_no_table(tmp_path: Path) -> None:
         ("groundtruth.csv", [*RETRIEVAL_TABLE, "c.jpg,query"], "line 4: 2 values under 3 columns"),
         ("groundtruth.csv", [*RETRIEVAL_TABLE, "c.jpg,query,p,q"], "line 4: 4 values under 3 columns"),
         ("groundtruth.csv", [*RETRIEVAL_TABLE, "../c.jpg,query,p"], "line 4: file '../c.jpg' must be a relative path"),
-        ("groundtruth.csv", [*RETRIEVAL_TABLE, "/etc/passwd,query,p"], "line 4: file '/etc/passwd' must be a relative path"),
+        (
+            "groundtruth.csv",
+            [*RETRIEVAL_TABLE, "/etc/passwd,query,p"],
+            "line 4: file '/etc/passwd' must be a relative path",
+        ),
         (
             "groundtruth.csv",
             [*RETRIEVAL_TABLE, "x/../../c.jpg,query,p"],
             "line 4: file 'x/../../c.jpg' must be a relative path",
         ),
-        ("groundtruth.csv", [*RETRIEVAL_TABLE, "a\x00b.jpg,query,p"], r"line 4: file 'a\x00b.jpg' must be a relative path"),
+        (
+            "groundtruth.csv",
+            [*RETRIEVAL_TABLE, "a\x00b.jpg,query,p"],
+            r"line 4: file 'a\x00b.jpg' must be a relative path",
+        ),
         ("groundtruth.csv", [*RETRIEVAL_TABLE, ",query,p"], "line 4: file '' must be a relative path"),
         ("groundtruth.csv", [*RETRIEVAL_TABLE, '"c.jpg,query,p'], "line 4: not CSV"),
         ("groundtruth.csv", [*RETRIEVAL_TABLE, f"{'c' * 200_000},query,p"], "line 4: not CSV"),

@@ -49,9 +49,9 @@ def test_what_carries_over() -> None:
     assert left_out is not None
     assert left_out.overall.queries == 435
     assert left_out.overall.hit1 >= 0.77
-    assert left_out.overall.mean_average_precision >= 0.78
+    assert left_out.overall.mean_average_precision >= 0.81
     assert all(figures.calibration.error is not None for figures in left_out.groups.values())
-    assert max(figures.calibration.error or 0.0 for figures in left_out.groups.values()) <= 0.06
+    assert max(figures.calibration.error or 0.0 for figures in left_out.groups.values()) <= 0.05
 
 
 @pytest.mark.long

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,10 +17,15 @@ from imgsearch.cli.options import (
     Weights,
     announcer,
     instance_folder,
+    open_instance,
     warn_of_shared_storage,
 )
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
+from imgsearch.errors import UsageError
 from imgsearch.service.categories import Kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["init"]
 
@@ -53,6 +59,13 @@ def init(
     max_megapixels: Annotated[
         float | None, typer.Option(min=0.000001, show_default=False, help="Maximum size in megapixels.")
     ] = None,
+    prepare: Annotated[
+        bool,
+        typer.Option(
+            "--prepare",
+            help="Make no instance: only prepare the networks of --model, or of the instance in -i, on this machine.",
+        ),
+    ] = False,
     lock_timeout: LockTimeout = 0.0,
     output_format: FormatOption = None,
 ) -> None:
@@ -61,6 +74,9 @@ def init(
     from imgsearch.vision.limits import LIMIT_PROFILES, MEGAPIXEL
     from imgsearch.vision.models import DEFAULT_MODEL
 
+    if prepare:
+        _prepare(instance, model, weights, resolve_format(output_format))
+        return
     given = {
         "max_bytes": max_bytes,
         "min_side": min_side,
@@ -87,3 +103,28 @@ def init(
         print_line(str(folder))
     else:
         print_document({"Success": True, "Path": str(folder), "Kind": kind, "Model": model or DEFAULT_MODEL})
+
+
+def _prepare(instance: Path | None, model: str | None, weights: Path | None, chosen: Format) -> None:
+    """Only the option names an instance here: a default one may not be there yet, and need not be."""
+    from imgsearch.instance import Instance
+    from imgsearch.locations import cache_folder
+    from imgsearch.vision.models import DEFAULT_MODEL
+
+    begun = perf_counter()
+    if instance is None:
+        name = model or DEFAULT_MODEL
+        Instance.prepare(name, weights=weights, announce=announcer())
+    elif model is not None or weights is not None:
+        raise UsageError("an instance has its model already: give --instance, or --model and --weights, with --prepare")
+    else:
+        with open_instance(instance) as opened:
+            opened.prepare_networks()
+            name = opened.model.name
+    seconds, cache = perf_counter() - begun, cache_folder()
+    if chosen is Format.TABLE:
+        console().print(f"The networks of {safe(name)} are prepared in {safe(str(cache))}", markup=False)
+    elif chosen is Format.PATHS:
+        print_line(str(cache))
+    else:
+        print_document({"Success": True, "Model": name, "Cache": str(cache), "Seconds": round(seconds, 3)})

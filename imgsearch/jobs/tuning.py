@@ -21,6 +21,8 @@ from imgsearch.search.siblings import WITH_LIFT, similarities
 from imgsearch.storage.port import Pictures
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from imgsearch.projection import Projection
@@ -175,7 +177,7 @@ class _Sample:
 
     Args:
         ids: shape (n,).
-        names: ProductId and category of each; together they identify a product in ranking.
+        names: ProductId and category of each.
         hashes: the content hash of each.
         features: shape (n, dimension), float32.
     """
@@ -185,11 +187,9 @@ class _Sample:
     ) -> None:
         self.ids, self.names, self.features = ids, names, features
         self.groups, self.contents = _numbered(names), _numbered(hashes)
+        self.products = _numbered([product_id for product_id, _ in names])
         self.categories = np.array([category for _, category in names], np.int64)
-        self.members: dict[int, Ids] = {}
-        order = np.argsort(self.groups, kind="stable")
-        for some in np.split(order, np.flatnonzero(np.diff(self.groups[order])) + 1):
-            self.members[int(self.groups[some[0]])] = some
+        self.members, self.of_product = _members(self.groups), _members(self.products)
 
     @classmethod
     def of(cls, store: Truth, present: Projection | None) -> _Sample:
@@ -227,10 +227,17 @@ class _Sample:
         return found
 
 
-def _numbered(values: list[tuple[str, int]] | list[bytes]) -> Ids:
+def _numbered(values: Sequence[object]) -> Ids:
     """Number the distinct values."""
     numbers: dict[object, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
+
+
+def _members(numbers: Ids) -> dict[int, Ids]:
+    """Positions of each number."""
+    order = np.argsort(numbers, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+    return {int(numbers[some[0]]): some for some in parts}
 
 
 def _found(sample: _Sample, queries: list[Ids], features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -263,8 +270,8 @@ def _judged(
     count = min(CANDIDATES, len(cosines))
     near = np.argpartition(-cosines, count - 1)[:count]
     near = near[np.isfinite(cosines[near])]
-    products = np.unique(sample.groups[near]).tolist()
-    others = np.concatenate([sample.members[product][:PRODUCT_PICTURES] for product in products])
+    products = np.unique(sample.products[near]).tolist()
+    others = np.concatenate([sample.of_product[product][:PRODUCT_PICTURES] for product in products])
     others = others[sample.contents[others] != sample.contents[position]]
     # All tunable feature versions are ranked with lift.
     values = similarities(

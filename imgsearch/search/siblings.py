@@ -1,10 +1,10 @@
 """Siblings: using the other pictures of a product to rank each of them.
 
 Catalogues show a product from several sides, a query shows one. A picture is therefore compared together with its
-siblings, the other pictures of the same product in the same category: a weighted mean of their features, in which
-similar ones count most, is added to its feature. This is the database-side feature augmentation of Arandjelović and
-Zisserman ("Three things everyone should know to improve object retrieval", CVPR 2012), with the instance's products in
-place of neighbours in a matching graph, and softmax weights over cosines.
+siblings, the other pictures of the same product: a weighted mean of their features, in which similar ones count most, is
+added to its feature. This is the database-side feature augmentation of Arandjelović and Zisserman ("Three things
+everyone should know to improve object retrieval", CVPR 2012), with the instance's products in place of neighbours in a
+matching graph, and softmax weights over cosines.
 
 The mean is not normalised. Siblings that show the same thing have a long mean; unrelated pictures under a catch-all
 ProductId average out to a short one, which counts little.
@@ -12,6 +12,9 @@ ProductId average out to a short one, which counts little.
 A picture of another side of the right product still remains far from the query. So the best picture of a product lifts
 the others towards itself, as far as the product's pictures resemble each other: unrelated pictures under a catch-all
 ProductId are not lifted. No picture rises above the best of its product, so the first place does not change.
+
+Pictures of one product are siblings regardless of category, as some categories may be predicted wrongly; with older
+feature versions, only pictures of the same category are.
 """
 
 from __future__ import annotations
@@ -24,11 +27,13 @@ import numpy as np
 from imgsearch.search.score import cosines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
     from imgsearch.storage.port import Pictures
+
+    Group = str | tuple[str, int]
 
 __all__ = ["WITHOUT_LIFT", "WITH_LIFT", "RankingWeights", "Similarities", "ranking_weights", "similarities"]
 
@@ -53,13 +58,15 @@ class RankingWeights:
     """A sibling's weight is the exponential of this factor times its cosine to the picture."""
     lift: float
     """Share of the distance to the best picture of its product that a picture rises, 0 to 1; 0: no lift."""
+    across_categories: bool = True
+    """Whether pictures with one ProductId are siblings even if their categories differ."""
 
     def without_lift(self) -> Self:
         """The same weights without lift."""
         return replace(self, lift=0.0)
 
 
-WITHOUT_LIFT: Final = RankingWeights(sibling=0.5, sharpness=5.0, lift=0.0)
+WITHOUT_LIFT: Final = RankingWeights(sibling=0.5, sharpness=5.0, lift=0.0, across_categories=False)
 """For feature versions 1 and 2, so that results of their instances do not change."""
 WITH_LIFT: Final = RankingWeights(sibling=0.75, sharpness=3.0, lift=0.8)
 """For all later versions."""
@@ -98,23 +105,23 @@ def similarities(
         query: shape (dimension,), L2-normalised.
         candidates: n pictures, at least one.
         siblings: pictures of the candidates' products, in chunks, without duplicates; each counts for the candidates
-            of its group except itself.
+            of its product except itself.
         weights: of siblings and lift.
         identical: pictures ranked before the candidates, by their own cosines; these count for ``best``.
     """
-    numbers: dict[tuple[str, int], int] = {}
-    own = np.array([numbers.setdefault(group, len(numbers)) for group in candidates.groups])
+    numbers: dict[Group, int] = {}
+    own = np.array([numbers.setdefault(group, len(numbers)) for group in _groups(candidates, weights)])
     features = candidates.features.astype(np.float64)
     sums = np.zeros(features.shape, np.float64)
     total = np.zeros(len(features), np.float64)
     certain = candidates.take(np.zeros(0, np.int64)) if identical is None else identical
-    of_identical = _numbered(certain, numbers)
+    of_identical = _numbered(_groups(certain, weights), numbers)
     known = of_identical != NO_GROUP
     coherence = None
     if weights.lift:
         coherence = _Coherence(np.bincount(np.concatenate([own, of_identical[known]])), features.shape[1])
     for piece in siblings:
-        groups = _numbered(piece, numbers)
+        groups = _numbered(_groups(piece, weights), numbers)
         if coherence is not None:
             coherence.add(groups, piece.features)
         for mine, theirs in _pairs(own, groups):
@@ -201,9 +208,14 @@ def _lifted(
     return np.where(shares > 0, nearer, values)
 
 
-def _numbered(pictures: Pictures, numbers: dict[tuple[str, int], int]) -> npt.NDArray[np.int64]:
-    """The group number of each picture, or NO_GROUP; shape (n,)."""
-    return np.array([numbers.get(group, NO_GROUP) for group in pictures.groups], np.int64)
+def _groups(pictures: Pictures, weights: RankingWeights) -> Sequence[Group]:
+    """The group of each picture; pictures of one group are siblings."""
+    return [product_id for product_id, _ in pictures.groups] if weights.across_categories else pictures.groups
+
+
+def _numbered(groups: Sequence[Group], numbers: dict[Group, int]) -> npt.NDArray[np.int64]:
+    """The number of each group, or NO_GROUP; shape (n,)."""
+    return np.array([numbers.get(group, NO_GROUP) for group in groups], np.int64)
 
 
 def _pairs(

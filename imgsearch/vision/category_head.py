@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from imgsearch.vision.network_constants import NEVER
 from imgsearch.vision.tensor_ops import centred, resized, unrounded
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = ["CategoryEvidence", "CategoryNetworks", "log_priors"]
-
-NEVER: Final = -1e4
-"""Stands for minus infinity in bfloat16, too."""
 
 
 def log_priors(logits: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:

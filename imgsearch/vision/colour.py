@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+
+from imgsearch.vision.network_constants import (
+    BACKGROUND_WEIGHT,
+    CENTRE_WIDTH,
+    CHROMA_BINS,
+    CHROMA_LIMIT,
+    DIFFERENCE_RANGE,
+    LEAST_DIFFERENCE,
+    LIGHTNESS_BINS,
+    SIDE,
+    SRGB_TO_XYZ,
+    WHITE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,28 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["SIDE", "ColourBlock", "colour_histogram"]
-
-SIDE: Final = 64
-"""Side that a region is reduced to before its colours are counted, in pixels."""
-CENTRE_WIDTH: Final = 0.5
-"""Standard deviation of the weight that places have, in half sides of the region, from its centre."""
-LIGHTNESS_BINS: Final = 4
-CHROMA_BINS: Final = 7
-CHROMA_LIMIT: Final = 60.0
-"""Of a* and b*; what lies beyond counts as that."""
-BACKGROUND_WEIGHT: Final = 0.1
-"""Of pixels that look like the border, beside 1 for those that clearly do not."""
-LEAST_DIFFERENCE: Final = 4.0
-DIFFERENCE_RANGE: Final = 16.0
-"""Distance in Lab from the background at which a pixel begins to count as subject, and over which that rises to 1."""
-SRGB_TO_XYZ: Final = (
-    (0.4124564, 0.3575761, 0.1804375),
-    (0.2126729, 0.7151522, 0.0721750),
-    (0.0193339, 0.1191920, 0.9503041),
-)
-WHITE: Final = (0.95047, 1.0, 1.08883)
-"""D65, in XYZ."""
+__all__ = ["ColourBlock", "colour_histogram"]
 
 
 def lab(planes: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ import numpy as np
 from imgsearch.durable_fs import atomic_file, make_private_folder, private_opener
 from imgsearch.errors import DeviceUnusable
 from imgsearch.vision.devices import CPU, HINT, Device
+from imgsearch.vision.model_cache import mark_used, parity_folder
 from imgsearch.vision.models import CATEGORY_SIZE, LOCATOR_SIZE
 from imgsearch.vision.openvino_export import ConvertedModel
 from imgsearch.vision.runtime import Network
@@ -97,8 +98,9 @@ def check_agreement(
         return
     described = f"{device.description()}\n{Device(CPU).description()}\n{LEAST_COSINE}"
     digest = hashlib.sha256(described.encode()).hexdigest()[:16]
-    note = cache / "agreement" / f"{model.record.cache_name()}-{digest}.json"
+    note = parity_folder(cache) / f"{model.record.cache_name()}-{digest}.json"
     if note.exists():
+        mark_used(note)
         return
     announce(f"Comparing {device.name} with the CPU: this happens once on this machine …")
     found = _measured(model, device, cache, announce)

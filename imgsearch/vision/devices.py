@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
 from imgsearch.errors import DeviceUnusable, UsageError
+from imgsearch.vision.extras import CUDA_EXTRA, missing_packages, pip_install
 from imgsearch.vision.precision import asked_precision, check_precision
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ class Device:
         if self.torch_name is None:
             check_precision()
             return
+        if missing := missing_packages():
+            raise DeviceUnusable(
+                f"{self.name} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+                f"installed: {pip_install(CUDA_EXTRA)} brings what is needed, or {HINT}"
+            )
         try:
             import torch
         except Exception as error:

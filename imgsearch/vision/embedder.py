@@ -8,6 +8,14 @@ import torch
 from torch import nn
 
 from imgsearch.errors import InvalidModel
+from imgsearch.vision.network_constants import (
+    CENTRE_WIDTH,
+    COLOUR_SHARE,
+    GEM_FLOOR,
+    GEM_POWER,
+    JOINED_WEIGHT,
+    classifier_projection,
+)
 from imgsearch.vision.tensor_ops import resized, unrounded
 
 if TYPE_CHECKING:
@@ -19,7 +27,6 @@ if TYPE_CHECKING:
     from imgsearch.vision.category_head import CategoryEvidence
 
 __all__ = [
-    "COLOUR_SHARE",
     "Embedder",
     "ProjectedShape",
     "TrainedShape",
@@ -31,17 +38,8 @@ __all__ = [
     "shape_of",
 ]
 
-GEM_POWER: Final = 2.0
-GEM_FLOOR: Final = 1e-6
-CENTRE_WIDTH: Final = 0.5
-"""Standard deviation of the weight that places have in the pooling, in half sides of the region, from its centre."""
-SINGULAR_VALUE_POWER: Final = -0.5
 PROJECTION_SEED: Final = 256
 """Of the random projection that networks without a classifier had in version 2."""
-JOINED_WEIGHT: Final = 0.5
-"""Of every network but the first, whose features are better."""
-COLOUR_SHARE: Final = 0.7
-"""Length of a feature's colour block, beside 1 for its shape block."""
 
 
 def pooled_for_search(maps: torch.Tensor) -> torch.Tensor:
@@ -224,7 +222,11 @@ def projected_by_classifier(network: Any, max_dimension: int) -> nn.Module | Non
         max_dimension: longest block.
     """
     weight = _classifier(network)
-    return None if weight is None else ProjectedShape(classifier_projection(weight, max_dimension))
+    return (
+        None
+        if weight is None
+        else ProjectedShape(torch.from_numpy(classifier_projection(weight.numpy(), max_dimension)))
+    )
 
 
 def projected_as_in_version_2(network: Any, max_dimension: int) -> nn.Module:
@@ -267,28 +269,3 @@ def shape_of(network: Any, max_projected: int, max_whole: int) -> nn.Module:
             f"{max_whole} are kept, so name a smaller model of its kind"
         )
     return shape or UnprojectedShape()
-
-
-def classifier_projection(weight: torch.Tensor, max_dimension: int) -> torch.Tensor:
-    """A projection that needs no training data, for networks that have no trained one.
-
-    The rows of the network's own classifier span the directions that tell classes apart, so their leading right
-    singular vectors, with the strongest damped, keep what matters in few dimensions.
-
-    Args:
-        weight: of the classifier, shape (classes, channels).
-        max_dimension: longest feature.
-
-    Returns:
-        Shape (channels, dimension).
-    """
-    rows = weight.double()
-    rows = rows - rows.mean(dim=0, keepdim=True)
-    _, values, vectors = torch.linalg.svd(rows, full_matrices=False)
-    dimension = min(max_dimension, int((values > values[0] * 1e-6).sum()))
-    values, vectors = values[:dimension], vectors[:dimension]
-    # The sign of a singular vector is arbitrary; features of two machines must not differ by it.
-    strongest = vectors.gather(1, vectors.abs().argmax(dim=1, keepdim=True))
-    vectors = vectors * strongest.sign()
-    projection: torch.Tensor = (vectors * (values / values[0]).pow(SINGULAR_VALUE_POWER).unsqueeze(1)).T
-    return projection.float()

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from imgsearch.vision.extras import missing_packages
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, PACKAGE, find_model
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class AtHand(StrEnum):
     DOWNLOADED = "downloaded"
     """Likewise, by somebody's download from the hub."""
     PACKAGE = "needs its package"
+    EXTRA = "needs imgsearch-local[models]"
+    """What converts it is not installed."""
     NETWORK = "needs a network"
 
 
@@ -149,6 +152,8 @@ def at_hand(model: KnownModel, cache: Path) -> AtHand:
         return AtHand.PREPARED
     if model.name in EMBEDDED_MODELS:
         return AtHand.INSTALLED
+    if missing_packages():
+        return AtHand.EXTRA
     return AtHand.DOWNLOADED if _is_downloaded(model) else AtHand.NETWORK
 
 

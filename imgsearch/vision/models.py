@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from imgsearch.errors import InvalidModel
+from imgsearch.vision.openvino_compat import openvino_version
 from imgsearch.vision.quantization import CODING
 from imgsearch.vision.trained_weights import (
     CATEGORY,
@@ -37,6 +38,7 @@ __all__ = [
     "EMBEDDED_MODELS",
     "EMBEDDER",
     "FOLDER",
+    "GRAPH_VERSION",
     "HUB",
     "LOCATOR",
     "LOCATOR_SIZE",
@@ -51,6 +53,10 @@ FEATURE_VERSION: Final = 3
 """Rises with any change to the way from a picture to a feature."""
 OLDER_VERSIONS: Final = (2,)
 """Whose features this release still makes, for instances that have them: all their pictures, or the next ones too."""
+
+GRAPH_VERSION: Final = 1
+"""Of the networks as they lie in the cache. Rises with any change to how they are built that changes their numbers:
+what is cached is then built anew."""
 
 PACKAGE: Final = "package:"
 FILE: Final = "file:"
@@ -249,23 +255,20 @@ class ModelRecord:
 
     def cache_name(self) -> str:
         """Name of its folder in the cache: another one for whatever makes other networks."""
-        modules: tuple[str, ...] = ("category_head.py", "colour.py", "embedder.py", "saliency.py", "tensor_ops.py")
-        if self.is_folder:
-            modules = ("folder_model.py", "towers.py")
-        sources = [file_hash(Path(__file__).with_name(name)) for name in modules]
         trained = [parameters_hash(name) for name in (self.subject_decoder, HEAD, SHAPE, COLOUR, CATEGORY)]
-        weights = self.weights_hash or self.weights
         parts = (
+            GRAPH_VERSION,
+            openvino_version(),
             self.purpose,
             self.architecture,
             self.joined,
-            weights,
+            self.weights_hash or self.weights,
             self.input_size,
             self.mean,
             self.std,
             self.feature_version,
         )
-        digest = hashlib.sha256("\n".join(map(str, (*parts, *sources, *trained))).encode()).hexdigest()[:16]
+        digest = hashlib.sha256("\n".join(map(str, (*parts, *trained))).encode()).hexdigest()[:16]
         return f"{self.name.replace('/', '_')[:60]}-{digest}"
 
 

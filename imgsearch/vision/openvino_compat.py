@@ -5,13 +5,15 @@ from __future__ import annotations
 import locale
 import sys
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["keeping_locale", "load_openvino"]
+__all__ = ["keeping_locale", "load_openvino", "openvino_version"]
 
 CONVERTER: Final = "openvino.tools.ovc"
 
@@ -36,6 +38,12 @@ def load_openvino() -> Any:
 
         openvino.Type.u8.to_dtype()
     return openvino
+
+
+@cache
+def openvino_version() -> str:
+    """Of the installed package; it is not imported for this."""
+    return version("openvino")
 
 
 @contextmanager

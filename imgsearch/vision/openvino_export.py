@@ -1,9 +1,10 @@
-"""Converting a timm model for OpenVINO, once per machine, into a cache that any number of processes share.
+"""Networks made ready for OpenVINO, once per machine, in a cache that any number of processes share.
 
-torch and timm take seconds to import and gigabytes to load, so they live in a child process that runs this module;
-the process that indexes or searches sees the result only. A converted model is a folder that appears whole, by one
-rename, under a lock: a second process waits for the first, and a killed one leaves nothing that anybody takes for a
-model.
+Embedded models are built straight from their weights (``graph_builder``), which takes about a second. All others need
+torch and timm, which take seconds to import and gigabytes to load, so they live in a child process that runs this
+module; the process that indexes or searches sees the result only. An entry of the cache is a folder that appears whole,
+by one rename, under a lock: a second process waits for the first, and a killed one leaves nothing that anybody takes
+for a model.
 """
 
 from __future__ import annotations
@@ -21,22 +22,27 @@ from typing import TYPE_CHECKING, Final
 
 from imgsearch.durable_fs import file_errors, make_private_folder, sync, sync_folder
 from imgsearch.errors import InvalidModel
+from imgsearch.vision.extras import MODELS_EXTRA, missing_packages, pip_install
+from imgsearch.vision.model_cache import RECORD_NAME, mark_used, models_folder, prune, versions
 from imgsearch.vision.models import EMBEDDER, ModelRecord, weights_file
-from imgsearch.vision.openvino_compat import load_openvino
+from imgsearch.vision.openvino_compat import keeping_locale, load_openvino
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ConvertedModel", "converted_model", "is_converted"]
+__all__ = ["ConvertedModel", "converted_model", "is_converted", "prepared_models"]
 
 MODEL_NAME: Final = "model.xml"
 WEIGHTS_NAME: Final = "model.bin"
-RECORD_NAME: Final = "record.json"
 TEXT_NAME: Final = "text.xml"
 TOKENIZER_NAME: Final = "tokenizer.json"
 EXIT_INVALID: Final = 3
 STEP: Final = "step "
 """Begin of a line in which the converting process tells how far it is."""
+BUILT_SECONDS: Final = 1
+"""What building one network takes, its first compilation included, on two cores."""
+CONVERTED_SECONDS: Final = 20
+"""Likewise, of converting one with the help of torch; large ones take longer."""
 
 
 class ConvertedModel:
@@ -45,6 +51,11 @@ class ConvertedModel:
     def __init__(self, folder: Path, record: ModelRecord) -> None:
         self.folder = folder
         self.record = record
+
+    @property
+    def note(self) -> Path:
+        """What says that the entry is complete; its time of change is that of the last use."""
+        return self.folder / RECORD_NAME
 
     @property
     def path(self) -> Path:
@@ -77,19 +88,69 @@ class ConvertedModel:
 def converted_model(
     record: ModelRecord, cache: Path, announce: Callable[[str], None] = lambda _message: None
 ) -> ConvertedModel:
-    """The converted model from the cache; converts it first where it is not there.
+    """One record's network from the cache; makes it first where it is not there.
 
     Args:
         record: of an embedded model, of an instance's stamp, or as ``find_model`` gives it.
         cache: folder shared by all processes of the user.
-        announce: told in lines for people that a conversion starts, and its steps.
+        announce: told in lines for people that this begins, and its steps.
 
     Raises:
-        InvalidModel: unknown to timm, weights missing or not fitting, or not to be had from the hub.
+        InvalidModel: unknown to timm, weights missing or not fitting, or not to be had from the hub; or it takes
+            packages that are not installed.
         StorageFull, StorageUnwritable: the cache.
     """
+    return _converted(record, cache, lambda: announce(_preparing([record])), announce)
+
+
+def prepared_models(
+    record: ModelRecord, cache: Path, announce: Callable[[str], None] = lambda _message: None
+) -> ConvertedModel:
+    """A model's own network, with those that find subjects and tell categories beside it in the cache.
+
+    What is missing is made at once, and told once, so that nobody waits a second time later on.
+
+    Args:
+        record: as for ``converted_model``.
+        cache: likewise.
+        announce: likewise.
+
+    Raises:
+        InvalidModel, StorageFull, StorageUnwritable: as for ``converted_model``.
+    """
+    records = [record, record.locator(), record.categoriser()]
+    told = False
+
+    def begin() -> None:
+        nonlocal told
+        if not told:
+            announce(_preparing([one for one in records if not is_converted(one, cache)]))
+        told = True
+
+    own, *_others = [_converted(one, cache, begin, announce) for one in records]
+    if told:
+        prune(cache)
+    return own
+
+
+def _preparing(records: list[ModelRecord]) -> str:
+    """What people are told when records' networks are made."""
+    from imgsearch.vision.graph_builder import can_build
+
+    seconds = sum(BUILT_SECONDS if can_build(record) else CONVERTED_SECONDS for record in records)
+    return (
+        f"Preparing the networks of {records[0].name}: this takes about {seconds} "
+        f"second{'s' if seconds > 1 else ''} and happens once on this machine …"
+    )
+
+
+def _converted(
+    record: ModelRecord, cache: Path, begin: Callable[[], None], announce: Callable[[str], None]
+) -> ConvertedModel:
     folder = _home(record, cache)
     model = ConvertedModel.load(folder)
+    if model is not None and not mark_used(model.note):
+        model = ConvertedModel.load(folder)
     if model is None:
         from filelock import FileLock
 
@@ -97,7 +158,7 @@ def converted_model(
             make_private_folder(folder.parent)
             with FileLock(folder.with_name(f"{folder.name}.lock")):
                 # How features are kept is not the networks' business: both kinds of instance share them.
-                model = ConvertedModel.load(folder) or _convert(replace(record, coded=False), folder, announce)
+                model = ConvertedModel.load(folder) or _convert(replace(record, coded=False), folder, begin, announce)
     found = model.record
     if record.weights_hash and found.weights_hash != record.weights_hash:
         raise InvalidModel(
@@ -124,27 +185,44 @@ def is_converted(record: ModelRecord, cache: Path) -> bool:
 
 
 def _home(record: ModelRecord, cache: Path) -> Path:
-    return cache / "models" / record.cache_name()
+    return models_folder(cache) / record.cache_name()
 
 
-def _convert(record: ModelRecord, folder: Path, announce: Callable[[str], None]) -> ConvertedModel:
+def _convert(
+    record: ModelRecord, folder: Path, begin: Callable[[], None], announce: Callable[[str], None]
+) -> ConvertedModel:
+    from imgsearch.vision.graph_builder import can_build
+
     weights_file(record)  # a missing package is said at once
-    announce(f"Preparing the model {record.name}: this takes some seconds and happens once on this machine …")
+    builds = can_build(record)
+    if not builds and not record.is_folder and (missing := missing_packages()):
+        raise InvalidModel(
+            f"the model {record.name} is converted with the help of {' and '.join(missing)}, which "
+            f"{'is' if len(missing) == 1 else 'are'} not installed: {pip_install(MODELS_EXTRA)} brings what is needed"
+        )
+    begin()
     for leftover in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed: the lock is ours
     # Under a new name each time: the killed one's child may still be writing.
     temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=folder.parent))
     try:
-        status, said = _run_child(record, temporary, announce)
-        if status == EXIT_INVALID:
-            raise InvalidModel(said.strip().splitlines()[-1])
-        if status != 0:
-            raise RuntimeError(f"converting {record.name} failed with status {status}:\n{said}")
+        if builds:
+            convert(record, temporary)
+        else:
+            _convert_in_child(record, temporary, announce)
         for path in (*temporary.iterdir(), temporary):
             sync(path)
         return _put_in_place(temporary, folder, record)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _convert_in_child(record: ModelRecord, target: Path, announce: Callable[[str], None]) -> None:
+    status, said = _run_child(record, target, announce)
+    if status == EXIT_INVALID:
+        raise InvalidModel(said.strip().splitlines()[-1])
+    if status != 0:
+        raise RuntimeError(f"converting {record.name} failed with status {status}:\n{said}")
 
 
 def _run_child(record: ModelRecord, target: Path, announce: Callable[[str], None]) -> tuple[int, str]:
@@ -209,7 +287,7 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-# From here on: the child process.
+# From here on: what makes the files, in this process or in the child.
 
 
 def convert(record: ModelRecord, target: Path) -> ModelRecord:
@@ -218,10 +296,27 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
     Raises:
         InvalidModel
     """
-    complete = _convert_folder(record, target) if record.is_folder else _convert_network(record, target)
-    note = {"record": complete.as_dict(), "sizes": {path.name: path.stat().st_size for path in target.iterdir()}}
+    from imgsearch.vision.graph_builder import can_build
+
+    if record.is_folder:
+        complete = _convert_folder(record, target)
+    elif can_build(record):
+        complete = _build_network(record, target)
+    else:
+        complete = _convert_network(record, target)
+    sizes = {path.name: path.stat().st_size for path in target.iterdir()}
+    note = {"versions": versions(), "record": complete.as_dict(), "sizes": sizes}
     (target / RECORD_NAME).write_text(json.dumps(note, indent=1), encoding="utf-8")
     return complete
+
+
+def _build_network(record: ModelRecord, target: Path) -> ModelRecord:
+    from imgsearch.vision.graph_builder import build
+
+    graph, length = build(record)
+    with keeping_locale():
+        load_openvino().save_model(graph, target / MODEL_NAME, compress_to_fp16=True)
+    return replace(record, dimension=length) if record.purpose == EMBEDDER else record
 
 
 def _convert_folder(record: ModelRecord, target: Path) -> ModelRecord:

@@ -10,6 +10,7 @@ import numpy as np
 
 from imgsearch.vision.cores import available_cores
 from imgsearch.vision.devices import CPU, Device
+from imgsearch.vision.model_cache import COMPILED
 from imgsearch.vision.models import CATEGORISER, EMBEDDER, LOCATOR
 from imgsearch.vision.openvino_compat import keeping_locale, load_openvino
 from imgsearch.vision.openvino_export import converted_model
@@ -38,10 +39,6 @@ def normalised(feature: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 REQUESTS_PER_STREAM = 2
 """One runs while the next is at hand: a stream must not wait for a Python thread to get the GIL."""
-
-
-COMPILED = "compiled"
-"""Name of the folder of what OpenVINO has compiled, in its own choice of precision."""
 
 
 class Network:
@@ -76,7 +73,7 @@ class Network:
         self._cache = cache
         self._parallel = parallel
         self._converting = Lock()
-        """Each conversion loads torch: one at a time."""
+        """One at a time: each takes much memory."""
         self._locks = {purpose: Lock() for purpose in (EMBEDDER, LOCATOR, CATEGORISER)}
         self._graphs: dict[str, Graph | TorchGraph] = {}
         self._torch = None
@@ -166,28 +163,27 @@ class Network:
         if self._torch is not None:
             with self._converting:
                 return self._torch.graph(model.record)
-        return Graph(model.path, self._cache, parallel=self._parallel)
+        return Graph(model.path, parallel=self._parallel)
 
 
 class Graph:
     """One compiled OpenVINO model and the requests that run it; safe to call from several threads at once.
 
     Args:
-        path: of the converted model.
-        cache: folder for what compiling it gives.
+        path: of the converted model; what compiling it gives is kept beside it.
         parallel: many pictures side by side, or one as quickly as possible.
 
     Raises:
         UsageError, DeviceUnusable: ``IMGSEARCH_PRECISION`` names no precision, or one that the processor lacks.
     """
 
-    def __init__(self, path: Path, cache: Path, *, parallel: bool) -> None:
+    def __init__(self, path: Path, *, parallel: bool) -> None:
         precision = check_precision()
         core = load_openvino().Core()
         cores = available_cores()
         config: dict[str, Any] = {
             # OpenVINO's cache does not tell precisions apart (2026.4.1): each has a folder of its own.
-            "CACHE_DIR": str(cache / (COMPILED if precision is None else f"{COMPILED}-{precision}")),
+            "CACHE_DIR": str(path.parent / (COMPILED if precision is None else f"{COMPILED}-{precision}")),
             "INFERENCE_NUM_THREADS": cores,
             "NUM_STREAMS": cores if parallel else 1,
             "ENABLE_CPU_PINNING": False,  # decoding threads want the same cores

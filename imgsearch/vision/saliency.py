@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
+from imgsearch.vision.network_constants import STAGE_CHANNELS, STAGES
 from imgsearch.vision.tensor_ops import centred
 
 if TYPE_CHECKING:
@@ -21,11 +22,8 @@ if TYPE_CHECKING:
 
     from imgsearch.vision.category_head import CategoryEvidence
 
-__all__ = ["STAGES", "STAGE_CHANNELS", "Decoder", "Locator", "stage_maps"]
+__all__ = ["Decoder", "Locator", "stage_maps"]
 
-STAGES: Final = (2, 4, 5)
-"""Blocks of the trunk whose maps are read: at 1/8, 1/16 and 1/32 of the picture's side."""
-STAGE_CHANNELS: Final = (40, 112, 192)
 WIDTH: Final = 48
 
 

@@ -10,8 +10,6 @@ from imgsearch.errors import InvalidModel
 from imgsearch.vision.runtime import Graph, normalised
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
 
     from imgsearch.vision.openvino_export import ConvertedModel
@@ -24,13 +22,12 @@ class TextEncoder:
 
     Args:
         model: that has a text side.
-        cache: folder of converted and compiled models.
 
     Raises:
         InvalidModel: what reads tokenizers is not installed, or cannot read this one.
     """
 
-    def __init__(self, model: ConvertedModel, cache: Path) -> None:
+    def __init__(self, model: ConvertedModel) -> None:
         try:
             from tokenizers import Tokenizer
         except ImportError:
@@ -41,7 +38,7 @@ class TextEncoder:
             self._tokenizer = Tokenizer.from_file(str(model.tokenizer_path))
         except Exception as error:  # the package has no class of its own
             raise InvalidModel(f"the tokenizer of {model.record.name} cannot be read: {error}") from None
-        self._graph = Graph(model.text_path, cache, parallel=False)
+        self._graph = Graph(model.text_path, parallel=False)
 
     def __call__(self, text: str) -> tuple[npt.NDArray[np.float32], bool]:
         """The feature of a text, and whether the text was too long and only its beginning is in it.

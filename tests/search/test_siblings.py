@@ -78,15 +78,16 @@ def test_similarities_are_those_of_the_formula(
     for values in found:
         assert values.dtype == np.float32
         assert values.shape == (len(asked),)
+    groups = [one[1] if weights.across_categories else one[1:] for one in drawn]
     by_formula = []
     for number in asked:
-        siblings = [POOL[drawn[n][0]] for n in lending if n != number and drawn[n][1:] == drawn[number][1:]]
+        siblings = [POOL[drawn[n][0]] for n in lending if n != number and groups[n] == groups[number]]
         own = POOL[drawn[number][0]]
         by_formula.append(with_siblings(wanted, own, siblings, weights))
     assert found.unlifted == pytest.approx(by_formula, abs=1e-6)
-    known = {drawn[n][1:]: [POOL[drawn[m][0]] for m in lending if drawn[m][1:] == drawn[n][1:]] for n in lending}
+    known = {groups[n]: [POOL[drawn[m][0]] for m in lending if groups[m] == groups[n]] for n in lending}
     own_cosines = [float(POOL[drawn[n][0]] @ wanted) for n in same]
-    everything = lifted([*by_formula, *own_cosines], [drawn[n][1:] for n in [*asked, *same]], known, weights.lift)
+    everything = lifted([*by_formula, *own_cosines], [groups[n] for n in [*asked, *same]], known, weights.lift)
     assert found.lifted == pytest.approx(everything[: len(asked)], abs=1e-5)
     for values, again in zip(
         found, similarities(wanted, columns(asked, drawn), pieces[::-1], weights, columns(same, drawn)), strict=True
@@ -125,9 +126,9 @@ def test_unrelated_siblings_do_little_harm() -> None:
 
 def test_what_an_instance_is_ranked_by() -> None:
     """The first two versions of features keep what they had."""
-    assert {ranking_weights(version) for version in (1, 2)} == {WITHOUT_LIFT} == {RankingWeights(0.5, 5.0, 0.0)}
-    assert {ranking_weights(version) for version in (3, 4)} == {WITH_LIFT} == {RankingWeights(0.75, 3.0, 0.8)}
-    assert WITH_LIFT.without_lift() == RankingWeights(0.75, 3.0, 0.0)
+    assert {ranking_weights(version) for version in (1, 2)} == {WITHOUT_LIFT} == {RankingWeights(0.5, 5.0, 0.0, False)}
+    assert {ranking_weights(version) for version in (3, 4)} == {WITH_LIFT} == {RankingWeights(0.75, 3.0, 0.8, True)}
+    assert WITH_LIFT.without_lift() == RankingWeights(0.75, 3.0, 0.0, True)
 
 
 def product(name: str, size: int, likeness: float, seed: int, dimension: int = 256) -> tuple[list[str], Features]:
@@ -268,7 +269,7 @@ def test_siblings_decide_between_similar_pictures(rivals: Engine) -> None:
 
 
 def test_a_sibling_speaks_whether_or_not_it_may_be_found(rivals: Engine) -> None:
-    """A condition selects what is found; of another category, a sibling shows another thing."""
+    """A condition selects what is found; by older features, a sibling of another category has no say."""
     first = parse_filter("int_attr=1")
     (hit,) = Ranker(rivals).search(query(stored(WANTED)), CALIBRATION, num=10, condition=first).hits
     (expected,) = CALIBRATION.scores(np.array([with_siblings(stored(WANTED), FAIR, [stored(WANTED)])], np.float32))
@@ -279,6 +280,21 @@ def test_a_sibling_speaks_whether_or_not_it_may_be_found(rivals: Engine) -> None
     (expected,) = CALIBRATION.scores(np.array([float(FAIR @ stored(WANTED))], np.float32))
     assert hit.score == pytest.approx(expected, abs=1e-6)
     assert ranked(rivals, stored(WANTED), condition=category_condition((5,))) == ["b/2"]
+
+
+def test_by_later_features_a_sibling_of_another_category_speaks_too(rivals: Engine) -> None:
+    """A predicted category may be wrong. What is found belongs to the category that is searched all the same."""
+    write(rivals.store, [change("b", "2", stored(WANTED), category=5)])
+    asked, weights = query(stored(WANTED)), WITH_LIFT.without_lift()
+    (hit,) = rivals.search(asked, CALIBRATION, num=10, categories=(5,), weights=weights).hits
+    others = rivals.search(asked, CALIBRATION, num=10, categories=(0, OTHER), weights=weights).hits
+    assert [(one.item.key.product_id, one.item.key.pic_name) for one in others] == [("b", "1"), ("a", "1"), ("a", "2")]
+    joint = [
+        with_siblings(stored(WANTED), stored(WANTED), [FAIR], weights),
+        with_siblings(stored(WANTED), FAIR, [stored(WANTED)], weights),
+    ]
+    expected = CALIBRATION.scores(np.array(joint, np.float32))
+    assert [hit.score, others[0].score] == pytest.approx(expected.tolist(), abs=1e-6)
 
 
 def test_what_is_deleted_has_no_say_any_more(rivals: Engine) -> None:

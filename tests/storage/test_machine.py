@@ -553,21 +553,22 @@ class InstanceMachine(RuleBasedStateMachine):
         }
         same = {key: known.number == number and region in (None, known.region) for key, known in items.items()}
         weights = ranking_weights(RECORD.feature_version)
-        products: dict[tuple[str, int], dict[Key, Features]] = {}
+        products: dict[str, dict[Key, Features]] = {}
         for key, known in items.items():
-            # Siblings count whether or not they meet the condition; what is left out has no say either.
+            # Siblings count whatever their category, and whether or not they meet the condition; what is left out has
+            # no say.
             if not (asked.exclude_self and same[key]):
-                products.setdefault((key.product_id, known.category), {})[key] = known.feature
+                products.setdefault(key.product_id, {})[key] = known.feature
 
         def similarity(key: Key) -> float:
-            known = products.get((key.product_id, items[key].category), {})
+            known = products.get(key.product_id, {})
             siblings = [other for place, other in known.items() if place != key and not same[key]]
             return with_siblings(feature, items[key].feature, siblings, weights)
 
         nearness = {key: similarity(key) for key in matching}
         if asked.lift:
             ranked = [key for key in matching if not (asked.exclude_self and same[key])]
-            groups = [(key.product_id, items[key].category) for key in ranked]
+            groups = [key.product_id for key in ranked]
             lending = {group: list(known.values()) for group, known in products.items()}
             raised = lifted([nearness[key] for key in ranked], groups, lending, weights.lift)
             nearness |= {key: value for key, value in zip(ranked, raised, strict=True) if not same[key]}

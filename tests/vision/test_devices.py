@@ -19,6 +19,7 @@ from imgsearch.vision.devices import CPU, Device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -100,9 +101,16 @@ def test_another_device_of_torch_that_is_not_there() -> None:
     assert refused("torch:nonsense").startswith("torch:nonsense does not work (")
 
 
-def test_torch_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert "needs torch, which cannot be imported" in refused("cuda")
+    assert "needs torch, which is not installed: pip install 'imgsearch-local[cuda]'" in refused("cuda")
+
+
+def test_torch_cannot_be_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise OSError('a library of it is missing')")
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "needs torch, which cannot be imported (a library of it is missing)" in refused("cuda")
 
 
 def test_a_gpu_works(gpu: str) -> None:

@@ -232,6 +232,14 @@ def test_the_trained_parameters_are_in_the_stamp(monkeypatch: pytest.MonkeyPatch
         assert changed != RECORD.cache_name(), "the cache holds what was converted with it"
 
 
+@pytest.mark.parametrize("what", ["GRAPH_VERSION", "openvino_version"])
+def test_the_cache_tells_versions_apart(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of how graphs are built, and of what compiles them; the text of our modules does not count."""
+    before = RECORD.cache_name()
+    monkeypatch.setattr(models, what, lambda: "another" if what == "openvino_version" else 0)
+    assert RECORD.cache_name() != before
+
+
 def test_an_older_version_has_the_stamp_that_its_release_gave_it() -> None:
     """So what was made then and what is made now can be compared, and searches mean the same."""
     older = replace(RECORD, feature_version=2)

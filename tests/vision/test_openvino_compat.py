@@ -57,7 +57,7 @@ for number in range(4):
 locale.setlocale(locale.LC_ALL, "C.UTF-8")
 with ThreadPoolExecutor(4) as threads:
     for _ in range(25):
-        list(threads.map(lambda n: runtime.Graph(folder / f"m{n}.xml", folder, parallel=False), range(4)))
+        list(threads.map(lambda n: runtime.Graph(folder / f"m{n}.xml", parallel=False), range(4)))
         if locale.setlocale(locale.LC_CTYPE) != "C.UTF-8":
             sys.exit("the locale is " + locale.setlocale(locale.LC_CTYPE))
 """

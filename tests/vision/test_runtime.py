@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -128,51 +129,59 @@ def test_the_same_bits_in_another_process(model: ConvertedModel, cache: Path) ->
 # The cache of compiled networks
 
 
-def compiled(cache: Path) -> list[Path]:
-    return sorted(cache.glob("compiled*/*"))
+@pytest.fixture
+def own(tiny: ConvertedModel, tmp_path: Path) -> ConvertedModel:
+    """The tiny model in a folder that nothing was compiled in."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny.folder, folder, ignore=shutil.ignore_patterns("compiled*"))
+    return ConvertedModel(folder, tiny.record)
 
 
-def cut_off(cache: Path) -> None:
-    for path in compiled(cache):
+def compiled(folder: Path) -> list[Path]:
+    return sorted(folder.glob("compiled*/*"))
+
+
+def cut_off(folder: Path) -> None:
+    for path in compiled(folder):
         os.truncate(path, path.stat().st_size // 2)
 
 
-def emptied(cache: Path) -> None:
-    for path in compiled(cache):
+def emptied(folder: Path) -> None:
+    for path in compiled(folder):
         path.write_bytes(b"")
 
 
-def overwritten(cache: Path) -> None:
-    for path in compiled(cache):
+def overwritten(folder: Path) -> None:
+    for path in compiled(folder):
         path.write_bytes(b"garbage " * 1000)
 
 
-def deleted(cache: Path) -> None:
-    for path in compiled(cache):
+def deleted(folder: Path) -> None:
+    for path in compiled(folder):
         path.unlink()
 
 
-def untouched(cache: Path) -> None:
-    assert compiled(cache)
+def untouched(folder: Path) -> None:
+    assert compiled(folder)
 
 
 @pytest.mark.parametrize("damage", [untouched, cut_off, emptied, overwritten, deleted])
 def test_damage_in_the_compiled_cache_changes_nothing(
-    damage: Callable[[Path], None], tiny: ConvertedModel, tmp_path: Path
+    damage: Callable[[Path], None], own: ConvertedModel, cache: Path
 ) -> None:
     """As a process that is killed while writing leaves it, or a full disk."""
-    (picture,) = pictures(1, tiny.record.input_size)
-    expected = Network(tiny, tmp_path, parallel=False).embed(picture)[0]
-    damage(tmp_path)
-    assert np.array_equal(Network(tiny, tmp_path, parallel=False).embed(picture)[0], expected)
+    (picture,) = pictures(1, own.record.input_size)
+    expected = Network(own, cache, parallel=False).embed(picture)[0]
+    damage(own.folder)
+    assert np.array_equal(Network(own, cache, parallel=False).embed(picture)[0], expected)
 
 
-def test_works_without_a_compiled_cache(tiny: ConvertedModel, cache: Path, tmp_path: Path) -> None:
+def test_works_without_a_compiled_cache(tiny: ConvertedModel, own: ConvertedModel, cache: Path) -> None:
     for name in ("compiled", "compiled-f32", "compiled-bf16"):
-        (tmp_path / name).write_text("no folder can be made here")
+        (own.folder / name).write_text("no folder can be made here")
     (picture,) = pictures(1, tiny.record.input_size)
     expected = Network(tiny, cache, parallel=False).embed(picture)[0]
-    assert np.array_equal(Network(tiny, tmp_path, parallel=False).embed(picture)[0], expected)
+    assert np.array_equal(Network(own, cache, parallel=False).embed(picture)[0], expected)
 
 
 # Reporting

@@ -1,0 +1,32 @@
+"""What the base installation leaves out, and which ``pip install`` brings it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Final
+
+__all__ = ["CUDA_EXTRA", "MODELS_EXTRA", "missing_packages", "pip_install"]
+
+MODELS_EXTRA: Final = "models"
+"""Any model that is not embedded, its conversion, and training."""
+CUDA_EXTRA: Final = "cuda"
+"""Running the networks on a GPU."""
+PACKAGES: Final = ("torch", "timm")
+"""What both consist of."""
+
+
+def missing_packages() -> list[str]:
+    """Those of torch and timm that are not installed; nothing is imported."""
+    return [name for name in PACKAGES if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def pip_install(extra: str) -> str:
+    """The command that brings an extra."""
+    return f"pip install 'imgsearch-local[{extra}]'"

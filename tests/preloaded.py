@@ -1,0 +1,43 @@
+"""All that a command may import, imported once, in the process from which the commands of tests are forked."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import alibabacloud_credentials.provider
+import faiss
+import lark
+import oss2
+import PIL.Image
+import rich.console
+import rich.table
+import tqdm
+
+from imgsearch.cli.app import COMMANDS
+from imgsearch.vision.openvino_compat import load_openvino
+
+for place in COMMANDS.values():
+    import_module(f"imgsearch.cli.{place.partition(':')[0]}")
+for name in (
+    "evaluation.evaluate",
+    "instance",
+    "jobs.dry_run",
+    "jobs.indexing",
+    "jobs.reindexing",
+    "jobs.tuning",
+    "search.searcher",
+    "sources.local",
+    "sources.manifest",
+    "sources.oss.source",
+    "sources.stdin",
+    "storage.engine",
+    "storage.integrity.repair",
+    "transfer.exporting",
+    "transfer.importing",
+    "vision.pipeline",
+    "vision.runtime",
+):
+    import_module(f"imgsearch.{name}")
+load_openvino()
+
+__all__ = ["PIL", "alibabacloud_credentials", "faiss", "lark", "oss2", "rich", "tqdm"]
