@@ -23,8 +23,8 @@ from benchmarks.photos import DISTINCT, SIZE, make_photos
 from benchmarks.plain_script import embed, networks
 from benchmarks.setting import show
 from imgsearch import Instance, Status
-from imgsearch.instance import WORKERS_PER_CORE
 from imgsearch.locations import cache_folder
+from imgsearch.opened import WORKERS_PER_CORE
 from imgsearch.sources.files import FileRequest, operations
 from imgsearch.vision.decoder_pool import Decoders
 from imgsearch.vision.limits import LIMIT_PROFILES

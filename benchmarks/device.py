@@ -79,10 +79,10 @@ def _added(folder: Path, paths: list[Path], device: str) -> tuple[np.ndarray, np
     keys = [Key(str(number), path.name) for number, path in enumerate(paths)]
     additions = (AddPicture(str(path), key, FilePicture(path)) for key, path in zip(keys, paths, strict=True))
     with Instance.open(folder / "instance", announce=print) as instance:
-        for outcome in instance.apply(additions, device=device):
+        for outcome in instance.apply_stream(additions, device=device):
             if outcome.error is not None:
                 raise outcome.error
-        rows = {key: row for row, key in enumerate(instance.export(folder / "export"))}
+        rows = {key: row for row, key in enumerate(instance.export_stream(folder / "export"))}
         items = [instance.item(key) for key in keys]
     features = np.load(folder / "export" / "features.npy").astype(np.float32)[[rows[key] for key in keys]]
     return features, np.array([item.region.bounds for item in items]), np.array([item.category_id for item in items])

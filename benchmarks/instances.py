@@ -42,7 +42,7 @@ def instance(size: int) -> Path:
         shutil.rmtree(temporary, ignore_errors=True)
         Instance.create(temporary)
         with Instance.open(temporary) as made:
-            for outcome in made.import_items(export(size), rebuild=False):
+            for outcome in made.import_stream(export(size), rebuild=False):
                 if outcome.error is not None:
                     raise RuntimeError(outcome.error)
             made.rebuild()

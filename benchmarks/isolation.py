@@ -15,8 +15,8 @@ from pathlib import Path
 from benchmarks.photos import SIZE, make_photos
 from benchmarks.setting import show
 from imgsearch import FilePicture, Kind, PictureOptions
-from imgsearch.instance import WORKERS_PER_CORE
 from imgsearch.locations import cache_folder
+from imgsearch.opened import WORKERS_PER_CORE
 from imgsearch.vision.limits import Limits
 from imgsearch.vision.models import DEFAULT_MODEL, find_model
 from imgsearch.vision.openvino_export import converted_model

@@ -40,7 +40,7 @@ class _Made:
 
 
 def _add(instance: Instance, pictures: Iterable[CataloguePicture], options: PictureOptions) -> None:
-    for outcome in instance.apply(
+    for outcome in instance.apply_stream(
         AddPicture(str(one.file), one.key, FilePicture(one.file), options) for one in pictures
     ):
         if outcome.error is not None:
@@ -59,7 +59,7 @@ def _made(folder: Path, truth: RetrievalTruth, options: PictureOptions) -> _Made
                     raise results
                 answers.append([hit.item.key for hit in results[0].hits])
         _add(instance, truth.queries, options)
-        rows = {key: row for row, key in enumerate(instance.export(folder / "export"))}
+        rows = {key: row for row, key in enumerate(instance.export_stream(folder / "export"))}
     order = [rows[one.key] for one in (*truth.gallery, *truth.queries)]
     return _Made(np.load(folder / "export" / "features.npy").astype(np.float32)[order], answers)
 

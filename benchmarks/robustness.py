@@ -251,7 +251,7 @@ def measure(folder: Path, kind: Kind = Kind.GENERIC, model: str = DEFAULT_MODEL)
         target = Path(temporary) / "instance"
         Instance.create(target, kind, model=model, limits=Limits(min_side=1))  # a crop may be of any size
         with Instance.open(target) as instance:
-            for outcome in instance.apply(
+            for outcome in instance.apply_stream(
                 AddPicture(str(picture.file), picture.key, FilePicture(picture.file)) for picture in gallery
             ):
                 if outcome.error is not None:

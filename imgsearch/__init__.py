@@ -7,68 +7,110 @@ nothing.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imgsearch.errors import ImgsearchError
     from imgsearch.evaluation.evaluate import Evaluation, evaluate
     from imgsearch.instance import Instance
+    from imgsearch.instance_writing import Deletion
+    from imgsearch.jobs.reading import InstanceInfo
     from imgsearch.jobs.tuning import TuningReport
-    from imgsearch.search.searcher import SearchOptions, SearchResult
-    from imgsearch.service.categories import Kind
+    from imgsearch.jobs.writer import Writer
+    from imgsearch.pictures import PictureLike, as_picture
+    from imgsearch.search.options import SearchOptions, SearchResult
+    from imgsearch.search.ranking import Hit
+    from imgsearch.search.searcher import Searcher
+    from imgsearch.service.categories import CATEGORIES, Kind
     from imgsearch.sources.files import FilePicture
-    from imgsearch.types import AddPicture, Attributes, DeletePictures, Key, Outcome, PictureOptions, Region, Status
+    from imgsearch.types import (
+        AddPicture,
+        Attributes,
+        DeletePictures,
+        Item,
+        Key,
+        Outcome,
+        PictureOptions,
+        PictureSource,
+        Region,
+        Status,
+    )
+    from imgsearch.vision.limits import Limits
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AddPicture": "types",
     "Attributes": "types",
+    "CATEGORIES": "service.categories",
+    "Deletion": "instance_writing",
     "DeletePictures": "types",
     "Evaluation": "evaluation.evaluate",
     "FilePicture": "sources.files",
+    "Hit": "search.ranking",
     "ImgsearchError": "errors",
     "Instance": "instance",
+    "InstanceInfo": "jobs.reading",
+    "Item": "types",
     "Key": "types",
     "Kind": "service.categories",
+    "Limits": "vision.limits",
     "Outcome": "types",
+    "PictureLike": "pictures",
     "PictureOptions": "types",
+    "PictureSource": "types",
     "Region": "types",
-    "SearchOptions": "search.searcher",
-    "SearchResult": "search.searcher",
+    "SearchOptions": "search.options",
+    "SearchResult": "search.options",
+    "Searcher": "search.searcher",
     "Status": "types",
     "TuningReport": "jobs.tuning",
+    "Writer": "jobs.writer",
+    "as_picture": "pictures",
     "evaluate": "evaluation.evaluate",
 }
 
 __all__ = [
+    "CATEGORIES",
     "AddPicture",
     "Attributes",
     "DeletePictures",
+    "Deletion",
     "Evaluation",
     "FilePicture",
+    "Hit",
     "ImgsearchError",
     "Instance",
+    "InstanceInfo",
+    "Item",
     "Key",
     "Kind",
+    "Limits",
     "Outcome",
+    "PictureLike",
     "PictureOptions",
+    "PictureSource",
     "Region",
     "SearchOptions",
     "SearchResult",
+    "Searcher",
     "Status",
     "TuningReport",
+    "Writer",
     "__version__",
+    "as_picture",
     "evaluate",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    try:
-        home = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    return getattr(import_module(f"{__name__}.{home}"), name)
+if not TYPE_CHECKING:  # which would believe in any name
+
+    def __getattr__(name: str) -> object:
+        try:
+            home = _HOMES[name]
+        except KeyError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+        return getattr(import_module(f"{__name__}.{home}"), name)
 
 
 def __dir__() -> list[str]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
+from imgsearch import own_process
+
 __all__ = ["main", "run"]
 
 
 def main() -> None:
     """Run the command line and end with its exit code, as SystemExit."""
+    own_process.claim(sys.argv[1:])
     try:
         from imgsearch.cli.app import app_for
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 import reprlib
 from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, SupportsIndex
 
-from imgsearch.errors import ImgsearchError, InvalidRegion, InvalidValue
+from imgsearch.errors import ImgsearchError, InvalidCategory, InvalidRegion, InvalidValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,14 +48,40 @@ SURE: Final = 0.98
 MAX_LIKELY: Final = 4
 
 
+def whole_number(value: object) -> int | None:
+    """The value as an ``int``, NumPy's integers included; None for anything else, ``bool`` included."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # an array, for one, can be an index in some shapes only
+        return None
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Region:
-    """A box ``x1,x2,y1,y2`` in whole pixels of the upright picture; ``x2`` and ``y2`` are exclusive."""
+    """A box ``x1,x2,y1,y2`` in whole pixels of the upright picture; ``x2`` and ``y2`` are exclusive.
+
+    Raises:
+        InvalidRegion: not four whole numbers, negative, or not ``x1 < x2`` and ``y1 < y2``.
+    """
 
     x1: int
     x2: int
     y1: int
     y2: int
+
+    def __post_init__(self) -> None:
+        for name in ("x1", "x2", "y1", "y2"):
+            value = getattr(self, name)
+            number = whole_number(value)
+            if number is None or number < 0:
+                raise InvalidRegion(f"{name} of a region is {reprlib.repr(value)}; it is a whole number of pixels")
+            object.__setattr__(self, name, number)
+        if self.x1 >= self.x2 or self.y1 >= self.y2:
+            raise InvalidRegion(f"region {self} is empty or inverted; it needs x1 < x2 and y1 < y2 (order x1,x2,y1,y2)")
 
     @classmethod
     def parse(cls, text: str) -> Region:
@@ -69,12 +96,7 @@ class Region:
                 f"region {text[:60]!r} is not four whole pixel numbers 'x1,x2,y1,y2' (both x first), "
                 "such as 60,410,35,380"
             )
-        region = cls(*(int(part) for part in parts))
-        if region.x1 >= region.x2 or region.y1 >= region.y2:
-            raise InvalidRegion(
-                f"region {region} is empty or inverted; it needs x1 < x2 and y1 < y2 (order x1,x2,y1,y2)"
-            )
-        return region
+        return cls(*(int(part) for part in parts))
 
     def check_within(self, width: int, height: int) -> Region:
         """Return the region itself if it lies inside a picture of that size.
@@ -111,11 +133,27 @@ class RegionMode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PictureOptions:
-    """CategoryId, Crop and Region as the caller gave them."""
+    """CategoryId, Crop and Region as the caller gave them.
+
+    Raises:
+        InvalidCategory, InvalidRegion, InvalidValue: of a wrong type. Whether there is such a category, and whether the
+            region lies inside the picture, is told when they are used.
+    """
 
     category_id: int | None = None
     crop: bool = True
     region: Region | None = None
+
+    def __post_init__(self) -> None:
+        if self.category_id is not None:
+            number = whole_number(self.category_id)
+            if number is None:
+                raise InvalidCategory(f"category {reprlib.repr(self.category_id)} is not the number of a category")
+            object.__setattr__(self, "category_id", number)
+        if not isinstance(self.crop, bool):
+            raise InvalidValue(f"crop {reprlib.repr(self.crop)} is not True or False")
+        if self.region is not None and not isinstance(self.region, Region):
+            raise InvalidRegion(f"{reprlib.repr(self.region)} is not a Region, such as Region(60, 410, 35, 380)")
 
     @property
     def region_mode(self) -> RegionMode:
@@ -146,6 +184,8 @@ class Key:
             (self.product_id, "InvalidProductId", "ProductId"),
             (self.pic_name, "InvalidPicName", "PicName"),
         ):
+            if not isinstance(value, str):
+                raise InvalidValue(f"{name} {reprlib.repr(value)} is not text", code=code)
             check_text(value, code, name, MAX_ID_CHARS)
             if not value:
                 raise InvalidValue(f"{name} is empty", code=f"NoSpecified{name}")
@@ -191,10 +231,12 @@ class Attributes:
                 continue
             service_name = SERVICE_NAMES[name]
             if name.startswith("int_attr"):
-                if not isinstance(value, int) or isinstance(value, bool) or value not in INT32:
+                number = whole_number(value)
+                if number is None or number not in INT32:
                     raise InvalidValue(
                         f"{service_name} {reprlib.repr(value)} is not a 32-bit whole number", code="InvalidIntAttr"
                     )
+                object.__setattr__(self, name, number)
                 continue
             code, limit = (
                 ("InvalidCustomContent", MAX_CUSTOM_CONTENT_CHARS)
@@ -242,6 +284,8 @@ class Content:
 
     data: bytes
     token: bytes | None = None
+    is_pixels: bool = False
+    """Decoded pixels, in the form of a PPM file that no stranger made (``vision/pixels.py``)."""
 
 
 class PictureSource(Protocol):
@@ -274,14 +318,31 @@ class AddPicture:
     attributes: Attributes = Attributes()
     location: Location | None = None
 
+    def __post_init__(self) -> None:
+        for name, kind in (("key", Key), ("options", PictureOptions), ("attributes", Attributes)):
+            if not isinstance(getattr(self, name), kind):
+                raise InvalidValue(f"{name} is {reprlib.repr(getattr(self, name))}; it has to be of {kind.__name__}")
+        if not callable(getattr(self.picture, "read", None)) or not callable(getattr(self.picture, "token", None)):
+            raise InvalidValue(
+                f"{reprlib.repr(self.picture)} is no source of a picture: make one of it with imgsearch.as_picture",
+                code="InvalidPicContent",
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class DeletePictures:
-    """Delete one picture of a product, or all of them."""
+    """Delete one picture of a product, or all of them.
+
+    Raises:
+        InvalidValue: nothing can be called so.
+    """
 
     source: str
     product_id: str
     pic_name: str | None = None
+
+    def __post_init__(self) -> None:
+        Key(self.product_id, "any" if self.pic_name is None else self.pic_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,3 +443,5 @@ class Outcome:
     category_id: int | None = None
     region: Region | None = None
     error: ImgsearchError | None = None
+    count: int = 1
+    """Pictures that it speaks of: of a deletion that was submitted to a ``Writer``, as many as were there."""

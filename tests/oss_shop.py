@@ -97,7 +97,7 @@ def line(name: str, **fields: Any) -> dict[str, Any]:
 def content(folder: Path) -> dict[tuple[str, str], Any]:
     """All that an instance holds of its items, but where they came from."""
     with Instance.open(folder) as instance:
-        store = instance._engine.store
+        store = instance._opened.engine.store
         items: dict[tuple[str, str], Any] = {}
         for ids, features in store.features():
             stored = {picture.item.id: picture.item for picture in store.pictures(ids.tolist())}

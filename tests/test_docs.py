@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch import errors
+import imgsearch
+from imgsearch import Instance, Searcher, Writer, errors
 from imgsearch.cli.app import app
 from imgsearch.errors import ImgsearchError
 from imgsearch.storage.integrity.check import Damage
@@ -57,6 +58,41 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[0].startswith("teapot-white ")
+
+
+PYTHON = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"<!-- run -->\n```python\n(.*?)```", PYTHON, re.DOTALL)
+
+
+def run_example(code: str, folder: Path) -> str:
+    (folder / "sample_data").symlink_to(ROOT / "sample_data")
+    command = [sys.executable, "-W", "error", "-c", code]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.networks
+def test_the_program_in_python_does_what_it_says(tmp_path: Path) -> None:
+    """It has 20 lines at most, and prints what stands below it."""
+    code = EXAMPLES[0]
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 20
+    (expected,) = re.findall(r"It prints:\n\n```\n(.*?)```", PYTHON, re.DOTALL)
+    assert run_example(code, tmp_path) == expected
+
+
+@pytest.mark.networks
+@pytest.mark.parametrize("number", range(1, len(EXAMPLES)))
+def test_the_examples_in_python_run(number: int, tmp_path: Path) -> None:
+    """Without a warning."""
+    assert run_example(EXAMPLES[number], tmp_path)
+
+
+def test_every_public_name_is_documented() -> None:
+    """Those of the package, and the methods of the three classes that are used."""
+    words = set(re.findall(r"\w+", PYTHON))
+    public = {*imgsearch.__all__, *(name for kind in (Instance, Searcher, Writer) for name in dir(kind))}
+    assert {name for name in public if not name.startswith("_")} - {"opened_type"} <= words
 
 
 def test_commands_are_documented() -> None:
@@ -109,7 +145,7 @@ def test_options_of_unattended_imports_exist() -> None:
     "document",
     [
         *("README.md", "CHANGELOG.md", "benchmarks/README.md", "benchmarks/RESULTS.md"),
-        *("docs/cli.md", "docs/cron.md", "docs/design.md", "docs/durability.md", "docs/models.md"),
+        *("docs/cli.md", "docs/cron.md", "docs/design.md", "docs/durability.md", "docs/models.md", "docs/python.md"),
     ],
 )
 def test_links_lead_somewhere(document: str) -> None:

@@ -31,7 +31,8 @@ from imgsearch.evaluation.evaluate import _temporary_instance
 from imgsearch.evaluation.ground_truth import BoxedPicture, CataloguePicture, GroundTruth, LabelledPicture, Part
 from imgsearch.evaluation.retrieval import Found, RetrievalFigures
 from imgsearch.evaluation.subjects import Overlap, OverlapFigures, SubjectFigures, intersection_over_union
-from imgsearch.search.searcher import Searcher, SearchResult
+from imgsearch.search.options import SearchResult
+from imgsearch.search.searcher import Searcher
 from imgsearch.service.categories import CATEGORIES
 from imgsearch.types import Extracted, Key, PictureSource
 from imgsearch.vision.limits import Limits

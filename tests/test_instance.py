@@ -113,7 +113,7 @@ def test_features_do_not_depend_on_the_batch(instance: Instance, tmp_path: Path)
     picture = Bytes(jpeg(7))
     apply(instance, add(picture, "alone"))
     apply(instance, *[add(Bytes(jpeg(number)), f"p{number}") for number in range(30)])
-    store = instance._engine.store
+    store = instance._opened.engine.store
     alone, among = (store.feature(instance.item(Key(product, "a.jpg")).id) for product in ("alone", "p7"))
     assert alone.tobytes() == among.tobytes()
 
@@ -239,7 +239,9 @@ def test_refused_operations_pass_through(instance: Instance) -> None:
 
 def test_an_outcome_is_found_by_another_process_at_once(instance: Instance, folder: Path) -> None:
     """When an outcome is seen, a new reader finds the picture, although the run goes on."""
-    outcomes = instance.apply([add(Bytes(jpeg(1)), "one"), *(add(Bytes(jpeg(n)), f"p{n}") for n in range(2, 300))])
+    outcomes = instance.apply_stream(
+        [add(Bytes(jpeg(1)), "one"), *(add(Bytes(jpeg(n)), f"p{n}") for n in range(2, 300))]
+    )
     next(outcomes)
     with Instance.open(folder) as reader:
         assert best(reader, Bytes(jpeg(1))) == (Key("one", "a.jpg"), *MAXIMUM)
@@ -256,7 +258,7 @@ def test_memory_is_bounded_by_the_look_ahead(instance: Instance) -> None:
             begun += 1
             yield add(Bytes(jpeg(begun % 5)), f"p{begun}")
 
-    outcomes = instance.apply(endless())
+    outcomes = instance.apply_stream(endless())
     for _ in range(3):
         next(outcomes)
     outcomes.close()
@@ -464,7 +466,7 @@ def test_info_counts(instance: Instance, folder: Path) -> None:
 
 def test_a_second_writer_is_refused_while_readers_go_on(instance: Instance, folder: Path) -> None:
     """One writer; searches never wait for it."""
-    outcomes = instance.apply([add(Bytes(jpeg(n)), f"p{n}") for n in range(600)])
+    outcomes = instance.apply_stream([add(Bytes(jpeg(n)), f"p{n}") for n in range(600)])
     next(outcomes)
     with Instance.open(folder) as second:
         with pytest.raises(InstanceLocked, match="process"):

@@ -18,7 +18,7 @@ import pytest
 
 from imgsearch import AddPicture, FilePicture, Instance, Key, Outcome, SearchOptions, Status
 from imgsearch.errors import DeviceUnusable, UsageError
-from imgsearch.instance import _default_workers
+from imgsearch.opened import _default_workers
 from imgsearch.storage.integrity.check import Damage
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.vision.devices import Device
@@ -179,7 +179,7 @@ def test_a_device_that_cannot_be_used_costs_nothing(instance: Instance, no_gpu: 
 def test_nothing_is_left_running(instance: Instance) -> None:
     """Neither at the end, nor where nobody reads on."""
     before = set(threading.enumerate())
-    outcomes = instance.apply(additions(SHOTS[:40]), device=TORCH, workers=4)
+    outcomes = instance.apply_stream(additions(SHOTS[:40]), device=TORCH, workers=4)
     next(outcomes)
     outcomes.close()
     assert set(threading.enumerate()) == before
@@ -189,7 +189,7 @@ def test_nothing_is_left_running(instance: Instance) -> None:
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not tell what a process has mapped")
 def test_decoders_see_nothing_of_torch(instance: Instance) -> None:
     """They are forked by a process that never loads it, also after one was replaced while a device was at work."""
-    outcomes = instance.apply(additions(SHOTS), device=TORCH, workers=2)
+    outcomes = instance.apply_stream(additions(SHOTS), device=TORCH, workers=2)
     next(outcomes)
     assert "libtorch" in Path("/proc/self/maps").read_text()
     decoders = decoders_of(os.getpid())

@@ -24,6 +24,62 @@ def test_another_name_is_an_attribute_error() -> None:
         _ = imgsearch.Nothing  # type: ignore[attr-defined]
 
 
+def test_another_name_is_an_error_of_types(tmp_path: Path) -> None:
+    """Type checkers know the names, and no others."""
+    pytest.importorskip("mypy")
+    (tmp_path / "good.py").write_text("from imgsearch import Instance, PictureLike, Writer, as_picture\n")
+    (tmp_path / "bad.py").write_text("from imgsearch import Nonsense\n")
+    command = [sys.executable, "-m", "mypy", "--follow-imports=silent", "good.py", "bad.py"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 1, result.stdout + result.stderr
+    errors = [line for line in result.stdout.splitlines() if ": error:" in line]
+    assert len(errors) == 1, errors
+    assert errors[0].startswith('bad.py:1: error: Module "imgsearch" has no attribute "Nonsense"')
+
+
+HOST = """
+import json, logging, os, signal, sys, warnings
+import numpy as np
+import PIL.Image
+import faiss, openvino
+def settings():
+    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in sorted(logging.root.manager.loggerDict))]
+    return {
+        "pixels": PIL.Image.MAX_IMAGE_PIXELS,
+        "levels": {one.name: (one.level, len(one.handlers)) for one in loggers if one.level or one.handlers},
+        "filters": [str(one) for one in warnings.filters],
+        "missing": sorted(name for name, module in sys.modules.items() if module is None),
+        "signals": {number: str(signal.getsignal(number)) for number in signal.valid_signals()},
+        "environment": dict(os.environ),
+        "hooks": [str(sys.excepthook), str(sys.path)],
+    }
+before = settings()
+from imgsearch import Instance
+folder, pictures = sys.argv[1], np.random.default_rng(1).integers(0, 256, (2, 120, 160, 3), np.uint8)
+Instance.create(folder)
+with Instance.open(folder) as instance, instance.searching(isolated=False) as searcher:
+    instance.add(pictures[0], "p", "a")
+    assert searcher.by_picture(pictures[0]).hits[0].identical
+    assert instance.embed(pictures).shape == (2, 256)
+    instance.thumbnail(pictures[0], 20)
+    stream = instance.apply_stream([])
+    with instance._opened.writing(0):
+        note = json.load(open(folder + "/writer.json"))
+after = settings()
+assert before == after, [(name, before[name], after[name]) for name in before if before[name] != after[name]]
+assert "secret" not in json.dumps(note), note
+import openvino.tools.ovc
+"""
+
+
+@pytest.mark.networks
+def test_the_host_process_keeps_its_settings(tmp_path: Path) -> None:
+    """Of Pillow, logging, warnings, modules, signals and the environment; and its arguments are written nowhere."""
+    command = [sys.executable, "-c", HOST, str(tmp_path / "instance"), "--password=secret"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
 def test_importing_costs_nothing() -> None:
     """``import imgsearch`` loads none of its modules and no library."""
     code = "import sys; before = set(sys.modules); import imgsearch; print(*sorted(set(sys.modules) - before))"
@@ -40,7 +96,7 @@ MAY_IMPORT = {
     "projection": set(),
     "filters": {"errors", "types"},
     "service": {"errors", "types"},
-    "service.documents": {"errors", "search", "instance"},
+    "service.documents": {"errors", "search", "jobs"},
     "vision": {"errors", "types", "durable_fs", "locations", "ordered_futures", "service"},
     "sources": {"errors", "types", "durable_fs", "locations", "service"},
     "storage": {"errors", "types", "durable_fs", "projection", "filters", "search"},

@@ -157,7 +157,7 @@ def add(
             )
             warn_of_shared_storage(target.folder)
             read = source.operations(target.has_item)
-            outcomes = target.apply(
+            outcomes = target.apply_stream(
                 read if manifest is None else warning_of_ignored_regions(read),
                 workers=workers,
                 device=device,
@@ -184,7 +184,7 @@ def _reindex(
         warn_of_shared_storage(target.folder)
         if not target.needs_reindex and not quiet:
             typer.echo(f"{safe(str(target.folder))} already has the features of this release", err=True)
-        outcomes = target.reindex(workers=workers, device=device, lock_timeout=lock_timeout)
+        outcomes = target.reindex_stream(workers=workers, device=device, lock_timeout=lock_timeout)
         for outcome in with_progress(outcomes, None, quiet=quiet, total=target.count()):
             summary.count(outcome)
             print_outcome(outcome, chosen, quiet=quiet)

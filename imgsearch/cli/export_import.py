@@ -31,7 +31,7 @@ def export(
     chosen = resolve_format(output_format)
     begun = perf_counter()
     with open_instance(instance, quiet=quiet) as target:
-        items = sum(1 for _ in _with_progress(target.export(folder), target.count(), quiet=quiet))
+        items = sum(1 for _ in _with_progress(target.export_stream(folder), target.count(), quiet=quiet))
     seconds = perf_counter() - begun
     names = (ITEMS_NAME, FEATURES_NAME, TUNING_NAME, STAMP_NAME)
     paths = [folder / name for name in names if name != TUNING_NAME or (folder / name).exists()]
@@ -68,7 +68,7 @@ def import_(
     begun = perf_counter()
     summary = Summary(is_batch=True)
     with open_instance(instance, quiet=quiet) as target:
-        outcomes = target.import_items(folder, rebuild=rebuild, lock_timeout=lock_timeout)
+        outcomes = target.import_stream(folder, rebuild=rebuild, lock_timeout=lock_timeout)
         for outcome in _with_progress(outcomes, None, quiet=quiet):
             summary.count(outcome)
             print_outcome(outcome, chosen, quiet=quiet)

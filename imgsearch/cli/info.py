@@ -11,7 +11,7 @@ from imgsearch.service.categories import CATEGORIES, Kind
 from imgsearch.service.documents import info_document
 
 if TYPE_CHECKING:
-    from imgsearch.instance import InstanceInfo
+    from imgsearch.jobs.reading import InstanceInfo
 
 __all__ = ["info"]
 

@@ -226,8 +226,9 @@ def _reader(
     timeout: float,
 ) -> BucketReader:
     from imgsearch.sources.oss.bucket import BucketReader
-    from imgsearch.sources.oss.credentials import Access
+    from imgsearch.sources.oss.credentials import Access, silence_libraries
 
+    silence_libraries()
     access = Access(role_arn, sts_endpoint)
     return BucketReader(address, url, access, region, connections=downloads + 1, timeout=timeout)
 
@@ -243,7 +244,7 @@ def _applied(
     quiet: bool,
 ) -> Iterable[Outcome]:
     read = source.operations(target.has_item)
-    return target.apply(
+    return target.apply_stream(
         read if quiet else warning_of_ignored_regions(read),
         workers=workers,
         readers=downloads,

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imgsearch.instance import Instance
-    from imgsearch.search.searcher import Searcher, SearchOptions, SearchResult
+    from imgsearch.search.options import SearchOptions, SearchResult
+    from imgsearch.search.searcher import Searcher
     from imgsearch.types import Content, PictureSource
 
 __all__ = ["search"]
@@ -119,7 +120,7 @@ def search(
     output_format: FormatOption = None,
 ) -> None:
     """Find similar pictures, best first."""
-    from imgsearch.search.searcher import SearchOptions
+    from imgsearch.search.options import SearchOptions
     from imgsearch.sources.files import is_folder
 
     chosen = resolve_format(output_format)

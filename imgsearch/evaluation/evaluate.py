@@ -74,7 +74,7 @@ def _ignore(*_: object) -> None:
 
 
 def evaluate(
-    folder: Path,
+    folder: str | os.PathLike[str],
     parts: Collection[Part] = tuple(Part),
     *,
     alike: Instance | None = None,
@@ -119,6 +119,7 @@ def evaluate(
         InvalidModel, StampMismatch, StorageFull, StorageUnwritable
     """
     begun = time.perf_counter()
+    folder = Path(folder)
     kind = kind if alike is None else alike.kind
     truth = _measurable(GroundTruth.read(folder, parts), kind, announce, crop=crop)
     if sources:

@@ -11,7 +11,7 @@ from imgsearch.errors import InputError, InvalidGroundTruth
 from imgsearch.evaluation.breakdown import Breakdown
 from imgsearch.evaluation.calibration import CalibrationFigures, Grade
 from imgsearch.evaluation.details import Answer, Result
-from imgsearch.search.searcher import MAX_NUM, SearchOptions
+from imgsearch.search.options import MAX_NUM, SearchOptions
 from imgsearch.sources.files import FilePicture
 from imgsearch.types import MAX_RESULTS, AddPicture
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from imgsearch.evaluation.ground_truth import CataloguePicture, RetrievalTruth
     from imgsearch.evaluation.run import Run
+    from imgsearch.search.options import SearchResult
     from imgsearch.search.ranking import Hit
-    from imgsearch.search.searcher import Searcher, SearchResult
+    from imgsearch.search.searcher import Searcher
     from imgsearch.types import Key
 
 __all__ = ["Found", "RetrievalFigures", "measure_retrieval"]
@@ -124,7 +125,7 @@ def measure_retrieval(run: Run, truth: RetrievalTruth) -> Breakdown[RetrievalFig
 def _index(run: Run, gallery: Sequence[CataloguePicture]) -> set[Key]:
     """Add the gallery; return the keys of pictures that failed."""
     failed = set()
-    outcomes = run.instance.apply(
+    outcomes = run.instance.apply_stream(
         (AddPicture(str(picture.file), picture.key, FilePicture(picture.file), run.options) for picture in gallery),
         workers=run.workers,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imgsearch.filters.tree import product_condition
-from imgsearch.jobs.indexing import is_changed, is_unchanged, same_request
+from imgsearch.jobs.comparison import is_changed, is_unchanged, same_request
 from imgsearch.types import AddPicture, DeletePictures, Outcome, Refused, Status
 
 if TYPE_CHECKING:

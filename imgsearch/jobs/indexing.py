@@ -6,12 +6,14 @@ import time
 from collections import deque
 from concurrent.futures import wait
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from imgsearch.errors import ImgsearchError, InputError, InvalidModel
 from imgsearch.filters.tree import product_condition
+from imgsearch.jobs.comparison import category_in_use, is_changed, is_unchanged, same_request
 from imgsearch.ordered_futures import until_it_fails
-from imgsearch.service.categories import Kind
+from imgsearch.service.categories import Kind, check_category
 from imgsearch.types import (
     AddPicture,
     Content,
@@ -20,22 +22,31 @@ from imgsearch.types import (
     Key,
     Operation,
     Outcome,
-    PictureOptions,
     Refused,
     Status,
     Upsert,
 )
-from imgsearch.vision.devices import CPU_LABEL
+from imgsearch.vision.devices import CPU, CPU_LABEL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
 
+    from imgsearch.opened import Opened
     from imgsearch.storage.port import Storage, Truth
     from imgsearch.types import Item
     from imgsearch.vision.pipeline import Pipeline
 
-__all__ = ["IndexingRun", "devices_of", "is_changed", "is_unchanged", "same_request"]
+__all__ = [
+    "IndexingRun",
+    "apply_one",
+    "apply_stream",
+    "bring_index_up_to_date",
+    "devices_of",
+    "outcomes_of",
+]
+
+Ticket = TypeVar("Ticket")
 
 COMMIT_ITEMS: Final = 256
 COMMIT_SECONDS: Final = 1.0
@@ -46,34 +57,50 @@ DEVICES: Final = "devices"
 
 
 @dataclass(slots=True)
-class _InFlight:
+class _InFlight(Generic[Ticket]):
     """One operation between its reading and its commit."""
 
     operation: Operation
+    ticket: Ticket
     item: Item | None = None
     """What was stored under the key when the operation was read."""
     future: Future[Extracted | Content] | None = None
     """None: nothing is extracted, or the token says that the picture is unchanged."""
+    refusal: InputError | None = None
+    """Why nothing can come of it."""
 
 
-class IndexingRun:
+class IndexingRun(Generic[Ticket]):
     """Carries out operations on an engine whose instance is locked for writing.
+
+    Operations are given one by one, each with a ticket of the caller's; what became of them comes back with the ticket,
+    in the same order, after its commit. What ends the run (a full disk, a model that cannot be had) is raised by the
+    same methods, when the outcomes of what was committed before have been given.
 
     Args:
         engine: of the instance.
         pipeline: extracts the pictures.
         kind: of the instance.
         device: what the pipeline makes features with, as its label says.
+        on_extracted: called in a worker's thread whenever an extraction has ended.
     """
 
-    def __init__(self, engine: Storage, pipeline: Pipeline, kind: Kind, device: str = CPU_LABEL) -> None:
+    def __init__(
+        self,
+        engine: Storage,
+        pipeline: Pipeline,
+        kind: Kind,
+        device: str = CPU_LABEL,
+        on_extracted: Callable[[], object] | None = None,
+    ) -> None:
         self._engine = engine
         self._store = engine.store
         self._tuning = engine.store.tuning()  # nobody else changes it while the instance is locked
         self._pipeline = pipeline
         self._kind = kind
         self._device = device
-        self._window: deque[_InFlight] = deque()
+        self._on_extracted = on_extracted
+        self._window: deque[_InFlight[Ticket]] = deque()
         self._unfinished: deque[Future[Extracted | Content]] = deque()
         self._last_commit = time.monotonic()
         self._device_noted = False
@@ -81,24 +108,45 @@ class IndexingRun:
         self._products: set[str] = set()
         """Keys under way, and products of which a deletion is under way."""
 
-    def outcomes(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
-        """The outcomes, in the order of the operations, each after its commit.
+    def begin(self, operation: Operation, ticket: Ticket) -> Iterator[tuple[Ticket, list[Outcome]]]:
+        """Begin an operation; waits while too many pictures are under way.
 
-        What a source raises ends the run when all operations that it gave before are committed.
+        Yields:
+            What is committed by now, if it is time for a commit.
         """
-        end: list[ImgsearchError] = []
-        for operation in until_it_fails(operations, end):
-            if self._collides(operation):
-                # What is stored decides whether a picture is unchanged, so an earlier operation on it comes first.
-                yield from self._commit(len(self._window))
-            self._window.append(self._begin(operation))
-            while len(self._unfinished) > self._pipeline.look_ahead:
-                wait([self._unfinished.popleft()])
-            if len(self._window) >= COMMIT_ITEMS or time.monotonic() - self._last_commit > COMMIT_SECONDS:
-                yield from self._commit(self._finished_count())
-        yield from self._commit(len(self._window))
-        if end:
-            raise end[0]
+        if self._collides(operation):
+            # What is stored decides whether a picture is unchanged, so an earlier operation on it comes first.
+            yield from self.commit_all()
+        self._window.append(self._begun(operation, ticket))
+        while len(self._unfinished) > self._pipeline.look_ahead:
+            wait([self._unfinished.popleft()])
+        if len(self._window) >= COMMIT_ITEMS or self.is_commit_due():
+            yield from self._commit(self.count_finished())
+
+    def commit_all(self) -> Iterator[tuple[Ticket, list[Outcome]]]:
+        """Finish all that was begun."""
+        return self._commit(len(self._window))
+
+    def commit_finished(self) -> Iterator[tuple[Ticket, list[Outcome]]]:
+        """Finish what waits for nothing but its commit."""
+        return self._commit(self.count_finished())
+
+    def is_commit_due(self) -> bool:
+        """Whether the last commit was long ago."""
+        return time.monotonic() - self._last_commit > COMMIT_SECONDS
+
+    def __len__(self) -> int:
+        """How many operations are under way."""
+        return len(self._window)
+
+    def count_finished(self) -> int:
+        """How many operations, from the first one on, wait for nothing but their commit."""
+        count = 0
+        for flight in self._window:
+            if flight.future is not None and not flight.future.done():
+                break
+            count += 1
+        return count
 
     def _collides(self, operation: Operation) -> bool:
         match operation:
@@ -107,44 +155,44 @@ class IndexingRun:
             case _:  # a deletion is carried out in its place among the others of its commit
                 return False
 
-    def _begin(self, operation: Operation) -> _InFlight:
+    def _begun(self, operation: Operation, ticket: Ticket) -> _InFlight[Ticket]:
+        flight = _InFlight(operation, ticket)
         match operation:
             case AddPicture():
-                return self._begin_add(operation)
+                self._begin_add(operation, flight)
             case DeletePictures(product_id=product_id):
                 self._products.add(product_id)
-        return _InFlight(operation)
+        return flight
 
-    def _begin_add(self, operation: AddPicture) -> _InFlight:
+    def _begin_add(self, operation: AddPicture, flight: _InFlight[Ticket]) -> None:
         self._keys.add(operation.key)
-        item = self._store.item(operation.key)
-        flight = _InFlight(operation, item)
+        try:
+            check_category(operation.options.category_id)
+        except InputError as error:
+            flight.refusal = error
+            return
+        flight.item = item = self._store.item(operation.key)
         reusable = item if item is not None and same_request(item, operation.options, self._kind) else None
         if reusable is not None and is_unchanged(reusable, operation):
-            return flight
+            return
         flight.future = self._pipeline.submit(
             operation.picture,
             operation.options,
             lambda found: reusable is not None and found == reusable.content_hash,
         )
+        flight.operation = replace(operation, picture=_TAKEN)  # one in memory need not stay there until the commit
         self._unfinished.append(flight.future)
-        return flight
+        if self._on_extracted is not None:
+            tell = self._on_extracted
+            flight.future.add_done_callback(lambda _future: tell())
 
-    def _finished_count(self) -> int:
-        """How many operations at the head of the window wait for nothing but their commit."""
-        count = 0
-        for flight in self._window:
-            if flight.future is not None and not flight.future.done():
-                break
-            count += 1
-        return count
-
-    def _commit(self, count: int) -> Iterator[Outcome]:
+    def _commit(self, count: int) -> Iterator[tuple[Ticket, list[Outcome]]]:
         """Finish the first ``count`` operations of the window, in one transaction.
 
-        What ends the run is raised when those before it are committed.
+        What ends the run is raised when those before it are committed; they stay in the window until then, so what is
+        left there at the end has come to nothing.
         """
-        flights = [self._window.popleft() for _ in range(count)]
+        flights = list(islice(self._window, count))
         results: list[Extracted | Content | InputError | None] = []
         end: BaseException | None = None
         try:
@@ -153,26 +201,32 @@ class IndexingRun:
         except ImgsearchError as error:
             end = error
             del flights[len(results) :]
-        outcomes: list[Outcome] = []
+        finished: list[tuple[Ticket, list[Outcome]]] = []
         if flights:
             with self._engine.committing():
                 if any(isinstance(result, Extracted) for result in results):
                     self._note_device()
-                outcomes = [
-                    outcome
+                finished = [
+                    (flight.ticket, list(self._store_result(flight, result)))
                     for flight, result in zip(flights, results, strict=True)
-                    for outcome in self._store_result(flight, result)
                 ]
-        self._keys.difference_update(
-            flight.operation.key for flight in flights if isinstance(flight.operation, AddPicture)
-        )
+        for flight in flights:
+            self._window.popleft()
+            if isinstance(flight.operation, AddPicture):
+                self._keys.discard(flight.operation.key)
         self._products = {
             flight.operation.product_id for flight in self._window if isinstance(flight.operation, DeletePictures)
         }
         self._last_commit = time.monotonic()
-        yield from outcomes
+        yield from finished
         if end is not None:
             raise end
+
+    def abandon(self) -> list[Ticket]:
+        """The tickets of what was begun and is not committed; nothing more comes of it."""
+        tickets = [flight.ticket for flight in self._window]
+        self._window.clear()
+        return tickets
 
     def _note_device(self) -> None:
         """Have the instance remember what its features were made with, in the commit that brings the first of them."""
@@ -184,10 +238,10 @@ class IndexingRun:
         self._device_noted = True
 
     @staticmethod
-    def _result(flight: _InFlight) -> Extracted | Content | InputError | None:
+    def _result(flight: _InFlight[Ticket]) -> Extracted | Content | InputError | None:
         """What came of reading and extracting; waits for it."""
         if flight.future is None:
-            return None
+            return flight.refusal
         try:
             return flight.future.result()
         except InvalidModel:  # no picture's fault
@@ -195,7 +249,9 @@ class IndexingRun:
         except InputError as error:  # other errors are not of this picture's making and end the run
             return error
 
-    def _store_result(self, flight: _InFlight, result: Extracted | Content | InputError | None) -> Iterator[Outcome]:
+    def _store_result(
+        self, flight: _InFlight[Ticket], result: Extracted | Content | InputError | None
+    ) -> Iterator[Outcome]:
         operation = flight.operation
         match operation:
             case Refused():
@@ -232,37 +288,88 @@ class IndexingRun:
         return Outcome(status, operation.source, key.product_id, key.pic_name, category_id, item.region)
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """In the place of a picture that a worker has."""
+
+    def token(self) -> None:
+        """It is not asked for any more."""
+
+    def read(self, max_bytes: int) -> Content:
+        """It is not read any more."""
+        raise NotImplementedError
+
+
+_TAKEN: Final = _Taken()
+
+
+def outcomes_of(run: IndexingRun[None], operations: Iterable[Operation]) -> Iterator[Outcome]:
+    """The outcomes, in the order of the operations, each after its commit.
+
+    What a source raises ends the run when all operations that it gave before are committed.
+    """
+    end: list[ImgsearchError] = []
+    for operation in until_it_fails(operations, end):
+        for _, outcomes in run.begin(operation, None):
+            yield from outcomes
+    for _, outcomes in run.commit_all():
+        yield from outcomes
+    if end:
+        raise end[0]
+
+
+def apply_stream(
+    opened: Opened,
+    operations: Iterable[Operation],
+    *,
+    workers: int | None = None,
+    readers: int = 0,
+    rebuild: bool = False,
+    device: str = CPU,
+    lock_timeout: float = 0.0,
+) -> Iterator[Outcome]:
+    """Carry out operations on an instance, under its lock; see ``Instance.apply_stream``."""
+    opened.usable(device)  # before it waits for the lock
+    with (
+        opened.writing(lock_timeout) as engine,
+        opened.pipeline(workers=workers, readers=readers, device=device) as pipeline,
+    ):
+        if rebuild:
+            engine.count_to_index()
+        label = opened.usable(device).label
+        yield from outcomes_of(IndexingRun(engine, pipeline, opened.kind, label), operations)
+        bring_index_up_to_date(engine, rebuild=rebuild)
+
+
+def apply_one(opened: Opened, operation: AddPicture, lock_timeout: float) -> Outcome:
+    """Carry out one addition, with the networks that the instance keeps loaded."""
+    with opened.writing(lock_timeout) as engine:
+        run = IndexingRun[None](engine, opened.shared_pipeline(), opened.kind)
+        (outcome,) = outcomes_of(run, [operation])
+        bring_index_up_to_date(engine)
+    return outcome
+
+
+def bring_index_up_to_date(engine: Storage, *, rebuild: bool = False) -> None:
+    """What is due when operations have been carried out.
+
+    Args:
+        engine: whose lock the caller holds.
+        rebuild: train the index anew, whether or not that is due.
+
+    Raises:
+        StorageFull, StorageUnwritable
+    """
+    # Of an instance that the operations have emptied, there is nothing to rebuild.
+    if rebuild and engine.store.count():
+        engine.rebuild()
+    elif engine.is_index_due():
+        engine.refresh()
+    else:
+        engine.drop_index_if_empty()
+
+
 def devices_of(store: Truth) -> list[str]:
     """What an instance's features were made with, in the order of their coming; imported ones do not tell."""
     listed: list[str] = store.settings().get(DEVICES, [])
     return listed or ([CPU_LABEL] if store.count() else [])
-
-
-def is_unchanged(item: Item, operation: AddPicture) -> bool:
-    """Whether the source's token says that the picture is the one that was stored."""
-    return item.token is not None and operation.picture.token() == item.token
-
-
-def same_request(item: Item, options: PictureOptions, kind: Kind) -> bool:
-    """Whether extracting the same bytes with these options would give what is stored.
-
-    A category that is given does not change the feature; one that has to be predicted is not there to be reused.
-    """
-    if kind is Kind.PRODUCT and options.category_id is None and item.category_given:
-        return False
-    if options.region_mode is not item.region_mode:
-        return False
-    return options.given_region is None or options.given_region == item.region
-
-
-def category_in_use(item: Item, options: PictureOptions, kind: Kind) -> tuple[int, bool]:
-    """The category of a stored picture that is asked for again, and whether it is a given one."""
-    if kind is Kind.PRODUCT and options.category_id is not None:
-        return options.category_id, True
-    return item.category_id, False
-
-
-def is_changed(item: Item, operation: AddPicture, kind: Kind) -> bool:
-    """Whether something else than the picture differs from what is stored: attributes or category."""
-    stored = item.attributes, (item.category_id, item.category_given)
-    return stored != (operation.attributes, category_in_use(item, operation.options, kind))

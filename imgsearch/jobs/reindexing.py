@@ -6,13 +6,14 @@ picture itself is needed only if the successor does not have it yet.
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgsearch.durable_fs import file_errors, make_private_folder
-from imgsearch.errors import InstanceDamaged, InstanceExists, UnreadableSource
-from imgsearch.jobs.indexing import DEVICES
+from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceExists, UnreadableSource
+from imgsearch.jobs.indexing import DEVICES, IndexingRun, outcomes_of
+from imgsearch.opened import Opened
 from imgsearch.sources.files import FilePicture
 from imgsearch.storage import successor
 from imgsearch.storage.engine import Engine
@@ -27,9 +28,47 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imgsearch.types import Content, Upsert
+    from imgsearch.types import Content, Outcome, Upsert
 
-__all__ = ["operations", "succeed", "successor_of"]
+__all__ = ["count_reindexed", "operations", "reindex_stream", "succeed", "successor_of"]
+
+
+def reindex_stream(opened: Opened, *, workers: int | None, device: str, lock_timeout: float) -> Iterator[Outcome]:
+    """Make the features of all items anew; see ``Instance.reindex_stream``."""
+    if opened.needs_reindex:
+        with opened.writing(lock_timeout) as engine:
+            yield from _reindexed(opened, engine, workers, device)
+
+
+def _reindexed(opened: Opened, engine: Engine, workers: int | None, device: str) -> Iterator[Outcome]:
+    if not opened.needs_reindex:  # another has done it before the lock was given
+        return
+    record, whole = opened.model.renewed(), True
+    if not record.dimension:
+        record = opened.convert(record).record
+    with successor_of(engine, record) as new:
+        made = Opened(new.folder, new, cache=opened.cache, announce=opened.announce)
+        label = made.usable(device).label
+        with made.pipeline(workers=workers, device=device) as pipeline:
+            run = IndexingRun[None](new, pipeline, opened.kind, label)
+            for outcome in outcomes_of(run, operations(engine.store, new.store)):
+                whole = whole and outcome.error is None
+                yield outcome
+        if whole:
+            succeed(engine, new)
+    if whole:
+        engine.remove_predecessor()
+        opened.refresh(engine.store)
+
+
+def count_reindexed(opened: Opened) -> int | None:
+    """How many items a reindex that was begun has done; None where none was begun, or it cannot be told."""
+    folder = successor.home(opened.folder)
+    if not opened.needs_reindex or not Engine.exists(folder):
+        return None
+    with suppress(ImgsearchError, FileNotFoundError), closing(Engine.open(folder)) as engine:
+        return engine.store.count()
+    return None  # it is just taking its place; or it is damaged, which the next reindex tells
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from imgsearch.opened import Opened
     from imgsearch.projection import Projection
     from imgsearch.storage.port import Generation, Storage, Truth
 
     Ids = npt.NDArray[np.int64]
 
-__all__ = ["Retrieval", "TuningReport", "check_tunable", "tune"]
+__all__ = ["Retrieval", "TuningReport", "check_tunable", "reset_tuning", "tune", "tune_instance"]
 
 MIN_PRODUCTS: Final = 10
 """With at least two different pictures each: two products per fold."""
@@ -77,6 +78,25 @@ class TuningReport:
     gain: Retrieval
     generation: Generation | None
     """The new index; None if nothing has changed."""
+
+
+def tune_instance(opened: Opened, lock_timeout: float) -> TuningReport:
+    """Tune an instance under its lock; see ``Instance.tune``."""
+    model = opened.model
+    with opened.reading() as engine:
+        check_tunable(engine, model.shape_dimension, coded=model.coded)  # before it waits
+    with opened.writing(lock_timeout) as engine:
+        check_tunable(engine, opened.model.shape_dimension, coded=opened.model.coded)
+        return tune(engine, opened.model.shape_dimension)
+
+
+def reset_tuning(opened: Opened, lock_timeout: float) -> bool:
+    """Undo the tuning of an instance under its lock; see ``Instance.reset_tuning``."""
+    with opened.writing(lock_timeout) as engine:
+        tuned = engine.store.tuning() is not None
+        if tuned:
+            engine.retune(None)
+        return tuned
 
 
 def check_tunable(engine: Storage, shape_dimension: int, *, coded: bool) -> None:

@@ -3,109 +3,60 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from imgsearch.errors import InputError, InvalidPaging, UsageError
+import numpy as np
+
+from imgsearch.errors import InputError, InvalidValue, UsageError
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING
+from imgsearch.opened import absent
 from imgsearch.ordered_futures import in_groups
+from imgsearch.pictures import as_picture, as_pictures
+from imgsearch.search.options import SearchOptions, SearchResult
 from imgsearch.search.ranking import Query, Ranker
 from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import ranking_weights
-from imgsearch.service.categories import OTHER, Kind
-from imgsearch.types import MAX_RESULTS, PictureOptions
+from imgsearch.search.together import Together
+from imgsearch.service.categories import OTHER, Kind, check_category
+from imgsearch.types import PictureOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
 
     from imgsearch.filters.tree import Condition
-    from imgsearch.instance import Instance
-    from imgsearch.search.ranking import Hit, Ranking
-    from imgsearch.storage.port import Storage
-    from imgsearch.types import Extracted, Key, PictureSource, Region
+    from imgsearch.opened import Opened
+    from imgsearch.pictures import PictureLike
+    from imgsearch.search.ranking import Ranking
+    from imgsearch.types import Extracted, Key
     from imgsearch.vision.pipeline import Pipeline
 
 __all__ = ["SearchOptions", "SearchResult", "Searcher"]
 
-MAX_NUM: Final = 100
-MAX_START: Final = 499
 TOGETHER: Final = 32
 """Maximum number of queries answered together."""
 
 
-@dataclass(frozen=True, slots=True)
-class SearchOptions:
-    """What to return; independent of the query picture.
+class Searcher:
+    """Answers queries on one instance and keeps the network loaded; thread-safe.
 
-    Raises:
-        InvalidPaging, UsageError
+    Queries with the same options that arrive while others are answered are then answered together.
+
+    Args:
+        opened: the instance.
+        pipeline: of query pictures.
     """
 
-    num: int = 10
-    """Maximum number of results, 1 to 100."""
-    start: int = 0
-    """Number of results to skip, 0 to 499; ``start + num`` is at most 500."""
-    any_category: bool = False
-    """Search all categories of a product instance, ignoring the given or predicted one."""
-    filter: str | None = None
-    """An expression over attributes; filters before ranking."""
-    distinct_product: bool = False
-    """Return only the best result of each ProductId."""
-    min_score: float = 0.0
-    """Leave out results with a lower Score, 0 to 1."""
-    exclude_self: bool = False
-    """Leave out the query picture itself, under any name."""
-    lift: bool = True
-    """Let the best picture of a product lift its others. Without it, pictures are ranked by their own similarity and
-    their siblings, so one product does not fill the first page. Feature versions up to 2 have no lift."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.num <= MAX_NUM:
-            raise InvalidPaging(f"num {self.num} is not between 1 and {MAX_NUM}", code="InvalidNumParameter")
-        if not 0 <= self.start <= MAX_START:
-            raise InvalidPaging(f"start {self.start} is not between 0 and {MAX_START}", code="InvalidStartParameter")
-        if self.start + self.num > MAX_RESULTS:
-            raise InvalidPaging(
-                f"start {self.start} + num {self.num} exceeds the limit of {MAX_RESULTS} results",
-                code="OverflowMaxResultNum",
-            )
-        if not 0.0 <= self.min_score <= 1.0:
-            raise UsageError(f"the minimum score {self.min_score} is not between 0 and 1")
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """The answer to one query."""
-
-    found: int
-    """How many items match category and filter."""
-    hits: list[Hit]
-    category_id: int | None
-    """The given or predicted category; 88888888 in a generic instance; None for text without a category."""
-    confidence: float | None
-    """Probability of the predicted category, 0 to 1; None if not predicted."""
-    searched_categories: tuple[int, ...]
-    """The categories searched: several if the prediction is uncertain, empty for all."""
-    region: Region | None
-    """The region of the query picture; for an indexed picture, the stored region; None for text."""
-    subjects: tuple[Region, ...]
-    """All subjects found in the query picture (MultiRegion)."""
-    seconds: float
-
-
-class Searcher:
-    """Answers queries on one instance and keeps the network loaded."""
-
-    def __init__(self, instance: Instance, engine: Storage, pipeline: Pipeline, made_by: dict[str, Any]) -> None:
-        self._instance = instance
-        self._engine = engine
-        self._ranker = Ranker(engine)
+    def __init__(self, opened: Opened, pipeline: Pipeline) -> None:
+        self._instance = opened
         self._pipeline = pipeline
-        self._made_by = made_by
+        self._made_by = opened.made_by
         """The model of this searcher's queries; the items' may have changed since."""
-        self._calibration = Calibration(*instance.model.score_curve)
-        self._weights = ranking_weights(instance.model.feature_version)
+        self._calibration = Calibration(*opened.model.score_curve)
+        self._weights = ranking_weights(opened.model.feature_version)
+        self._together = Together(self._search_many, TOGETHER)
 
     def prepare(self, options: PictureOptions = PictureOptions()) -> None:
         """Start loading in threads what picture searches need.
@@ -114,18 +65,19 @@ class Searcher:
         """
         if self._instance.model_is_at_hand:
             self._pipeline.prepare(options)
-            self._engine.prepare()
+            with self._instance.reading() as engine:
+                engine.prepare()
 
     def by_picture(
         self,
-        picture: PictureSource,
+        picture: PictureLike,
         options: PictureOptions = PictureOptions(),
         search: SearchOptions = SearchOptions(),
     ) -> SearchResult:
         """Search with a picture; nothing of it is stored.
 
         Args:
-            picture: the query.
+            picture: the query: a path, bytes, a binary file, a PIL image or a uint8 array.
             options: CategoryId, Crop and Region of the query picture.
             search: what to return.
 
@@ -136,7 +88,7 @@ class Searcher:
         return self.with_picture(picture, options)(search)
 
     def with_picture(
-        self, picture: PictureSource, options: PictureOptions = PictureOptions()
+        self, picture: PictureLike, options: PictureOptions = PictureOptions()
     ) -> Callable[[SearchOptions], SearchResult]:
         """Process a picture once for several searches, such as pages or other options.
 
@@ -147,7 +99,7 @@ class Searcher:
         Raises:
             PictureError, UnreadableSource, InvalidRegion, InvalidModel, StampMismatch
         """
-        looked_at = self._looked_at(picture, options, 1)
+        looked_at = self._looked_at(picture, options, all_subjects=False)
 
         def answer(search: SearchOptions) -> SearchResult:
             return self._answered(looked_at, options, search)[0]
@@ -156,7 +108,7 @@ class Searcher:
 
     def by_subjects(
         self,
-        picture: PictureSource,
+        picture: PictureLike,
         options: PictureOptions = PictureOptions(),
         search: SearchOptions = SearchOptions(),
     ) -> list[SearchResult]:
@@ -165,11 +117,11 @@ class Searcher:
         Arguments and errors are those of ``by_picture``. With a given region or Crop false, there is one subject.
         """
         self._filter(search)
-        return self._answered(self._looked_at(picture, options), options, search)
+        return self._answered(self._looked_at(picture, options, all_subjects=True), options, search)
 
     def by_pictures(
         self,
-        pictures: Iterable[PictureSource],
+        pictures: Iterable[PictureLike],
         options: PictureOptions = PictureOptions(),
         search: SearchOptions = SearchOptions(),
         *,
@@ -190,16 +142,19 @@ class Searcher:
         Raises:
             InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
         """
-        compiled = self._filter(search)
-        futures = (self._pipeline.submit_all(picture, options, all_subjects=all_subjects) for picture in pictures)
+        self._filter(search)
+        check_category(options.category_id)
+        futures = (
+            self._pipeline.submit_all(picture, options, all_subjects=all_subjects)
+            for picture in as_pictures(pictures, self._instance.limits.max_bytes)
+        )
         for group in in_groups(futures, self._pipeline.look_ahead, TOGETHER):
-            yield from self._answer_group(group, options, compiled, search)
+            yield from self._answer_group(group, options, search)
 
     def _answer_group(
         self,
         group: list[tuple[list[Extracted], float] | InputError],
         options: PictureOptions,
-        compiled: Condition,
         search: SearchOptions,
     ) -> Iterator[list[SearchResult] | InputError]:
         begun = time.perf_counter()
@@ -210,7 +165,7 @@ class Searcher:
             for number, extracted in enumerate(looked_at[0])
         ]
         categories = [searched for _, searched in asked]
-        answers = zip(categories, self._rank(asked, compiled, search), strict=True)
+        answers = zip(categories, self._rank(asked, search), strict=True)
         share = (time.perf_counter() - begun) / max(len(asked), 1)
         for looked_at in group:
             if isinstance(looked_at, InputError):
@@ -231,17 +186,20 @@ class Searcher:
         return query, self._categories(extracted.likely_categories(), search)
 
     def _looked_at(
-        self, picture: PictureSource, options: PictureOptions, most: int | None = None
+        self, picture: PictureLike, options: PictureOptions, *, all_subjects: bool
     ) -> tuple[list[Extracted], float]:
-        """Extract at most that many subjects of a picture; also returns the seconds taken."""
-        begun = time.perf_counter()
-        content = picture.read(self._instance.limits.max_bytes)
-        return self._pipeline.extract_all(content, options, most), time.perf_counter() - begun
+        """Extract the subjects of a picture; also returns the seconds taken.
+
+        Runs in a thread of the pipeline: there may be many callers, and each thread that decodes needs a process.
+        """
+        check_category(options.category_id)
+        source = as_picture(picture, self._instance.limits.max_bytes)
+        return self._pipeline.submit_all(source, options, all_subjects=all_subjects).result()
 
     def _answered(
         self, looked_at: tuple[list[Extracted], float], options: PictureOptions, search: SearchOptions
     ) -> list[SearchResult]:
-        (results,) = self._answer_group([looked_at], options, self._filter(search), search)
+        (results,) = self._answer_group([looked_at], options, search)
         assert not isinstance(results, InputError)
         return results
 
@@ -272,12 +230,16 @@ class Searcher:
             ItemNotFound, InvalidFilter, InstanceDamaged
         """
         begun = time.perf_counter()
-        compiled = self._filter(search)
-        item = self._instance.item(key)
+        self._filter(search)
+        check_category(category_id)
+        with self._instance.reading() as engine:
+            item = engine.store.item(key)
+        if item is None:
+            raise absent(key, self._instance.folder)
         query = Query.with_item(item)
         category = item.category_id if category_id is None or self._instance.kind is Kind.GENERIC else category_id
         categories = self._categories((category,), search)
-        (ranking,) = self._rank([(query, categories)], compiled, search)
+        (ranking,) = self._rank([(query, categories)], search)
         return SearchResult(
             found=ranking.found,
             hits=ranking.hits,
@@ -306,14 +268,54 @@ class Searcher:
         if search.exclude_self:
             raise UsageError("a text query is not a picture, so there is nothing to exclude")
         begun = time.perf_counter()
-        compiled = self._filter(search)
-        query = Query(self._instance.embed_text(text), b"")
-        is_generic = self._instance.kind is Kind.GENERIC
-        category = OTHER if is_generic else category_id
-        categories = () if category_id is None else self._categories((category_id,), search)
+        self._filter(search)
+        check_category(category_id)
+        feature = self._instance.embed_text(text)
         assert self._instance.model.text_curve is not None
-        calibration = Calibration(*self._instance.model.text_curve, linear=True)
-        (ranking,) = self._rank([(query, categories)], compiled, search, calibration)
+        return self._without_picture(
+            feature, category_id, search, Calibration(*self._instance.model.text_curve, linear=True), begun
+        )
+
+    def by_feature(
+        self,
+        feature: npt.ArrayLike,
+        category_id: int | None = None,
+        search: SearchOptions = SearchOptions(),
+    ) -> SearchResult:
+        """Search with a feature from ``Instance.embed``.
+
+        No result is identical to a feature, as identity is decided by a picture's bytes.
+
+        Args:
+            feature: shape (dimension,); need not be normalised.
+            category_id: the category to search; by default all.
+            search: what to return.
+
+        Raises:
+            InvalidValue: not numbers, or not of the model's dimension.
+            UsageError: ``exclude_self`` is set, which needs a picture.
+            InvalidFilter, InvalidCategory, InstanceDamaged, StampMismatch
+        """
+        if search.exclude_self:
+            raise UsageError("a feature is not a picture, so there is nothing to exclude")
+        begun = time.perf_counter()
+        self._filter(search)
+        check_category(category_id)
+        query = _unit(feature, self._instance.model.dimension)
+        return self._without_picture(query, category_id, search, self._calibration, begun)
+
+    def _without_picture(
+        self,
+        feature: npt.NDArray[np.float32],
+        category_id: int | None,
+        search: SearchOptions,
+        calibration: Calibration,
+        begun: float,
+    ) -> SearchResult:
+        """Answer a query that has a feature but no picture."""
+        category = OTHER if self._instance.kind is Kind.GENERIC else category_id
+        categories = () if category_id is None else self._categories((category_id,), search)
+        (ranking,) = self._rank([(Query(feature, b""), categories)], search, calibration)
         return SearchResult(
             found=ranking.found,
             hits=ranking.hits,
@@ -334,19 +336,43 @@ class Searcher:
     def _rank(
         self,
         asked: list[tuple[Query, tuple[int, ...]]],
-        compiled: Condition,
         search: SearchOptions,
         calibration: Calibration | None = None,
     ) -> list[Ranking]:
-        return self._ranker.search_many(
-            asked,
-            calibration or self._calibration,
-            num=search.num,
-            start=search.start,
-            condition=compiled,
-            distinct_product=search.distinct_product,
-            min_score=search.min_score,
-            exclude_identical=search.exclude_self,
-            weights=self._weights if search.lift else self._weights.without_lift(),
-            made_by=self._made_by,
-        )
+        return self._together((search, calibration or self._calibration), asked)
+
+    def _search_many(
+        self, options: tuple[SearchOptions, Calibration], asked: Sequence[tuple[Query, tuple[int, ...]]]
+    ) -> list[Ranking]:
+        search, calibration = options
+        with self._instance.reading() as engine:
+            return Ranker(engine).search_many(
+                asked,
+                calibration,
+                num=search.num,
+                start=search.start,
+                condition=self._filter(search),
+                distinct_product=search.distinct_product,
+                min_score=search.min_score,
+                exclude_identical=search.exclude_self,
+                weights=self._weights if search.lift else self._weights.without_lift(),
+                made_by=self._made_by,
+            )
+
+
+def _unit(feature: npt.ArrayLike, dimension: int) -> npt.NDArray[np.float32]:
+    """Validate and normalise a given feature.
+
+    Raises:
+        InvalidValue
+    """
+    try:
+        values = np.asarray(feature, np.float32)
+    except (TypeError, ValueError):
+        raise InvalidValue(f"{type(feature).__name__} is not a feature: pass {dimension} numbers") from None
+    if values.shape != (dimension,):
+        raise InvalidValue(f"a feature of this instance has the shape ({dimension},), not {values.shape}")
+    length = float(np.linalg.norm(values.astype(np.float64)))
+    if not np.isfinite(length) or length == 0.0:
+        raise InvalidValue("a feature must have finite numbers that are not all zero")
+    return (values / length).astype(np.float32)

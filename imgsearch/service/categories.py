@@ -7,7 +7,7 @@ from typing import Final
 
 from imgsearch.errors import InvalidCategory
 
-__all__ = ["CATEGORIES", "OTHER", "Kind", "parse_category"]
+__all__ = ["CATEGORIES", "OTHER", "Kind", "check_category", "parse_category"]
 
 OTHER: Final = 88888888
 """The category of everything in a generic instance, and of what fits nowhere in a product instance."""
@@ -47,6 +47,16 @@ class Kind(StrEnum):
         return CATEGORIES if self is Kind.PRODUCT else {OTHER: CATEGORIES[OTHER]}
 
 
+def check_category(category_id: int | None) -> None:
+    """Refuse a number that is no category's; None is none at all.
+
+    Raises:
+        InvalidCategory
+    """
+    if category_id is not None and category_id not in CATEGORIES:
+        raise InvalidCategory(f"category {category_id} does not exist; it is one of: {_known()}")
+
+
 def parse_category(value: str | int) -> int:
     """Return the category id for an id or a name in any letter case.
 
@@ -58,6 +68,9 @@ def parse_category(value: str | int) -> int:
     if number is None and text.isascii() and text.isdigit():
         number = int(text) if int(text) in CATEGORIES else None
     if number is None:
-        known = ", ".join(f"{known_id} {name}" for known_id, name in CATEGORIES.items())
-        raise InvalidCategory(f"category {text[:40]!r} does not exist; it is one of: {known}")
+        raise InvalidCategory(f"category {text[:40]!r} does not exist; it is one of: {_known()}")
     return number
+
+
+def _known() -> str:
+    return ", ".join(f"{known_id} {name}" for known_id, name in CATEGORIES.items())

@@ -12,9 +12,9 @@ from imgsearch.service.categories import CATEGORIES, Kind
 
 if TYPE_CHECKING:
     from imgsearch.errors import ImgsearchError
-    from imgsearch.instance import InstanceInfo
+    from imgsearch.jobs.reading import InstanceInfo
+    from imgsearch.search.options import SearchResult
     from imgsearch.search.ranking import Hit
-    from imgsearch.search.searcher import SearchResult
 
 __all__ = ["error_document", "info_document", "search_document"]
 

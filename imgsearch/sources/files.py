@@ -20,6 +20,7 @@ __all__ = [
     "PICTURE_SUFFIXES",
     "FilePicture",
     "FileRequest",
+    "file_operation",
     "find_pictures",
     "is_folder",
     "operations",
@@ -41,17 +42,24 @@ RACY_NANOSECONDS: Final = 2 * 10**9
 """A file changed this recently could change again without a change of its times, so it gets no token."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class FilePicture:
-    """One file."""
+    """One file.
+
+    Args:
+        path: of the file.
+    """
 
     path: Path
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        object.__setattr__(self, "path", Path(path))
 
     def token(self) -> bytes | None:
         """A digest of device, inode, size and change times, as backup programs use; None if just written."""
         try:
             return _token(self.path.stat())
-        except OSError:
+        except (OSError, ValueError):  # a NUL inside of the name
             return None
 
     def read(self, max_bytes: int) -> Content:
@@ -74,6 +82,8 @@ class FilePicture:
                 token = _token(os.fstat(descriptor))
         except OSError as error:
             raise UnreadableSource(f"the file cannot be read: {error.strerror}") from None
+        except ValueError:  # a NUL inside of the name
+            raise UnreadableSource("there is no such file") from None
         if len(data) >= max_bytes:
             raise PictureTooLarge.of(len(data), max_bytes)
         return Content(data, token if token == _token(before) else None)
@@ -126,9 +136,9 @@ def operations(paths: Iterable[Path], request: FileRequest) -> Iterator[AddPictu
         elif path.is_dir():
             root = str(path.resolve())
             for item in _walk(path, request.include_hidden):
-                yield item if isinstance(item, Refused) else _operation(item, _relative(item, path), root, request)
+                yield item if isinstance(item, Refused) else file_operation(item, _relative(item, path), root, request)
         else:
-            yield _operation(path, path.name, str(path.parent.resolve()), request)
+            yield file_operation(path, path.name, str(path.parent.resolve()), request)
 
 
 def is_folder(path: Path) -> bool:
@@ -152,7 +162,15 @@ def _problem(path: Path) -> UnreadableSource | None:
     return None
 
 
-def _operation(path: Path, name: str, root: str, request: FileRequest) -> AddPicture | Refused:
+def file_operation(path: Path, name: str, root: str, request: FileRequest) -> AddPicture | Refused:
+    """The operation for one file.
+
+    Args:
+        path: of the file.
+        name: its path relative to the folder that was named; its file name if it was named itself.
+        root: that folder, absolute.
+        request: what goes with it.
+    """
     try:
         key = request.key(path, name)
         _check_location(root, name)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import sys
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from imgsearch import own_process
 from imgsearch.durable_fs import private_opener
 from imgsearch.errors import InstanceLocked
 from imgsearch.storage.sqlite.database import storage_errors
@@ -22,6 +21,8 @@ __all__ = ["HOLDER_NAME", "LOCK_NAME", "writer_at_work", "writer_lock"]
 
 LOCK_NAME: Final = "writer.lock"
 HOLDER_NAME: Final = "writer.json"
+PROGRAM: Final = "a program that uses imgsearch"
+"""How the note calls a process that is not the command line; its arguments may hold what is nobody's business."""
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def writer_lock(folder: Path, timeout: float = 0.0) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK_NAME, mode=0o600)
+    lock = FileLock(folder / LOCK_NAME, mode=0o600, thread_local=False)  # a stream may end in another thread
     holder = folder / HOLDER_NAME
     with storage_errors(folder):
         try:
@@ -49,7 +50,7 @@ def writer_lock(folder: Path, timeout: float = 0.0) -> Iterator[None]:
             json.dump(
                 {
                     "pid": os.getpid(),
-                    "command": shlex.join(["imgsearch", *sys.argv[1:]])[:300],
+                    "command": (own_process.command_line() or PROGRAM)[:300],
                     "start": datetime.now().astimezone().isoformat(timespec="seconds"),
                 },
                 note,

@@ -196,6 +196,9 @@ class Truth(Protocol):
     def item(self, key: Key) -> Item | None:
         """The item with this key."""
 
+    def items(self, condition: Condition) -> Iterator[Item]:
+        """The items that meet a condition, in the order they were added."""
+
     def has(self, item_id: int) -> bool:
         """Whether there is an item with that id."""
 

@@ -10,12 +10,14 @@ import numpy as np
 
 from imgsearch.durable_fs import TEMPORARY_SUFFIX, file_errors, make_private_folder, private_opener, sync, sync_folder
 from imgsearch.errors import InstanceExists
+from imgsearch.storage.sqlite.database import storage_errors
 from imgsearch.transfer.file_format import (
     FEATURES_NAME,
     ITEMS_NAME,
     STAMP_NAME,
     TUNING_NAME,
     item_document,
+    own_stamp,
     tuned_stamp,
 )
 
@@ -23,10 +25,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from imgsearch.opened import Opened
     from imgsearch.storage.port import Truth
     from imgsearch.types import Key
 
-__all__ = ["export"]
+__all__ = ["export", "export_stream"]
+
+
+def export_stream(opened: Opened, folder: Path) -> Iterator[Key]:
+    """Write all items of an instance; see ``Instance.export_stream``."""
+    with opened.reading() as engine, storage_errors(opened.folder), engine.store.reading():
+        opened.refresh(engine.store)
+        yield from export(engine.store, folder, own_stamp(opened.kind, opened.model))
 
 
 def export(store: Truth, folder: Path, stamp: dict[str, Any]) -> Iterator[Key]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.projection import Projection
+    from imgsearch.vision.models import ModelRecord
 
 __all__ = [
     "FEATURES_NAME",
@@ -37,6 +38,7 @@ __all__ = [
     "TUNING",
     "TUNING_NAME",
     "item_document",
+    "own_stamp",
     "parse_item",
     "tuned_stamp",
 ]
@@ -61,6 +63,11 @@ HASH_BYTES: Final = 16
 MAX_TOKEN_BYTES: Final = 1_024
 
 T = TypeVar("T")
+
+
+def own_stamp(kind: Kind, model: ModelRecord) -> dict[str, Any]:
+    """What an instance's features have to agree with."""
+    return {"kind": str(kind), **model.stamp()}
 
 
 def tuned_stamp(stamp: dict[str, Any], tuning: Projection | None) -> dict[str, Any]:

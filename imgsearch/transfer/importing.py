@@ -22,6 +22,7 @@ from imgsearch.transfer.file_format import (
     TUNING,
     TUNING_NAME,
     item_document,
+    own_stamp,
     parse_item,
     tuned_stamp,
 )
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from imgsearch.opened import Opened
     from imgsearch.service.categories import Kind
     from imgsearch.storage.port import Storage
     from imgsearch.types import Key, Upsert
 
-__all__ = ["check_stamp", "import_items", "read_export", "read_tuning"]
+__all__ = ["check_stamp", "import_items", "import_stream", "read_export", "read_tuning"]
 
 COMMIT_ITEMS: Final = 4096
 ROWS_AT_ONCE: Final = 1024
@@ -189,6 +191,18 @@ def _read_rows(
         # Rounded as it will be stored, so that stored items compare equal.
         with np.errstate(over="ignore"):
             yield from np.frombuffer(data, dtype).astype(np.float16).astype(np.float32).reshape(wanted, dimension)
+
+
+def import_stream(opened: Opened, folder: Path, *, rebuild: bool, lock_timeout: float) -> Iterator[Outcome]:
+    """Add or replace the items of an export, under the lock of the instance; see ``Instance.import_stream``."""
+    check_stamp(folder, own_stamp(opened.kind, opened.model))  # before it waits for the lock
+    with opened.writing(lock_timeout) as engine:
+        check_stamp(folder, own_stamp(opened.kind, opened.model))
+        tuning = read_tuning(folder, opened.model.shape_dimension)
+        lines = read_export(folder, opened.kind, opened.model.dimension)
+        yield from import_items(engine, lines, tuning)
+        if rebuild and engine.is_index_due():
+            engine.refresh()
 
 
 def import_items(

@@ -22,10 +22,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from imgsearch import own_process
 from imgsearch.errors import MemoryExceeded, PictureError
 from imgsearch.types import Region
 from imgsearch.vision.decoder_ipc import NUMBER, receive, receive_exactly, send
 from imgsearch.vision.limits import Limits
+
+if __name__ == "__main__":
+    own_process.claim([])  # before Pillow is loaded
+
 from imgsearch.vision.picture import OpenPicture
 
 __all__ = ["main"]

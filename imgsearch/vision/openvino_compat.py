@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["keeping_locale", "load_openvino", "openvino_version"]
+__all__ = ["keeping_locale", "load_openvino", "openvino_version", "without_telemetry"]
 
 CONVERTER: Final = "openvino.tools.ovc"
+TELEMETRY: Final = "openvino_telemetry"
 
 _loading = Lock()
 
@@ -32,8 +33,7 @@ def load_openvino() -> Any:
     threads that meet there wait for each other for ever (seen with 2026.4.1).
     """
     with _loading:
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        with _without_the_converter():
+        with without_telemetry(), _without_the_converter():
             import openvino
 
         openvino.Type.u8.to_dtype()
@@ -49,14 +49,31 @@ def openvino_version() -> str:
 @contextmanager
 def _without_the_converter() -> Iterator[None]:
     """A block in which OpenVINO goes without its converter, as it does where that is not installed."""
-    if CONVERTER in sys.modules or "openvino" in sys.modules:
+    with _without(CONVERTER, unless=(CONVERTER, "openvino")):
+        yield
+
+
+@contextmanager
+def without_telemetry() -> Iterator[None]:
+    """A block in which what OpenVINO loads reports nothing: as where the package for that is not installed.
+
+    Behind it, other parts of the program may import that package as ever.
+    """
+    with _without(TELEMETRY, unless=(TELEMETRY,)):
+        yield
+
+
+@contextmanager
+def _without(name: str, unless: tuple[str, ...]) -> Iterator[None]:
+    """A block in which a module cannot be imported, unless one of some modules is there already."""
+    if any(module in sys.modules for module in unless):
         yield
         return
-    sys.modules[CONVERTER] = None  # type: ignore[assignment]
+    sys.modules[name] = None  # type: ignore[assignment]
     try:
         yield
     finally:
-        del sys.modules[CONVERTER]
+        sys.modules.pop(name, None)
 
 
 _keeping = Lock()

@@ -25,7 +25,7 @@ from imgsearch.errors import InvalidModel
 from imgsearch.vision.extras import MODELS_EXTRA, missing_packages, pip_install
 from imgsearch.vision.model_cache import RECORD_NAME, mark_used, models_folder, prune, versions
 from imgsearch.vision.models import EMBEDDER, ModelRecord, weights_file
-from imgsearch.vision.openvino_compat import keeping_locale, load_openvino
+from imgsearch.vision.openvino_compat import keeping_locale, load_openvino, without_telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -329,7 +329,9 @@ def _convert_network(record: ModelRecord, target: Path) -> ModelRecord:
     _tell("1/3 loading torch and timm")
     openvino = load_openvino()
     import torch
-    from openvino.tools.ovc import convert_model
+
+    with without_telemetry():
+        from openvino.tools.ovc import convert_model
 
     from imgsearch.vision.model_builder import assembled, import_timm, input_size, load_network
 

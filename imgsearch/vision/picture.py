@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image, UnidentifiedImageError
 
-from imgsearch.errors import DamagedPicture, EmptyPicture, MemoryExceeded, UnsupportedPicFormat
+from imgsearch import own_process
+from imgsearch.errors import (
+    DamagedPicture,
+    EmptyPicture,
+    MemoryExceeded,
+    UnsupportedPicFormat,
+    UnsupportedPicPixels,
+)
 from imgsearch.vision.orientation import UprightPicture
 
 if TYPE_CHECKING:
@@ -23,7 +30,7 @@ if TYPE_CHECKING:
     from imgsearch.types import Region
     from imgsearch.vision.limits import Limits
 
-__all__ = ["SUPPORTED_FORMATS", "OpenPicture"]
+__all__ = ["SUPPORTED_FORMATS", "OpenPicture", "to_eight_bit", "to_rgb"]
 
 SUPPORTED_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO")
 """Pillow's names. MPO is what cameras with two lenses write under .jpg: its first frame is an ordinary JPEG."""
@@ -56,10 +63,11 @@ TURNS: Final = {
 """EXIF orientation to the turn that makes the picture upright."""
 SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 
-# The instance's own limits, configurable and checked on the header alone, take the place of Pillow's fixed guard.
-Image.MAX_IMAGE_PIXELS = None
-# What it grumbles about in metadata names neither the picture nor anything that its owner could do.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+if own_process.is_ours():
+    # The instance's own limits, configurable and checked on the header alone, take the place of Pillow's fixed guard.
+    Image.MAX_IMAGE_PIXELS = None
+    # What it says of metadata names neither the picture nor anything that its owner could do.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class OpenPicture(UprightPicture):
@@ -79,6 +87,10 @@ class OpenPicture(UprightPicture):
             raise UnsupportedPicFormat(
                 f"the content is not a {_format_list()} picture (whatever the file is called): "
                 "convert it to one of these"
+            ) from None
+        except Image.DecompressionBombError:
+            raise UnsupportedPicPixels(
+                "this program's PIL.Image.MAX_IMAGE_PIXELS refuses a picture of that size: raise it there"
             ) from None
         except MemoryError:
             raise MemoryExceeded(f"reading the picture's header takes too much memory: {SAVE_ANEW}") from None
@@ -139,7 +151,7 @@ class OpenPicture(UprightPicture):
             image.load()
             horizontal = [edge * image.width / raw_width for edge in box[::2]]
             vertical = [edge * image.height / raw_height for edge in box[1::2]]
-            result = _to_rgb(image, (horizontal[0], vertical[0], horizontal[1], vertical[1]), size)
+            result = to_rgb(image, (horizontal[0], vertical[0], horizontal[1], vertical[1]), size)
             return result.transpose(TURNS[self._orientation]) if self._orientation in TURNS else result
         except MemoryError:
             raise MemoryExceeded(
@@ -182,10 +194,10 @@ def _read_orientation(image: Image.Image) -> int:
     return value if value in TURNS else 1
 
 
-def _to_rgb(image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
+def to_rgb(image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
     """Cut out ``box``, resize it to ``size`` and bring any mode to RGB, transparent parts on white."""
     if image.mode.startswith("I") or image.mode == "F":
-        image = _to_eight_bit(image)
+        image = to_eight_bit(image)
     # Resizing averages over its surroundings; what lies outside the box must not count.
     left, top, right, bottom = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
     if (left, top, right, bottom) != (0, 0, *image.size):
@@ -205,7 +217,7 @@ def _to_rgb(image: Image.Image, box: tuple[float, float, float, float], size: tu
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _to_eight_bit(image: Image.Image) -> Image.Image:
+def to_eight_bit(image: Image.Image) -> Image.Image:
     """Grey levels of 16 or 32 bits, or floats, to 8 bits; Pillow's own conversion would cut them off at 255."""
     import numpy as np
 

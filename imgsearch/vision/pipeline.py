@@ -206,7 +206,7 @@ class Pipeline:
 
     def _extract_each(self, content: Content, digest: bytes, options: PictureOptions) -> Iterator[Extracted]:
         """The main subject, and on demand the further ones; the whole picture is looked at once for all of them."""
-        picture = self._open(content.data)
+        picture = self._open(content)
         given = picture.given_region(options)
         finds, predicts = self._finds(options), self._predicts(options)
         category = OTHER if self._kind is Kind.GENERIC or options.category_id is None else options.category_id
@@ -235,7 +235,12 @@ class Pipeline:
                 feature=feature,
             )
 
-    def _open(self, data: bytes) -> UprightPicture:
+    def _open(self, content: Content) -> UprightPicture:
+        data = content.data
+        if content.is_pixels:
+            from imgsearch.vision.pixels import PixelPicture
+
+            return PixelPicture(data, self._limits)
         if self._isolated or data.startswith(ALWAYS_ISOLATED):
             return self._own_decoders().open(data)
         from imgsearch.vision.picture import OpenPicture

@@ -22,9 +22,11 @@ SAMPLE = ROOT / "tests" / "formats" / str(FORMAT_VERSION) / "instance"
 WRITE = """
 import sys
 from pathlib import Path
+from imgsearch import own_process
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.lock import writer_lock
 from imgsearch.filters.tree import EVERYTHING
+own_process.claim(sys.argv[1:])
 folder = Path(sys.argv[1])
 with writer_lock(folder):
     engine = Engine.open(folder, write=True)

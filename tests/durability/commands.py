@@ -38,6 +38,7 @@ from imgsearch.cli.summary import print_outcome
 from imgsearch.errors import InputError
 from imgsearch.instance import Instance
 from imgsearch.jobs import indexing
+from imgsearch.opened import Opened
 from imgsearch.sources import files, manifest
 from imgsearch.storage.sqlite import database, store
 from imgsearch.types import Content, Extracted, PictureOptions, PictureSource, Region, RegionMode
@@ -91,7 +92,7 @@ class ArithmeticPipeline:
 
 
 @contextmanager
-def _arithmetic(_instance: Instance, **_options: object) -> Iterator[ArithmeticPipeline]:
+def _arithmetic(_opened: Opened, **_options: object) -> Iterator[ArithmeticPipeline]:
     yield ArithmeticPipeline()
 
 
@@ -109,7 +110,7 @@ def prepare(output: Path, errors: Path) -> None:
     indexing.COMMIT_ITEMS = BATCH
     indexing.COMMIT_SECONDS = 1e9
     files.RACY_NANOSECONDS = 0  # what is written does not depend on the age of the pictures
-    Instance._pipeline = _arithmetic
+    Opened.pipeline = _arithmetic
     connect = database.connect
 
     def connected(path: Path, *, write: bool) -> Any:
@@ -132,7 +133,7 @@ def import_and_rebuild(folder: Path, lines: Path, output: Path, errors: Path) ->
 
     def command(output_format: Format) -> None:
         with Instance.open(folder) as instance:
-            for outcome in instance.apply(manifest.operations(lines), rebuild=True):
+            for outcome in instance.apply_stream(manifest.operations(lines), rebuild=True):
                 print_outcome(outcome, output_format, quiet=False)
         print_document({"Success": True})
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from imgsearch.instance import Instance
+from imgsearch.jobs.creation import make
 from imgsearch.search.ranking import Query, Ranker
 from imgsearch.service.categories import OTHER, Kind
 from imgsearch.storage.engine import Engine
@@ -341,7 +342,7 @@ def outdated(place: Place) -> None:
     """
     nothing(place)
     record = replace(EMBEDDED_MODELS[DEFAULT_MODEL], feature_version=2)
-    Instance._make(place.instance, Kind.PRODUCT, LIMIT_PROFILES["local"], None, record)
+    make(place.instance, Kind.PRODUCT, LIMIT_PROFILES["local"], None, record)
     place.done("add", "-i", place.instance, "--manifest", place.pictures / "increment.meta")
     (place.pictures / "p4" / "9.jpg").rename(place.root / "aside.jpg")
     assert place.run(["add", "--reindex", "-i", str(place.instance)]) == 1

@@ -100,7 +100,7 @@ def test_readers_read_more_at_once_and_change_nothing(folder: Path, tmp_path: Pa
         with Instance.open(tmp_path / name) as instance:
             outcomes = list(instance.apply([add(n, Slow(n)) for n in range(30)], workers=2, readers=readers))
             assert [outcome.pic_name for outcome in outcomes] == [f"{n:03}.jpg" for n in range(30)]
-            stored.append([instance._engine.store.feature(n) for n in range(1, 31)])
+            stored.append([instance._opened.engine.store.feature(n) for n in range(1, 31)])
         assert Slow.most <= max(readers, 2)
         assert (Slow.most > 2) == (readers > 2)
     np.testing.assert_array_equal(*stored)
@@ -112,7 +112,7 @@ def test_what_ends_the_run_loses_nothing_before_it(instance: Instance) -> None:
     outcomes: list[Outcome] = []
     given = [add(n, Slow(n, 0.01, gone if n == 7 else None)) for n in range(12)]
     with pytest.raises(StorageUnwritable, match="planted"):
-        outcomes.extend(instance.apply(given, readers=4))
+        outcomes.extend(instance.apply_stream(given, readers=4))
     assert [outcome.pic_name for outcome in outcomes] == [f"{n:03}.jpg" for n in range(7)]
     assert instance.info().items == 7
 
@@ -126,7 +126,7 @@ def test_a_source_that_fails_loses_nothing_it_gave_before(instance: Instance) ->
 
     outcomes: list[Outcome] = []
     with pytest.raises(StorageUnwritable, match="planted"):
-        outcomes.extend(instance.apply(source(), readers=4))
+        outcomes.extend(instance.apply_stream(source(), readers=4))
     assert len(outcomes) == instance.info().items == 7
 
 

@@ -33,6 +33,7 @@ from imgsearch import (
     Status,
 )
 from imgsearch.errors import InstanceExists, StampMismatch
+from imgsearch.jobs import creation
 from imgsearch.sources import files
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import Damage
@@ -86,7 +87,7 @@ def addition(pictures: Path, number: int, **attributes: Any) -> AddPicture:
 def make(folder: Path, version: int, page_bytes: int | None = None) -> None:
     """An empty instance as the release of that feature version made it."""
     record = replace(CURRENT, feature_version=version)
-    Instance._make(folder, Kind.PRODUCT, LIMIT_PROFILES["local"], "cn-shanghai", record)
+    creation.make(folder, Kind.PRODUCT, LIMIT_PROFILES["local"], "cn-shanghai", record)
     if page_bytes is not None:
         settings = stored(folder, lambda store: store.settings())
         for path in folder.iterdir():
@@ -261,7 +262,7 @@ from imgsearch.jobs import indexing
 
 indexing.COMMIT_ITEMS = 1
 with Instance.open(Path(sys.argv[1])) as instance:
-    for outcome in instance.reindex(workers=1):
+    for outcome in instance.reindex_stream(workers=1):
         os.kill(os.getpid(), signal.SIGKILL)
 """
 """At the first outcome, when at most five pictures are under way."""
@@ -288,7 +289,7 @@ def test_killed_in_the_middle(old: Instance, template: Path, tmp_path: Path, pic
 def test_given_up_in_the_middle(old: Instance, pictures: Path) -> None:
     """Whoever stops reading the stream has changed nothing."""
     before, found = documents(old.folder), hits(old, pictures)
-    stream = old.reindex()
+    stream = old.reindex_stream()
     next(stream)
     stream.close()
     assert (documents(old.folder), old.needs_reindex) == (before, True)
@@ -375,10 +376,10 @@ def test_who_opened_it_before_notices(old: Instance, pictures: Path, template: P
         with reader.searching() as searcher:
             picture, key = FilePicture(pictures / "0.jpg"), Key("p0", "0.jpg")
             assert searcher.by_picture(picture).hits[0].item.key == key
-            with reader._engine.store.reading():
-                assert reader._engine.store.made_by()["feature_version"] == 2
+            with reader._opened.engine.store.reading():
+                assert reader._opened.engine.store.made_by()["feature_version"] == 2
                 reindex(old)
-                assert reader._engine.store.made_by()["feature_version"] == 2, "a snapshot stays what it is"
+                assert reader._opened.engine.store.made_by()["feature_version"] == 2, "a snapshot stays what it is"
             for search in (lambda: searcher.by_picture(picture), lambda: searcher.by_name(key)):
                 with pytest.raises(StampMismatch, match="recomputed while this search was prepared: search again"):
                     search()

@@ -14,6 +14,7 @@ from typing import Final
 
 from imgsearch.errors import DamagedPicture
 from imgsearch.instance import Instance
+from imgsearch.opened import Opened
 from imgsearch.storage.engine import Engine
 from imgsearch.types import Content, Extracted, PictureOptions, PictureSource, Region, RegionMode
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
@@ -93,20 +94,20 @@ class ArithmeticPipeline(Pipeline):
         )
 
 
-class ArithmeticInstance(Instance):
-    """A product instance that looks at no pixel."""
+class ArithmeticOpened(Opened):
+    """What a product instance that looks at no pixel is made of."""
 
     at_work: Callable[[], object] = staticmethod(lambda: None)
     """Called whenever a change has taken the lock and opened the database."""
 
     @contextmanager
-    def _writing(self, lock_timeout: float) -> Iterator[Engine]:
-        with super()._writing(lock_timeout) as engine:
+    def writing(self, lock_timeout: float) -> Iterator[Engine]:
+        with super().writing(lock_timeout) as engine:
             self.at_work()
             yield engine
 
     @contextmanager
-    def _pipeline(
+    def pipeline(
         self, *, workers: int | None = None, readers: int = 0, isolated: bool = True, device: str = "cpu"
     ) -> Iterator[Pipeline]:
         def network() -> None:
@@ -114,3 +115,9 @@ class ArithmeticInstance(Instance):
 
         with ArithmeticPipeline(network, self.limits, self.kind) as pipeline:  # type: ignore[arg-type]
             yield pipeline
+
+
+class ArithmeticInstance(Instance):
+    """A product instance that looks at no pixel."""
+
+    opened_type = ArithmeticOpened

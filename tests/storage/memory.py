@@ -198,6 +198,9 @@ class MemoryTruth:
     def item(self, key: Key) -> Item | None:
         return next((self._item(number) for number, one in self.state.items.items() if one.key == key), None)
 
+    def items(self, condition: Condition) -> Iterator[Item]:
+        return map(self._item, self._chosen(condition))
+
     def has(self, item_id: int) -> bool:
         return item_id in self.state.items
 

@@ -199,6 +199,7 @@ def test_conditions_mean_the_same_everywhere(filled: Storage, name: str) -> None
     assert names(store.keys(condition)) == expected
     assert store.count(condition) == len(expected)
     ids = store.matching_ids(condition)
+    assert [item.id for item in store.items(condition)] == ids.tolist()
     assert (numbers_of(filled, ids), ids.tolist()) == (expected, sorted(ids.tolist()))
     everything = store.matching_ids(EVERYTHING).tolist()
     assert numbers_of(filled, store.matching([*everything, 10**6], condition)) == expected

@@ -20,8 +20,8 @@ import pytest
 from imgsearch.errors import NewerFormat, OlderFormat
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.instance import Instance
+from imgsearch.search.options import SearchOptions
 from imgsearch.search.ranking import Ranker
-from imgsearch.search.searcher import SearchOptions
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.lock import LOCK_NAME
 from imgsearch.storage.sqlite.checksum import register
@@ -149,7 +149,7 @@ def test_it_is_migrated_when_it_is_opened(old: Old) -> None:
     index = (old.folder / "index-1.faiss").read_bytes()
     with Instance.open(old.folder) as instance:
         assert instance.info().generation is not None
-        assert schema_of(instance._engine.store.connection) == expected_schema()
+        assert schema_of(instance._opened.engine.store.connection) == expected_schema()
     assert old.stored_version() == FORMAT_VERSION
     assert Instance.check(old.folder, read_data=True) == []
     assert (old.folder / "index-1.faiss").read_bytes() == index
@@ -158,7 +158,7 @@ def test_it_is_migrated_when_it_is_opened(old: Old) -> None:
 def test_nothing_of_it_is_lost(old: Old) -> None:
     """Items, features, settings, counts, what is indexed and what is not."""
     with Instance.open(old.folder) as instance:
-        store = instance._engine.store
+        store = instance._opened.engine.store
         assert store.keys(EVERYTHING) == sorted(old.keys)
         assert [instance.item(key) for key in old.keys] == old.items()
         stored = np.stack([store.feature(one["id"]) for one in old.truth])
@@ -181,7 +181,7 @@ def test_searches_find_what_was_put_in(old: Old) -> None:
         for place in range(0, len(old.truth), 3):
             wanted = features[place]
             expected = ranking_similarities(wanted, features, groups, [key.pic_name for key in old.keys])
-            ranking = Ranker(instance._engine).search(query(wanted), CALIBRATION, num=100)
+            ranking = Ranker(instance._opened.engine).search(query(wanted), CALIBRATION, num=100)
             assert ranking.found == len(ranking.hits) == len(old.truth)
             positions = [[one["id"] for one in old.truth].index(hit.item.id) for hit in ranking.hits]
             assert [expected[n] for n in positions] == pytest.approx(sorted(expected, reverse=True), abs=1e-6)

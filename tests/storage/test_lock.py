@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 HOLD = """
 import sys
 from pathlib import Path
+from imgsearch import own_process
 from imgsearch.storage.lock import writer_lock
+if sys.argv[2:]:
+    own_process.claim(sys.argv[1:])
 with writer_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
@@ -55,6 +58,13 @@ def test_the_holder_is_named(tmp_path: Path, holder: subprocess.Popen[str]) -> N
     for part in (str(tmp_path), f"process {holder.pid}", note["command"], note["start"], "--lock-timeout"):
         assert part in error.message
     assert len(error.message.splitlines()) == 1
+
+
+def test_a_program_of_somebody_else_is_named_by_its_pid(tmp_path: Path) -> None:
+    """Its arguments are not ours to write down."""
+    with writer_lock(tmp_path):
+        note = json.loads((tmp_path / HOLDER_NAME).read_text())
+    assert (note["pid"], note["command"]) == (os.getpid(), "a program that uses imgsearch")
 
 
 def test_no_timeout_does_not_wait(tmp_path: Path, holder: subprocess.Popen[str]) -> None:

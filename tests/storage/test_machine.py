@@ -30,8 +30,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from imgsearch.errors import InstanceEmpty
 from imgsearch.filters.tree import EVERYTHING, product_condition
+from imgsearch.search.options import SearchOptions, SearchResult
 from imgsearch.search.ranking import Hit
-from imgsearch.search.searcher import SearchOptions, SearchResult
 from imgsearch.search.siblings import ranking_weights
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import Damage, Problem
@@ -194,7 +194,7 @@ class Apply:
 
     def perform(self, instance: ArithmeticInstance) -> Iterator[Told]:
         try:
-            for outcome in instance.apply(self.operations, rebuild=self.rebuild):
+            for outcome in instance.apply_stream(self.operations, rebuild=self.rebuild):
                 yield (outcome.status.value, outcome.product_id or "", outcome.pic_name or "")
         except InstanceEmpty as error:
             yield ("refused", error.code)
@@ -250,7 +250,7 @@ class Rebuild:
             if self.flat:
                 generation = instance.rebuild()
             else:  # what the gateway does for more items than a test can afford
-                with instance._writing(0) as engine:
+                with instance._opened.writing(0) as engine:
                     generation = engine.rebuild(flat_limit=0)
             yield ("rebuilt", str(generation.number))
         except InstanceEmpty as error:
@@ -274,12 +274,12 @@ def perform_and_die(folder: Path, work: Work, share: float, acknowledged: Connec
     shutil.copytree(folder, copy)
     counters: list[Callable[[], int]] = []
     with ArithmeticInstance.open(copy) as instance:
-        instance.at_work = lambda: counters.append(die_at(0))
+        instance._opened.at_work = lambda: counters.append(die_at(0))
         list(work.perform(instance))
     steps = counters[0]() if counters else 0
     shutil.rmtree(copy)
     instance = ArithmeticInstance.open(folder)
-    instance.at_work = lambda: die_at(1 + int(share * steps))
+    instance._opened.at_work = lambda: die_at(1 + int(share * steps))
     for told in work.perform(instance):
         acknowledged.send(told)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -411,7 +411,7 @@ class InstanceMachine(RuleBasedStateMachine):
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
         assert tuple(told) == states[-1].told[: len(told)]
-        now = observed(self.instance._engine)
+        now = observed(self.instance._opened.engine)
         possible = [state for state in states if replace(state, told=()) == now and len(state.told) >= len(told)]
         assert possible, (told, now, states)
         self.state, self.crashed = now, True
@@ -442,7 +442,7 @@ class InstanceMachine(RuleBasedStateMachine):
     @rule(key=keys)
     def roll_back(self, key: Key) -> None:
         """What fails in the middle of a commit has not happened."""
-        with pytest.raises(RuntimeError), self.instance._writing(0) as engine, engine.committing() as store:  # noqa: PT012
+        with pytest.raises(RuntimeError), self.instance._opened.writing(0) as engine, engine.committing() as store:  # noqa: PT012
             store.delete(product_condition(key.product_id))
             raise RuntimeError
         self.crashed = False
@@ -612,7 +612,7 @@ class InstanceMachine(RuleBasedStateMachine):
         """After each step everything is there, and is found."""
         if hasattr(self, "instance"):
             self.seen["steps"] += 1
-            assert observed(self.instance._engine) == self.state
+            assert observed(self.instance._opened.engine) == self.state
             self.search(Sight(self.state.last_id % 16), scan=False)
 
 

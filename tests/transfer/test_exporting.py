@@ -44,7 +44,7 @@ def test_the_instance_is_of_use_while_it_is_exported(folder: Path, tmp_path: Pat
         fill(engine, scattered(ITEMS, dimension=DIMENSION))
     work, answer = USES[use]
     with Instance.open(folder) as instance, instance.searching() as searcher:
-        stream = instance.export(tmp_path / "exported")
+        stream = instance.export_stream(tmp_path / "exported")
         keys = [next(stream)]
         assert work(instance, searcher) == answer
         keys += stream

@@ -66,7 +66,7 @@ def stored(folder: Path) -> list[tuple[dict[str, Any], bytes]]:
 
 def export(folder: Path, target: Path) -> Path:
     with Instance.open(folder) as instance:
-        keys = list(instance.export(target))
+        keys = list(instance.export_stream(target))
         assert len(keys) == instance.count()
     return target
 
@@ -291,7 +291,7 @@ from pathlib import Path
 from imgsearch.instance import Instance
 from tests.storage.builders import die_at
 with Instance.open(Path(sys.argv[1])) as instance:
-    keys = instance.export(Path(sys.argv[2]))
+    keys = instance.export_stream(Path(sys.argv[2]))
     stop = die_at(int(sys.argv[3]))
     for _ in keys: pass
     print(stop())
@@ -322,9 +322,9 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         target = make(tmp_path / f"to{size}", [])
         tracemalloc.start()
         with Instance.open(made) as instance:
-            assert sum(1 for _ in instance.export(tmp_path / f"out{size}")) == size
+            assert sum(1 for _ in instance.export_stream(tmp_path / f"out{size}")) == size
         with Instance.open(target) as instance:
-            assert sum(1 for _ in instance.import_items(tmp_path / f"out{size}", rebuild=False)) == size
+            assert sum(1 for _ in instance.import_stream(tmp_path / f"out{size}", rebuild=False)) == size
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 16 * 2**20  # one batch of lines at most

@@ -338,9 +338,11 @@ def test_broken_exif_is_ignored(exif: bytes, image_format: str) -> None:
 
 
 def test_says_nothing_about_broken_metadata() -> None:
-    """stderr is for people: Pillow's warnings about its own source lines do not reach it."""
+    """stderr of the command line is for people: Pillow's warnings about its own source lines do not reach it."""
     script = """
 import sys
+from imgsearch import own_process
+own_process.claim([])
 from imgsearch.vision.picture import OpenPicture
 from imgsearch.vision.limits import Limits
 OpenPicture(sys.stdin.buffer.read(), Limits()).thumbnail(64)
@@ -527,6 +529,8 @@ LIARS: dict[str, Callable[[int], bytes]] = {
 TRY_ALL = """
 import json, resource, sys, time
 from pathlib import Path
+from imgsearch import own_process
+own_process.claim([])
 from imgsearch.vision.limits import Limits
 from imgsearch.vision.picture import OpenPicture
 from imgsearch.errors import PictureError

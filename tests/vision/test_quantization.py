@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsearch.instance import Instance
-from imgsearch.search.searcher import SearchOptions
+from imgsearch.search.options import SearchOptions
 from imgsearch.service.categories import Kind
 from imgsearch.sources.files import FilePicture
 from imgsearch.types import AddPicture, Key
@@ -63,7 +63,7 @@ def test_an_instance_of_codes(folder: Path, catalogue: Path) -> None:
         with instance.searching() as searcher:
             found = searcher.by_picture(FilePicture(pictures[3]), search=SearchOptions(num=12)).hits
             by_name = searcher.by_name(Key("p", pictures[3].name), search=SearchOptions(num=12)).hits
-        stored = np.concatenate([features for _, features in instance._engine.store.features()])
+        stored = np.concatenate([features for _, features in instance._opened.engine.store.features()])
         instance.create_alike(folder.parent / "alike")
     assert all(len(np.unique(row)) <= 4 for row in stored)
     assert [(hit.item.key.pic_name, hit.distance) for hit in found if hit.score == 1.0] == [(pictures[3].name, 0)]

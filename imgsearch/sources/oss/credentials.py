@@ -31,7 +31,7 @@ from imgsearch.sources.oss.error_mapping import unknown_key, wrong_secret
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Access"]
+__all__ = ["Access", "silence_libraries"]
 
 SESSION_NAME: Final = "imgsearch"
 RENEWAL_SECONDS: Final = 5.0
@@ -44,6 +44,12 @@ CHATTY: Final = ("oss2", "credentials", "alibabacloud-tea", "apscheduler", "urll
 SILENT: Final = logging.CRITICAL + 1
 
 
+def silence_libraries() -> None:
+    """Have those libraries print nothing; for a process of ours, as levels belong to the program."""
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(SILENT)
+
+
 class Access:
     """Credentials, renewed as long as an import runs.
 
@@ -53,8 +59,6 @@ class Access:
     """
 
     def __init__(self, role_arn: str | None = None, sts_endpoint: str | None = None) -> None:
-        for name in CHATTY:
-            logging.getLogger(name).setLevel(SILENT)
         self._role_arn = role_arn
         self._sts_endpoint = sts_endpoint
         self._lock = Lock()

@@ -127,7 +127,12 @@ def _connected(
     path: Path, options: str, *, write: bool, factory: type[sqlite3.Connection] = sqlite3.Connection
 ) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?{options}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, factory=factory
+        f"file:{quote(str(path))}?{options}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        factory=factory,
+        check_same_thread=False,  # whoever lends it sees to it that one thread at a time uses it
     )
     try:
         connection.execute("PRAGMA foreign_keys = ON")

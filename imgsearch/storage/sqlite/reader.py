@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,6 +72,13 @@ class Reader(Generations):
         if item.key != key:
             raise self.damage("the index of keys")
         return item
+
+    def items(self, condition: Condition) -> Iterator[Item]:
+        """The items that meet the condition, by rising id."""
+        wanted = self._looked_up(condition)
+        ids = self._rising(f"SELECT id FROM items WHERE {wanted.text}", wanted.parameters)
+        for rows in self._by_id(f"SELECT {ITEM_COLUMNS} FROM {ITEM_SOURCE}", ids.tolist()):
+            yield from map(self._item, sorted(rows, key=itemgetter(0)))
 
     def has(self, item_id: int) -> bool:
         """Whether there is an item with that id."""

@@ -1,0 +1,293 @@
+"""The part of ``Instance`` that changes an instance; each method takes the writer lock for as long as it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgsearch.instance_folder import InstanceFolder
+from imgsearch.pictures import addition
+from imgsearch.types import Key
+from imgsearch.vision.devices import CPU
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator
+
+    from imgsearch.filters.tree import Condition
+    from imgsearch.jobs.tuning import TuningReport
+    from imgsearch.jobs.writer import Writer
+    from imgsearch.opened import Opened
+    from imgsearch.pictures import PictureLike
+    from imgsearch.storage.port import Generation
+    from imgsearch.types import Attributes, Operation, Outcome, Region
+
+    StrPath = str | os.PathLike[str]
+
+__all__ = ["Deletion", "InstanceWriting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What a deletion removed, or would remove."""
+
+    keys: list[Key]
+
+
+class InstanceWriting(InstanceFolder):
+    """Adding, deleting, indexing, moving items in and out."""
+
+    _opened: Opened
+
+    def add(
+        self,
+        picture: PictureLike,
+        product_id: str,
+        pic_name: str | None = None,
+        *,
+        category: int | str | None = None,
+        crop: bool = True,
+        region: Region | None = None,
+        attributes: Attributes | None = None,
+        lock_timeout: float = 0.0,
+    ) -> Outcome:
+        """Add one picture, or replace the one of that name; it is committed when this returns.
+
+        Takes what ``pictures.addition`` does, and seconds to wait for another writer. ``indexing`` is for many.
+
+        Raises:
+            InputError: the picture or one of the values cannot be used.
+            InstanceLocked, InstanceDamaged, InvalidModel, StampMismatch, StorageFull, StorageUnwritable
+        """
+        from imgsearch.jobs.indexing import apply_one
+
+        operation = addition(
+            picture,
+            product_id,
+            pic_name,
+            category=category,
+            crop=crop,
+            region=region,
+            attributes=attributes,
+            max_bytes=self._opened.limits.max_bytes,
+        )
+        outcome = apply_one(self._opened, operation, lock_timeout)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+    def apply(
+        self,
+        operations: Iterable[Operation],
+        *,
+        workers: int | None = None,
+        readers: int = 0,
+        rebuild: bool = False,
+        device: str = CPU,
+        lock_timeout: float = 0.0,
+    ) -> list[Outcome]:
+        """Carry out operations; all is committed when this returns. Takes and raises what ``apply_stream`` does."""
+        options: dict[str, Any] = {"workers": workers, "readers": readers, "rebuild": rebuild, "device": device}
+        return list(self.apply_stream(operations, lock_timeout=lock_timeout, **options))
+
+    def apply_stream(
+        self,
+        operations: Iterable[Operation],
+        *,
+        workers: int | None = None,
+        readers: int = 0,
+        rebuild: bool = False,
+        device: str = CPU,
+        lock_timeout: float = 0.0,
+    ) -> Iterator[Outcome]:
+        """Carry out operations in their order while the outcomes are iterated.
+
+        Pictures are read and extracted side by side; commits are batches, in order. An outcome is yielded when it is
+        committed: it is then on the disk and found by searches. A failed picture is an outcome too and does not end
+        the stream. A picture whose bytes, options and attributes are those stored is not extracted again.
+
+        Args:
+            operations: read no further ahead than needed.
+            workers: pictures under way at once; by default three per core, more with another device than the CPU.
+            readers: pictures that are read at once beside these, for sources that wait for a network.
+            rebuild: train the index anew at the end, whether or not that is due, before another writer can come.
+            device: where the networks run: ``cpu``, ``cuda`` or ``cuda:N``.
+            lock_timeout: seconds to wait for another writer.
+
+        Raises:
+            UsageError, DeviceUnusable: there is no such device, or it cannot be used here.
+            InstanceEmpty: there are no items, which ``rebuild`` needs before anything is done.
+            InstanceLocked, InstanceDamaged, InvalidModel, StampMismatch, StorageFull, StorageUnwritable
+        """
+        from imgsearch.jobs.indexing import apply_stream
+
+        return apply_stream(
+            self._opened,
+            operations,
+            workers=workers,
+            readers=readers,
+            rebuild=rebuild,
+            device=device,
+            lock_timeout=lock_timeout,
+        )
+
+    def indexing(self, *, workers: int | None = None, device: str = CPU, lock_timeout: float = 30.0) -> Writer:
+        """A writer for a program that goes on: any thread submits, networks are loaded once; see ``Writer``."""
+        from imgsearch.jobs.writer import Writer
+
+        return Writer(self._opened, workers=workers, device=device, lock_timeout=lock_timeout)
+
+    def reindex(self, *, workers: int | None = None, device: str = CPU, lock_timeout: float = 0.0) -> list[Outcome]:
+        """Make the features of all items anew; takes and raises what ``reindex_stream`` does."""
+        return list(self.reindex_stream(workers=workers, device=device, lock_timeout=lock_timeout))
+
+    def reindex_stream(
+        self, *, workers: int | None = None, device: str = CPU, lock_timeout: float = 0.0
+    ) -> Iterator[Outcome]:
+        """Make the features of all items anew as this release makes them, while the outcomes are iterated.
+
+        The pictures are read where they lie, as they are now. What is made lies in a folder inside of the instance's
+        until all items are done, and takes its place then, in one commit; until then the instance is what it was. So an
+        outcome says what is done, not what is found, and a later call goes on from there. Where the stream has a
+        failure, the instance stays as it was, and ``needs_reindex`` true. Where that is false, there is nothing to do.
+
+        Raises:
+            InstanceExists: other files lie where the new features go.
+            UsageError, DeviceUnusable, InvalidModel, InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
+        """
+        from imgsearch.jobs.reindexing import reindex_stream
+
+        return reindex_stream(self._opened, workers=workers, device=device, lock_timeout=lock_timeout)
+
+    def dry_run(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
+        """What ``apply`` would do, without reading a picture: each operation is compared with what is stored now.
+
+        So a picture that cannot be decoded is told as added, and of several operations on one key each is told as
+        if it were the only one.
+        """
+        from imgsearch.jobs.dry_run import dry_run
+
+        with self._opened.reading() as engine:
+            yield from dry_run(engine.store, operations, self._opened.kind)
+
+    def delete(
+        self, product_id: str, pic_name: str | None = None, *, dry_run: bool = False, lock_timeout: float = 0.0
+    ) -> Deletion:
+        """Delete one picture of a product, or all of them; what is not there is not an error.
+
+        Raises:
+            InvalidValue, InstanceLocked, StorageFull, StorageUnwritable
+        """
+        from imgsearch.filters.tree import product_condition
+
+        Key(product_id, "any" if pic_name is None else pic_name)  # refuses what no item can be called
+        return self._delete(product_condition(product_id, pic_name), dry_run, lock_timeout)
+
+    def delete_matching(self, expression: str, *, dry_run: bool = False, lock_timeout: float = 0.0) -> Deletion:
+        """Delete all items that a filter selects.
+
+        Raises:
+            InvalidFilter, InstanceLocked, StorageFull, StorageUnwritable
+        """
+        from imgsearch.filters.parser import parse_filter
+
+        return self._delete(parse_filter(expression), dry_run, lock_timeout)
+
+    def _delete(self, condition: Condition, dry_run: bool, lock_timeout: float) -> Deletion:
+        if dry_run:
+            with self._opened.reading() as engine, engine.store.reading():
+                return Deletion(engine.store.keys(condition))
+        with self._opened.writing(lock_timeout) as engine:
+            with engine.committing() as store:
+                deletion = Deletion(store.delete(condition))
+            engine.drop_index_if_empty()
+            return deletion
+
+    def check_rebuildable(self) -> None:
+        """Refuse to rebuild where there is nothing to index.
+
+        Raises:
+            InstanceEmpty: there are no items.
+        """
+        with self._opened.reading() as engine:
+            engine.count_to_index()
+
+    def rebuild(self, *, lock_timeout: float = 0.0) -> Generation:
+        """Train the index anew from the stored features and swap it in; searches go on meanwhile.
+
+        Raises:
+            InstanceEmpty: there are no items.
+            InstanceLocked, StorageFull, StorageUnwritable
+        """
+        self.check_rebuildable()  # before it waits for the lock
+        with self._opened.writing(lock_timeout) as engine:
+            return engine.rebuild()
+
+    def tune(self, *, lock_timeout: float = 0.0) -> TuningReport:
+        """Learn a projection from the products with several pictures, and keep it if products not seen gain by it.
+
+        What is stored is then rewritten, with its index, in one commit; new pictures and query pictures go through the
+        projection from then on. Where nothing is gained, nothing is changed.
+
+        Raises:
+            NotTunable: features of an older version, or codes; or too few products have several pictures.
+            InstanceEmpty, InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
+        """
+        from imgsearch.jobs.tuning import tune_instance
+
+        return tune_instance(self._opened, lock_timeout)
+
+    def reset_tuning(self, *, lock_timeout: float = 0.0) -> bool:
+        """Undo ``tune``, but for the rounding to half precision; whether the instance was tuned.
+
+        Raises:
+            InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
+        """
+        from imgsearch.jobs.tuning import reset_tuning
+
+        return reset_tuning(self._opened, lock_timeout)
+
+    def import_items(self, folder: StrPath, *, rebuild: bool = True, lock_timeout: float = 0.0) -> list[Outcome]:
+        """Add or replace the items of an export; takes and raises what ``import_stream`` does."""
+        return list(self.import_stream(folder, rebuild=rebuild, lock_timeout=lock_timeout))
+
+    def import_stream(self, folder: StrPath, *, rebuild: bool = True, lock_timeout: float = 0.0) -> Iterator[Outcome]:
+        """Add or replace the items of an export while the outcomes are iterated; no picture and no network is needed.
+
+        Features that are not tuned go through the instance's tuning; an instance without items takes over that of tuned
+        ones. ``rebuild=False`` leaves the index as it is.
+
+        Raises:
+            InvalidExport, StampMismatch: before anything is done, or (a file turns out to be cut off) when what lies
+                before it is committed.
+            InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
+        """
+        from imgsearch.transfer.importing import import_stream
+
+        return import_stream(self._opened, Path(folder), rebuild=rebuild, lock_timeout=lock_timeout)
+
+    def export(self, folder: StrPath) -> int:
+        """Write all items with their features to a folder; how many. Takes and raises what ``export_stream`` does."""
+        return sum(1 for _ in self.export_stream(folder))
+
+    def export_stream(self, folder: StrPath) -> Iterator[Key]:
+        """Write all items to files that any program can read, while their keys are iterated; others may write.
+
+        Raises:
+            InstanceExists: the folder holds something.
+            InstanceDamaged, StorageFull, StorageUnwritable
+        """
+        from imgsearch.transfer.exporting import export_stream
+
+        return export_stream(self._opened, Path(folder))
+
+    def create_alike(self, folder: StrPath) -> None:
+        """Make an empty instance of the same kind, model, limits and OSS region as this one.
+
+        Raises:
+            InstanceExists, InvalidModel, StampMismatch, StorageFull, StorageUnwritable
+        """
+        from imgsearch.jobs.creation import create_alike
+
+        create_alike(self._opened, Path(folder))

@@ -1,0 +1,90 @@
+"""Making instances."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from imgsearch.durable_fs import file_errors, make_private_folder
+from imgsearch.errors import InstanceExists
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.lock import writer_lock
+from imgsearch.vision.models import ModelRecord, find_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from imgsearch.opened import Opened
+    from imgsearch.service.categories import Kind
+    from imgsearch.vision.limits import Limits
+
+__all__ = ["create", "create_alike", "make"]
+
+
+def create(
+    folder: Path,
+    kind: Kind,
+    model: str,
+    weights: Path | None,
+    limits: Limits,
+    region_id: str | None,
+    *,
+    codes: bool,
+    cache: Path,
+    announce: Callable[[str], None],
+    lock_timeout: float,
+) -> None:
+    """Make an empty instance; see ``Instance.create``."""
+    _check_free(folder)
+    record = find_model(model, weights)
+    if not record.dimension:  # known only after conversion
+        from imgsearch.vision.openvino_export import prepared_models
+
+        record = prepared_models(record, cache, announce).record
+    make(folder, kind, limits, region_id, replace(record, coded=codes), lock_timeout)
+
+
+def create_alike(opened: Opened, folder: Path) -> None:
+    """Make an empty instance like another one; see ``Instance.create_alike``."""
+    _check_free(folder)
+    record = opened.converted.record  # what is wrong with the model is told of that instance, not of its likeness
+    make(folder, opened.kind, opened.limits, opened.region_id, record)
+
+
+def make(
+    folder: Path, kind: Kind, limits: Limits, region_id: str | None, record: ModelRecord, lock_timeout: float = 0.0
+) -> None:
+    """Make an empty instance of a model whose record is complete.
+
+    Raises:
+        InstanceExists, InstanceLocked, StorageFull, StorageUnwritable
+    """
+    with file_errors(folder):
+        make_private_folder(folder)
+    with writer_lock(folder, lock_timeout):
+        if Engine.exists(folder):
+            raise InstanceExists(f"there is an instance in {folder} already")
+        Engine.create(
+            folder,
+            {
+                "kind": kind,
+                "limits": limits.as_dict(),
+                "region_id": region_id,
+                "model": record.as_dict(),
+                "created": int(time.time()),
+            },
+        )
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder in which anything lies but what a killed ``create`` may have left.
+
+    Raises:
+        InstanceExists
+    """
+    if Engine.exists(folder):
+        raise InstanceExists(f"there is an instance in {folder} already")
+    if folder.exists() and not (folder.is_dir() and all(Engine.is_leftover(path) for path in folder.iterdir())):
+        raise InstanceExists(f"{folder} is not an empty folder: name another one for the instance")

@@ -1,0 +1,323 @@
+"""Writing that goes on: operations from any thread, each with a future of what became of it.
+
+One thread carries them out, in the order they came, with the batches of ``indexing``. The writer lock is taken when
+there is work and given back when there is none for a moment, so other processes can write in between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Condition, Thread, current_thread
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+
+from imgsearch.errors import ImgsearchError, UsageError
+from imgsearch.jobs.indexing import COMMIT_SECONDS, IndexingRun, bring_index_up_to_date
+from imgsearch.pictures import addition
+from imgsearch.types import AddPicture, DeletePictures, Outcome, Refused, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from imgsearch.opened import Opened
+    from imgsearch.pictures import PictureLike
+    from imgsearch.storage.engine import Engine
+    from imgsearch.types import Attributes, Operation, Region
+    from imgsearch.vision.pipeline import Pipeline
+
+__all__ = ["Writer"]
+
+GATHER_SECONDS: Final = 0.02
+"""When nothing has come for so long, what is ready is committed."""
+IDLE_SECONDS: Final = 0.1
+"""When there has been nothing to do for so long, the lock is given back. Longer than a caller takes that waits for one
+outcome before it submits the next: opening the instance anew for each would cost more than the commit."""
+MAX_WAITING: Final = 256
+"""Operations that wait to be begun; beyond, ``submit`` waits. Pictures in memory lie there until their turn comes."""
+INDEX_CHECK_ITEMS: Final = 5_000
+"""While it never rests, a writer looks so often whether the index is due."""
+
+_Submitted: TypeAlias = "tuple[Operation, Future[Outcome]]"
+_Ticket: TypeAlias = "tuple[Future[Outcome], DeletePictures | None]"
+_Run: TypeAlias = "IndexingRun[_Ticket]"
+
+
+class Writer:
+    """Adds and deletes pictures for as long as a program runs; safe to use from several threads.
+
+    Operations are carried out in the order they were submitted. What a future gives is committed: it is on the disk,
+    and found by searches. A picture that cannot be used is an outcome with the status ``failed``. What is wrong with
+    the instance or the storage is raised by the futures that it concerns; what is submitted later is tried again.
+
+    Use as a context manager, or call ``close``. A program that ends without has no promise for what it has not seen the
+    outcome of.
+
+    Args:
+        opened: the instance.
+        workers: pictures under way at once; None: three per core, more with another device than the CPU.
+        device: where the networks run.
+        lock_timeout: seconds to wait for another writer, whenever there is work.
+
+    Raises:
+        UsageError, DeviceUnusable: there is no such device, or it cannot be used here.
+    """
+
+    def __init__(
+        self, opened: Opened, *, workers: int | None = None, device: str = "cpu", lock_timeout: float = 0.0
+    ) -> None:
+        self._opened = opened
+        self._label = opened.usable(device).label
+        self._options: dict[str, Any] = {"workers": workers, "device": device}
+        self._lock_timeout = lock_timeout
+        self._state = Condition()
+        """Guards what follows, and wakes whoever waits for a change of it."""
+        self._waiting: deque[_Submitted] = deque()
+        self._submitted = 0
+        self._resolved = 0
+        self._hurries = 0
+        """How many callers wait for everything to be committed."""
+        self._holds_lock = False
+        self._closed = False
+        self._failure: Exception | None = None
+        """What went wrong where no future could tell."""
+        self._pipelines = ExitStack()
+        self._pipeline: Pipeline | None = None
+        self._made_by: dict[str, Any] | None = None
+        self._thread = Thread(target=self._work, name="imgsearch-writer", daemon=True)
+        self._thread.start()
+
+    # What callers do
+
+    def submit(self, operation: Operation) -> Future[Outcome]:
+        """Have an operation carried out; waits while too many wait already.
+
+        Returns:
+            A future of what became of it. It can be cancelled until its turn comes. A deletion has one outcome, with
+            the status ``deleted`` and the number of pictures that were there as its ``count``.
+
+        Raises:
+            UsageError: the writer is closed, or this is no operation.
+        """
+        if not isinstance(operation, AddPicture | DeletePictures | Refused):
+            raise UsageError(f"{type(operation).__name__} is no operation: give an AddPicture or a DeletePictures")
+        future: Future[Outcome] = Future()
+        with self._state:
+            # A callback of a future runs in the writer's own thread, which nobody else would make room for.
+            while len(self._waiting) >= MAX_WAITING and not self._closed and current_thread() is not self._thread:
+                self._state.wait()
+            if self._closed:
+                raise UsageError("the writer is closed: open another one with Instance.indexing")
+            self._waiting.append((operation, future))
+            self._submitted += 1
+            self._state.notify_all()
+        return future
+
+    def add(
+        self,
+        picture: PictureLike,
+        product_id: str,
+        pic_name: str | None = None,
+        *,
+        category: int | str | None = None,
+        crop: bool = True,
+        region: Region | None = None,
+        attributes: Attributes | None = None,
+    ) -> Future[Outcome]:
+        """Submit the addition of a picture; takes what ``Instance.add`` does.
+
+        Raises:
+            InvalidValue, InvalidCategory, InvalidRegion, PictureError, UnreadableSource: nothing is submitted.
+            UsageError: the writer is closed.
+        """
+        return self.submit(
+            addition(
+                picture,
+                product_id,
+                pic_name,
+                category=category,
+                crop=crop,
+                region=region,
+                attributes=attributes,
+                max_bytes=self._opened.limits.max_bytes,
+            )
+        )
+
+    def delete(self, product_id: str, pic_name: str | None = None) -> Future[Outcome]:
+        """Submit the deletion of one picture of a product, or of all of them.
+
+        Raises:
+            InvalidValue, UsageError
+        """
+        name = product_id if pic_name is None else f"{product_id} {pic_name}"
+        return self.submit(DeletePictures(name, product_id, pic_name))
+
+    def flush(self) -> None:
+        """Wait until all that was submitted is committed, and the lock is given back unless others submit more.
+
+        Raises:
+            ImgsearchError: what went wrong where no future could tell: bringing the index up to date.
+            UsageError: called from a callback of a future, which would wait for itself.
+        """
+        if current_thread() is self._thread:
+            raise UsageError("a callback of a future cannot wait for the writer that calls it")
+        with self._state:
+            mine = self._submitted
+            self._hurries += 1
+            self._state.notify_all()
+            try:
+                while self._resolved < mine or (self._holds_lock and self._resolved == self._submitted):
+                    self._state.wait()
+            finally:
+                self._hurries -= 1
+            failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def close(self) -> None:
+        """Finish what was submitted, and take nothing more; raises what ``flush`` does."""
+        with self._state:
+            self._closed = True
+            self._state.notify_all()
+        try:
+            self.flush()
+        finally:
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    # What the thread does
+
+    def _work(self) -> None:
+        with self._pipelines:
+            while self._has_work():
+                try:
+                    self._write()
+                except BaseException as error:  # it belongs to whoever waits for an outcome
+                    self._fail_waiting(error)
+
+    def _has_work(self) -> bool:
+        """Wait for something to do; False if nothing will come any more."""
+        with self._state:
+            while not self._waiting and not self._closed:
+                self._state.wait()
+            return bool(self._waiting)
+
+    def _write(self) -> None:
+        """Take the lock and work until there is nothing to do for a moment.
+
+        Raises:
+            ImgsearchError: the lock or the instance cannot be had.
+        """
+        with self._holding_lock(), self._opened.writing(self._lock_timeout) as engine:
+            run: _Run = IndexingRun(engine, self._pipeline_of(), self._opened.kind, self._label, self._wake)
+            if self._carry_out(engine, run):
+                try:
+                    bring_index_up_to_date(engine)
+                except ImgsearchError as error:  # all is committed, and searches scan what the index does not have
+                    self._failure = error
+
+    @contextmanager
+    def _holding_lock(self) -> Iterator[None]:
+        with self._state:
+            self._holds_lock = True
+        try:
+            yield
+        finally:
+            with self._state:
+                self._holds_lock = False
+                self._state.notify_all()
+
+    def _pipeline_of(self) -> Pipeline:
+        """The way of pictures with this instance's networks: loaded once, unless a reindex has changed the model."""
+        if self._pipeline is None or self._made_by != self._opened.made_by:
+            self._pipelines.close()
+            self._made_by = self._opened.made_by
+            self._pipeline = self._pipelines.enter_context(self._opened.pipeline(**self._options))
+        return self._pipeline
+
+    def _carry_out(self, engine: Engine, run: _Run) -> bool:
+        """Carry out what comes; False if something went wrong, and what was begun has come to nothing."""
+        committed = 0
+        future: Future[Outcome] | None = None
+        try:
+            while (submitted := self._next(run)) is not None or len(run):
+                if submitted is None:
+                    committed += self._deliver(run.commit_finished())
+                else:
+                    operation, future = submitted
+                    if not future.set_running_or_notify_cancel():
+                        self._count_resolved()
+                        continue
+                    deletion = operation if isinstance(operation, DeletePictures) else None
+                    committed += self._deliver(run.begin(operation, (future, deletion)))
+                if committed >= INDEX_CHECK_ITEMS:
+                    committed = 0
+                    if engine.is_index_due():
+                        engine.refresh()
+        except BaseException as error:  # it belongs to whoever waits for an outcome
+            begun = [ticket[0] for ticket in run.abandon()]
+            if future is not None and future not in begun and not future.done():
+                begun.append(future)  # it was not begun yet: what it collided with failed
+            self._fail(begun, error)
+            return False
+        return True
+
+    def _next(self, run: _Run) -> _Submitted | None:
+        """The next operation; None when what is ready should be committed, or when there is nothing to do."""
+        deadline = time.monotonic() + (GATHER_SECONDS if len(run) else IDLE_SECONDS)
+        with self._state:
+            while not self._waiting:
+                left = deadline - time.monotonic()
+                is_quiet = left <= 0 or self._hurries > 0 or self._closed
+                ready = run.count_finished()
+                # What is still being extracted is committed with the rest, unless that takes long.
+                if is_quiet and (ready == len(run) or (ready and run.is_commit_due())):
+                    return None
+                self._state.wait(COMMIT_SECONDS if is_quiet else left)
+            submitted = self._waiting.popleft()
+            self._state.notify_all()
+        return submitted
+
+    def _wake(self) -> None:
+        with self._state:
+            self._state.notify_all()
+
+    def _deliver(self, finished: Iterable[tuple[_Ticket, list[Outcome]]]) -> int:
+        """Tell the futures what became of their operations; how many there were."""
+        count = 0
+        for (future, deletion), outcomes in finished:
+            count += 1  # what the iterator raises leaves the others uncounted
+            if deletion is None:
+                (outcome,) = outcomes
+            else:
+                outcome = Outcome(
+                    Status.DELETED, deletion.source, deletion.product_id, deletion.pic_name, count=len(outcomes)
+                )
+            with suppress(BaseException):  # of a callback: it must not keep the others from theirs
+                future.set_result(outcome)
+            self._count_resolved()
+        return count
+
+    def _fail(self, futures: Iterable[Future[Outcome]], error: BaseException) -> None:
+        for future in futures:
+            with suppress(BaseException):
+                future.set_exception(error)
+            self._count_resolved()
+
+    def _fail_waiting(self, error: BaseException) -> None:
+        with self._state:
+            waiting, self._waiting = self._waiting, deque()
+        for _, future in waiting:
+            future.set_running_or_notify_cancel()
+        self._fail((future for _, future in waiting), error)
+
+    def _count_resolved(self) -> None:
+        with self._state:
+            self._resolved += 1
+            self._state.notify_all()

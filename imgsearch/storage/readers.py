@@ -1,0 +1,66 @@
+"""Reading an instance from any number of threads: each reader has its own connection while it reads."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from imgsearch.errors import UsageError
+from imgsearch.storage.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Readers"]
+
+MAX_IDLE: Final = 4
+"""Number of idle connections kept open; more are opened on demand and closed after use."""
+
+
+class Readers:
+    """A pool of engines of one instance, open for reading; each serves one reader at a time.
+
+    A reader keeps its engine as long as it reads, so long iterations do not block others.
+
+    Args:
+        engine: the first engine; the pool takes ownership.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._folder = engine.folder
+        self._idle = [engine]
+        self._lock = Lock()
+        self._closed = False
+
+    @contextmanager
+    def reading(self) -> Iterator[Engine]:
+        """Provide an engine for exclusive use inside the block.
+
+        Raises:
+            UsageError: the instance has been closed.
+            InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable
+        """
+        with self._lock:
+            if self._closed:
+                raise UsageError(f"the instance {self._folder} has been closed: open it again")
+            engine = self._idle.pop() if self._idle else None
+        if engine is None:
+            engine = Engine.open(self._folder)
+        try:
+            yield engine
+        finally:
+            with self._lock:
+                keep = not self._closed and len(self._idle) < MAX_IDLE
+                if keep:
+                    self._idle.append(engine)
+            if not keep:
+                engine.close()
+
+    def close(self) -> None:
+        """Close idle engines now, and the others when they are returned."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for engine in idle:
+            engine.close()

@@ -1,0 +1,56 @@
+"""Readers have a connection for themselves, in whatever thread they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from imgsearch.errors import UsageError
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.readers import MAX_IDLE, Readers
+
+
+@pytest.fixture
+def readers(home: Path) -> Iterator[Readers]:
+    opened = Readers(Engine.open(home))
+    yield opened
+    opened.close()
+
+
+def test_one_engine_serves_who_comes_one_after_the_other(readers: Readers) -> None:
+    with readers.reading() as first:
+        pass
+    with readers.reading() as second:
+        assert second is first
+
+
+def test_an_engine_is_lent_to_one_at_a_time(readers: Readers) -> None:
+    """Also within a thread: a snapshot that is being iterated is nobody else's."""
+    with readers.reading() as first, first.store.reading(), readers.reading() as second:
+        assert second is not first
+        with second.store.reading():
+            assert second.store.count() == first.store.count() == 0
+
+
+def test_threads_read_side_by_side(readers: Readers) -> None:
+    def read(_number: int) -> int:
+        with readers.reading() as engine, engine.store.reading():
+            return engine.store.count()
+
+    with ThreadPoolExecutor(16) as threads:
+        assert set(threads.map(read, range(400))) == {0}
+    assert 1 <= len(readers._idle) <= MAX_IDLE
+
+
+def test_nothing_is_lent_when_all_is_closed(readers: Readers) -> None:
+    """What is lent then is closed when it comes back."""
+    with readers.reading() as engine:
+        readers.close()
+        assert engine.store.count() == 0
+    with pytest.raises(Exception, match="closed"):
+        engine.store.count()
+    with pytest.raises(UsageError, match="has been closed"), readers.reading():
+        pass
