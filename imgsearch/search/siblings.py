@@ -1,8 +1,8 @@
 """Siblings: using the other pictures of a product to rank each of them.
 
 Catalogues show a product from several sides, a query shows one. A picture is therefore compared together with its
-siblings, the other pictures of the same product: a weighted mean of their features, in which similar ones count most, is
-added to its feature. This is the database-side feature augmentation of Arandjelović and Zisserman ("Three things
+siblings, the other pictures of the same product: a weighted mean of their features, in which similar ones count most,
+is added to its feature. This is the database-side feature augmentation of Arandjelović and Zisserman ("Three things
 everyone should know to improve object retrieval", CVPR 2012), with the instance's products in place of neighbours in a
 matching graph, and softmax weights over cosines.
 
