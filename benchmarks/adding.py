@@ -37,7 +37,7 @@ from imgsearch.vision.subject_boxes import find_subjects, with_context
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imgsearch.types import Region
+    from imgsearch.values import Region
 
 PICTURES = 1200
 PLAIN_PICTURES = 40

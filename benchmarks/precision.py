@@ -17,7 +17,7 @@ from benchmarks.setting import EVALUATION_DATA, ROOT, calculating_in, precisions
 from imgsearch import AddPicture, FilePicture, Instance, Key, SearchOptions
 from imgsearch.errors import InputError
 from imgsearch.evaluation.ground_truth import GroundTruth, Part
-from imgsearch.types import PictureOptions
+from imgsearch.values import PictureOptions
 from imgsearch.vision.device_parity import cosines
 from imgsearch.vision.precision import BF16, F32
 

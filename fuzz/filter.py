@@ -13,7 +13,7 @@ with atheris.instrument_imports(include=["imgsearch.filters", "lark"]):
 
 from imgsearch.errors import InvalidFilter
 from imgsearch.storage.sqlite.conditions import Sql, compiled
-from imgsearch.types import ATTRIBUTE_COLUMNS
+from imgsearch.values import ATTRIBUTE_COLUMNS
 
 ITEMS = sqlite3.connect(":memory:")
 COLUMNS = [name for name in ATTRIBUTE_COLUMNS if name != "custom_content"]

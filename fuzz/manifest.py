@@ -16,7 +16,8 @@ with atheris.instrument_imports(
 
 from imgsearch.cli.output import safe
 from imgsearch.sources.files import FilePicture
-from imgsearch.types import AddPicture, DeletePictures, Location, PictureSource, Refused
+from imgsearch.types import AddPicture, DeletePictures, PictureSource, Refused
+from imgsearch.values import Location
 
 FOLDER = Path("/srv/catalogue")
 

@@ -10,7 +10,7 @@ with atheris.instrument_imports(include=["imgsearch.vision.picture", "PIL"]):
     from imgsearch.vision.picture import OpenPicture
 
 from imgsearch.errors import PictureError
-from imgsearch.types import Region
+from imgsearch.values import Region
 from imgsearch.vision.limits import Limits
 
 LIMITS = Limits(min_side=1, max_pixels=1_000_000)

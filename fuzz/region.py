@@ -7,7 +7,7 @@ import atheris
 from fuzz.target import check_error, run
 
 with atheris.instrument_imports(include=["imgsearch.types"]):
-    from imgsearch.types import Region
+    from imgsearch.values import Region
 
 from imgsearch.errors import InvalidRegion
 

@@ -23,25 +23,15 @@ if TYPE_CHECKING:
     from imgsearch.search.searcher import Searcher
     from imgsearch.service.categories import CATEGORIES, Kind
     from imgsearch.sources.files import FilePicture
-    from imgsearch.types import (
-        AddPicture,
-        Attributes,
-        DeletePictures,
-        Item,
-        Key,
-        Outcome,
-        PictureOptions,
-        PictureSource,
-        Region,
-        Status,
-    )
+    from imgsearch.types import AddPicture, DeletePictures, Item, Outcome, PictureSource, Status
+    from imgsearch.values import Attributes, Key, PictureOptions, Region
     from imgsearch.vision.limits import Limits
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AddPicture": "types",
-    "Attributes": "types",
+    "Attributes": "values",
     "CATEGORIES": "service.categories",
     "Deletion": "instance_writing",
     "DeletePictures": "types",
@@ -52,14 +42,14 @@ _HOMES = {
     "Instance": "instance",
     "InstanceInfo": "jobs.reading",
     "Item": "types",
-    "Key": "types",
+    "Key": "values",
     "Kind": "service.categories",
     "Limits": "vision.limits",
     "Outcome": "types",
     "PictureLike": "pictures",
-    "PictureOptions": "types",
+    "PictureOptions": "values",
     "PictureSource": "types",
-    "Region": "types",
+    "Region": "values",
     "SearchOptions": "search.options",
     "SearchResult": "search.options",
     "Searcher": "search.searcher",

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from imgsearch.jobs.reading import InstanceInfo
     from imgsearch.pictures import PictureLike
     from imgsearch.search.searcher import Searcher
-    from imgsearch.types import Extracted, Item, Key, PictureOptions
+    from imgsearch.types import Extracted, Item
+    from imgsearch.values import Key, PictureOptions
     from imgsearch.vision.models import ModelRecord
 
     StrPath = str | os.PathLike[str]
@@ -65,11 +66,11 @@ class Instance(InstanceWriting):
         Raises:
             InstanceNotFound, InstanceDamaged, NewerFormat
         """
-        from imgsearch.storage.engine import Engine
+        from imgsearch.storage.backends import backend_of
 
         path = Path(folder)
         cache = cache_folder() if cache is None else Path(cache)
-        engine = Engine.open(path)
+        engine = backend_of(path).open(path)
         try:
             return cls(cls.opened_type(path, engine, cache=cache, announce=announce))
         except BaseException:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgsearch.durable_fs import file_errors
 from imgsearch.errors import UsageError
 from imgsearch.opened import SETTINGS
 from imgsearch.service.categories import Kind
+from imgsearch.storage.backends import backend_of
 from imgsearch.vision.limits import LIMIT_PROFILES, Limits
 from imgsearch.vision.models import DEFAULT_MODEL
 
@@ -107,9 +107,8 @@ class InstanceFolder:
     @staticmethod
     def exists(folder: StrPath) -> bool:
         """Whether the folder holds an instance."""
-        from imgsearch.storage.engine import Engine
-
-        return Engine.exists(Path(folder))
+        path = Path(folder)
+        return backend_of(path).exists(path)
 
     @staticmethod
     def shared_file_system(folder: StrPath) -> str | None:
@@ -117,9 +116,8 @@ class InstanceFolder:
 
         On such a one, locks may not keep writers apart, and SQLite's write-ahead log is not safe.
         """
-        from imgsearch.storage.filesystem import shared_file_system
-
-        return shared_file_system(Path(folder))
+        path = Path(folder)
+        return backend_of(path).shared_file_system(path)
 
     @staticmethod
     def check(folder: StrPath, *, read_data: bool = False) -> list[Problem]:
@@ -132,11 +130,8 @@ class InstanceFolder:
         Raises:
             InstanceNotFound, NewerFormat, OlderFormat, StorageUnwritable
         """
-        from imgsearch.storage.engine import Engine
-        from imgsearch.storage.integrity.check import check
-
-        Engine.check_exists(Path(folder))
-        return check(Path(folder), read_data=read_data, settings=SETTINGS)
+        path = Path(folder)
+        return backend_of(path).check(path, read_data=read_data, settings=SETTINGS)
 
     @staticmethod
     def exposures(folder: StrPath) -> list[Exposure]:
@@ -145,13 +140,8 @@ class InstanceFolder:
         Raises:
             InstanceNotFound, InstanceDamaged, StorageUnwritable
         """
-        from imgsearch.storage.engine import Engine
-        from imgsearch.storage.permissions import exposures
-
         path = Path(folder)
-        Engine.check_exists(path)
-        with file_errors(path):
-            return exposures(path)
+        return backend_of(path).exposures(path)
 
     @staticmethod
     def repair(folder: StrPath, *, lock_timeout: float = 0.0) -> Repair:
@@ -161,11 +151,5 @@ class InstanceFolder:
             InstanceDamaged: too little is left of the database.
             InstanceNotFound, InstanceLocked, NewerFormat, StorageFull, StorageUnwritable
         """
-        from imgsearch.storage.engine import Engine
-        from imgsearch.storage.integrity.repair import repair
-        from imgsearch.storage.lock import writer_lock
-
         path = Path(folder)
-        Engine.check_exists(path)
-        with writer_lock(path, lock_timeout):
-            return repair(path, settings=SETTINGS)
+        return backend_of(path).repair(path, settings=SETTINGS, lock_timeout=lock_timeout)

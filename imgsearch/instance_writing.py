@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgsearch.instance_folder import InstanceFolder
 from imgsearch.pictures import addition
-from imgsearch.types import Key
+from imgsearch.values import Key
 from imgsearch.vision.devices import CPU
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from imgsearch.opened import Opened
     from imgsearch.pictures import PictureLike
     from imgsearch.storage.port import Generation
-    from imgsearch.types import Attributes, Operation, Outcome, Region
+    from imgsearch.types import Operation, Outcome
+    from imgsearch.values import Attributes, Region
 
     StrPath = str | os.PathLike[str]
 

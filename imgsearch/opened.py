@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.errors import DeviceUnusable, ItemNotFound, StampMismatch, UsageError
 from imgsearch.service.categories import Kind
+from imgsearch.storage.backends import backend_of
 from imgsearch.storage.readers import Readers
 from imgsearch.vision.devices import CPU, HINT, MAX_BATCH, Device
 from imgsearch.vision.limits import Limits
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from imgsearch.storage.engine import Engine
-    from imgsearch.storage.sqlite.store import Store
-    from imgsearch.types import Key
+    from imgsearch.storage.port import Storage, Truth
+    from imgsearch.values import Key
     from imgsearch.vision.openvino_export import ConvertedModel
     from imgsearch.vision.pipeline import Pipeline
     from imgsearch.vision.textual import TextEncoder
@@ -59,7 +59,7 @@ class Opened:
         announce: told in one line when a model has to be converted first.
     """
 
-    def __init__(self, folder: Path, engine: Engine, *, cache: Path, announce: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, engine: Storage, *, cache: Path, announce: Callable[[str], None]) -> None:
         self.folder = folder
         self.engine = engine
         """The engine that it was opened with; whoever reads asks ``reading`` for one."""
@@ -90,29 +90,27 @@ class Opened:
             self._kept.close()
         self._readers.close()
 
-    def reading(self) -> AbstractContextManager[Engine]:
+    def reading(self) -> AbstractContextManager[Storage]:
         """A block with an engine that no other thread uses; see ``Readers.reading``."""
         return self._readers.reading()
 
     @contextmanager
-    def writing(self, lock_timeout: float) -> Iterator[Engine]:
+    def writing(self, lock_timeout: float) -> Iterator[Storage]:
         """A connection for writing, while the writer lock is held.
 
         Raises:
             InstanceLocked, InstanceDamaged, NewerFormat, StorageUnwritable
         """
-        from imgsearch.storage.engine import Engine
-        from imgsearch.storage.lock import writer_lock
-
-        with writer_lock(self.folder, lock_timeout):
-            engine = Engine.open(self.folder, write=True)
+        backend = backend_of(self.folder)
+        with backend.writing(self.folder, lock_timeout):
+            engine = backend.open(self.folder, write=True)
             try:
                 self.refresh(engine.store)
                 yield engine
             finally:
                 engine.close()
 
-    def refresh(self, store: Store) -> None:
+    def refresh(self, store: Truth) -> None:
         """Take note of a reindex since this was opened: all else about an instance is fixed."""
         made_by = store.made_by()
         with self._lock:

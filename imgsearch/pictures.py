@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
 from imgsearch.errors import InvalidValue, PictureTooLarge, UsageError
 from imgsearch.service.categories import parse_category
 from imgsearch.sources.files import FilePicture, FileRequest, file_operation
-from imgsearch.types import AddPicture, Attributes, Content, Key, PictureOptions, Refused, Region
+from imgsearch.types import AddPicture, Content, Refused
+from imgsearch.values import Attributes, Key, PictureOptions, Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

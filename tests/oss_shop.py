@@ -17,7 +17,8 @@ from imgsearch.sources.oss.address import OssAddress
 from imgsearch.sources.oss.bucket import BucketReader
 from imgsearch.sources.oss.credentials import Access
 from imgsearch.storage.engine import Engine
-from imgsearch.types import Attributes, Content, Extracted, Key, PictureOptions, RegionMode, Upsert
+from imgsearch.types import Content, Extracted, Upsert
+from imgsearch.values import Attributes, Key, PictureOptions, RegionMode
 from tests.conftest import ROOT, Result, command
 from tests.oss_server import OssServer
 from tests.pictures import jpeg

@@ -34,7 +34,8 @@ from imgsearch.evaluation.subjects import Overlap, OverlapFigures, SubjectFigure
 from imgsearch.search.options import SearchResult
 from imgsearch.search.searcher import Searcher
 from imgsearch.service.categories import CATEGORIES
-from imgsearch.types import Extracted, Key, PictureSource
+from imgsearch.types import Extracted, PictureSource
+from imgsearch.values import Key
 from imgsearch.vision.limits import Limits
 from imgsearch.vision.models import DEFAULT_MODEL
 from tests.conftest import ROOT

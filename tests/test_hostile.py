@@ -22,7 +22,8 @@ import pytest
 from imgsearch.errors import InvalidFilter
 from imgsearch.instance import Instance
 from imgsearch.sources.files import FileRequest, operations
-from imgsearch.types import Attributes, Key, Status
+from imgsearch.types import Status
+from imgsearch.values import Attributes, Key
 from imgsearch.vision.decoder_pool import Allowance
 from imgsearch.vision.limits import Limits
 from tests.conftest import Run, command

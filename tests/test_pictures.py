@@ -21,7 +21,8 @@ from imgsearch.errors import (
     UsageError,
 )
 from imgsearch.pictures import addition, as_pictures
-from imgsearch.types import Attributes, Content, Key, Location, Region
+from imgsearch.types import Content
+from imgsearch.values import Attributes, Key, Location, Region
 from imgsearch.vision.limits import Limits
 from imgsearch.vision.picture import OpenPicture
 from imgsearch.vision.pixels import PixelPicture
@@ -118,7 +119,7 @@ def test_pixels_are_seen_as_the_same_file_is() -> None:
         (io.StringIO("text"), InvalidValue),
         (Image.open(io.BytesIO(jpeg(1)[:1500])), DamagedPicture),
     ],
-    ids=repr,
+    ids=["floats", "two channels", "a batch", "empty", "None", "number", "list", "text file", "cut off"],
 )
 def test_what_is_no_picture_is_refused_at_once(value: Any, error: type[ImgsearchError]) -> None:
     with pytest.raises(error):

@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks.setting import ROOT
 from imgsearch.service.categories import CATEGORIES
-from imgsearch.types import Region
+from imgsearch.values import Region
 from imgsearch.vision.category import outline
 from imgsearch.vision.category_head import log_priors
 from imgsearch.vision.models import CATEGORY_SIDES

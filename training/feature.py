@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from imgsearch.types import Region
+    from imgsearch.values import Region
     from imgsearch.vision.saliency import Decoder
 
 NETWORKS = {number: EMBEDDED_MODELS[f"efficientnet-lite{number}"].input_size for number in (2, 0)}

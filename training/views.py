@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
-from imgsearch.types import Region
+from imgsearch.values import Region
 from imgsearch.vision.saliency import Decoder
 from imgsearch.vision.subject_boxes import MIN_SIDE, find_subjects, with_context
 from imgsearch.vision.trained_weights import SUBJECT, load_parameters

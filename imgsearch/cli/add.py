@@ -37,7 +37,7 @@ from imgsearch.cli.output import Format, resolve_format, safe
 from imgsearch.cli.summary import Summary, dry_run_of, print_outcome, warning_of_ignored_regions, with_progress
 from imgsearch.errors import UsageError
 from imgsearch.service.categories import Kind
-from imgsearch.types import Attributes
+from imgsearch.values import Attributes
 from imgsearch.vision.devices import CPU
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from imgsearch.evaluation.details import Answer, Confusion, Details, FoundBox, Result
     from imgsearch.evaluation.evaluate import Evaluation
     from imgsearch.evaluation.ground_truth import CataloguePicture
-    from imgsearch.types import Region
+    from imgsearch.values import Region
 
 __all__ = ["write"]
 

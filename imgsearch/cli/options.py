@@ -12,7 +12,7 @@ from imgsearch.cli.output import Format, safe
 from imgsearch.errors import InstanceExists
 from imgsearch.locations import INSTANCE_VARIABLE, default_instance
 from imgsearch.service.categories import Kind, parse_category
-from imgsearch.types import PictureOptions, Region
+from imgsearch.values import PictureOptions, Region
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,7 +27,7 @@ from imgsearch.cli.output import Format, console, print_document, print_names, r
 from imgsearch.errors import ImgsearchError, InputError, UsageError
 from imgsearch.service.categories import CATEGORIES
 from imgsearch.service.documents import error_document, search_document
-from imgsearch.types import Key, PictureOptions
+from imgsearch.values import Key, PictureOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from imgsearch.evaluation.ground_truth import BoxedPicture, CataloguePicture, LabelledPicture
     from imgsearch.evaluation.retrieval import Found
-    from imgsearch.types import Region
+    from imgsearch.values import Region
 
 __all__ = [
     "Answer",

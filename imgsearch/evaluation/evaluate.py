@@ -28,7 +28,7 @@ from imgsearch.evaluation.run import Run
 from imgsearch.evaluation.subjects import measure_subjects
 from imgsearch.instance import Instance
 from imgsearch.service.categories import Kind
-from imgsearch.types import PictureOptions
+from imgsearch.values import PictureOptions
 from imgsearch.vision.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:

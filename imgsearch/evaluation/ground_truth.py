@@ -15,7 +15,8 @@ from imgsearch.errors import InvalidCategory, InvalidGroundTruth, InvalidRegion,
 from imgsearch.evaluation.tables import read_table
 from imgsearch.service.categories import parse_category
 from imgsearch.sources.files import FileRequest, operations
-from imgsearch.types import Key, Refused, Region
+from imgsearch.types import Refused
+from imgsearch.values import Key, Region
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from imgsearch.search.options import SearchResult
     from imgsearch.search.ranking import Hit
     from imgsearch.search.searcher import Searcher
-    from imgsearch.types import Key
+    from imgsearch.values import Key
 
 __all__ = ["Found", "RetrievalFigures", "measure_retrieval"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from imgsearch.errors import ImgsearchError, InvalidModel
 from imgsearch.sources.files import FilePicture
-from imgsearch.types import Extracted, PictureOptions
+from imgsearch.types import Extracted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from imgsearch.evaluation.details import Details
     from imgsearch.instance import Instance
+    from imgsearch.values import PictureOptions
 
 __all__ = ["Failure", "Run"]
 

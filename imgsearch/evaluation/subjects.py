@@ -9,7 +9,7 @@ from imgsearch.errors import InputError
 from imgsearch.evaluation.breakdown import Breakdown
 from imgsearch.evaluation.details import FoundBox
 from imgsearch.sources.files import FilePicture
-from imgsearch.types import Region
+from imgsearch.values import Region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from imgsearch.errors import InvalidFilter
 from imgsearch.filters.tree import And, Compare, Condition, OneOf, Or
-from imgsearch.types import INT32
+from imgsearch.values import INT32
 
 if TYPE_CHECKING:
     from lark import Lark, Token

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from imgsearch.types import ATTRIBUTE_COLUMNS
+from imgsearch.values import ATTRIBUTE_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imgsearch.types import Region
+    from imgsearch.values import Region
 
     Operator = Literal["=", "!=", "<", "<=", ">", ">="]
     Value = int | str | bytes | Region

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from imgsearch.service.categories import Kind
 
 if TYPE_CHECKING:
-    from imgsearch.types import AddPicture, Item, PictureOptions
+    from imgsearch.types import AddPicture, Item
+    from imgsearch.values import PictureOptions
 
 __all__ = ["category_in_use", "is_changed", "is_unchanged", "same_request"]
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from imgsearch.durable_fs import file_errors, make_private_folder
 from imgsearch.errors import InstanceExists
-from imgsearch.storage.engine import Engine
-from imgsearch.storage.lock import writer_lock
+from imgsearch.storage.backends import backend_of
 from imgsearch.vision.models import ModelRecord, find_model
 
 if TYPE_CHECKING:
@@ -63,10 +62,11 @@ def make(
     """
     with file_errors(folder):
         make_private_folder(folder)
-    with writer_lock(folder, lock_timeout):
-        if Engine.exists(folder):
+    backend = backend_of(folder)
+    with backend.writing(folder, lock_timeout):
+        if backend.exists(folder):
             raise InstanceExists(f"there is an instance in {folder} already")
-        Engine.create(
+        backend.create(
             folder,
             {
                 "kind": kind,
@@ -84,7 +84,8 @@ def _check_free(folder: Path) -> None:
     Raises:
         InstanceExists
     """
-    if Engine.exists(folder):
+    backend = backend_of(folder)
+    if backend.exists(folder):
         raise InstanceExists(f"there is an instance in {folder} already")
-    if folder.exists() and not (folder.is_dir() and all(Engine.is_leftover(path) for path in folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and all(backend.is_leftover(path) for path in folder.iterdir())):
         raise InstanceExists(f"{folder} is not an empty folder: name another one for the instance")

@@ -14,18 +14,7 @@ from imgsearch.filters.tree import product_condition
 from imgsearch.jobs.comparison import category_in_use, is_changed, is_unchanged, same_request
 from imgsearch.ordered_futures import until_it_fails
 from imgsearch.service.categories import Kind, check_category
-from imgsearch.types import (
-    AddPicture,
-    Content,
-    DeletePictures,
-    Extracted,
-    Key,
-    Operation,
-    Outcome,
-    Refused,
-    Status,
-    Upsert,
-)
+from imgsearch.types import AddPicture, Content, DeletePictures, Extracted, Operation, Outcome, Refused, Status, Upsert
 from imgsearch.vision.devices import CPU, CPU_LABEL
 
 if TYPE_CHECKING:
@@ -35,6 +24,7 @@ if TYPE_CHECKING:
     from imgsearch.opened import Opened
     from imgsearch.storage.port import Storage, Truth
     from imgsearch.types import Item
+    from imgsearch.values import Key
     from imgsearch.vision.pipeline import Pipeline
 
 __all__ = [

@@ -10,9 +10,7 @@ from imgsearch.filters.tree import EVERYTHING, category_condition
 from imgsearch.jobs.indexing import devices_of
 from imgsearch.jobs.reindexing import count_reindexed
 from imgsearch.service.categories import parse_category
-from imgsearch.storage.filesystem import disk_bytes
-from imgsearch.storage.sqlite.database import storage_errors
-from imgsearch.storage.successor import home
+from imgsearch.storage.backends import backend_of
 from imgsearch.transfer.file_format import tuned_stamp
 
 if TYPE_CHECKING:
@@ -78,7 +76,7 @@ def info(opened: Opened) -> InstanceInfo:
             devices=devices_of(store),
             generation=generation,
             unindexed=store.count_unindexed(),
-            disk_bytes=disk_bytes(opened.folder) + disk_bytes(home(opened.folder)),
+            disk_bytes=backend_of(opened.folder).disk_bytes(opened.folder),
         )
 
 
@@ -91,5 +89,5 @@ def items(opened: Opened, expression: str | None, category: int | str | None) ->
 
 
 def _items(opened: Opened, condition: Condition) -> Iterator[Item]:
-    with opened.reading() as engine, storage_errors(opened.folder), engine.store.reading():
+    with opened.reading() as engine, engine.errors(), engine.store.reading():
         yield from engine.store.items(condition)

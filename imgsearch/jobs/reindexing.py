@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgsearch.durable_fs import file_errors, make_private_folder
-from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceExists, UnreadableSource
+from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceExists, UnreadableSource, UsageError
 from imgsearch.jobs.indexing import DEVICES, IndexingRun, outcomes_of
 from imgsearch.opened import Opened
 from imgsearch.sources.files import FilePicture
@@ -21,7 +21,8 @@ from imgsearch.storage.integrity.check import check
 from imgsearch.storage.lock import writer_lock
 from imgsearch.storage.sqlite.database import storage_errors
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.types import AddPicture, PictureOptions, RegionMode
+from imgsearch.types import AddPicture
+from imgsearch.values import PictureOptions, RegionMode
 from imgsearch.vision.models import ModelRecord
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def reindex_stream(opened: Opened, *, workers: int | None, device: str, lock_tim
     """Make the features of all items anew; see ``Instance.reindex_stream``."""
     if opened.needs_reindex:
         with opened.writing(lock_timeout) as engine:
+            if not isinstance(engine, Engine):  # a successor is a folder inside the instance's
+                raise UsageError(f"the storage of {opened.folder} cannot be reindexed in place: make a new instance")
             yield from _reindexed(opened, engine, workers, device)
 
 

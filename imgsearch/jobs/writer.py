@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from imgsearch.opened import Opened
     from imgsearch.pictures import PictureLike
-    from imgsearch.storage.engine import Engine
-    from imgsearch.types import Attributes, Operation, Region
+    from imgsearch.storage.port import Storage
+    from imgsearch.types import Operation
+    from imgsearch.values import Attributes, Region
     from imgsearch.vision.pipeline import Pipeline
 
 __all__ = ["Writer"]
@@ -241,7 +242,7 @@ class Writer:
             self._pipeline = self._pipelines.enter_context(self._opened.pipeline(**self._options))
         return self._pipeline
 
-    def _carry_out(self, engine: Engine, run: _Run) -> bool:
+    def _carry_out(self, engine: Storage, run: _Run) -> bool:
         """Carry out what comes; False if something went wrong, and what was begun has come to nothing."""
         committed = 0
         future: Future[Outcome] | None = None

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, SupportsFloat
 
 from imgsearch.errors import InvalidFilter, InvalidPaging, UsageError
-from imgsearch.types import MAX_RESULTS, whole_number
+from imgsearch.types import MAX_RESULTS
+from imgsearch.values import whole_number
 
 if TYPE_CHECKING:
     from imgsearch.search.ranking import Hit
-    from imgsearch.types import Region
+    from imgsearch.values import Region
 
 __all__ = ["SearchOptions", "SearchResult"]
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from imgsearch.search.candidates import Candidates, Selection
     from imgsearch.search.siblings import RankingWeights
     from imgsearch.storage.port import Storage
-    from imgsearch.types import Item, Region
+    from imgsearch.types import Item
+    from imgsearch.values import Region
 
 __all__ = ["Hit", "Query", "Ranker", "Ranking"]
 

@@ -19,7 +19,7 @@ from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import ranking_weights
 from imgsearch.search.together import Together
 from imgsearch.service.categories import OTHER, Kind, check_category
-from imgsearch.types import PictureOptions
+from imgsearch.values import PictureOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from imgsearch.opened import Opened
     from imgsearch.pictures import PictureLike
     from imgsearch.search.ranking import Ranking
-    from imgsearch.types import Extracted, Key
+    from imgsearch.types import Extracted
+    from imgsearch.values import Key
     from imgsearch.vision.pipeline import Pipeline
 
 __all__ = ["SearchOptions", "SearchResult", "Searcher"]

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from imgsearch.errors import ImgsearchError, PictureTooLarge, UnreadableSource
-from imgsearch.types import AddPicture, Attributes, Content, Key, Location, PictureOptions, Refused
+from imgsearch.types import AddPicture, Content, Refused
+from imgsearch.values import Attributes, Key, Location, PictureOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

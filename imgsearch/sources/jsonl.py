@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from imgsearch.errors import InvalidManifest, InvalidRegion, InvalidValue
-from imgsearch.types import MAX_ID_CHARS, Region, check_text
+from imgsearch.values import MAX_ID_CHARS, Region, check_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

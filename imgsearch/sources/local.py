@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imgsearch.sources.files import FileRequest
-    from imgsearch.types import Key, Operation
+    from imgsearch.types import Operation
+    from imgsearch.values import Key
 
 __all__ = ["LocalFiles", "LocalManifest"]
 

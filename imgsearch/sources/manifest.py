@@ -13,16 +13,8 @@ from imgsearch.errors import ImgsearchError, InputError, InvalidManifest, Invali
 from imgsearch.service.categories import parse_category
 from imgsearch.sources.files import FilePicture
 from imgsearch.sources.jsonl import json_object, numbered_lines, optional_region, optional_text, readable_id
-from imgsearch.types import (
-    SERVICE_NAMES,
-    AddPicture,
-    Attributes,
-    DeletePictures,
-    Key,
-    Location,
-    PictureOptions,
-    Refused,
-)
+from imgsearch.types import AddPicture, DeletePictures, Refused
+from imgsearch.values import SERVICE_NAMES, Attributes, Key, Location, PictureOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

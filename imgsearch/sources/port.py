@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from imgsearch.types import Key, Operation
+    from imgsearch.types import Operation
+    from imgsearch.values import Key
 
 __all__ = ["Source"]
 

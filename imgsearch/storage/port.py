@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from imgsearch.errors import InstanceDamaged
     from imgsearch.filters.tree import Condition
     from imgsearch.projection import Projection
-    from imgsearch.types import Attributes, Item, Key, Location, Upsert
+    from imgsearch.storage.integrity.check import Problem
+    from imgsearch.storage.integrity.repair import Repair
+    from imgsearch.storage.permissions import Exposure
+    from imgsearch.types import Item, Upsert
+    from imgsearch.values import Attributes, Key, Location
 
     Ids = npt.NDArray[np.int64]
     Feature = npt.NDArray[np.float32]
@@ -368,6 +372,9 @@ class Backend(Protocol):
             InstanceNotFound, InstanceDamaged
         """
 
+    def is_leftover(self, path: Path) -> bool:
+        """Whether a killed ``create`` may have left a file in a folder that names no instance."""
+
     def create(self, folder: Path, settings: dict[str, Any]) -> None:
         """Create an empty instance atomically."""
 
@@ -383,4 +390,37 @@ class Backend(Protocol):
 
         Raises:
             InstanceLocked: another process writes for longer than ``timeout`` seconds.
+        """
+
+    def shared_file_system(self, folder: Path) -> str | None:
+        """The type of a file system on which an instance is not safe, as other machines may use it too; else None."""
+
+    def disk_bytes(self, folder: Path) -> int:
+        """How much the instance takes on this machine's disk."""
+
+    def check(self, folder: Path, *, read_data: bool, settings: Sequence[str]) -> list[Problem]:
+        """Look for damage, without writing and without a lock.
+
+        Args:
+            folder: of the instance, which need not be fit for opening.
+            read_data: read everything and compare it with its checksums.
+            settings: names of those that must be there.
+
+        Raises:
+            InstanceNotFound, NewerFormat, OlderFormat, StorageUnwritable
+        """
+
+    def repair(self, folder: Path, *, settings: Sequence[str], lock_timeout: float) -> Repair:
+        """Make what is derived anew, and put aside what is true and broken.
+
+        Raises:
+            InstanceDamaged: too little is left.
+            InstanceNotFound, InstanceLocked, NewerFormat, StorageFull, StorageUnwritable
+        """
+
+    def exposures(self, folder: Path) -> list[Exposure]:
+        """What others on this machine may read or change.
+
+        Raises:
+            InstanceNotFound, InstanceDamaged, StorageUnwritable
         """

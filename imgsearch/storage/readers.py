@@ -7,10 +7,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.errors import UsageError
-from imgsearch.storage.engine import Engine
+from imgsearch.storage.backends import backend_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from imgsearch.storage.port import Storage
 
 __all__ = ["Readers"]
 
@@ -27,14 +29,14 @@ class Readers:
         engine: the first engine; the pool takes ownership.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Storage) -> None:
         self._folder = engine.folder
         self._idle = [engine]
         self._lock = Lock()
         self._closed = False
 
     @contextmanager
-    def reading(self) -> Iterator[Engine]:
+    def reading(self) -> Iterator[Storage]:
         """Provide an engine for exclusive use inside the block.
 
         Raises:
@@ -46,7 +48,7 @@ class Readers:
                 raise UsageError(f"the instance {self._folder} has been closed: open it again")
             engine = self._idle.pop() if self._idle else None
         if engine is None:
-            engine = Engine.open(self._folder)
+            engine = backend_of(self._folder).open(self._folder)
         try:
             yield engine
         finally:

@@ -10,7 +10,6 @@ import numpy as np
 
 from imgsearch.durable_fs import TEMPORARY_SUFFIX, file_errors, make_private_folder, private_opener, sync, sync_folder
 from imgsearch.errors import InstanceExists
-from imgsearch.storage.sqlite.database import storage_errors
 from imgsearch.transfer.file_format import (
     FEATURES_NAME,
     ITEMS_NAME,
@@ -27,14 +26,14 @@ if TYPE_CHECKING:
 
     from imgsearch.opened import Opened
     from imgsearch.storage.port import Truth
-    from imgsearch.types import Key
+    from imgsearch.values import Key
 
 __all__ = ["export", "export_stream"]
 
 
 def export_stream(opened: Opened, folder: Path) -> Iterator[Key]:
     """Write all items of an instance; see ``Instance.export_stream``."""
-    with opened.reading() as engine, storage_errors(opened.folder), engine.store.reading():
+    with opened.reading() as engine, engine.errors(), engine.store.reading():
         opened.refresh(engine.store)
         yield from export(engine.store, folder, own_stamp(opened.kind, opened.model))
 

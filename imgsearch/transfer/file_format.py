@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from imgsearch.errors import InputError, InvalidManifest, InvalidRegion
 from imgsearch.service.categories import OTHER, Kind, parse_category
 from imgsearch.sources.jsonl import optional_region, optional_text
-from imgsearch.types import (
-    SERVICE_NAMES,
-    Attributes,
-    Extracted,
-    Key,
-    Location,
-    Region,
-    RegionMode,
-    Upsert,
-    check_text,
-)
+from imgsearch.types import Extracted, Upsert
+from imgsearch.values import SERVICE_NAMES, Attributes, Key, Location, Region, RegionMode, check_text
 
 if TYPE_CHECKING:
     import numpy as np

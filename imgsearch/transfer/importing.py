@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from imgsearch.opened import Opened
     from imgsearch.service.categories import Kind
     from imgsearch.storage.port import Storage
-    from imgsearch.types import Key, Upsert
+    from imgsearch.types import Upsert
+    from imgsearch.values import Key
 
 __all__ = ["check_stamp", "import_items", "import_stream", "read_export", "read_tuning"]
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from imgsearch.errors import InputError
 from imgsearch.ordered_futures import in_groups
 from imgsearch.service.categories import OTHER, check_category
-from imgsearch.types import Content, Extracted, PictureOptions
+from imgsearch.types import Content, Extracted
+from imgsearch.values import PictureOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,7 +12,7 @@ from imgsearch.vision.trained_weights import CATEGORY, load_parameters
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from imgsearch.types import Region
+    from imgsearch.values import Region
 
 __all__ = ["OUTLINE_CELLS", "CategoryPredictor", "outline"]
 

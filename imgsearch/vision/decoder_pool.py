@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from imgsearch.types import Region
+    from imgsearch.values import Region
     from imgsearch.vision.limits import Limits
 
 __all__ = ["Allowance", "Decoders"]

@@ -24,7 +24,7 @@ from typing import Any, Final, NoReturn
 
 from imgsearch import own_process
 from imgsearch.errors import MemoryExceeded, PictureError
-from imgsearch.types import Region
+from imgsearch.values import Region
 from imgsearch.vision.decoder_ipc import NUMBER, receive, receive_exactly, send
 from imgsearch.vision.limits import Limits
 

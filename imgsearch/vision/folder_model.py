@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from imgsearch.errors import InvalidModel
-from imgsearch.vision.models import FOLDER, ModelRecord, file_hash
+from imgsearch.vision.model_weights import FOLDER, file_hash
+from imgsearch.vision.models import ModelRecord
 
 __all__ = ["FolderModel", "check_files", "folder_record", "is_folder_model"]
 

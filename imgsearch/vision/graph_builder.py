@@ -12,7 +12,8 @@ import numpy as np
 
 from imgsearch.vision.efficientnet_lite import EfficientNetLite, folded
 from imgsearch.vision.model_builder import MAX_FEATURE_DIMENSION
-from imgsearch.vision.models import CATEGORISER, CATEGORY_SIDES, LOCATOR, weights_file
+from imgsearch.vision.model_weights import weights_file
+from imgsearch.vision.models import CATEGORISER, CATEGORY_SIDES, LOCATOR
 from imgsearch.vision.network_constants import (
     BACKGROUND_WEIGHT,
     CENTRE_WIDTH,

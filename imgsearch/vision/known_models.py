@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.vision.extras import missing_packages
-from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, PACKAGE, find_model
+from imgsearch.vision.model_weights import PACKAGE
+from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, find_model
 
 if TYPE_CHECKING:
     from imgsearch.vision.models import ModelRecord

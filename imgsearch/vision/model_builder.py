@@ -9,7 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.errors import InvalidModel
-from imgsearch.vision.models import CATEGORISER, CATEGORY_SIDES, LOCATOR, weights_file
+from imgsearch.vision.model_weights import weights_file
+from imgsearch.vision.models import CATEGORISER, CATEGORY_SIDES, LOCATOR
 
 if TYPE_CHECKING:
     from pathlib import Path

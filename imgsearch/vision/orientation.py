@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from imgsearch.types import Region
+from imgsearch.values import Region
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from imgsearch.types import PictureOptions
+    from imgsearch.values import PictureOptions
 
 __all__ = ["UprightPicture"]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from imgsearch.types import Region
+    from imgsearch.values import Region
     from imgsearch.vision.limits import Limits
 
 __all__ = ["SUPPORTED_FORMATS", "OpenPicture", "to_eight_bit", "to_rgb"]

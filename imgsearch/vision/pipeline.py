@@ -16,7 +16,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, Self
 
 from imgsearch.service.categories import OTHER, Kind
-from imgsearch.types import Content, Extracted, PictureOptions, RegionMode
+from imgsearch.types import Content, Extracted
+from imgsearch.values import PictureOptions, RegionMode
 from imgsearch.vision.category import CategoryPredictor, outline
 from imgsearch.vision.models import CATEGORISER, CATEGORY_SIZE, EMBEDDER, LOCATOR, LOCATOR_SIZE
 from imgsearch.vision.subject_boxes import with_context

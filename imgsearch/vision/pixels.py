@@ -18,7 +18,7 @@ from imgsearch.vision.picture import to_eight_bit, to_rgb
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from imgsearch.types import Region
+    from imgsearch.values import Region
     from imgsearch.vision.limits import Limits
 
 __all__ = ["PixelPicture", "ppm_of_array", "ppm_of_image"]

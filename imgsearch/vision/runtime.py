@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from imgsearch.types import Region
+    from imgsearch.values import Region
     from imgsearch.vision.openvino_export import ConvertedModel
     from imgsearch.vision.torch_runtime import TorchGraph
 

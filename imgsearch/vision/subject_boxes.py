@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from imgsearch.types import Region
+from imgsearch.values import Region
 
 if TYPE_CHECKING:
     import numpy.typing as npt

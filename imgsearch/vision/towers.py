@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.errors import InvalidModel
 from imgsearch.vision.folder_model import FolderModel
-from imgsearch.vision.models import weights_file
+from imgsearch.vision.model_weights import weights_file
 from imgsearch.vision.openvino_compat import load_openvino
 
 if TYPE_CHECKING:

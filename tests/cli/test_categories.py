@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from imgsearch.cli.app import app
 from imgsearch.instance import Instance
 from imgsearch.service.categories import CATEGORIES, OTHER, Kind
-from imgsearch.types import SURE, Key
+from imgsearch.types import SURE
+from imgsearch.values import Key
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.networks

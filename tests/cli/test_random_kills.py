@@ -24,7 +24,7 @@ from imgsearch.search.ranking import Query, Ranker
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import Damage, check
 from imgsearch.storage.sqlite.store import DATABASE_NAME
-from imgsearch.types import Key
+from imgsearch.values import Key
 from tests.conftest import command, whole_lines
 from tests.durability.trials import leftovers, open_as_writer
 from tests.oss_server import OssServer

@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from imgsearch.cli.app import app
-from imgsearch.types import Region
+from imgsearch.values import Region
 from tests.conftest import Result, Run
 from tests.pictures import AS_STORED, TURNED_FORMATS, draw, encode, turned, write_catalogue
 

@@ -41,7 +41,8 @@ from imgsearch.jobs import indexing
 from imgsearch.opened import Opened
 from imgsearch.sources import files, manifest
 from imgsearch.storage.sqlite import database, store
-from imgsearch.types import Content, Extracted, PictureOptions, PictureSource, Region, RegionMode
+from imgsearch.types import Content, Extracted, PictureSource
+from imgsearch.values import PictureOptions, Region, RegionMode
 from imgsearch.vision.pipeline import content_hash
 
 __all__ = ["BATCH", "DIMENSION", "arithmetic_feature", "execute", "import_and_rebuild", "prepare", "run"]

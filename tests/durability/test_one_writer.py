@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.types import AddPicture, DeletePictures, Key
+from imgsearch.types import AddPicture, DeletePictures
+from imgsearch.values import Key
 from tests.durability import commands
 from tests.durability.system_calls import forked
 from tests.durability.trials import CASES, READING, Case, Place

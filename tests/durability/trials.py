@@ -25,7 +25,7 @@ from imgsearch.storage.sqlite.rows import FEATURE_TYPE
 from imgsearch.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.storage.successor import SUCCESSOR_NAME
-from imgsearch.types import Key
+from imgsearch.values import Key
 from imgsearch.vision.limits import LIMIT_PROFILES
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, ModelRecord
 from tests.conftest import whole_lines

@@ -20,7 +20,7 @@ from imgsearch.filters.parser import MAX_FILTER_CHARS, MAX_NESTING, parse_filter
 from imgsearch.filters.tree import category_condition
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.types import Attributes
+from imgsearch.values import Attributes
 from tests.storage.builders import change, write
 
 NUMBERS = (-(2**31), -7, -1, 0, 1, 2, 10, 2**31 - 1)

@@ -27,7 +27,8 @@ import numpy as np
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import product_condition
 from imgsearch.storage.engine import Engine
-from imgsearch.types import Attributes, Extracted, Key, Location, Region, RegionMode, Upsert
+from imgsearch.types import Extracted, Upsert
+from imgsearch.values import Attributes, Key, Location, Region, RegionMode
 from imgsearch.vision.limits import LIMIT_PROFILES
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
 

@@ -11,7 +11,8 @@ import pytest
 
 from imgsearch.jobs.indexing import COMMIT_ITEMS
 from imgsearch.storage.engine import Engine
-from imgsearch.types import AddPicture, DeletePictures, Key, Status
+from imgsearch.types import AddPicture, DeletePictures, Status
+from imgsearch.values import Key
 from tests.storage.arithmetic import ArithmeticInstance, Sight
 
 if TYPE_CHECKING:

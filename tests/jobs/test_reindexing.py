@@ -40,7 +40,8 @@ from imgsearch.storage.integrity.check import Damage
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.storage.successor import home
 from imgsearch.transfer.file_format import item_document
-from imgsearch.types import Content, Location
+from imgsearch.types import Content
+from imgsearch.values import Location
 from imgsearch.vision.limits import LIMIT_PROFILES
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, FEATURE_VERSION
 from tests.pictures import jpeg

@@ -24,7 +24,8 @@ from imgsearch.storage.integrity.check import Damage
 from imgsearch.storage.sqlite.settings import PROJECTION, SETTING_TABLES, TUNED
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.transfer.file_format import FEATURES_NAME, STAMP_NAME, TUNING_NAME
-from imgsearch.types import AddPicture, Extracted, PictureOptions
+from imgsearch.types import AddPicture, Extracted
+from imgsearch.values import PictureOptions
 from imgsearch.vision.models import COLOUR_DIMENSION, DEFAULT_MODEL, EMBEDDED_MODELS, ModelRecord
 from imgsearch.vision.trained_weights import COLOUR, load_parameters
 from tests.conftest import ROOT

@@ -16,7 +16,8 @@ from imgsearch.jobs import writer as writing
 from imgsearch.jobs.writer import Writer
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.lock import HOLDER_NAME, writer_lock
-from imgsearch.types import AddPicture, Attributes, DeletePictures, Key, Outcome, PictureOptions, Refused, Status
+from imgsearch.types import AddPicture, DeletePictures, Outcome, Refused, Status
+from imgsearch.values import Attributes, Key, PictureOptions
 from tests.storage.arithmetic import ArithmeticInstance, ArithmeticOpened, Sight
 from tests.storage.builders import child
 

@@ -15,7 +15,8 @@ from imgsearch.search.options import SearchOptions, SearchResult
 from imgsearch.search.ranking import Ranker
 from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import WITH_LIFT, WITHOUT_LIFT, RankingWeights
-from imgsearch.types import AddPicture, Attributes, Key, PictureOptions
+from imgsearch.types import AddPicture
+from imgsearch.values import Attributes, Key, PictureOptions
 from tests.storage.arithmetic import DIMENSION, ArithmeticInstance, Sight
 from tests.storage.builders import query
 

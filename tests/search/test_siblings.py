@@ -28,7 +28,8 @@ from imgsearch.search.siblings import (
 from imgsearch.service.categories import OTHER
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.port import Pictures
-from imgsearch.types import MAX_RESULTS, Attributes
+from imgsearch.types import MAX_RESULTS
+from imgsearch.values import Attributes
 from tests.storage.builders import (
     CALIBRATION,
     DIMENSION,

@@ -29,7 +29,8 @@ from imgsearch.sources.files import (
     operations,
     pictures_under,
 )
-from imgsearch.types import AddPicture, Attributes, Key, Location, PictureOptions, Refused, Region
+from imgsearch.types import AddPicture, Refused
+from imgsearch.values import Attributes, Key, Location, PictureOptions, Region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,8 @@ from imgsearch.errors import ImgsearchError, UnreadableSource
 from imgsearch.sources.files import FileRequest
 from imgsearch.sources.local import LocalFiles, LocalManifest
 from imgsearch.sources.port import Source
-from imgsearch.types import AddPicture, Key, Refused
+from imgsearch.types import AddPicture, Refused
+from imgsearch.values import Key
 from tests.pictures import write_catalogue
 
 LIMIT = 10_000

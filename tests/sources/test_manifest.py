@@ -23,17 +23,8 @@ from imgsearch.service.categories import OTHER
 from imgsearch.sources.files import FilePicture
 from imgsearch.sources.jsonl import MAX_LINE_BYTES
 from imgsearch.sources.manifest import MANIFEST_NAME, operations, read_manifest
-from imgsearch.types import (
-    AddPicture,
-    Attributes,
-    Content,
-    DeletePictures,
-    Key,
-    Location,
-    PictureOptions,
-    Refused,
-    Region,
-)
+from imgsearch.types import AddPicture, Content, DeletePictures, Refused
+from imgsearch.values import Attributes, Key, Location, PictureOptions, Region
 
 Operations = list[AddPicture | DeletePictures | Refused]
 

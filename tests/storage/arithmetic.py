@@ -16,7 +16,8 @@ from imgsearch.errors import DamagedPicture
 from imgsearch.instance import Instance
 from imgsearch.opened import Opened
 from imgsearch.storage.engine import Engine
-from imgsearch.types import Content, Extracted, PictureOptions, PictureSource, Region, RegionMode
+from imgsearch.types import Content, Extracted, PictureSource
+from imgsearch.values import PictureOptions, Region, RegionMode
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
 from imgsearch.vision.pipeline import Pipeline
 from tests.storage.builders import Features, scattered, stored

@@ -24,7 +24,8 @@ from imgsearch.storage.engine import Engine
 from imgsearch.storage.faiss.index_builder import build
 from imgsearch.storage.sqlite.generations import Generation
 from imgsearch.storage.sqlite.store import Store
-from imgsearch.types import Attributes, Extracted, Key, Location, Region, RegionMode, Upsert
+from imgsearch.types import Extracted, Upsert
+from imgsearch.values import Attributes, Key, Location, Region, RegionMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence

@@ -19,7 +19,8 @@ import numpy as np
 from imgsearch.errors import InstanceDamaged, InstanceEmpty
 from imgsearch.filters.tree import EVERYTHING, And, Compare, Everything, Not, OneOf, Or, product_condition
 from imgsearch.storage.port import IndexReplaced, Pictures, StoredPicture
-from imgsearch.types import Attributes, Item, Key, Location, Upsert
+from imgsearch.types import Item, Upsert
+from imgsearch.values import Attributes, Key, Location
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -24,7 +24,8 @@ from imgsearch.search.ranking import Query, Ranker
 from imgsearch.search.siblings import WITH_LIFT, WITHOUT_LIFT
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.port import Storage, Truth
-from imgsearch.types import Attributes, Key, Location, Region, Upsert
+from imgsearch.types import Upsert
+from imgsearch.values import Attributes, Key, Location, Region
 from tests.storage.builders import CALIBRATION, REGION, change, scattered
 from tests.storage.memory import MemoryStorage
 

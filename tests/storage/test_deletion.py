@@ -18,7 +18,7 @@ from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite.store import DATABASE_NAME
-from imgsearch.types import Attributes, Location
+from imgsearch.values import Attributes, Location
 from tests.storage.builders import change, scattered
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from imgsearch.search.score import hamming
 from imgsearch.storage.engine import TAIL_FLOOR, Engine
 from imgsearch.storage.sqlite.generations import Generation
 from imgsearch.storage.sqlite.store import DATABASE_NAME
-from imgsearch.types import MAX_RESULTS, Attributes, Key, Region
+from imgsearch.types import MAX_RESULTS
+from imgsearch.values import Attributes, Key, Region
 from tests.storage.builders import (
     CALIBRATION,
     REGION,
@@ -777,7 +778,7 @@ def test_a_block_of_changes_is_one_commit(engine: Engine) -> None:
 CHURN = """
 import sys
 from pathlib import Path
-from imgsearch.types import Attributes
+from imgsearch.values import Attributes
 from tests.storage.builders import Engine, change, clustered
 folder, count, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 engine = Engine.open(folder, write=True)
@@ -866,7 +867,7 @@ def test_a_killed_rebuild_leaves_the_old_generation_or_the_new_one(engine: Engin
 COMMIT_FOREVER = """
 import sys
 from pathlib import Path
-from imgsearch.types import Attributes
+from imgsearch.values import Attributes
 from tests.storage.builders import Engine, change, scattered
 engine = Engine.open(Path(sys.argv[1]), write=True)
 batch = int(sys.argv[2])

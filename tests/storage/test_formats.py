@@ -34,7 +34,8 @@ from imgsearch.storage.sqlite.schema import (
     schema_of,
 )
 from imgsearch.storage.sqlite.store import DATABASE_NAME
-from imgsearch.types import Attributes, Item, Key, Location, Region, RegionMode, Status
+from imgsearch.types import Item, Status
+from imgsearch.values import Attributes, Key, Location, Region, RegionMode
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
 from tests.storage.builders import (
     CALIBRATION,

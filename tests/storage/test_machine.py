@@ -37,17 +37,8 @@ from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import Damage, Problem
 from imgsearch.storage.lock import LOCK_NAME
 from imgsearch.storage.sqlite.store import DATABASE_NAME
-from imgsearch.types import (
-    AddPicture,
-    Attributes,
-    DeletePictures,
-    Key,
-    Operation,
-    PictureOptions,
-    Region,
-    RegionMode,
-    Status,
-)
+from imgsearch.types import AddPicture, DeletePictures, Operation, Status
+from imgsearch.values import Attributes, Key, PictureOptions, Region, RegionMode
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
 from imgsearch.vision.pipeline import content_hash
 from tests.storage.arithmetic import (

@@ -10,7 +10,7 @@ import pytest
 
 from imgsearch.instance import Instance
 from imgsearch.storage.engine import Engine
-from imgsearch.types import Key
+from imgsearch.values import Key
 from tests.storage.builders import fill, scattered
 
 if TYPE_CHECKING:

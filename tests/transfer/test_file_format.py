@@ -19,7 +19,8 @@ from imgsearch.errors import InstanceExists, InvalidExport, StampMismatch
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.transfer.file_format import FEATURES_NAME, ITEMS_NAME, STAMP_NAME, item_document
-from imgsearch.types import Location, RegionMode, Upsert
+from imgsearch.types import Upsert
+from imgsearch.values import Location, RegionMode
 from tests.storage.builders import change, child, finished, scattered
 
 FEATURES = scattered(60, dimension=256)

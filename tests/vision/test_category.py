@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsearch.service.categories import CATEGORIES
-from imgsearch.types import Region
+from imgsearch.values import Region
 from imgsearch.vision.category import OUTLINE_CELLS, CategoryPredictor, outline
 from imgsearch.vision.trained_weights import (
     CATEGORY,

@@ -30,7 +30,7 @@ from imgsearch.errors import (
     UnsupportedPicFormat,
     UnsupportedPicPixels,
 )
-from imgsearch.types import PictureOptions, Region
+from imgsearch.values import PictureOptions, Region
 from imgsearch.vision.decoder_pool import Allowance, Decoders
 from imgsearch.vision.limits import Limits
 from imgsearch.vision.picture import OpenPicture

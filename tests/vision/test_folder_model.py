@@ -16,7 +16,8 @@ import pytest
 
 from imgsearch.errors import InvalidModel
 from imgsearch.vision.folder_model import CLIP_CURVE, LAYOUTS, SIGLIP_CURVE
-from imgsearch.vision.models import HUB, ModelRecord, find_model, weights_file
+from imgsearch.vision.model_weights import HUB, weights_file
+from imgsearch.vision.models import ModelRecord, find_model
 from imgsearch.vision.openvino_export import ConvertedModel, convert, converted_model
 from imgsearch.vision.runtime import Network
 from imgsearch.vision.textual import TextEncoder

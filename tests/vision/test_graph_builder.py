@@ -17,7 +17,8 @@ from imgsearch.errors import InvalidModel
 from imgsearch.vision.device_parity import cosines, textures
 from imgsearch.vision.graph_builder import build, can_build
 from imgsearch.vision.model_builder import assembled, load_network
-from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, ModelRecord, find_model, weights_file
+from imgsearch.vision.model_weights import weights_file
+from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, ModelRecord, find_model
 from imgsearch.vision.openvino_compat import load_openvino
 
 if TYPE_CHECKING:

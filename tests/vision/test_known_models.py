@@ -9,7 +9,8 @@ import torch
 
 from imgsearch.vision import known_models
 from imgsearch.vision.known_models import KNOWN_MODELS, AtHand, KnownModel, at_hand
-from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, find_model, weights_file
+from imgsearch.vision.model_weights import weights_file
+from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, find_model
 from imgsearch.vision.openvino_export import converted_model
 
 if TYPE_CHECKING:

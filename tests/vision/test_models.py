@@ -16,7 +16,8 @@ import pytest
 from imgsearch.errors import InvalidModel
 from imgsearch.vision import models
 from imgsearch.vision.model_builder import MAX_FEATURE_DIMENSION
-from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, HUB, ModelRecord, find_model, weights_file
+from imgsearch.vision.model_weights import HUB, weights_file
+from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, ModelRecord, find_model
 from imgsearch.vision.trained_weights import CATEGORY, COLOUR, SHAPE, SUBJECT, SUBJECT_2, parameters_hash
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from safetensors.numpy import load_file, save_file
 
 from imgsearch.errors import InvalidModel, StorageUnwritable
 from imgsearch.vision.model_cache import COMPILED, RECORD_NAME
-from imgsearch.vision.models import DEFAULT_MODEL, HUB, ModelRecord, find_model
+from imgsearch.vision.model_weights import HUB
+from imgsearch.vision.models import DEFAULT_MODEL, ModelRecord, find_model
 from imgsearch.vision.openvino_export import MODEL_NAME, WEIGHTS_NAME, ConvertedModel, converted_model
 from imgsearch.vision.runtime import Network
 from tests.vision.conftest import TINY

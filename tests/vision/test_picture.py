@@ -33,7 +33,7 @@ from imgsearch.errors import (
     UnsupportedPicFormat,
     UnsupportedPicPixels,
 )
-from imgsearch.types import PictureOptions, Region
+from imgsearch.values import PictureOptions, Region
 from imgsearch.vision.limits import LIMIT_PROFILES, Limits
 from imgsearch.vision.picture import TURNS, OpenPicture
 from tests.pictures import TURNED_FORMATS, draw, encode, jpeg, turned
@@ -534,7 +534,7 @@ own_process.claim([])
 from imgsearch.vision.limits import Limits
 from imgsearch.vision.picture import OpenPicture
 from imgsearch.errors import PictureError
-from imgsearch.types import Region
+from imgsearch.values import Region
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

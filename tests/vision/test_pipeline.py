@@ -27,7 +27,8 @@ from imgsearch.errors import (
 )
 from imgsearch.service.categories import CATEGORIES, OTHER, Kind
 from imgsearch.sources.files import FilePicture
-from imgsearch.types import Content, Extracted, PictureOptions, Region
+from imgsearch.types import Content, Extracted
+from imgsearch.values import PictureOptions, Region
 from imgsearch.vision.limits import Limits
 from imgsearch.vision.models import DEFAULT_MODEL, find_model
 from imgsearch.vision.openvino_export import converted_model

@@ -13,7 +13,8 @@ from imgsearch.instance import Instance
 from imgsearch.search.options import SearchOptions
 from imgsearch.service.categories import Kind
 from imgsearch.sources.files import FilePicture
-from imgsearch.types import AddPicture, Key
+from imgsearch.types import AddPicture
+from imgsearch.values import Key
 from imgsearch.vision.quantization import as_code
 
 pytestmark = pytest.mark.networks

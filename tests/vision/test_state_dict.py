@@ -21,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsearch.errors import InvalidModel
-from imgsearch.vision.models import EMBEDDED_MODELS, weights_file
+from imgsearch.vision.model_weights import weights_file
+from imgsearch.vision.models import EMBEDDED_MODELS
 from imgsearch.vision.state_dict import LEGACY_MAGIC, LEGACY_PROTOCOL, read_state_dict
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from imgsearch.types import Region
+from imgsearch.values import Region
 from imgsearch.vision.subject_boxes import (
     FURTHER,
     MAX_SUBJECTS,

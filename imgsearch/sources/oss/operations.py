@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from imgsearch.sources.oss.bucket import BucketReader, Listed
-    from imgsearch.types import Key, Operation
+    from imgsearch.types import Operation
+    from imgsearch.values import Key
 
 __all__ = ["OssPicture", "dry_run_operations", "operations"]
 

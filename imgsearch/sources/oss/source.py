@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from imgsearch.sources.oss.bucket import BucketReader
-    from imgsearch.types import Key, Operation
+    from imgsearch.types import Operation
+    from imgsearch.values import Key
 
 __all__ = ["OssFolder"]
 

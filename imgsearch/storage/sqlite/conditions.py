@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgsearch.filters.tree import And, Compare, Everything, Not, OneOf, Or
 from imgsearch.storage.sqlite.schema import content_prefix
-from imgsearch.types import Region
+from imgsearch.values import Region
 
 if TYPE_CHECKING:
     from imgsearch.filters.tree import Condition

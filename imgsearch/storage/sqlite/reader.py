@@ -22,7 +22,7 @@ from imgsearch.storage.sqlite.rows import (
     numbers,
     translated,
 )
-from imgsearch.types import Item, Key, Upsert
+from imgsearch.values import Key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.filters.tree import Condition
+    from imgsearch.types import Item, Upsert
 
 __all__ = ["Reader"]
 

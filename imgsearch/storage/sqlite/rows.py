@@ -15,7 +15,8 @@ from imgsearch.storage.sqlite.checksum import feature_checksum, is_valid, regist
 from imgsearch.storage.sqlite.conditions import Sql
 from imgsearch.storage.sqlite.database import FrozenConnection, connect, storage_errors, transaction
 from imgsearch.storage.sqlite.schema import ITEM_ROW
-from imgsearch.types import Attributes, Extracted, Item, Key, Location, Region, RegionMode, Upsert
+from imgsearch.types import Extracted, Item, Upsert
+from imgsearch.values import Attributes, Key, Location, Region, RegionMode
 
 if TYPE_CHECKING:
     import sqlite3

@@ -36,7 +36,8 @@ from imgsearch.storage.sqlite.schema import (
 )
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.wal import is_corrupted, log_of
-from imgsearch.types import ATTRIBUTE_COLUMNS, Attributes, Item, Key, Location, Upsert
+from imgsearch.types import Item, Upsert
+from imgsearch.values import ATTRIBUTE_COLUMNS, Attributes, Key, Location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

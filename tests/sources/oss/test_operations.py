@@ -14,7 +14,8 @@ from imgsearch.sources.oss import operations as operations_module
 from imgsearch.sources.oss.address import OssAddress
 from imgsearch.sources.oss.bucket import MAX_PAGE, Listed, Page
 from imgsearch.sources.oss.operations import OssPicture, dry_run_operations, operations
-from imgsearch.types import AddPicture, Key, Refused
+from imgsearch.types import AddPicture, Refused
+from imgsearch.values import Key
 
 
 class Listing:

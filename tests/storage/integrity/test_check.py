@@ -27,7 +27,7 @@ from imgsearch.storage.sqlite import store as store_module
 from imgsearch.storage.sqlite.checksum import feature_checksum, register, row_checksum
 from imgsearch.storage.sqlite.schema import FORMAT_VERSION, MIGRATIONS, PAGE_BYTES, check_version
 from imgsearch.storage.sqlite.store import DATABASE_NAME
-from imgsearch.types import Attributes, Key, Location
+from imgsearch.values import Attributes, Key, Location
 from tests.storage.builders import CALIBRATION, DIMENSION, change, child, clustered, finished, query
 from tests.storage.sqlite.test_database import in_mount, needs_root
 

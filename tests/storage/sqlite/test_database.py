@@ -29,7 +29,7 @@ from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.types import Key
+from imgsearch.values import Key
 from tests.storage.builders import CALIBRATION, at_work, change, child, fill, finished, query, scattered, write
 
 if TYPE_CHECKING:

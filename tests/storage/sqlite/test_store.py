@@ -20,7 +20,8 @@ from imgsearch.storage.integrity.check import check
 from imgsearch.storage.sqlite.database import BUSY_TIMEOUT_S
 from imgsearch.storage.sqlite.generations import Generation
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.types import Attributes, Key, Location, Region, RegionMode, Upsert
+from imgsearch.types import Upsert
+from imgsearch.values import Attributes, Key, Location, Region, RegionMode
 from tests.storage.builders import DIMENSION, change, scattered, stored, write
 
 if TYPE_CHECKING:

@@ -1,0 +1,264 @@
+"""Values that callers give: keys, regions, attributes, options of a picture. Each is checked where it enters.
+
+Whole numbers may be NumPy's; they become Python's own.
+"""
+
+from __future__ import annotations
+
+import operator
+import reprlib
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, SupportsIndex
+
+from imgsearch.errors import InvalidCategory, InvalidRegion, InvalidValue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "ATTRIBUTE_COLUMNS",
+    "SERVICE_NAMES",
+    "Attributes",
+    "Key",
+    "Location",
+    "PictureOptions",
+    "Region",
+    "RegionMode",
+]
+
+MAX_ID_CHARS: Final = 512
+MAX_CUSTOM_CONTENT_CHARS: Final = 4096
+MAX_STR_ATTR_CHARS: Final = 128
+INT32: Final = range(-(2**31), 2**31)
+
+
+def whole_number(value: object) -> int | None:
+    """The value as an ``int``, NumPy's integers included; None for anything else, ``bool`` included."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # an array, for one, can be an index in some shapes only
+        return None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Region:
+    """A box ``x1,x2,y1,y2`` in whole pixels of the upright picture; ``x2`` and ``y2`` are exclusive.
+
+    Raises:
+        InvalidRegion: not four whole numbers, negative, or not ``x1 < x2`` and ``y1 < y2``.
+    """
+
+    x1: int
+    x2: int
+    y1: int
+    y2: int
+
+    def __post_init__(self) -> None:
+        for name in ("x1", "x2", "y1", "y2"):
+            value = getattr(self, name)
+            number = whole_number(value)
+            if number is None or number < 0:
+                raise InvalidRegion(f"{name} of a region is {reprlib.repr(value)}; it is a whole number of pixels")
+            object.__setattr__(self, name, number)
+        if self.x1 >= self.x2 or self.y1 >= self.y2:
+            raise InvalidRegion(f"region {self} is empty or inverted; it needs x1 < x2 and y1 < y2 (order x1,x2,y1,y2)")
+
+    @classmethod
+    def parse(cls, text: str) -> Region:
+        """Read ``x1,x2,y1,y2``.
+
+        Raises:
+            InvalidRegion: not four whole numbers, negative, or not ``x1 < x2`` and ``y1 < y2``.
+        """
+        parts = [part.strip() for part in text.split(",")]
+        if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) <= 9 for part in parts):
+            raise InvalidRegion(
+                f"region {text[:60]!r} is not four whole pixel numbers 'x1,x2,y1,y2' (both x first), "
+                "such as 60,410,35,380"
+            )
+        return cls(*(int(part) for part in parts))
+
+    def check_within(self, width: int, height: int) -> Region:
+        """Return the region itself if it lies inside a picture of that size.
+
+        Raises:
+            InvalidRegion: it does not.
+        """
+        if self.x2 > width or self.y2 > height:
+            raise InvalidRegion(
+                f"region {self} is outside the upright picture of {width} x {height} pixels; "
+                f"it needs x2 <= {width} and y2 <= {height}"
+            )
+        return self
+
+    @property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """In the service's order: both x first."""
+        return self.x1, self.x2, self.y1, self.y2
+
+    def __str__(self) -> str:
+        return f"{self.x1},{self.x2},{self.y1},{self.y2}"
+
+
+class RegionMode(IntEnum):
+    """How the region of a picture is decided (service.md, section 4); stored, so the numbers stay."""
+
+    SUBJECT = 0
+    """Crop true or unset, no region: the subject is found."""
+    GIVEN = 1
+    """Crop true or unset, with a region."""
+    WHOLE = 2
+    """Crop false: the whole picture; a region is ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureOptions:
+    """CategoryId, Crop and Region as the caller gave them.
+
+    Raises:
+        InvalidCategory, InvalidRegion, InvalidValue: of a wrong type. Whether there is such a category, and whether the
+            region lies inside the picture, is told when they are used.
+    """
+
+    category_id: int | None = None
+    crop: bool = True
+    region: Region | None = None
+
+    def __post_init__(self) -> None:
+        if self.category_id is not None:
+            number = whole_number(self.category_id)
+            if number is None:
+                raise InvalidCategory(f"category {reprlib.repr(self.category_id)} is not the number of a category")
+            object.__setattr__(self, "category_id", number)
+        if not isinstance(self.crop, bool):
+            raise InvalidValue(f"crop {reprlib.repr(self.crop)} is not True or False")
+        if self.region is not None and not isinstance(self.region, Region):
+            raise InvalidRegion(f"{reprlib.repr(self.region)} is not a Region, such as Region(60, 410, 35, 380)")
+
+    @property
+    def region_mode(self) -> RegionMode:
+        """What Crop and Region mean together."""
+        if not self.crop:
+            return RegionMode.WHOLE
+        return RegionMode.SUBJECT if self.region is None else RegionMode.GIVEN
+
+    @property
+    def given_region(self) -> Region | None:
+        """The region that counts: none where Crop is false."""
+        return self.region if self.region_mode is RegionMode.GIVEN else None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """ProductId and PicName: what an item is known by.
+
+    Raises:
+        InvalidValue: empty, longer than 512 characters, or not valid text.
+    """
+
+    product_id: str
+    pic_name: str
+
+    def __post_init__(self) -> None:
+        for value, code, name in (
+            (self.product_id, "InvalidProductId", "ProductId"),
+            (self.pic_name, "InvalidPicName", "PicName"),
+        ):
+            if not isinstance(value, str):
+                raise InvalidValue(f"{name} {reprlib.repr(value)} is not text", code=code)
+            check_text(value, code, name, MAX_ID_CHARS)
+            if not value:
+                raise InvalidValue(f"{name} is empty", code=f"NoSpecified{name}")
+
+
+def check_text(value: str, code: str, name: str, limit: int) -> None:
+    """Refuse what cannot be stored as text of at most ``limit`` characters.
+
+    Raises:
+        InvalidValue: with ``code``.
+    """
+    if len(value) > limit:
+        raise InvalidValue(f"{name} has {len(value)} characters; the limit is {limit}", code=code)
+    if "\x00" in value:
+        raise InvalidValue(f"{name} contains a NUL character", code=code)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidValue(f"{name} {value!r} is not valid UTF-8; rename it or give another", code=code) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """CustomContent, IntAttr…4 and StrAttr…4; None where not set. Field names are the filter's spelling.
+
+    Raises:
+        InvalidValue: too long, out of the 32-bit range, or of another type.
+    """
+
+    custom_content: str | None = None
+    int_attr: int | None = None
+    int_attr2: int | None = None
+    int_attr3: int | None = None
+    int_attr4: int | None = None
+    str_attr: str | None = None
+    str_attr2: str | None = None
+    str_attr3: str | None = None
+    str_attr4: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.columns().items():
+            if value is None:
+                continue
+            service_name = SERVICE_NAMES[name]
+            if name.startswith("int_attr"):
+                number = whole_number(value)
+                if number is None or number not in INT32:
+                    raise InvalidValue(
+                        f"{service_name} {reprlib.repr(value)} is not a 32-bit whole number", code="InvalidIntAttr"
+                    )
+                object.__setattr__(self, name, number)
+                continue
+            code, limit = (
+                ("InvalidCustomContent", MAX_CUSTOM_CONTENT_CHARS)
+                if name == "custom_content"
+                else ("InvalidStrAttr", MAX_STR_ATTR_CHARS)
+            )
+            if not isinstance(value, str):
+                raise InvalidValue(f"{service_name} {reprlib.repr(value)} is not text", code=code)
+            check_text(value, code, service_name, limit)
+
+    def columns(self) -> dict[str, Any]:
+        """Column name to value, in storage order."""
+        return {name: getattr(self, name) for name in ATTRIBUTE_COLUMNS}
+
+    def service_fields(self) -> dict[str, Any]:
+        """The service's field name to value."""
+        return {SERVICE_NAMES[name]: value for name, value in self.columns().items()}
+
+    @classmethod
+    def from_service_fields(cls, document: Mapping[str, Any]) -> Attributes:
+        """Pick the attributes out of a document under the service's field names."""
+        return cls(**{name: document.get(SERVICE_NAMES[name]) for name in ATTRIBUTE_COLUMNS})
+
+
+ATTRIBUTE_COLUMNS: Final = tuple(item.name for item in fields(Attributes))
+SERVICE_NAMES: Final = {name: "".join(part.capitalize() for part in name.split("_")) for name in ATTRIBUTE_COLUMNS}
+"""``int_attr2`` → ``IntAttr2``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the owner keeps a picture: a folder, and the path below it if that is not the PicName."""
+
+    root: str
+    relative: str | None = None
+
+    def path(self, pic_name: str) -> Path:
+        """The whole path."""
+        return Path(self.root, self.relative if self.relative is not None else pic_name)
