@@ -373,7 +373,7 @@ class Backend(Protocol):
         """
 
     def is_leftover(self, path: Path) -> bool:
-        """Whether a killed ``create`` may have left a file in a folder that names no instance."""
+        """Whether a file in a folder without an instance may be left by a killed ``create``."""
 
     def create(self, folder: Path, settings: dict[str, Any]) -> None:
         """Create an empty instance atomically."""
@@ -393,33 +393,33 @@ class Backend(Protocol):
         """
 
     def shared_file_system(self, folder: Path) -> str | None:
-        """The type of a file system on which an instance is not safe, as other machines may use it too; else None."""
+        """The type of the file system if other machines may share it, so that it is not safe; else None."""
 
     def disk_bytes(self, folder: Path) -> int:
-        """How much the instance takes on this machine's disk."""
+        """The instance's size on this machine's disk."""
 
     def check(self, folder: Path, *, read_data: bool, settings: Sequence[str]) -> list[Problem]:
-        """Look for damage, without writing and without a lock.
+        """Check for damage, without writing and without a lock.
 
         Args:
-            folder: of the instance, which need not be fit for opening.
-            read_data: read everything and compare it with its checksums.
-            settings: names of those that must be there.
+            folder: of the instance, which may be impossible to open.
+            read_data: read all data and verify checksums.
+            settings: names of required settings.
 
         Raises:
             InstanceNotFound, NewerFormat, OlderFormat, StorageUnwritable
         """
 
     def repair(self, folder: Path, *, settings: Sequence[str], lock_timeout: float) -> Repair:
-        """Make what is derived anew, and put aside what is true and broken.
+        """Rebuild derived data, and quarantine damaged items.
 
         Raises:
-            InstanceDamaged: too little is left.
+            InstanceDamaged: too little of the data is left.
             InstanceNotFound, InstanceLocked, NewerFormat, StorageFull, StorageUnwritable
         """
 
     def exposures(self, folder: Path) -> list[Exposure]:
-        """What others on this machine may read or change.
+        """What other users of this machine may read or modify.
 
         Raises:
             InstanceNotFound, InstanceDamaged, StorageUnwritable

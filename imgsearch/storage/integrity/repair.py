@@ -193,8 +193,8 @@ class _Salvage:
 
     def _copy(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         roots = self._copy_roots(old, new)
-        for row in _rows(old, f"SELECT {', '.join(QUARANTINE_ROW)} FROM quarantine"):
-            _insert(new, "quarantine", QUARANTINE_ROW, row)
+        for quarantined in _rows(old, f"SELECT {', '.join(QUARANTINE_ROW)} FROM quarantine"):
+            _insert(new, "quarantine", QUARANTINE_ROW, quarantined)
         dimension = stored_dimension(old)
         known = _keys_by_index(old)
         incomplete: dict[int, tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]] = {}

@@ -379,7 +379,7 @@ def test_a_full_database_keeps_what_was_acknowledged(engine: Engine) -> None:
     connection = engine.store._connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages + 2}")
-    with pytest.raises(StorageFull, match="nothing that was acknowledged is lost") as full:
+    with pytest.raises(StorageFull, match="nothing acknowledged is lost") as full:
         fill(engine, scattered(1000), first=10)
     assert (full.value.code, full.value.exit_code) == ("InstanceOverQuota", 8)
     assert engine.store.count() == 10
