@@ -1,7 +1,7 @@
 """Conditions on items, as a storage-independent syntax tree.
 
-Each storage compiles them to its own queries. An unset field meets no comparison, not even ``!=`` and ``not in``; fields
-other than attributes are always set.
+Each storage compiles them to its own queries. An unset field meets no comparison, not even ``!=`` and ``not in``;
+fields other than attributes are always set.
 """
 
 from __future__ import annotations
