@@ -1,4 +1,4 @@
-"""What Score means: how many of the results with a Score show the right product.
+"""Calibration of Score: the share of results with a given Score that show the right product.
 
 All queries of the evaluation photos are searched for without categories; the ten best results of each are counted.
 ``imgsearch eval`` does the measuring, ``python -m training score`` fits the curves.

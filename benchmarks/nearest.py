@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks import instances
 from benchmarks.setting import SIZES, show
 from imgsearch.filters.tree import EVERYTHING
-from imgsearch.search.candidates import Moment
+from imgsearch.search.candidates import Snapshot
 from imgsearch.search.ranking import CANDIDATES, Query, Ranker
 from imgsearch.search.score import Calibration
 from imgsearch.storage.engine import Engine
@@ -57,7 +57,7 @@ def _exact(size: int, queries: Features) -> Ids:
 def _nearest(engine: Engine, queries: Features) -> list[Ids]:
     """Ids of the nearest to each by the index and the stored features, as a search takes its candidates."""
     with engine.store.reading():
-        moment = Moment(engine)
+        moment = Snapshot(engine)
         selection = moment.selection((), EVERYTHING)
         found = []
         for query, candidates in zip(

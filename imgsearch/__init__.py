@@ -1,7 +1,7 @@
-"""Image search that people run themselves: index a catalogue of pictures, find by picture.
+"""Self-hosted image search: index a catalogue of pictures and search it by picture.
 
-The names below are the public Python API; each is imported when it is first used, so that ``import imgsearch`` costs
-nothing.
+The names below are the public Python API; each is imported on first use, so that ``import imgsearch`` is
+cheap.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # which would believe in any name
+if not TYPE_CHECKING:  # mypy would accept any name
 
     def __getattr__(name: str) -> object:
         try:

@@ -11,21 +11,20 @@ __all__ = ["main", "run"]
 
 
 def main() -> None:
-    """Run the command line and end with its exit code, as SystemExit."""
+    """Run the command line; raises SystemExit with its exit code."""
     own_process.claim(sys.argv[1:])
     try:
         from imgsearch.cli.app import app_for
 
         app_for(sys.argv[1:])(prog_name="imgsearch")
-    except KeyboardInterrupt:  # before any command had begun
+    except KeyboardInterrupt:  # before a command started
         sys.exit(130)
 
 
 def run() -> None:
-    """``main``, as a program: the process ends when the command has, without taking the interpreter down.
+    """Run ``main`` as a program and exit without tearing down the interpreter.
 
-    Commands close what they open. Freeing compiled networks and thousands of objects one by one takes longer than a
-    search does.
+    Commands close what they open. Freeing compiled networks and thousands of objects takes longer than a search.
     """
     try:
         main()
@@ -38,7 +37,7 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):  # whoever read it has gone; the command has said what there was to say
+        except (OSError, ValueError):  # the reader has exited; the command has reported its result
             code = code or 1
     os._exit(code)
 

@@ -1,4 +1,4 @@
-"""Writing files so that they are there whole or not at all, and what the operating system's refusals mean."""
+"""Atomic, durable file writes, and the translation of the operating system's errors."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ TEMPORARY_SUFFIX: Final = ".tmp"
 
 
 def private_opener(path: str, flags: int) -> int:
-    """For ``open``: a file that is made can be read by its owner only, whatever the umask; one that is there stays."""
+    """An opener for ``open``: new files are readable only by their owner, whatever the umask."""
     return os.open(path, flags, 0o600)
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, for their owner only, so that they survive a power loss.
+    """Create a folder and its missing parents, accessible only to their owner and durable.
 
-    One that is there stays as it is.
+    Existing folders are not changed.
     """
     for missing in reversed([folder, *folder.parents]):
         if not missing.exists():
             missing.mkdir(mode=0o700, exist_ok=True)
             sync_folder(missing.parent)
-    folder.mkdir(exist_ok=True)  # tells what is there and is no folder
+    folder.mkdir(exist_ok=True)  # raises if it exists and is not a folder
 
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``target``; sync it and rename it to ``target`` at the end of the block.
+    """Provide a temporary path beside ``target``; sync it and rename it to ``target`` at the end of the block.
 
-    When the block raises, the temporary file is removed and ``target`` stays as it was.
+    If the block raises, the temporary file is removed and ``target`` is unchanged.
     """
     temporary = _temporary(target)
     try:
@@ -64,10 +64,10 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
 
 def check_atomic_file(target: Path) -> None:
-    """Find out whether ``atomic_file`` can make its temporary file; none is left, and ``target`` stays as it was.
+    """Check that ``atomic_file`` can create its temporary file; leaves no file, and ``target`` unchanged.
 
     Raises:
-        OSError: it cannot.
+        OSError: it cannot be created.
     """
     temporary = _temporary(target)
     with open(temporary, "xb", opener=private_opener):
@@ -80,12 +80,12 @@ def _temporary(target: Path) -> Path:
 
 
 def sync(path: Path) -> None:
-    """Make the content of a file, or the names in a folder, survive a power loss."""
+    """Sync the content of a file, or the entries of a folder, to disk."""
     _sync(os.open(path, os.O_RDONLY))
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside ``folder`` survive a power loss (a no-op where folders cannot be opened)."""
+    """Sync the entries of a folder to disk; does nothing where folders cannot be opened."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except (PermissionError, FileNotFoundError):
@@ -102,7 +102,7 @@ def _sync(descriptor: int) -> None:
 
 
 def _is_flushed(descriptor: int) -> bool:
-    """On macOS, empty the disk's cache too, in which fsync leaves data; False where the file system cannot do that."""
+    """On macOS, also flush the disk's cache, as fsync does not; False if the file system cannot."""
     import fcntl
 
     try:
@@ -116,10 +116,10 @@ def _is_flushed(descriptor: int) -> bool:
 
 @contextmanager
 def file_errors(place: Path | str) -> Iterator[None]:
-    """Translate what the operating system says about files; other errors pass.
+    """Translate the operating system's file errors; other errors pass.
 
     Args:
-        place: what to name where the system names no file: a folder, or words for something else.
+        place: named in the message if the system names no file: a folder, or a description.
 
     Raises:
         StorageFull, StorageUnwritable
@@ -134,10 +134,10 @@ def file_errors(place: Path | str) -> Iterator[None]:
 
 
 def temporary_folder() -> Path:
-    """Where temporary files go.
+    """The folder for temporary files.
 
     Raises:
-        StorageUnwritable: there is no folder for them.
+        StorageUnwritable: there is none.
     """
     import tempfile
 
@@ -145,14 +145,14 @@ def temporary_folder() -> Path:
         return Path(tempfile.gettempdir())
     except FileNotFoundError as error:
         raise StorageUnwritable(
-            f"there is no folder for temporary files ({error.strerror}): name one that can be written in TMPDIR"
+            f"there is no folder for temporary files ({error.strerror}): set TMPDIR to a writable one"
         ) from error
 
 
 def storage_full(place: Path | str) -> StorageFull:
-    """What to tell people when the disk is full."""
+    """The error for a full disk."""
     return StorageFull(
-        f"no space left in {place}; nothing that was acknowledged is lost: free some space and run the command again"
+        f"no space left in {place}; nothing acknowledged is lost: free some space and run the command again"
     )
 
 
@@ -171,6 +171,6 @@ def _translate(error: OSError, place: Path | str) -> StorageError | None:
     if error.errno in _REFUSALS:
         where = place if named is None else named
         return StorageUnwritable(
-            f"{where} cannot be written or read ({error.strerror}): check the disk and permissions"
+            f"{where} cannot be written or read ({error.strerror}): check the disk and the permissions"
         )
     return None

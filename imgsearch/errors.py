@@ -1,8 +1,7 @@
-"""Every error that imgsearch raises on purpose, each with its code and its exit code.
+"""All errors that imgsearch raises, with their codes and exit codes.
 
-``code`` is the hosted service's error code where it has one that fits; ``exit_code`` is what the command line ends
-with when the error ends the command. A failed picture of a batch carries the same ``code`` in its outcome and does not
-end the batch.
+``code`` is the hosted service's error code, if it has a suitable one; ``exit_code`` is the exit status of a command
+that the error ends. A picture that fails in a batch reports the same ``code`` in its outcome; the batch continues.
 
 The tree::
 
@@ -94,7 +93,7 @@ __all__ = [
 
 
 class ImgsearchError(Exception):
-    """Base of all errors raised on purpose; ``str()`` is one line for people."""
+    """Base class of all errors; ``str()`` is one line for people."""
 
     code: str = "InternalError"
     exit_code: int = 70
@@ -106,31 +105,31 @@ class ImgsearchError(Exception):
 
     @property
     def message(self) -> str:
-        """What is wrong, with what, and what to do about it, on one line."""
+        """What is wrong and what to do about it, on one line."""
         return str(self)
 
 
 class UsageError(ImgsearchError):
-    """Options or arguments that do not go together."""
+    """Invalid options or arguments, or a combination that is not allowed."""
 
     code = "BadRequest"
     exit_code = 2
 
 
 class InstanceExists(UsageError):
-    """``init`` on a folder that holds an instance or something else."""
+    """``init`` on a folder that holds an instance or other files."""
 
     code = "InstanceStatusError"
 
 
 class NotTunable(UsageError):
-    """The instance's features cannot be tuned, or there is too little to learn from."""
+    """The instance's features cannot be tuned, or there are too few products to learn from."""
 
     code = "InstanceStatusError"
 
 
 class DeviceUnusable(UsageError):
-    """A device or a precision that is not there, does not work, or gives features too far from those of the CPU."""
+    """A device or precision is missing, fails, or its features differ too much from the CPU's."""
 
 
 class InputError(ImgsearchError):
@@ -141,7 +140,7 @@ class InputError(ImgsearchError):
 
 
 class PictureError(InputError):
-    """Base of everything that is wrong with the bytes of one picture."""
+    """Base class: the bytes of a picture cannot be used."""
 
     code = "PictureError"
 
@@ -159,15 +158,15 @@ class PictureTooLarge(PictureError):
 
     @classmethod
     def of(cls, size: int, max_bytes: int) -> PictureTooLarge:
-        """For a picture of ``size`` bytes (or at least so many) where ``max_bytes`` is the first size refused."""
+        """For a picture of at least ``size`` bytes; ``max_bytes`` is the smallest refused size."""
         return cls(
-            f"the picture has {size:,} bytes or more; the limit of this instance is below {max_bytes:,}: "
-            "scale the picture down, or make an instance with a higher --max-bytes"
+            f"the picture has {size:,} bytes or more; this instance accepts fewer than {max_bytes:,}: "
+            "scale the picture down, or create an instance with a higher --max-bytes"
         )
 
 
 class UnsupportedPicFormat(PictureError):
-    """Bytes that are none of the supported picture formats."""
+    """Bytes in no supported picture format."""
 
     code = "UnsupportedPicFormat"
 
@@ -179,23 +178,23 @@ class UnsupportedPicPixels(PictureError):
 
 
 class MemoryExceeded(UnsupportedPicPixels):
-    """A picture that takes more memory than there is, or than one of its size may take."""
+    """Decoding a picture takes more memory than available, or than allowed for its size."""
 
 
 class DamagedPicture(PictureError):
-    """The header is fine, the pixels cannot be decoded: cut off or corrupt."""
+    """The header is valid, but the pixels cannot be decoded: truncated or corrupt."""
 
     code = "PictureError"
 
 
 class DecoderFailed(PictureError):
-    """A picture whose decoder crashed or took too long, in a process of its own: nothing else is lost."""
+    """The decoder, in a separate process, crashed or took too long; only this picture fails."""
 
     code = "PictureError"
 
 
 class UnreadableSource(InputError):
-    """A file or an object in a bucket that is missing, is no file, may not be read, or does not come."""
+    """A file or an object in a bucket is missing, not a file, forbidden, or cannot be transferred."""
 
     code = "PictureError"
 
@@ -207,7 +206,7 @@ class InvalidRegion(InputError):
 
 
 class InvalidCategory(InputError):
-    """A category that is none of the service's ids or names."""
+    """Not an id or a name of one of the service's categories."""
 
     code = "InvalidCategory"
 
@@ -233,19 +232,19 @@ class InvalidManifest(InputError):
 
 
 class InvalidExport(InputError):
-    """A folder of exported items that is not whole, or not in the form of one."""
+    """A folder of exported items is incomplete or malformed."""
 
 
 class InvalidGroundTruth(InputError):
-    """A labelled folder in which there is nothing to measure, or a table of it that cannot be used."""
+    """A labelled folder has nothing to measure or an invalid table."""
 
 
 class InvalidModel(InputError):
-    """A model that is unknown, or whose weights cannot be had or do not fit."""
+    """A model is unknown, or its weights are missing or do not match."""
 
 
 class NotFound(ImgsearchError):
-    """Base of: the thing that was asked for is not there."""
+    """Base class: what was asked for does not exist."""
 
     exit_code = 4
 
@@ -263,87 +262,87 @@ class ItemNotFound(NotFound):
 
 
 class InstanceEmpty(NotFound):
-    """An operation that needs at least one item."""
+    """The operation needs at least one item."""
 
     code = "InstanceStatusError"
 
 
 class InstanceLocked(ImgsearchError):
-    """Another process is writing to the instance, or has just done so under a reader who could not lock it out."""
+    """Another process is writing to the instance, or wrote to it during a read that takes no lock."""
 
     code = "InstanceStatusError"
     exit_code = 5
 
 
 class InstanceUnusable(ImgsearchError):
-    """Base of: the instance is there and cannot be used as it is."""
+    """Base class: the instance exists but cannot be used as it is."""
 
     exit_code = 6
 
 
 class InstanceDamaged(InstanceUnusable):
-    """A file of the instance is missing or is not what was written."""
+    """A file of the instance is missing or corrupted."""
 
     code = "AccessEngineFailed"
 
 
 class NewerFormat(InstanceUnusable):
-    """Written by a later release."""
+    """Written by a newer release."""
 
     code = "UnsupportedInstanceType"
 
 
 class OlderFormat(InstanceUnusable):
-    """Written by an earlier release: it is migrated by whoever opens it and may write, and not read before."""
+    """Written by an older release, and not migrated yet; opening it with write permission migrates it."""
 
     code = "UnsupportedInstanceType"
 
 
 class StampMismatch(InstanceUnusable):
-    """The instance's features come from another model or another preprocessing."""
+    """The instance's features come from another model or preprocessing."""
 
     code = "UnsupportedInstanceType"
 
 
 class RemoteCode(StrEnum):
-    """Why a remote storage cannot be used: each documented cause (service.md, 10.2) has a code of its own."""
+    """Why a remote storage cannot be used: each documented cause (service.md, 10.2) has its own code."""
 
     CREDENTIALS_MISSING = "NoCredentials"
-    """No access key, token or role of the machine was found anywhere."""
+    """No access key, token or machine role was found."""
     UNKNOWN_KEY = "InvalidAccessKeyId"
-    """An access key that does not exist or is disabled."""
+    """The access key does not exist or is disabled."""
     WRONG_SECRET = "SignatureDoesNotMatch"  # noqa: S105  # a code, no secret
-    """A secret that does not belong to the access key."""
+    """The secret does not belong to the access key."""
     TOKEN_EXPIRED = "SecurityTokenExpired"  # noqa: S105  # a code, no secret
-    """A security token that was valid."""
+    """The security token has expired."""
     TOKEN_INVALID = "InvalidSecurityToken"  # noqa: S105  # a code, no secret
-    """A security token that was never valid."""
+    """The security token is invalid."""
     CLOCK_SKEW = "RequestTimeTooSkewed"
-    """This machine's clock is too far from the storage's for a signature to count."""
+    """This machine's clock differs too much from the storage's."""
     INVALID_ROLE_ARN = "InvalidRoleArn"
-    """A role ARN that is none."""
+    """The role ARN is malformed."""
     ROLE_NOT_FOUND = "RoleNotExist"
-    """A role ARN that names no role."""
+    """There is no role with this ARN."""
     ROLE_NOT_ASSUMABLE = "RoleNotAssumable"
     """The caller may not assume the role."""
     ROLE_OF_OTHER_TYPE = "InvalidRoleType"
-    """A role whose trust policy names another service or account than the caller's."""
+    """The role's trust policy does not name the caller's account."""
     POLICY_INSUFFICIENT = "AccessDenied"
-    """A policy is missing, wrong, or gives no rights on that path."""
+    """A policy is missing or wrong, or does not cover the path."""
     REGION_MISMATCH = "BucketRegionMismatch"
-    """A bucket in another region than the instance."""
+    """The bucket is in another region than the instance."""
     INVALID_BUCKET = "InvalidBucketName"
-    """A name that no bucket can have."""
+    """Not a valid bucket name."""
     BUCKET_NOT_FOUND = "NoSuchBucket"
     """There is no bucket of that name."""
     PATH_NOT_FOUND = "InvalidPath"
-    """There is nothing under that path of the bucket, or it cannot be a path."""
+    """The path is invalid, or the bucket has no objects under it."""
     MANIFEST_NOT_FOUND = "NoSuchManifest"
-    """The path has objects, and no ``increment.meta`` among them."""
+    """The path has objects, but no ``increment.meta``."""
     INVALID_ENDPOINT = "InvalidEndpoint"
-    """An address that is none of the storage's."""
+    """Not an endpoint of the storage."""
     UNAVAILABLE = "NetworkException"
-    """The storage cannot be reached, or answers with nothing but its own faults."""
+    """The storage cannot be reached or keeps failing."""
 
 
 class RemoteError(ImgsearchError):
@@ -354,7 +353,7 @@ class RemoteError(ImgsearchError):
 
 
 class StorageError(ImgsearchError):
-    """Base of: the disk does not take what has to be written."""
+    """Base class: data cannot be written to disk."""
 
     exit_code = 8
 

@@ -1,4 +1,4 @@
-"""What can be done with an instance's folder that need not be open: making, checking, mending."""
+"""Operations on an instance's folder that need no open instance: creation, checks, repair."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["InstanceFolder"]
 
 
 class InstanceFolder:
-    """The part of ``Instance`` that takes a folder; all of it can be called on the class."""
+    """The static methods of ``Instance``, which take a folder."""
 
     @staticmethod
     def create(
@@ -42,29 +42,29 @@ class InstanceFolder:
         announce: Callable[[str], None] = lambda _message: None,
         lock_timeout: float = 0.0,
     ) -> None:
-        """Make an empty instance; the folder is made where it is missing.
+        """Create an empty instance, and its folder if missing.
 
         Args:
             folder: missing or empty.
             kind: ``product``, with categories, or ``generic``, without.
             model: an embedded model, a timm architecture, or the path of a folder with a model's towers.
-            weights: a local file of weights for it.
-            limits: what a picture may measure.
-            region_id: OSS region whose buckets it may import from.
-            codes: keep two bits of each number of a feature, not half precision.
-            cache: of converted models; the user's own by default.
-            announce: told in one line when a model has to be converted first.
-            lock_timeout: seconds to wait for another process that makes one there.
+            weights: a local weights file.
+            limits: on the size of pictures.
+            region_id: OSS region of the buckets to import from.
+            codes: store two bits per number of a feature instead of half precision.
+            cache: of converted models; by default the user's.
+            announce: called with a line if a model must be converted first.
+            lock_timeout: seconds to wait for another process that creates one there.
 
         Raises:
-            InstanceExists: there is one, or other files.
+            InstanceExists: the folder holds an instance or other files.
             UsageError, InstanceLocked, InvalidModel, StorageFull, StorageUnwritable
         """
         from imgsearch.jobs.creation import create
         from imgsearch.locations import cache_folder
 
         if kind not in set(Kind):
-            raise UsageError(f"there is no kind {kind!r} of instances: it is one of {', '.join(Kind)}")
+            raise UsageError(f"invalid kind {kind!r}; expected one of {', '.join(Kind)}")
         create(
             Path(folder),
             Kind(kind),
@@ -86,13 +86,13 @@ class InstanceFolder:
         cache: StrPath | None = None,
         announce: Callable[[str], None] = lambda _message: None,
     ) -> None:
-        """Make all networks of a model ready for this machine, so that no later command waits for that.
+        """Prepare all networks of a model on this machine, so that later commands need not wait.
 
         Args:
             model: as for ``create``; no instance is needed.
-            weights: a local file of weights for it.
-            cache: of converted models; the user's own by default.
-            announce: told in lines what has to be done.
+            weights: a local weights file.
+            cache: of converted models; by default the user's.
+            announce: called with a line about each step.
 
         Raises:
             InvalidModel, StorageFull, StorageUnwritable
@@ -112,20 +112,20 @@ class InstanceFolder:
 
     @staticmethod
     def shared_file_system(folder: StrPath) -> str | None:
-        """The type of the file system under a folder, if other machines may use that too; None on a local disk.
+        """The type of a folder's file system if other machines may share it; None on a local disk.
 
-        On such a one, locks may not keep writers apart, and SQLite's write-ahead log is not safe.
+        On a shared one, locks may not exclude other writers, and SQLite's write-ahead log is not safe.
         """
         path = Path(folder)
         return backend_of(path).shared_file_system(path)
 
     @staticmethod
     def check(folder: StrPath, *, read_data: bool = False) -> list[Problem]:
-        """Look for damage in an instance, which need not be fit for opening; nothing is written, no lock is taken.
+        """Check an instance for damage, even if it cannot be opened; writes nothing, takes no lock.
 
         Args:
             folder: of the instance.
-            read_data: read everything and hold it against its checksums, not only structure, counts and references.
+            read_data: read all data and verify checksums, not only structure, counts and references.
 
         Raises:
             InstanceNotFound, NewerFormat, OlderFormat, StorageUnwritable
@@ -135,7 +135,7 @@ class InstanceFolder:
 
     @staticmethod
     def exposures(folder: StrPath) -> list[Exposure]:
-        """What others on this machine may read or alter in an instance's folder, by the modes there.
+        """Files of an instance that other users may read or modify, by their modes.
 
         Raises:
             InstanceNotFound, InstanceDamaged, StorageUnwritable
@@ -145,10 +145,10 @@ class InstanceFolder:
 
     @staticmethod
     def repair(folder: StrPath, *, lock_timeout: float = 0.0) -> Repair:
-        """Mend an instance: make the derived anew, put aside what is truth and broken, and say what that was.
+        """Repair an instance: rebuild derived data, quarantine damaged items, and list what was lost.
 
         Raises:
-            InstanceDamaged: too little is left of the database.
+            InstanceDamaged: too little of the database is left.
             InstanceNotFound, InstanceLocked, NewerFormat, StorageFull, StorageUnwritable
         """
         path = Path(folder)

@@ -1,4 +1,4 @@
-"""Where things lie when nobody says otherwise: the default instance, the model cache, the log."""
+"""Default locations: the instance, the model cache, the log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ APPLICATION: Final = "imgsearch"
 
 
 def default_instance() -> Path:
-    """``IMGSEARCH_INSTANCE``, else the folder ``default`` under the user's data directory."""
+    """``IMGSEARCH_INSTANCE``, else the folder ``default`` in the user's data directory."""
     given = os.environ.get(INSTANCE_VARIABLE)
     if given:
         return Path(given)
@@ -24,7 +24,7 @@ def default_instance() -> Path:
 
 
 def cache_folder() -> Path:
-    """``IMGSEARCH_CACHE``, else the user's cache directory: converted models, which can be made again."""
+    """``IMGSEARCH_CACHE``, else the user's cache directory: for converted models, which can be rebuilt."""
     given = os.environ.get(CACHE_VARIABLE)
     if given:
         return Path(given)
@@ -34,7 +34,7 @@ def cache_folder() -> Path:
 
 
 def log_file() -> Path:
-    """Where the trace of an unexpected error goes."""
+    """The log file for traces of unexpected errors."""
     from platformdirs import user_log_path
 
     return user_log_path(APPLICATION, appauthor=False) / "imgsearch.log"

@@ -1,6 +1,6 @@
-"""An instance that is open: what the facade and the jobs share of it.
+"""An open instance: state shared by the facade and the jobs.
 
-Its settings, a pool of connections for reading, the writer's connection and lock, the networks.
+Settings, a pool of connections for reading, the writer's connection and lock, the networks.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ __all__ = ["SETTINGS", "Opened", "absent"]
 WORKERS_PER_CORE: Final = 3
 """One decodes, one waits for the network, one for the GIL or the disk: fewer leave cores idle."""
 BATCHED_WORKERS_PER_CORE: Final = 8
-"""Beside a device that takes batches, cores do little but decode, and most workers wait for one of three batches."""
+"""With a device that takes batches, cores mostly decode, and most workers wait for one of three batches."""
 MAX_BATCHED_WORKERS: Final = 2 * MAX_BATCH
-"""One batch runs, one gathers; each worker has a process that decodes, so more would cost memory for nothing."""
+"""One batch runs while the next gathers; each worker has a decoding process, so more would waste memory."""
 
 SETTINGS: Final = ("kind", "limits", "region_id", "model", "created")
-"""What every instance's database has as settings, from ``create`` on."""
+"""Settings that every instance has."""
 
 
 def absent(key: Key, folder: Path) -> ItemNotFound:
-    """What to tell whoever asks for an item that is not there."""
+    """The error for a missing item."""
     return ItemNotFound(f"there is no picture {key.pic_name!r} of product {key.product_id!r} in {folder}")
 
 
 class Opened:
-    """One instance, open for reading; safe to use from several threads.
+    """One instance, open for reading; thread-safe.
 
     Args:
         folder: of the instance.
         engine: open for reading; closed with this.
         cache: of converted models.
-        announce: told in one line when a model has to be converted first.
+        announce: called with a line if a model must be converted first.
     """
 
     def __init__(self, folder: Path, engine: Storage, *, cache: Path, announce: Callable[[str], None]) -> None:
@@ -75,7 +75,7 @@ class Opened:
         self.region_id: str | None = settings["region_id"]
         self.created: int = settings["created"]
         self.made_by: dict[str, Any] = settings["model"]
-        """What has made the features, as it is stored: another model after a reindex."""
+        """The model of the features, as stored; a reindex changes it."""
         self.model = ModelRecord.from_dict(self.made_by)
         self._converted: ConvertedModel | None = None
         self._text_encoder: TextEncoder | None = None
@@ -84,19 +84,19 @@ class Opened:
         self._shared: tuple[dict[str, Any], Pipeline] | None = None
 
     def close(self) -> None:
-        """Release what is open."""
+        """Release open resources."""
         with self._lock:
             self._shared = None
             self._kept.close()
         self._readers.close()
 
     def reading(self) -> AbstractContextManager[Storage]:
-        """A block with an engine that no other thread uses; see ``Readers.reading``."""
+        """Provide an engine for exclusive use; see ``Readers.reading``."""
         return self._readers.reading()
 
     @contextmanager
     def writing(self, lock_timeout: float) -> Iterator[Storage]:
-        """A connection for writing, while the writer lock is held.
+        """Open a connection for writing and hold the writer lock during the block.
 
         Raises:
             InstanceLocked, InstanceDamaged, NewerFormat, StorageUnwritable
@@ -111,7 +111,7 @@ class Opened:
                 engine.close()
 
     def refresh(self, store: Truth) -> None:
-        """Take note of a reindex since this was opened: all else about an instance is fixed."""
+        """Update the model after a reindex; all other settings are fixed."""
         made_by = store.made_by()
         with self._lock:
             if made_by != self.made_by:
@@ -121,13 +121,13 @@ class Opened:
 
     @property
     def model_is_at_hand(self) -> bool:
-        """Whether the model lies in the cache, ready to be loaded."""
+        """Whether the model is in the cache, ready to be loaded."""
         from imgsearch.vision.openvino_export import is_converted
 
         return is_converted(self.model, self.cache)
 
     def check_model(self, model: str, weights: Path | None) -> None:
-        """Refuse to go on with another model than the instance's.
+        """Raise if a model is not the instance's.
 
         Raises:
             StampMismatch

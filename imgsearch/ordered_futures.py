@@ -1,4 +1,4 @@
-"""Streams of work: a bounded number of pieces is under way, they come in order, and none is lost at the end."""
+"""Ordered results of futures, with a bounded number in progress; none is lost if the source fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def until_it_fails(source: Iterable[T], end: list[ImgsearchError]) -> Iterator[T]:
-    """The pieces up to a failure of the source itself, which is put into ``end`` to be raised when they are done."""
+    """Yield from a source until it fails; its error is put into ``end``, to be raised after all results."""
     try:
         yield from source
     except ImgsearchError as error:
@@ -25,14 +25,14 @@ def until_it_fails(source: Iterable[T], end: list[ImgsearchError]) -> Iterator[T
 
 
 def in_groups(futures: Iterable[Future[T]], ahead: int, most: int) -> Iterator[list[T | InputError]]:
-    """Results in their order, or why a picture cannot be used, with each those behind it that are at hand as well.
+    """Yield results in order (or errors of single pictures), in groups of those already done.
 
-    What the source of the futures raises comes when all before it are done.
+    An error of the source of the futures is raised after all results before it.
 
     Args:
         futures: taken no further ahead than needed.
-        ahead: how many may be under way.
-        most: results in a group.
+        ahead: maximum number in progress.
+        most: maximum number of results per group.
 
     Raises:
         InvalidModel, StampMismatch
@@ -54,7 +54,7 @@ def _group(waiting: deque[Future[T]], most: int) -> list[T | InputError]:
     while not results or (waiting and len(results) < most and waiting[0].done()):
         try:
             results.append(waiting.popleft().result())
-        except InvalidModel:  # no picture's fault
+        except InvalidModel:  # not an error of one picture
             raise
         except InputError as error:
             results.append(error)

@@ -1,7 +1,7 @@
-"""Whether this process is imgsearch's own, or a program that uses the library.
+"""Whether this process belongs to imgsearch, or to a program that uses the library.
 
-A program's settings are its own: the library changes none. In a process of ours (the command line, a decoder) there is
-nobody else whose settings they could be.
+The library changes no process-wide settings of a host program. Only our own processes (the command line, decoders) may
+do so.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _words: list[str] | None = None
 
 
 def claim(words: Sequence[str]) -> None:
-    """Say that the process is ours, and with which arguments it runs."""
+    """Mark the process as ours, and record its arguments."""
     global _words  # noqa: PLW0603  # there is one process
     _words = list(words)
 
 
 def is_ours() -> bool:
-    """Whether somebody has claimed it."""
+    """Whether the process has been claimed."""
     return _words is not None
 
 
 def command_line() -> str | None:
-    """How the process was called; None in a program of somebody else, whose arguments are not ours to write down."""
+    """The command line; None in a host program, whose arguments are not ours to record."""
     return None if _words is None else shlex.join(["imgsearch", *_words])

@@ -1,4 +1,4 @@
-"""What the Python API takes as a picture, and the operation that adds one."""
+"""Pictures in the Python API: accepted types, and the operation that adds one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PictureLike: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | npt.NDArray[np.uint8] "
     "| PictureSource"
 )
-"""A path, the bytes of a picture file, a binary file, an image of Pillow, or an array of pixels."""
+"""A path, the bytes of a picture file, a binary file, a PIL image, or an array of pixels."""
 
 READ_BYTES = 1024 * 1024
 
@@ -43,10 +43,10 @@ class MemoryPicture:
     is_pixels: bool = False
 
     def token(self) -> None:
-        """None: whether it is unchanged is told by its bytes."""
+        """None: only its bytes tell whether it is unchanged."""
 
     def read(self, max_bytes: int) -> Content:
-        """The bytes; the limit is for those of files.
+        """Return the bytes; the limit applies to files only.
 
         Raises:
             PictureTooLarge
@@ -57,21 +57,21 @@ class MemoryPicture:
 
 
 def as_picture(value: PictureLike, max_bytes: int = sys.maxsize) -> PictureSource:
-    """Something that can be read as a picture.
+    """Convert a value to a ``PictureSource``.
 
-    Files are read later, when the picture's turn comes; what is in memory is copied now, and an open file is read now,
-    so the caller may change or close it.
+    Files given by path are read later, when the picture is processed; values in memory are copied and open files are
+    read now, so the caller may then change or close them.
 
     Args:
-        value: a path; the bytes of a picture file; a binary file, which is read from where it stands; an image of
-            Pillow; an array of uint8, of shape (height, width) for grey levels, (height, width, 3) for RGB or
+        value: a path; the bytes of a picture file; a binary file, read from its current position; a PIL image; a
+            uint8 array of shape (height, width) for grey levels, (height, width, 3) for RGB or
             (height, width, 4) for RGBA.
-        max_bytes: no more than so many are read from an open file.
+        max_bytes: maximum number of bytes read from an open file.
 
     Raises:
-        InvalidValue: nothing of these.
-        UnsupportedPicFormat: an array of another type or shape.
-        DamagedPicture: an image that has not been loaded yet, and cannot be.
+        InvalidValue: none of these types.
+        UnsupportedPicFormat: an array with another type or shape.
+        DamagedPicture: a lazily loaded image that cannot be loaded.
     """
     if isinstance(value, str | os.PathLike):
         return FilePicture(value)
@@ -90,7 +90,7 @@ def as_picture(value: PictureLike, max_bytes: int = sys.maxsize) -> PictureSourc
     if callable(getattr(value, "read", None)):
         return MemoryPicture(_read(value, max_bytes))
     raise InvalidValue(
-        f"{reprlib.repr(value)} is not a picture: give a path, bytes, a binary file, a PIL image or a NumPy array",
+        f"{reprlib.repr(value)} is not a picture: pass a path, bytes, a binary file, a PIL image or a NumPy array",
         code="InvalidPicContent",
     )
 
@@ -108,19 +108,21 @@ def _is_array(value: object) -> TypeGuard[npt.NDArray[Any]]:
 
 
 def _is_instance(value: object, module: str, name: str) -> bool:
-    """Whether it is of a class whose module nobody has to import for that."""
+    """Whether it is an instance of a class, without importing the class's module."""
     kind = getattr(sys.modules.get(module), name, None)
     return isinstance(kind, type) and isinstance(value, kind)
 
 
 def _read(file: Any, max_bytes: int) -> bytes:
-    """What an open file still holds, up to ``max_bytes``; what reads from a network may come in pieces."""
+    """Read the rest of an open file, up to ``max_bytes``; network streams may return less per read."""
     pieces: list[bytes] = []
     missing = max_bytes
     while missing > 0:
         piece = file.read(min(missing, READ_BYTES))
         if not isinstance(piece, bytes):
-            raise InvalidValue("the file gives no bytes: open it in binary mode ('rb')", code="InvalidPicContent")
+            raise InvalidValue(
+                "the file does not return bytes: open it in binary mode ('rb')", code="InvalidPicContent"
+            )
         if not piece:
             break
         pieces.append(piece)
@@ -129,14 +131,14 @@ def _read(file: Any, max_bytes: int) -> bytes:
 
 
 def as_pictures(values: Iterable[PictureLike], max_bytes: int) -> Iterator[PictureSource]:
-    """Several of them, taken no further ahead than needed; a single picture is refused at once.
+    """Convert several values, taken no further ahead than needed; refuses a single picture at once.
 
     Raises:
         UsageError: one picture instead of several.
     """
     is_single = isinstance(values, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(values, "read")
     if is_single or _is_image(values) or (_is_array(values) and values.ndim != 4):
-        raise UsageError("several pictures are wanted, and this is a single one: give a list, such as [picture]")
+        raise UsageError("expected several pictures, not a single one: pass a list, such as [picture]")
     return (as_picture(value, max_bytes) for value in values)
 
 
@@ -151,16 +153,16 @@ def addition(
     attributes: Attributes | None = None,
     max_bytes: int = sys.maxsize,
 ) -> AddPicture:
-    """The operation that adds a picture, or replaces the one of the same name.
+    """The operation that adds a picture or replaces the one with the same key.
 
     Args:
         picture: see ``as_picture``.
         product_id: of its product.
-        pic_name: by default the file's name, where the picture is a path.
-        category: its number or its name; None: predicted.
-        crop: find the subject, or take the region; False: the whole picture counts.
-        region: the part of the upright picture that counts.
-        attributes: what filters and results can use.
+        pic_name: by default the file name, if the picture is a path.
+        category: number or name; None: predicted.
+        crop: detect the subject, or use the region; False: use the whole picture.
+        region: the part of the upright picture to use.
+        attributes: for filters and results.
         max_bytes: as for ``as_picture``.
 
     Raises:
@@ -170,7 +172,9 @@ def addition(
     attributes = Attributes() if attributes is None else attributes
     if isinstance(picture, str | os.PathLike):
         path = Path(picture)
-        Key(product_id, path.name if pic_name is None else pic_name)  # else a missing ProductId would be made up
+        Key(
+            product_id, path.name if pic_name is None else pic_name
+        )  # otherwise a missing ProductId would be derived from the path
         request = FileRequest(product_id, pic_name, options=options, attributes=attributes)
         operation = file_operation(path, path.name, str(path.parent.resolve()), request)
         if isinstance(operation, Refused):

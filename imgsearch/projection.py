@@ -1,13 +1,13 @@
-"""The mathematics of tuning: a projection learned from a catalogue's own products, and whether it is of use.
+"""The mathematics of tuning: learning a projection from a catalogue's own products, and estimating its benefit.
 
-Pictures of one product differ by what does not matter: view, light, background. The projection shrinks the directions
-of the shape block in which they differ most, by ``(Sw + SHRINKAGE * m * I)^(-1/2)``, where ``Sw`` is the mean
+Pictures of one product differ in irrelevant ways: view, light, background. The projection shrinks the directions of the
+shape block in which they differ most, by ``(Sw + SHRINKAGE * m * I)^(-1/2)``, where ``Sw`` is the mean
 covariance within a product and ``m`` the mean of its eigenvalues (within-class covariance normalisation; Hatch,
 Kajarekar and Stolcke, "Within-class covariance normalization for SVM-based speaker recognition", Interspeech 2006).
 
-The shrinkage bounds what that does: of ``d`` dimensions, none loses more than a factor of
-``sqrt((d + SHRINKAGE) / SHRINKAGE)`` against another. So the projection can be undone, but for the rounding to half
-precision. The colour block and the lengths of both blocks stay as they are.
+The shrinkage bounds the effect: of ``d`` dimensions, none loses more than a factor of
+``sqrt((d + SHRINKAGE) / SHRINKAGE)`` relative to another. So the projection can be inverted up to rounding to half
+precision. The colour block and the lengths of both blocks do not change.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["Estimate", "Projection", "estimated", "learned", "within_scatter"]
 
 SHRINKAGE: Final = 3.0
-"""Times the mean eigenvalue, added to each."""
+"""This multiple of the mean eigenvalue is added to each eigenvalue."""
 MATRIX_TYPE: Final = np.dtype("<f2")
 NAME_DIGITS: Final = 16
 MAX_CONDITION: Final = 100.0
-"""Of a projection that somebody else made: a learned one has 8 at most, for 192 dimensions."""
+"""Limit for projections from elsewhere; a learned one has at most 8, for 192 dimensions."""
 NEAR: Final = 0.01
-"""Two projections are the same in effect whose difference is less than this share of their size."""
+"""Projections count as equal if their difference is below this share of their norm."""
 TINY: Final = 1e-12
 RESAMPLES: Final = 2_000
 CONFIDENCE: Final = 0.95
@@ -41,10 +41,10 @@ SEED: Final = 5
 
 @dataclass(frozen=True)
 class Projection:
-    """A symmetric, invertible matrix that is applied to the shape block of features.
+    """A symmetric, invertible matrix applied to the shape block of features.
 
     Raises:
-        ValueError: the matrix is none of that.
+        ValueError: the matrix does not qualify.
     """
 
     matrix: npt.NDArray[np.float16]
@@ -53,7 +53,7 @@ class Projection:
     def __post_init__(self) -> None:
         matrix = self.matrix
         if matrix.dtype != MATRIX_TYPE or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
-            raise ValueError(f"{matrix.dtype} of shape {matrix.shape} is no square matrix of half precision")
+            raise ValueError(f"{matrix.dtype} of shape {matrix.shape} is not a square matrix of half precision")
         if not np.isfinite(matrix).all() or not np.array_equal(matrix, matrix.T):
             raise ValueError("the matrix is not finite and symmetric")
         if not self.condition <= MAX_CONDITION:
@@ -61,17 +61,17 @@ class Projection:
 
     @property
     def dimension(self) -> int:
-        """Of the shape block."""
+        """The length of the shape block."""
         return len(self.matrix)
 
     @cached_property
     def name(self) -> str:
-        """Digits that tell it from any other."""
+        """Hexadecimal digits that identify it."""
         return hashlib.sha256(np.ascontiguousarray(self.matrix).tobytes()).hexdigest()[:NAME_DIGITS]
 
     @cached_property
     def condition(self) -> float:
-        """Largest by smallest singular value: how much more the errors of a feature can weigh when it is undone."""
+        """Condition number: how much inversion can amplify the errors of a feature."""
         values = np.abs(np.linalg.eigvalsh(self.matrix.astype(np.float64)))
         return float(values.max() / max(values.min(), TINY))
 
@@ -90,38 +90,38 @@ class Projection:
             features: shape (dimension,) or (n, dimension), the shape block first.
 
         Returns:
-            Of the same shape; each block as long as before.
+            The same shape; the lengths of both blocks are unchanged.
         """
         return _turned(features, self._forward)
 
     def undone(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """What ``applied`` made these features of.
+        """The inverse of ``applied``.
 
-        After the rounding of both to half precision, the difference of a shape block is at most
+        If both are rounded to half precision, a shape block differs by at most
         ``(condition + 1) * 2**-11`` of its length.
         """
         return _turned(features, self._backward)
 
     def is_near(self, other: Projection) -> bool:
-        """Whether both do the same but for the last digits."""
+        """Whether both are equal up to small differences."""
         if self.matrix.shape != other.matrix.shape:
             return False
         difference = np.linalg.norm(self._forward - other._forward)
         return bool(difference <= NEAR * np.linalg.norm(self._forward))
 
     def as_text(self) -> str:
-        """For storing as JSON."""
+        """Encode for JSON."""
         return base64.b64encode(np.ascontiguousarray(self.matrix).tobytes()).decode("ascii")
 
     @classmethod
     def from_text(cls, text: Any) -> Self:
-        """What ``as_text`` was taken of.
+        """Decode the result of ``as_text``.
 
         Raises:
             ValueError
         """
         if not isinstance(text, str):
-            raise ValueError("no text")
+            raise ValueError("not text")
         values = np.frombuffer(base64.b64decode(text, validate=True), MATRIX_TYPE)
         side = int(np.sqrt(len(values)))
         return cls(values.reshape(side, side))
@@ -140,11 +140,11 @@ def _turned(features: npt.NDArray[np.floating], matrix: npt.NDArray[np.float64])
 def within_scatter(
     blocks: npt.NDArray[np.floating], products: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float64], int]:
-    """The sum of the covariances within products, each of which counts once, and how many products that are.
+    """The sum of within-product covariances, each product counting once, and the number of products.
 
     Args:
         blocks: shape blocks of pictures, shape (n, d), of any length.
-        products: of each picture; those with a single one say nothing. Shape (n,).
+        products: of each picture, shape (n,); products with a single picture are ignored.
 
     Returns:
         Shape (d, d), and a count.
@@ -162,7 +162,7 @@ def within_scatter(
 
 
 def learned(scatter: npt.NDArray[np.float64], products: int) -> Projection:
-    """The projection for a sum of covariances within so many products; its largest eigenvalue is 1."""
+    """The projection for a sum of within-product covariances; its largest eigenvalue is 1."""
     values, vectors = np.linalg.eigh(scatter / max(products, 1))
     values = np.maximum(values, 0.0)
     mean = float(values.mean())
@@ -173,7 +173,7 @@ def learned(scatter: npt.NDArray[np.float64], products: int) -> Projection:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over queries, and the interval in which it lies with 95 % confidence."""
+    """A mean over queries with its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -181,9 +181,9 @@ class Estimate:
 
 
 def estimated(values: npt.NDArray[np.floating], products: npt.NDArray[np.int64]) -> Estimate:
-    """The mean of some values, with an interval by bootstrap over products.
+    """The mean of values, with a confidence interval by bootstrap over products.
 
-    Pictures of one product are no independent evidence, so products are drawn anew, each with all of its values.
+    Pictures of one product are not independent, so whole products are resampled.
 
     Args:
         values: one for each query, shape (n,).

@@ -130,7 +130,7 @@ def test_concurrent_writers_and_a_kill_never_leave_a_mix(target: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "error", "words"),
     [
-        (errno.ENOSPC, StorageFull, "no space left in .*; nothing that was acknowledged is lost: free some space"),
+        (errno.ENOSPC, StorageFull, "no space left in .*; nothing acknowledged is lost: free some space"),
         (errno.EDQUOT, StorageFull, "no space left"),
         (errno.EFBIG, StorageFull, "no space left"),
         (errno.EROFS, StorageUnwritable, "Read-only file system"),

@@ -269,7 +269,7 @@ def test_folders_are_products_where_there_is_no_table(tmp_path: Path) -> None:
     [
         ("groundtruth.csv", [], "line 1: the column file is missing"),
         ("groundtruth.csv", ["file,split"], "line 1: the column product_id is missing"),
-        ("groundtruth.csv", ["file,split,product_id,file"], "line 1: the column 'file' stands there twice"),
+        ("groundtruth.csv", ["file,split,product_id,file"], "line 1: the column 'file' appears twice"),
         ("groundtruth.csv", ["file,split,product_id"], "line 1: there are no lines below the header"),
         ("groundtruth.csv", [*RETRIEVAL_TABLE, "c.jpg,test,p"], "line 4: split 'test' is neither gallery nor query"),
         (
@@ -280,18 +280,26 @@ def test_folders_are_products_where_there_is_no_table(tmp_path: Path) -> None:
         ("groundtruth.csv", RETRIEVAL_TABLE[:2], "no picture is a query"),
         ("groundtruth.csv", [*RETRIEVAL_TABLE, "c.jpg,query,"], "line 4: ProductId is empty"),
         ("groundtruth.csv", [*RETRIEVAL_TABLE, f"c.jpg,query,{'x' * 513}"], "line 4: ProductId has 513 characters"),
-        ("groundtruth.csv", [*RETRIEVAL_TABLE, "./b.jpg,query,p"], "line 4: file './b.jpg' stands in line 3 already"),
+        ("groundtruth.csv", [*RETRIEVAL_TABLE, "./b.jpg,query,p"], "line 4: file './b.jpg' is already in line 3"),
         ("groundtruth.csv", [*RETRIEVAL_TABLE, "c.jpg,query"], "line 4: 2 values under 3 columns"),
         ("groundtruth.csv", [*RETRIEVAL_TABLE, "c.jpg,query,p,q"], "line 4: 4 values under 3 columns"),
-        ("groundtruth.csv", [*RETRIEVAL_TABLE, "../c.jpg,query,p"], "line 4: file '../c.jpg' must be the path"),
-        ("groundtruth.csv", [*RETRIEVAL_TABLE, "/etc/passwd,query,p"], "line 4: file '/etc/passwd' must be the path"),
+        ("groundtruth.csv", [*RETRIEVAL_TABLE, "../c.jpg,query,p"], "line 4: file '../c.jpg' must be a relative path"),
+        (
+            "groundtruth.csv",
+            [*RETRIEVAL_TABLE, "/etc/passwd,query,p"],
+            "line 4: file '/etc/passwd' must be a relative path",
+        ),
         (
             "groundtruth.csv",
             [*RETRIEVAL_TABLE, "x/../../c.jpg,query,p"],
-            "line 4: file 'x/../../c.jpg' must be the path",
+            "line 4: file 'x/../../c.jpg' must be a relative path",
         ),
-        ("groundtruth.csv", [*RETRIEVAL_TABLE, "a\x00b.jpg,query,p"], r"line 4: file 'a\x00b.jpg' must be the path"),
-        ("groundtruth.csv", [*RETRIEVAL_TABLE, ",query,p"], "line 4: file '' must be the path"),
+        (
+            "groundtruth.csv",
+            [*RETRIEVAL_TABLE, "a\x00b.jpg,query,p"],
+            r"line 4: file 'a\x00b.jpg' must be a relative path",
+        ),
+        ("groundtruth.csv", [*RETRIEVAL_TABLE, ",query,p"], "line 4: file '' must be a relative path"),
         ("groundtruth.csv", [*RETRIEVAL_TABLE, '"c.jpg,query,p'], "line 4: not CSV"),
         ("groundtruth.csv", [*RETRIEVAL_TABLE, f"{'c' * 200_000},query,p"], "line 4: not CSV"),
         (
@@ -302,7 +310,7 @@ def test_folders_are_products_where_there_is_no_table(tmp_path: Path) -> None:
         (
             "groundtruth.csv",
             [f"{RETRIEVAL_TABLE[0]},source", "a.jpg,gallery,p,all"],
-            "line 2: a source cannot be called",
+            "line 2: a source cannot be named",
         ),
         ("labels.csv", ["file,label", "a.jpg,11"], "line 2: label: category '11' does not exist"),
         ("labels.csv", ["file,label", "a.jpg,"], "line 2: label: category '' does not exist"),

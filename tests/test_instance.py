@@ -557,5 +557,5 @@ def test_a_setting_that_is_missing_twice_is_told_by_name(folder: Path, name: str
     (problem,) = Instance.check(folder)
     assert f"the setting '{name}'" in problem.message
     assert "backup" in problem.message
-    with pytest.raises(InstanceDamaged, match=f"the setting '{name}', twice: restore it from a backup"):
+    with pytest.raises(InstanceDamaged, match=f"the setting '{name}': restore it from a backup"):
         Instance.repair(folder)

@@ -99,7 +99,7 @@ def test_what_cannot_be_left_out(labelled: Path, parameters: Path, tmp_path: Pat
     with pytest.raises(UsageError, match="second"):
         evaluate(labelled, [Part.RETRIEVAL], left_out=parameters)
     (parameters / "sources.json").write_text('{"three": "first"}', encoding="utf-8")
-    with pytest.raises(InvalidGroundTruth, match="no query of a source"):
+    with pytest.raises(InvalidGroundTruth, match="no query has a source"):
         evaluate(labelled, [Part.RETRIEVAL], left_out=parameters)
 
 

@@ -34,7 +34,7 @@ from imgsearch.cli.options import (
     warn_of_shared_storage,
 )
 from imgsearch.cli.output import Format, resolve_format, safe
-from imgsearch.cli.summary import Summary, dry_run_of, print_outcome, telling_of_ignored_regions, with_progress
+from imgsearch.cli.summary import Summary, dry_run_of, print_outcome, warning_of_ignored_regions, with_progress
 from imgsearch.errors import UsageError
 from imgsearch.service.categories import Kind
 from imgsearch.values import Attributes
@@ -64,25 +64,27 @@ def add(
     manifest: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", show_default=False, help="Take the lines of an increment.meta, pictures beside it."
+            metavar="FILE", show_default=False, help="Process an increment.meta, with its pictures in the same folder."
         ),
     ] = None,
     reindex: Annotated[
-        bool, typer.Option("--reindex", help="Make the features of all items anew, of the pictures where they lie.")
+        bool, typer.Option("--reindex", help="Recompute the features of all items from their original pictures.")
     ] = False,
-    product_id: Annotated[str | None, typer.Option(metavar="ID", show_default=False, help="ProductId of all.")] = None,
+    product_id: Annotated[
+        str | None, typer.Option(metavar="ID", show_default=False, help="ProductId of all pictures.")
+    ] = None,
     pic_name: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default=False, help="PicName of the one picture.")
+        str | None, typer.Option(metavar="NAME", show_default=False, help="PicName, if there is one picture.")
     ] = None,
     product_from: Annotated[
         Literal["name", "parent"],
-        typer.Option(help="ProductId: the PicName without suffix, or the name of the picture's folder."),
+        typer.Option(help="Derive ProductId from the PicName without suffix, or from the picture's folder."),
     ] = "name",
     category: Category = None,
     crop: Crop = True,
     region: RegionOption = None,
     custom_content: Annotated[
-        str | None, typer.Option(metavar="TEXT", show_default=False, help="Any text; returned by searches.")
+        str | None, typer.Option(metavar="TEXT", show_default=False, help="Any text, returned by searches.")
     ] = None,
     int_attr: IntAttr = None,
     int_attr2: IntAttr = None,
@@ -99,9 +101,9 @@ def add(
     device: DeviceOption = CPU,
     nul: Nul = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done; no picture is decoded, nothing is stored.")
+        bool, typer.Option("--dry-run", help="Only report what would be done; decodes no picture and stores nothing.")
     ] = False,
-    include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Hidden files and folders too.")] = False,
+    include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Include hidden files and folders.")] = False,
     lock_timeout: LockTimeout = 0.0,
     quiet: Quiet = False,
     output_format: FormatOption = None,
@@ -134,8 +136,8 @@ def add(
             or dry_run
         ):
             raise UsageError(
-                "--reindex takes the pictures from where they lie, as they were added: leave out paths, --manifest, "
-                "--dry-run and options of pictures, keys and models"
+                "--reindex reads the pictures from their original locations with their original options: leave out "
+                "paths, --manifest, --dry-run and options of pictures, keys and models"
             )
         _reindex(instance, workers, device, lock_timeout, quiet=quiet, chosen=chosen)
         return
@@ -156,7 +158,7 @@ def add(
             warn_of_shared_storage(target.folder)
             read = source.operations(target.has_item)
             outcomes = target.apply_stream(
-                read if manifest is None else telling_of_ignored_regions(read),
+                read if manifest is None else warning_of_ignored_regions(read),
                 workers=workers,
                 device=device,
                 lock_timeout=lock_timeout,
@@ -181,7 +183,7 @@ def _reindex(
     with open_instance(instance, quiet=quiet) as target:
         warn_of_shared_storage(target.folder)
         if not target.needs_reindex and not quiet:
-            typer.echo(f"{safe(str(target.folder))} has the features of this release already", err=True)
+            typer.echo(f"{safe(str(target.folder))} already has the features of this release", err=True)
         outcomes = target.reindex_stream(workers=workers, device=device, lock_timeout=lock_timeout)
         for outcome in with_progress(outcomes, None, quiet=quiet, total=target.count()):
             summary.count(outcome)
@@ -189,8 +191,8 @@ def _reindex(
         summary.add_facts(Reindexed=not target.needs_reindex)
         if target.needs_reindex:
             warn(
-                f"{target.folder} stays as it was, with the features that it had: put the pictures that failed back "
-                "where they were, or delete them from it, and run this again; what is done is kept"
+                f"{target.folder} is unchanged and keeps its old features: put the failed pictures back in place, or "
+                "delete their items, then run this command again; finished work is kept"
             )
     summary.show(chosen, perf_counter() - begun, quiet=quiet)
     if summary.exit_code:
@@ -201,13 +203,11 @@ def _check(paths: list[str], manifest: Path | None, request: Any, plain: Any) ->
     from imgsearch.sources.files import is_folder
 
     if manifest is None and not paths:
-        raise UsageError("nothing to add: name pictures or folders, - for a list on stdin, or --manifest FILE")
+        raise UsageError("nothing to add: give pictures or folders, - for a list on stdin, or --manifest FILE")
     if manifest is not None and (paths or request != plain):
-        raise UsageError(
-            "--manifest names the pictures, their ids and their attributes: leave out paths and these options"
-        )
+        raise UsageError("--manifest gives pictures, ids and attributes: leave out paths and these options")
     if request.pic_name is not None and (len(paths) != 1 or paths[0] == STDIN or is_folder(Path(paths[0]))):
-        raise UsageError("--pic-name names one picture: give exactly one file with it")
+        raise UsageError("--pic-name applies to one picture: give exactly one file with it")
 
 
 def _source(paths: list[str], manifest: Path | None, request: Any, *, nul: bool) -> Source:

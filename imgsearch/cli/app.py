@@ -1,4 +1,4 @@
-"""The application: every command, under its name."""
+"""The application with all commands."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ COMMANDS: Final = {
     "oss-import": "oss_import:oss_import",
     "eval": "evaluate:evaluate",
 }
-"""Where each command is: module below ``imgsearch.cli``, and function there."""
+"""Module below ``imgsearch.cli`` and function of each command."""
 
 
 def app_for(words: Sequence[str]) -> typer.Typer:
-    """The application that can run these words of a command line.
+    """The application for a command line.
 
-    Where the first of them is a command, the others are left out: importing and describing them all takes as long as
-    opening an instance.
+    If its first word is a command, only that one is loaded: importing all commands takes as long as opening an
+    instance.
     """
     return _made(words[:1] if words and words[0] in COMMANDS else COMMANDS)
 
@@ -49,8 +49,8 @@ def _made(names: Iterable[str]) -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        epilog="Exit codes: 0 done, 1 some items failed, 2 usage, 3 bad input, 4 not there, 5 locked, 6 damaged, "
-        "7 remote storage, 8 disk full, 70 a bug, 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 some items failed, 2 usage, 3 bad input, 4 not found, 5 locked, 6 damaged, "
+        "7 remote storage, 8 disk full, 70 bug, 130 interrupted.",
     )
     app.callback()(_imgsearch)
     for name in names:
@@ -70,7 +70,7 @@ def _imgsearch(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Index a catalogue of pictures and find by picture, on this machine, with nobody else seeing one."""
+    """Index a catalogue of pictures and search it by picture, locally: no picture leaves this machine."""
 
 
 @cache

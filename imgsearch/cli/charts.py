@@ -1,4 +1,4 @@
-"""Charts as SVG inside HTML: both axes from 0 to 1, colours from the page, and a text that says what is drawn."""
+"""SVG charts for HTML: both axes from 0 to 1, colours from the page, with alternative text."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 __all__ = ["Curve", "Dots", "chart"]
 
 SIDE: Final = 240
-"""Of the square that both axes span, in units of the drawing."""
+"""Side of the plot area, in SVG units."""
 LEFT, RIGHT, TOP, BOTTOM = 40, 14, 10, 40
-"""Room for ticks and titles."""
+"""Margins for ticks and titles."""
 TICKS: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Points that are joined, from left to right."""
+    """Points joined by lines, from left to right."""
 
     css_class: str
     points: Sequence[tuple[float, float]]
@@ -55,9 +55,9 @@ def chart(
     """Draw curves and dots over bars.
 
     Args:
-        alternative: what the chart shows, for those who do not see it.
+        alternative: alternative text.
         titles: of the horizontal axis and of the vertical one.
-        series: the later ones above.
+        series: later ones are drawn on top.
         bars: left, right and height of each, 0 to 1.
     """
     drawn = [_grid(), *(_bar(*bar) for bar in bars), *(one.svg() for one in series)]

@@ -23,18 +23,18 @@ def check(
     instance: InstanceOption = None,
     read_data: Annotated[
         bool,
-        typer.Option("--read-data", help="Read everything, and hold it against its checksums; --repair always does."),
+        typer.Option("--read-data", help="Read all data and verify checksums; implied by --repair."),
     ] = False,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Mend what is wrong, and say what was lost; a writer, so it needs the lock."),
+        typer.Option("--repair", help="Repair damage and report what was lost; needs the writer lock."),
     ] = False,
     lock_timeout: LockTimeout = 0.0,
     output_format: FormatOption = None,
 ) -> None:
-    """Look for damage: structure, counts and references, or with --read-data everything. Changes nothing.
+    """Check for damage: structure, counts and references, or with --read-data all data. Changes nothing.
 
-    Also tells what others on this machine may read or alter.
+    Also reports files that other users of this machine may read or modify.
     """
     from imgsearch.instance import Instance
 
@@ -102,7 +102,7 @@ def _print_tables(problems: list[Problem], repaired: list[Problem] | None, lost:
     if problems:
         where.print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")
     else:
-        where.print("No problem found." if not repaired else "All is well again.")
+        where.print("No problem found." if not repaired else "All problems were repaired.")
 
 
 def _name(loss: Loss) -> str:

@@ -1,4 +1,4 @@
-"""A contact sheet: one HTML file with small copies of the query and of its results, for looking at a search."""
+"""Contact sheets: an HTML file with thumbnails of queries and their results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Row:
 
 
 def write(target: Path, rows: list[Row], limits: Limits) -> None:
-    """Write the sheet; takes the limits that pictures have to meet.
+    """Write the sheet; ``limits`` apply to the pictures.
 
     Raises:
         StorageFull, StorageUnwritable
@@ -62,7 +62,7 @@ def _row(row: Row, thumbnails: Thumbnails) -> str:
 
 
 def picture_of(item: Item) -> PictureSource | None:
-    """Where the owner keeps the picture of an item, if it was added from a file."""
+    """The file of an item's picture, if it was added from one."""
     from imgsearch.sources.files import FilePicture
 
     return None if item.location is None else FilePicture(item.location)

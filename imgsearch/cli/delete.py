@@ -15,24 +15,27 @@ __all__ = ["delete"]
 
 def delete(
     product_id: Annotated[
-        str | None, typer.Argument(show_default=False, help="All pictures of this product, …")
+        str | None, typer.Argument(show_default=False, help="Delete all pictures of this product, …")
     ] = None,
-    pic_name: Annotated[str | None, typer.Argument(show_default=False, help="… or this one of them.")] = None,
+    pic_name: Annotated[str | None, typer.Argument(show_default=False, help="… or only this one.")] = None,
     instance: InstanceOption = None,
     filter_: Annotated[
         str | None,
         typer.Option(
-            "--filter", metavar="EXPR", show_default=False, help='All that match: int_attr>=10 AND str_attr="red"'
+            "--filter",
+            metavar="EXPR",
+            show_default=False,
+            help='Delete all matches, for example: int_attr>=10 AND str_attr="red"',
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be deleted.")] = False,
     lock_timeout: LockTimeout = 0.0,
     nul: Nul = False,
     output_format: FormatOption = None,
 ) -> None:
-    """Delete a product, one picture, or all that a filter selects; what is not there is not an error."""
+    """Delete a product, one picture, or all matches of a filter; deleting nothing is not an error."""
     if (product_id is None) == (filter_ is None):
-        raise UsageError("say what to delete: PRODUCT_ID [PIC_NAME], or --filter EXPR")
+        raise UsageError("specify what to delete: PRODUCT_ID [PIC_NAME], or --filter EXPR")
     chosen = resolve_format(output_format)
     with open_instance(instance) as target:
         if not dry_run:

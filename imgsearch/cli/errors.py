@@ -1,4 +1,4 @@
-"""The one place where errors become messages and exit codes."""
+"""Converting errors to messages and exit codes."""
 
 from __future__ import annotations
 
@@ -25,19 +25,17 @@ __all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "print_error", "reporting", "war
 BUG = 70
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-"""Whoever read stdout has gone, as in ``imgsearch search … | head -1``; shells give this code for it."""
+"""The reader of stdout has exited, as in ``imgsearch search … | head -1``; the code is that of shells."""
 
 
 def reporting(command: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a command: what it raises is told on stderr, in a JSON format on stdout too, and decides the exit code."""
+    """Wrap a command: report its errors on stderr, for JSON formats also on stdout, and set the exit code."""
 
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> None:
         try:
             _check_working_folder()
-            with file_errors(
-                "a file that the command reads or writes"
-            ):  # where neither the system nor the code in between names it
+            with file_errors("a file that the command reads or writes"):  # if the error names no file
                 command(*args, **options)
                 sys.stdout.flush()
         except ImgsearchError as error:
@@ -47,7 +45,7 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(BROKEN_PIPE) from None
         except KeyboardInterrupt:
-            warn("interrupted; what was acknowledged stays, run the command again to go on")
+            warn("interrupted; acknowledged changes are kept, run the command again to continue")
             raise typer.Exit(INTERRUPTED) from None
         except typer.Exit:
             raise
@@ -58,35 +56,35 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _check_working_folder() -> None:
-    """Refuse to begin where relative paths lead nowhere: a program that runs on would report other faults instead.
+    """Raise if the working directory is gone: relative paths would cause misleading errors.
 
     Raises:
         UsageError
     """
     try:
-        os.getcwd()  # noqa: PTH109  # the question is whether it fails
+        os.getcwd()  # noqa: PTH109  # called to see whether it fails
     except OSError as error:
         raise UsageError(
-            f"the working directory cannot be told ({error.strerror}), it may have been deleted: "
-            "change to another one with 'cd', and run the command again"
+            f"the working directory cannot be determined ({error.strerror}); it may have been deleted: "
+            "change to another one with 'cd', then run the command again"
         ) from None
 
 
 def print_error(error: ImgsearchError, output_format: Format) -> None:
-    """One line for people, and a document for programs that read one."""
+    """Print one line for people, and for JSON formats a document."""
     if output_format.is_json:
-        with suppress(OSError, StorageError):  # it may be stdout itself that cannot be written, or nobody reads it
+        with suppress(OSError, StorageError):  # stdout itself may be unwritable or closed
             print_document(error_document(error))
     warn(error.message)
 
 
 def warn(message: str) -> None:
-    """One line on stderr."""
+    """Print one line to stderr."""
     typer.echo(f"imgsearch: {safe(message)}", err=True)
 
 
 def _report_bug() -> int:
-    """Keep the trace in the log and ask for a report."""
+    """Write the trace to the log and ask for a report."""
     from imgsearch import __version__
     from imgsearch.locations import log_file
 

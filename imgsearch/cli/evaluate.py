@@ -31,7 +31,7 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", show_default=False, help="The labelled folder.")],
     part: Annotated[
         list[Part] | None,
-        typer.Option("--part", show_default=False, help="Only this part; can be given again. By default all."),
+        typer.Option("--part", show_default=False, help="Measure only this part; repeatable. By default all."),
     ] = None,
     instance: Annotated[
         Path | None,
@@ -40,7 +40,7 @@ def evaluate(
             "--instance",
             metavar="DIR",
             show_default=False,
-            help="Measure with the model, kind and limits of this instance, which is not touched.",
+            help="Measure with the model, kind and limits of this instance, which is not changed.",
         ),
     ] = None,
     kind: Annotated[
@@ -55,29 +55,29 @@ def evaluate(
     workers: Workers = None,
     source: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME", show_default=False, help="Ask only the queries of this source; can be given again."
-        ),
+        typer.Option(metavar="NAME", show_default=False, help="Use only queries of this source; repeatable."),
     ] = None,
     left_out: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
             show_default=False,
-            help="Measure each source also with parameters that learned nothing from it.",
+            help="Also measure each source with parameters trained without it.",
         ),
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", show_default=False, help="Write a page with figures and the worst misses."),
+        typer.Option(metavar="FILE", show_default=False, help="Write an HTML page with figures and the worst misses."),
     ] = None,
     worst: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, show_default=False, help=f"Misses of each kind on the page; {WORST}."),
+        typer.Option(
+            metavar="N", min=1, show_default=False, help=f"Misses of each kind on the page; by default {WORST}."
+        ),
     ] = None,
     output_format: FormatOption = None,
 ) -> None:
-    """Measure search, categories and subjects on a folder of pictures whose answers are known."""
+    """Measure search, categories and subjects on a folder of labelled pictures."""
     from imgsearch.evaluation.details import Details
     from imgsearch.evaluation.evaluate import evaluate as measure
     from imgsearch.instance import Instance
@@ -85,16 +85,16 @@ def evaluate(
 
     chosen = resolve_format(output_format)
     if chosen is Format.PATHS:
-        raise UsageError("eval prints figures: its formats are table, json and jsonl")
+        raise UsageError("eval supports the formats table, json and jsonl")
     if instance is not None and (kind, model, weights) != (None, None, None):
-        raise UsageError("an instance has its model and kind already: leave out --instance, or the other options")
+        raise UsageError("an instance has a fixed model and kind: leave out --instance or these options")
     if worst is not None and html is None:
-        raise UsageError("--worst says how many misses the page shows: it goes with --html")
+        raise UsageError("--worst sets the number of misses on the page: use it with --html")
     if html is not None:
         from imgsearch.cli.html_page import check_writable
 
         check_writable(html)
-    _end_in_order()
+    _exit_on_signals()
     details = None if html is None else Details()
     with ExitStack() as stack:
         announce = announcer()
@@ -128,8 +128,8 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _end_in_order() -> None:
-    """Let a request to end unwind the program, so that the temporary instance is removed."""
+def _exit_on_signals() -> None:
+    """Turn termination signals into exceptions, so that the temporary instance is removed."""
 
     def end(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
@@ -140,7 +140,7 @@ def _end_in_order() -> None:
 
 
 class _Bars:
-    """A bar for each step, on a terminal only."""
+    """A progress bar per step, on a terminal only."""
 
     def __init__(self) -> None:
         self._step: str | None = None
@@ -157,7 +157,7 @@ class _Bars:
             self._bar.close()
 
     def show(self, step: str, done: int, total: int) -> None:
-        """Show how far a step is."""
+        """Show the progress of a step."""
         if not sys.stderr.isatty():
             return
         if step != self._step:

@@ -1,4 +1,4 @@
-"""The page of ``eval --html``: figures, how far Score can be trusted, and what went wrong, picture beside picture."""
+"""The page of ``eval --html``: figures, calibration of Score, and misses with pictures."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ __all__ = ["write"]
 
 SIDE: Final = 200
 STEPS: Final = 20
-"""Of the smallest Score, along the curves."""
+"""Number of minimum Scores along the curves."""
 EXAMPLES: Final = 5
-"""Pictures of one confusion."""
+"""Pictures shown per confusion."""
 
 STYLE: Final = """
 :root { color-scheme: light dark; --text: #222; --faint: #5f6368; --page: #fafafa; --card: #fff; --edge: #d5d5d5;
@@ -83,10 +83,10 @@ def write(target: Path, folder: Path, result: Evaluation, details: Details, wors
 
     Args:
         target: the file.
-        folder: that was measured.
+        folder: the measured folder.
         result: its figures.
-        details: what became of each picture.
-        worst: how many misses of each kind are shown at most.
+        details: results per picture.
+        worst: maximum number of misses shown per kind.
 
     Raises:
         StorageFull, StorageUnwritable
@@ -118,7 +118,7 @@ def write(target: Path, folder: Path, result: Evaluation, details: Details, wors
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """A part of the page; one without content is left out."""
+    """A section of the page; left out if it has no content."""
 
     name: str
     title: str
@@ -168,12 +168,12 @@ def _precision_chart(grades: list[Grade]) -> str:
         f"from {one.threshold:.1f}: {_share(one.precision)}, {_share(one.recall)}" for one in curve[:: STEPS // 5]
     )
     drawn = chart(
-        f"Precision of the ten best results, and share of the right ones kept, by smallest Score. {said}",
-        ("smallest Score (--min-score)", "share"),
+        f"Precision of the ten best results, and share of the right ones kept, by minimum Score. {said}",
+        ("minimum Score (--min-score)", "share"),
         [Curve("two", recalls), Curve("one", precisions)],
     )
     return (
-        f"<figure>{drawn}<figcaption>Solid: share of the results from a Score on that are right (precision). "
+        f"<figure>{drawn}<figcaption>Solid: share of results at or above a Score that are right (precision). "
         "Dashed: share of the right results that are kept.</figcaption></figure>"
     )
 
@@ -188,8 +188,9 @@ def _calibration_chart(figures: CalibrationFigures) -> str:
         [(one.lower, one.upper, right) for one, _, right in filled],
     )
     return (
-        f"<figure>{drawn}<figcaption>Share right by Score: on the dotted line, Score is the chance that a result is "
-        f"right. Expected calibration error {_share(figures.error)}, {figures.results} results.</figcaption></figure>"
+        f"<figure>{drawn}<figcaption>Share right by Score: on the dotted line, Score equals the probability that a "
+        f"result is right. Expected calibration error {_share(figures.error)}, {figures.results} results."
+        "</figcaption></figure>"
     )
 
 
@@ -207,7 +208,7 @@ class _Pictures:
         self._thumbnails = thumbnails
 
     def figure(self, file: Path, alternative: str, caption: Iterable[str], css_class: str = "") -> str:
-        """A picture over its caption, lines of HTML."""
+        """A picture with its caption, given as lines of HTML."""
         image = self._thumbnails.image(FilePicture(file), alternative)
         return _framed(image, caption, css_class)
 
@@ -244,16 +245,14 @@ def _misses(pictures: _Pictures, details: Details, worst: int) -> Iterator[_Sect
     yield _Section(
         "wrong",
         "Wrong first results",
-        _miss_list(pictures, first, len(sure), "The highest Scores of a wrong first result come first."),
+        _miss_list(pictures, first, len(sure), "Sorted by falling Score of the wrong first result."),
     )
     above = {answer.query.file for answer in first}
     low = [answer for answer in lowest_precisions(details.answers) if answer.query.file not in above]
     yield _Section(
         "low",
         "Lowest average precision",
-        _miss_list(
-            pictures, low[:worst], len(low), "Queries that do not stand above; the lowest average precision first."
-        ),
+        _miss_list(pictures, low[:worst], len(low), "Other queries, lowest average precision first."),
     )
 
 
@@ -315,7 +314,7 @@ def _confusions(pictures: _Pictures, details: Details) -> _Section:
 
 def _confusion(pictures: _Pictures, confusion: Confusion) -> str:
     label, predicted = CATEGORIES[confusion.label], CATEGORIES[confusion.predicted]
-    accepted = f", {confusion.accepted} of them accepted as well" if confusion.accepted else ""
+    accepted = f", {confusion.accepted} of them acceptable" if confusion.accepted else ""
     figures = "".join(
         pictures.figure(picture.file, f"{label}, predicted {predicted}", [shown(picture.file.name)])
         for picture in islice(confusion.pictures, EXAMPLES)
@@ -331,8 +330,8 @@ def _boxes(pictures: _Pictures, details: Details, worst: int) -> _Section:
     if not found:
         return _Section("subjects", "", "")
     figures = "".join(_box(pictures, box) for box in found[:worst])
-    legend = '<p><i class="truth"></i> true box &nbsp; <i class="found"></i> region that was found</p>'
-    lead = _lead(f"{min(worst, len(found))} of {len(found)}. The least overlap (IoU) first.")
+    legend = '<p><i class="truth"></i> true box &nbsp; <i class="found"></i> region found</p>'
+    lead = _lead(f"{min(worst, len(found))} of {len(found)}. Smallest overlap (IoU) first.")
     return _Section("subjects", "Worst boxes", f'{lead}{legend}<div class="row">{figures}</div>')
 
 
@@ -356,6 +355,6 @@ def _failures(result: Evaluation) -> _Section:
     )
     if not rows:
         return _Section("failures", "", "")
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("picture", "code", "what is wrong"))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("picture", "code", "message"))
     table = f'<div class="table" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     return _Section("failures", "Pictures that could not be used", table)

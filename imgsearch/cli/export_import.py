@@ -20,12 +20,12 @@ __all__ = ["export", "import_"]
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="Where to; missing or empty.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="Target folder; missing or empty.")],
     instance: InstanceOption = None,
     quiet: Quiet = False,
     output_format: FormatOption = None,
 ) -> None:
-    """Write all items with their features to files that any program can read, and that import takes in."""
+    """Export all items with their features to files that any program, and import, can read."""
     from imgsearch.transfer.file_format import FEATURES_NAME, ITEMS_NAME, STAMP_NAME, TUNING_NAME
 
     chosen = resolve_format(output_format)
@@ -54,16 +54,16 @@ def export(
 
 
 def import_(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="As export has written it.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="A folder written by export.")],
     instance: InstanceOption = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild/--no-rebuild", help="Train the index anew at the end, where that is due.")
+        bool, typer.Option("--rebuild/--no-rebuild", help="Rebuild the index at the end if it is due.")
     ] = True,
     lock_timeout: LockTimeout = 0.0,
     quiet: Quiet = False,
     output_format: FormatOption = None,
 ) -> None:
-    """Add or replace items that were exported from an instance with the same model; no picture is needed."""
+    """Import items exported from an instance with the same model; needs no pictures."""
     chosen = resolve_format(output_format)
     begun = perf_counter()
     summary = Summary(is_batch=True)

@@ -1,4 +1,4 @@
-"""The table of pictures that failed, as people see it."""
+"""The table of failed pictures, for people."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FAILURES_SHOWN = 20
 
 
 def print_failures(failures: Iterable[Mapping[str, Any]], count: int) -> None:
-    """Print the first failures of a document with their Source, Code and Message; nothing where there are none.
+    """Print the first failures of a document with Source, Code and Message; nothing if there are none.
 
     Args:
-        failures: all of them, or at least the first.
-        count: how many there are.
+        failures: all, or at least the first ones.
+        count: their total number.
     """
     if not count:
         return

@@ -1,4 +1,4 @@
-"""The figures of ``eval``, as a document for programs and as tables for people."""
+"""The figures of ``eval``, as a JSON document and as tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIGURE_DIGITS: Final = 6
 
 
 def document(result: Evaluation) -> dict[str, Any]:
-    """What the JSON formats print."""
+    """The JSON document."""
     parts = {
         "Retrieval": result.retrieval and dict(_named(result.retrieval, _retrieval_fields)),
         "LeaveSourceOut": result.left_out and dict(_named(result.left_out, _retrieval_fields)),
@@ -128,25 +128,25 @@ def _subject_fields(figures: SubjectFigures) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class FigureTable:
-    """One table; its names are as they were given."""
+    """A table; names are not escaped."""
 
     title: str
     columns: list[str]
     rows: dict[str, list[Any]]
-    """By the name in the first column: the figures of the others; None where there is none."""
+    """By the name in the first column: the figures of the other columns, or None."""
 
     def cells(self) -> Iterator[tuple[str, list[str]]]:
-        """The rows, with the figures as people read them."""
+        """The rows, with formatted figures."""
         for name, values in self.rows.items():
             yield name, [f"{one:.3f}" if isinstance(one, float) else "–" if one is None else str(one) for one in values]
 
 
 def figure_tables(result: Evaluation) -> Iterator[FigureTable]:
-    """All that was measured, in the order of the parts."""
+    """Tables of all figures, in the order of the parts."""
     if result.retrieval is not None:
         yield from _retrieval_tables(result.retrieval)
     if result.left_out is not None:
-        yield _retrieval_table("Retrieval, each source with parameters that learned nothing from it", result.left_out)
+        yield _retrieval_table("Retrieval, each source with parameters trained without it", result.left_out)
     if result.categories is not None:
         yield from _category_tables(result.categories)
     if result.subjects is not None:

@@ -1,6 +1,6 @@
-"""What the HTML files have in common: one file each, with small copies of pictures inside, that asks for nothing else.
+"""HTML output: self-contained files with embedded thumbnails.
 
-The pictures are read from where their owner keeps them, and go into the file that was asked for, nowhere else.
+Pictures are read from their original locations and written only into the requested file.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 __all__ = ["Thumbnails", "check_writable", "shown", "write"]
 
 POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""No script, and no request whatever: a second lock beside the escaping of all text."""
+"""No scripts and no requests: a second safeguard besides escaping all text."""
 
 
 def shown(value: object) -> str:
-    """Text, as HTML: names are data, never markup."""
+    """Escape text for HTML; never interpreted as markup."""
     return escape(safe(str(value)))
 
 
 def check_writable(target: Path) -> None:
-    """Refuse a file that cannot be written, before the work that it is to show.
+    """Raise if a file cannot be written, before the work starts.
 
     Raises:
-        UsageError: its folder is not there, it is a folder itself, or its name is too long.
+        UsageError: its folder does not exist, it is a folder itself, or its name is too long.
         StorageFull, StorageUnwritable
     """
     with file_errors(target.parent):
@@ -52,7 +52,7 @@ def check_writable(target: Path) -> None:
 
 
 def write(target: Path, title: str, style: str, body: str) -> None:
-    """Write a page; the file appears whole. A new one is its owner's alone, one that is there keeps its mode.
+    """Write a page atomically. A new file is accessible only to its owner; an existing one keeps its mode.
 
     Args:
         target: the file.
@@ -77,11 +77,11 @@ def write(target: Path, title: str, style: str, body: str) -> None:
 
 
 class Thumbnails:
-    """Small copies of pictures, as what HTML can show.
+    """Thumbnails of pictures, for HTML.
 
     Args:
-        limits: that a picture has to meet.
-        side: of a copy, at most, in pixels.
+        limits: for pictures.
+        side: maximum width and height in pixels.
     """
 
     def __init__(self, limits: Limits, side: int) -> None:
@@ -89,7 +89,7 @@ class Thumbnails:
         self._side = side
 
     def address(self, picture: PictureSource) -> str:
-        """A ``data:`` address that holds the picture.
+        """A ``data:`` URL with the thumbnail.
 
         Raises:
             PictureError, UnreadableSource
@@ -98,15 +98,15 @@ class Thumbnails:
         return f"data:image/jpeg;base64,{data}"
 
     def image(self, picture: PictureSource | None, alternative: str) -> str:
-        """An image, or why there is none.
+        """An ``<img>`` element, or the reason why there is no image.
 
         Args:
-            picture: None: it is not kept where it could be read.
-            alternative: what the image shows, for those who do not see it.
+            picture: None if it has no local file.
+            alternative: alternative text.
         """
         try:
             if picture is None:
-                raise InputError("kept elsewhere")
+                raise InputError("no local file")
             return f'<img alt="{shown(alternative)}" src="{self.address(picture)}">'
         except InputError as error:
             return shown(error.message)

@@ -17,7 +17,7 @@ __all__ = ["info"]
 
 
 def info(instance: InstanceOption = None, output_format: FormatOption = None) -> None:
-    """Show what the instance holds: items, categories, model, limits, index."""
+    """Show items, categories, model, limits and index of the instance."""
     chosen = resolve_format(output_format)
     with open_instance(instance) as target:
         facts = target.info()
@@ -32,7 +32,7 @@ def info(instance: InstanceOption = None, output_format: FormatOption = None) ->
 def _older(facts: InstanceInfo) -> str:
     done = "" if facts.reindexed is None else f" ({facts.reindexed} of {facts.items} items are done)"
     return (
-        f"of version {facts.stamp['feature_version']}, older than this release's: 'add --reindex' makes new ones{done}"
+        f"of version {facts.stamp['feature_version']}, older than this release's: 'add --reindex' recomputes them{done}"
     )
 
 
@@ -46,7 +46,7 @@ def _print_table(facts: InstanceInfo) -> None:
     rows = {
         "Instance": facts.folder,
         "Kind": facts.kind,
-        "Made": datetime.fromtimestamp(facts.created).astimezone().isoformat(" ", "seconds"),
+        "Created": datetime.fromtimestamp(facts.created).astimezone().isoformat(" ", "seconds"),
         "Items": f"{facts.items} pictures of {facts.products} products",
         "Categories": categories if facts.kind is Kind.PRODUCT else None,
         "OSS region": facts.region_id,
@@ -61,7 +61,7 @@ def _print_table(facts: InstanceInfo) -> None:
         if generation is None
         else f"generation {generation.number}: {generation.structure}, {generation.items} items, "
         + ("exact" if generation.recall is None else f"recall@10 {generation.recall:.4f}"),
-        "Not in it yet": f"{facts.unindexed} items, searched beside it",
+        "Not indexed yet": f"{facts.unindexed} items, searched exactly",
         "Disk": f"{facts.disk_bytes / 2**20:.1f} MB",
     }
     table = Table(show_header=False, box=None)

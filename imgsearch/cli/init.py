@@ -37,23 +37,27 @@ def init(
     weights: Weights = None,
     region_id: Annotated[
         str | None,
-        typer.Option("--region-id", metavar="ID", show_default=False, help="OSS region to import from: cn-shanghai, …"),
+        typer.Option(
+            "--region-id", metavar="ID", show_default=False, help="OSS region for imports, such as cn-shanghai."
+        ),
     ] = None,
     features: Annotated[
         Literal["floats", "codes"],
-        typer.Option(help="What is kept of a picture: a feature, or codes of two bits for each of its numbers."),
+        typer.Option(help="What is stored per picture: a feature, or codes of two bits for each of its numbers."),
     ] = "floats",
     limits: Annotated[
         Literal["local", "service"],
-        typer.Option(help="Picture limits: below 8 MB, 100 px a side, 64 megapixels; or those of the hosted API."),
+        typer.Option(
+            help="Picture limits: below 8 MB, at least 100 px a side, 64 megapixels; or those of the hosted API."
+        ),
     ] = "local",
     max_bytes: Annotated[
-        int | None, typer.Option(min=1, show_default=False, help="Pictures of so many bytes or more are refused.")
+        int | None, typer.Option(min=1, show_default=False, help="Refuse pictures of this size or more.")
     ] = None,
-    min_side: Annotated[int | None, typer.Option(min=1, show_default=False, help="Fewest pixels a side.")] = None,
-    max_side: Annotated[int | None, typer.Option(min=1, show_default=False, help="Most pixels a side.")] = None,
+    min_side: Annotated[int | None, typer.Option(min=1, show_default=False, help="Minimum pixels per side.")] = None,
+    max_side: Annotated[int | None, typer.Option(min=1, show_default=False, help="Maximum pixels per side.")] = None,
     max_megapixels: Annotated[
-        float | None, typer.Option(min=0.000001, show_default=False, help="Most pixels in all, in millions.")
+        float | None, typer.Option(min=0.000001, show_default=False, help="Maximum size in megapixels.")
     ] = None,
     prepare: Annotated[
         bool,
@@ -65,7 +69,7 @@ def init(
     lock_timeout: LockTimeout = 0.0,
     output_format: FormatOption = None,
 ) -> None:
-    """Make an empty instance; an existing one is never touched."""
+    """Create an empty instance; never changes an existing one."""
     from imgsearch.instance import Instance
     from imgsearch.vision.limits import LIMIT_PROFILES, MEGAPIXEL
     from imgsearch.vision.models import DEFAULT_MODEL
@@ -94,7 +98,7 @@ def init(
     )
     chosen = resolve_format(output_format)
     if chosen is Format.TABLE:
-        console().print(f"Made an empty {kind} instance in {safe(str(folder))}", markup=False)
+        console().print(f"Created an empty {kind} instance in {safe(str(folder))}", markup=False)
     elif chosen is Format.PATHS:
         print_line(str(folder))
     else:

@@ -17,13 +17,13 @@ NOT_MEASURED = "not measured by us"
 
 
 def models(output_format: FormatOption = None) -> None:
-    """List models: those that come with imgsearch, and others known to work."""
+    """List the models that come with imgsearch, and others known to work."""
     from imgsearch.locations import cache_folder
     from imgsearch.vision.known_models import KNOWN_MODELS, at_hand
 
     chosen = resolve_format(output_format)
     if chosen is Format.PATHS:
-        raise UsageError("models prints a list: its formats are table, json and jsonl")
+        raise UsageError("models supports the formats table, json and jsonl")
     cache = cache_folder()
     listed = [(model, at_hand(model, cache)) for model in KNOWN_MODELS]
     if chosen is Format.TABLE:

@@ -1,4 +1,4 @@
-"""Options that several commands share, declared once."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 STDIN = "-"
-"""What a path is called that is read from standard input."""
+"""The path that stands for standard input."""
 
 InstanceOption = Annotated[
     Path | None,
@@ -53,23 +53,21 @@ InstanceOption = Annotated[
         "--instance",
         metavar="DIR",
         show_default=False,
-        help=f"The instance's folder; else {INSTANCE_VARIABLE}, else the folder 'default' of your data directory.",
+        help=f"The instance's folder; by default {INSTANCE_VARIABLE}, else 'default' in your data directory.",
     ),
 ]
 FormatOption = Annotated[
     Format | None,
-    typer.Option("--format", show_default=False, help="Format of stdout: table on a terminal, else json."),
+    typer.Option("--format", show_default=False, help="Output format; by default table on a terminal, else json."),
 ]
-KindOption = Annotated[
-    Kind, typer.Option("--kind", help="Kind of an instance that is made: with categories, or without.")
-]
+KindOption = Annotated[Kind, typer.Option("--kind", help="Kind of a new instance: with or without categories.")]
 Model = Annotated[
     str | None,
     typer.Option(
         "--model",
         metavar="NAME|FOLDER",
         show_default=False,
-        help="One that 'imgsearch models' lists, any other of timm, or a folder with a model's ONNX files.",
+        help="A model listed by 'imgsearch models', any other from timm, or a folder with a model's ONNX files.",
     ),
 ]
 Weights = Annotated[
@@ -78,14 +76,14 @@ Weights = Annotated[
         "--weights",
         metavar="FILE",
         show_default=False,
-        help="Local file of weights for --model (.safetensors or .pth).",
+        help="Local weights file for --model (.safetensors or .pth).",
     ),
 ]
 Category = Annotated[
     str | None, typer.Option("--category", metavar="ID|NAME", show_default=False, help="Category, such as 3 or Bag.")
 ]
 Crop = Annotated[
-    bool, typer.Option("--crop/--no-crop", help="Find the subject (or use --region), or take the whole picture.")
+    bool, typer.Option("--crop/--no-crop", help="Detect the subject (or use --region), or use the whole picture.")
 ]
 RegionOption = Annotated[
     str | None,
@@ -93,7 +91,7 @@ RegionOption = Annotated[
         "--region",
         metavar="X1,X2,Y1,Y2",
         show_default=False,
-        help="Part of the upright picture that counts, in pixels.",
+        help="Region of the upright picture to use, in pixels.",
     ),
 ]
 Workers = Annotated[
@@ -102,26 +100,28 @@ Workers = Annotated[
         "--workers",
         min=1,
         show_default=False,
-        help="Pictures under way at once; by default three per core, more with a GPU.",
+        help="Pictures processed at once; by default three per core, more with a GPU.",
     ),
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="cpu|cuda|cuda:N", help="Where the networks run: on the CPU, or on a GPU.")
+    str, typer.Option("--device", metavar="cpu|cuda|cuda:N", help="Device that runs the networks: the CPU or a GPU.")
 ]
 LockTimeout = Annotated[
     float, typer.Option("--lock-timeout", metavar="SECONDS", min=0, help="How long to wait for another writer.")
 ]
-Nul = Annotated[bool, typer.Option("-0", "--null", help="Names end with NUL instead of a newline (paths, and stdin).")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing when all is well.")]
+Nul = Annotated[
+    bool, typer.Option("-0", "--null", help="Separate names by NUL instead of newline (--format paths, and stdin).")
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing on success.")]
 
 
 def instance_folder(given: Path | None) -> Path:
-    """The folder that was asked for, or the default one."""
+    """The given folder, or the default one."""
     return given if given is not None else default_instance()
 
 
 def check_device(name: str) -> None:
-    """Refuse a device that there is not, or that cannot be used here, before anything is done.
+    """Raise if a device is missing or cannot be used, before any work begins.
 
     Raises:
         UsageError, DeviceUnusable
@@ -132,7 +132,7 @@ def check_device(name: str) -> None:
 
 
 def announcer(*, quiet: bool = False) -> Callable[[str], None]:
-    """Where the gateway tells what takes its time: stderr, or nowhere."""
+    """A callback for announcements of slow steps: prints to stderr, or nothing if quiet."""
 
     def announce(message: str) -> None:
         if not quiet:
@@ -142,7 +142,7 @@ def announcer(*, quiet: bool = False) -> Callable[[str], None]:
 
 
 def open_instance(given: Path | None, *, quiet: bool = False) -> Instance:
-    """Open the instance that was asked for.
+    """Open the given or default instance.
 
     Raises:
         InstanceNotFound, InstanceDamaged, NewerFormat
@@ -153,33 +153,33 @@ def open_instance(given: Path | None, *, quiet: bool = False) -> Instance:
 
 
 def warn_of_shared_storage(folder: Path) -> None:
-    """Say, before a command writes an instance, that it lies where locks and the database cannot be relied on."""
+    """Warn, before writing, if an instance is on a file system where locks and database are unreliable."""
     from imgsearch.instance import Instance
 
     kind = Instance.shared_file_system(folder)
     if kind is not None:
         warn(
-            f"{folder} lies on a file system of type {kind}, which other machines may use too: locks may not keep two "
-            "writers apart there, and an instance can be damaged; keep it on a local disk"
+            f"{folder} is on a file system of type {kind}, which other machines may share: locks may not exclude a "
+            "second writer there, and the instance may get damaged; keep it on a local disk"
         )
 
 
 def picture_options(category: str | None, *, crop: bool, region: str | None) -> PictureOptions:
-    """CategoryId, Crop and Region from their options; says so where a region is ignored.
+    """CategoryId, Crop and Region from options; warns if a region is ignored.
 
     Raises:
         InvalidCategory, InvalidRegion
     """
     parsed = None if region is None else Region.parse(region)
     if parsed is not None and not crop:
-        warn("--no-crop takes the whole picture, so --region is ignored")
+        warn("--no-crop uses the whole picture, so --region is ignored")
     return PictureOptions(None if category is None else parse_category(category), crop, parsed)
 
 
 def existing(
     given: Path | None, kind: Kind, model: str | None, weights: Path | None, *, quiet: bool
 ) -> Instance | None:
-    """The instance that was asked for, if it is there; takes and raises what ``open_or_make`` does."""
+    """Open the instance if it exists; arguments and errors are those of ``open_or_make``."""
     from imgsearch.instance import Instance
 
     return open_or_make(given, kind, model, weights, quiet=quiet) if Instance.exists(instance_folder(given)) else None
@@ -195,11 +195,11 @@ def open_or_make(
     lock_timeout: float = 0.0,
     quiet: bool = False,
 ) -> Instance:
-    """Open the instance that was asked for, and make it first, saying so, where there is none.
+    """Open the given or default instance; create it first, with a notice, if there is none.
 
     Raises:
-        StampMismatch: there is one with another model than the one that was asked for.
-        InstanceExists: there are other files.
+        StampMismatch: it exists with another model than requested.
+        InstanceExists: the folder holds other files.
         InstanceLocked, InvalidModel, InstanceDamaged, NewerFormat, StorageFull, StorageUnwritable
     """
     from imgsearch.instance import Instance
@@ -218,10 +218,10 @@ def open_or_make(
                 announce=announce,
                 lock_timeout=lock_timeout,
             )
-            announce(f"Made a new {kind} instance in {safe(str(folder))}")
+            announce(f"Created a {kind} instance in {safe(str(folder))}")
         except InstanceExists:
             if not Instance.exists(folder):
-                raise  # else another process has made it in the meantime
+                raise  # otherwise another process has just created it
     opened = Instance.open(folder, announce=announce)
     if model is not None or weights is not None:
         opened.check_model(model or opened.model.name, weights)

@@ -34,7 +34,7 @@ from imgsearch.cli.summary import (
     dry_run_of,
     failure_document,
     print_outcome,
-    telling_of_ignored_regions,
+    warning_of_ignored_regions,
     with_progress,
 )
 from imgsearch.errors import InstanceEmpty, RemoteCode, RemoteError, UsageError
@@ -54,7 +54,7 @@ __all__ = ["oss_import"]
 
 log: Final = logging.getLogger("imgsearch")
 DOWNLOADS: Final = 16
-"""At 100 ms a request, enough for as many pictures a second as two cores can extract."""
+"""At 100 ms per request, enough to keep two cores busy."""
 TIMEOUT_SECONDS: Final = 60.0
 
 
@@ -69,14 +69,14 @@ def oss_import(
     ] = None,
     instance: InstanceOption = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Train the index anew at the end; refused where there are no items.")
+        bool, typer.Option("--rebuild", help="Rebuild the index at the end; refused if there are no items.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Do all checks, read the manifest and say what would be done.")
+        bool, typer.Option("--dry-run", help="Run all checks, read the manifest and report what would be done.")
     ] = False,
     role_arn: Annotated[
         str | None,
-        typer.Option("--role-arn", metavar="ARN", show_default=False, help="RAM role to assume with the keys found."),
+        typer.Option("--role-arn", metavar="ARN", show_default=False, help="RAM role to assume with your keys."),
     ] = None,
     endpoint: Annotated[
         str | None,
@@ -85,7 +85,7 @@ def oss_import(
             metavar="HOST",
             envvar="OSS_ENDPOINT",
             show_default=False,
-            help="Another address of the storage, such as oss-cn-shanghai-internal.aliyuncs.com.",
+            help="Endpoint of the storage, such as oss-cn-shanghai-internal.aliyuncs.com.",
         ),
     ] = None,
     region_id: Annotated[
@@ -95,27 +95,27 @@ def oss_import(
             metavar="ID",
             envvar="OSS_REGION",
             show_default=False,
-            help="Region of the bucket: cn-shanghai, …; by default the instance's.",
+            help="Region of the bucket, such as cn-shanghai; by default the instance's.",
         ),
     ] = None,
     sts_endpoint: Annotated[
         str | None,
-        typer.Option("--sts-endpoint", metavar="HOST", show_default=False, help="Another host of the token service."),
+        typer.Option("--sts-endpoint", metavar="HOST", show_default=False, help="Host of the token service."),
     ] = None,
     explain_policy: Annotated[
-        bool, typer.Option("--explain-policy", help="Print the least RAM policy that an import needs, and exit.")
+        bool, typer.Option("--explain-policy", help="Print the minimal RAM policy for an import, and exit.")
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", show_default=False, help="Write each failed line there, as JSON lines."),
+        typer.Option(metavar="FILE", show_default=False, help="Write failed lines to this file, as JSON lines."),
     ] = None,
     log_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", show_default=False, help="Add timestamped lines to that log.")
+        Path | None, typer.Option(metavar="FILE", show_default=False, help="Append timestamped lines to this file.")
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.1, help="For one picture, its repetitions included.")
+        float, typer.Option(metavar="SECONDS", min=0.1, help="Time limit per picture, including retries.")
     ] = TIMEOUT_SECONDS,
-    downloads: Annotated[int, typer.Option(min=1, help="Pictures that are downloaded at once.")] = DOWNLOADS,
+    downloads: Annotated[int, typer.Option(min=1, help="Number of parallel downloads.")] = DOWNLOADS,
     kind: KindOption = Kind.PRODUCT,
     model: Model = None,
     weights: Weights = None,
@@ -125,7 +125,7 @@ def oss_import(
     quiet: Quiet = False,
     output_format: FormatOption = None,
 ) -> None:
-    """Run the increment.meta of an OSS folder: add, replace and delete as its lines say, and go on where it stopped."""
+    """Process the increment.meta of an OSS folder: add, replace and delete; a repeated run continues."""
     if explain_policy:
         _print_policy(source)
         return
@@ -198,17 +198,19 @@ def _print_policy(source: str | None) -> None:
 
 def _check_rebuildable(target: Instance | None, folder: Path) -> None:
     if target is None:
-        raise InstanceEmpty(f"there is no instance in {folder}, so nothing to rebuild: import without --rebuild first")
+        raise InstanceEmpty(
+            f"there is no instance in {folder}, so there is nothing to rebuild: import without --rebuild first"
+        )
     target.check_rebuildable()
 
 
 def _agreed_region(region_id: str | None, target: Instance | None) -> str | None:
-    """Where the bucket has to be: in the instance's region, if that has one."""
+    """The required region of the bucket: the instance's, if set."""
     own = None if target is None else target.region_id
     if own is not None and region_id is not None and own != region_id:
         raise RemoteError(
-            f"the instance imports from {own} (imgsearch init --region-id), --region-id says {region_id}: leave the "
-            "option out, or import into an instance of that region",
+            f"the instance imports from {own} (imgsearch init --region-id), but --region-id is {region_id}: leave out "
+            "the option, or import into an instance of that region",
             code=RemoteCode.REGION_MISMATCH,
         )
     return own or region_id
@@ -243,7 +245,7 @@ def _applied(
 ) -> Iterable[Outcome]:
     read = source.operations(target.has_item)
     return target.apply_stream(
-        read if quiet else telling_of_ignored_regions(read),
+        read if quiet else warning_of_ignored_regions(read),
         workers=workers,
         readers=downloads,
         device=device,

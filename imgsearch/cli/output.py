@@ -1,4 +1,4 @@
-"""Printing: stdout carries the result, in the format that was asked for."""
+"""Printing results to stdout in the requested format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class Format(StrEnum):
-    """Formats of the result."""
+    """Output formats."""
 
     TABLE = "table"
     JSON = "json"
@@ -38,22 +38,22 @@ class Format(StrEnum):
 
     @property
     def is_json(self) -> bool:
-        """Whether programs read it as JSON."""
+        """Whether the output is JSON."""
         return self in (Format.JSON, Format.JSONL)
 
 
 def resolve_format(given: Format | None) -> Format:
-    """The format that was asked for; else a table on a terminal and JSON for programs."""
+    """The given format; by default a table on a terminal, else JSON."""
     if given is not None:
         return given
     return Format.TABLE if sys.stdout.isatty() else Format.JSON
 
 
 def print_document(document: dict[str, Any], *, one_line: bool = False) -> None:
-    """Print JSON: on one line where programs read, indented for people.
+    """Print JSON: indented on a terminal, else on one line.
 
-    What json leaves as it is and a terminal would interpret, such as 8-bit control characters, is escaped: the document
-    stays the same.
+    Characters that json does not escape but a terminal would interpret, such as 8-bit control characters, are escaped;
+    the document stays equivalent.
     """
     print_line(_as_json(document, None if one_line else _indent()))
 
@@ -61,14 +61,14 @@ def print_document(document: dict[str, Any], *, one_line: bool = False) -> None:
 def print_streamed(
     before: dict[str, Any], name: str, values: Iterable[dict[str, Any]], after: dict[str, Any], *, one_line: bool
 ) -> None:
-    """Print what ``print_document`` would of one document, with values that need not be in memory together.
+    """Print a document like ``print_document``, streaming the values of one list field.
 
     Args:
         before: its first fields, at least one.
-        name: of the field that has the values as a list.
-        values: the values.
+        name: of the list field.
+        values: of the list.
         after: its last fields, at least one.
-        one_line: for programs, also on a terminal.
+        one_line: print one line even on a terminal.
     """
     indent = None if one_line else _indent()
     end, level = ("", "") if indent is None else ("\n", " " * indent)
@@ -97,20 +97,20 @@ def _escaped(character: str) -> str:
 
 
 def print_line(line: str, end: str = "\n") -> None:
-    """Write to stdout at once: a line is an acknowledgement, so it must not wait in a buffer."""
-    with file_errors("what standard output goes to"):
+    """Write to stdout unbuffered: a line is an acknowledgement."""
+    with file_errors("standard output"):
         sys.stdout.buffer.write((line + end).encode("utf-8", "surrogateescape"))
         sys.stdout.buffer.flush()
 
 
 def print_names(names: list[str], *, nul: bool) -> None:
-    """One name a line, or separated by NUL bytes."""
+    """Print one name per line, or separated by NUL bytes."""
     for name in names:
         print_line(name, "\0" if nul else "\n")
 
 
 def safe(value: str) -> str:
-    """Text that cannot steer a terminal: control characters and undecodable bytes are written out."""
+    """Text that is safe for a terminal: escapes control characters and undecodable bytes."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode("ascii")
         for character in value
@@ -118,14 +118,14 @@ def safe(value: str) -> str:
 
 
 def text(value: object, style: str = "") -> Text:
-    """A cell of a table; names are data, never markup."""
+    """A table cell; never interpreted as markup."""
     from rich.text import Text
 
     return Text(safe(str(value)), style=style)
 
 
 def console() -> Console:
-    """For tables: as wide as the terminal, or wide enough for everything."""
+    """A console for tables: as wide as the terminal, or 200 characters."""
     from rich.console import Console
 
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)

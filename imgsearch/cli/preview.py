@@ -1,4 +1,4 @@
-"""Results as pictures in the terminal: sixel, Kitty's protocol or coloured half blocks, whatever it understands."""
+"""Previews in the terminal: Sixel, Kitty's protocol or coloured half blocks, as supported."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["show"]
 
 SIDE: Final = 320
 WIDTH: Final = 24
-"""Of one picture, in character cells."""
+"""Width of a picture in character cells."""
 
 
 def show(hits: list[Hit], instance: Instance) -> None:
-    """Print the pictures of the results, as many beside each other as fit."""
+    """Print the pictures of the results, as many per row as fit."""
     from rich.columns import Columns
     from rich.console import Group
     from rich.padding import Padding
@@ -43,7 +43,7 @@ def _image(hit: Hit, instance: Instance) -> RenderableType:
     from imgsearch.sources.files import FilePicture
 
     if hit.item.location is None:
-        return text("(kept elsewhere)", "dim")
+        return text("(no local file)", "dim")
     try:
         thumbnail = instance.thumbnail(FilePicture(hit.item.location), SIDE)
     except InputError as error:

@@ -13,7 +13,7 @@ __all__ = ["rebuild"]
 def rebuild(
     instance: InstanceOption = None, lock_timeout: LockTimeout = 0.0, output_format: FormatOption = None
 ) -> None:
-    """Train the index anew from the stored features and swap it in; searches go on meanwhile."""
+    """Rebuild the index from the stored features and replace the old one; searches continue meanwhile."""
     chosen = resolve_format(output_format)
     begun = perf_counter()
     with open_instance(instance) as target:

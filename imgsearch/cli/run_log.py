@@ -1,4 +1,4 @@
-"""The log of an unattended run: a file that each run adds timestamped lines to."""
+"""The log of unattended runs: each run appends timestamped lines to a file."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["opened_text", "run_log"]
 
 log: Final = logging.getLogger("imgsearch")
 USER_INFO: Final = re.compile(r"://[^/@\s]*@")
-"""Where some addresses hold a password."""
+"""The part of a URL that may hold a password."""
 
 
 class _OneLine(logging.Formatter):
-    """Time with its zone, level, message; whatever a name holds, a record is one line."""
+    """Time with zone, level, message; always one line, even with control characters in names."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s [%(process)d] %(message)s", "%Y-%m-%dT%H:%M:%S%z")
@@ -39,15 +39,15 @@ class _OneLine(logging.Formatter):
 
 @contextmanager
 def opened_text(path: Path, mode: str, option: str) -> Iterator[IO[str]]:
-    """Open a file that an option names, for people to read while it grows: its owner alone, where it is made.
+    """Open a file given by an option, line-buffered; a new file is readable only by its owner.
 
     Raises:
-        UsageError: its folder is not there, or it is a folder itself.
+        UsageError: its folder does not exist, or it is a folder itself.
         StorageFull, StorageUnwritable
     """
     with file_errors(path):
         try:
-            file = open(  # noqa: SIM115  # closed below; opening is what may fail in ways of its own
+            file = open(  # noqa: SIM115  # closed below; only errors of opening are translated
                 path, mode, encoding="utf-8", errors="backslashreplace", buffering=1, opener=private_opener
             )
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
@@ -58,7 +58,7 @@ def opened_text(path: Path, mode: str, option: str) -> Iterator[IO[str]]:
 
 @contextmanager
 def run_log(path: Path | None) -> Iterator[None]:
-    """Log a run from its command to its exit code; nothing where no file was asked for.
+    """Log a run from its command to its exit code; does nothing without a file.
 
     Raises:
         UsageError, StorageFull, StorageUnwritable
@@ -73,7 +73,7 @@ def run_log(path: Path | None) -> Iterator[None]:
         log.setLevel(logging.INFO)
         log.propagate = False
         try:
-            log.info("begun: imgsearch %s", USER_INFO.sub("://…@", shlex.join(sys.argv[1:])))
+            log.info("started: imgsearch %s", USER_INFO.sub("://…@", shlex.join(sys.argv[1:])))
             yield
         except ImgsearchError as error:
             log.error("ended with exit code %d: %s (%s)", error.exit_code, error.message, error.code)
@@ -85,7 +85,7 @@ def run_log(path: Path | None) -> Iterator[None]:
             log.warning("interrupted")
             raise
         except BaseException as error:
-            log.error("ended by %s", type(error).__name__)  # the trace goes where all traces go
+            log.error("ended by %s", type(error).__name__)  # the trace goes to the common log
             raise
         else:
             log.info("ended with exit code 0")

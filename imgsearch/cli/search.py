@@ -42,7 +42,7 @@ __all__ = ["search"]
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One query: a picture, the key of an indexed one, or, without both, a text."""
+    """A query: a picture, the key of an indexed one, or a text if both are None."""
 
     name: str
     picture: PictureSource | None = None
@@ -51,12 +51,12 @@ class _Question:
 
 @dataclass(frozen=True, slots=True)
 class _NoPicture:
-    """What a folder has in the place of a picture: asked for its bytes, it tells why there are none."""
+    """Stands for a picture that cannot be read; reading it raises the reason."""
 
     error: ImgsearchError
 
     def token(self) -> None:
-        """It has no versions."""
+        """There is no token."""
 
     def read(self, _max_bytes: int) -> Content:
         raise self.error
@@ -64,7 +64,7 @@ class _NoPicture:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A query and what came of it."""
+    """A query and its result."""
 
     question: _Question
     result: SearchResult | InputError
@@ -73,7 +73,7 @@ class _Answer:
 def search(
     images: Annotated[
         list[str] | None,
-        typer.Argument(metavar="IMAGE", show_default=False, help="Pictures, folders of them, or - for one on stdin."),
+        typer.Argument(metavar="IMAGE", show_default=False, help="Pictures, folders, or - for a picture on stdin."),
     ] = None,
     instance: InstanceOption = None,
     product_id: Annotated[
@@ -83,35 +83,37 @@ def search(
     pic_name: Annotated[str | None, typer.Option(metavar="NAME", show_default=False, help="See --product-id.")] = None,
     words: Annotated[
         str | None,
-        typer.Option("--text", metavar="WORDS", show_default=False, help="Search with words; some models can."),
+        typer.Option("--text", metavar="WORDS", show_default=False, help="Search with text, if the model supports it."),
     ] = None,
-    num: Annotated[int, typer.Option("-n", "--num", help="Results at most, 1 to 100.")] = 10,
-    start: Annotated[int, typer.Option(help="Results to pass over first, 0 to 499.")] = 0,
+    num: Annotated[int, typer.Option("-n", "--num", help="Maximum number of results, 1 to 100.")] = 10,
+    start: Annotated[int, typer.Option(help="Number of results to skip, 0 to 499.")] = 0,
     category: Category = None,
     any_category: Annotated[bool, typer.Option("--any-category", help="Search all categories.")] = False,
     crop: Crop = True,
     region: RegionOption = None,
     all_subjects: Annotated[
-        bool, typer.Option("--all-subjects", help="Search with every subject of a picture, one answer for each.")
+        bool, typer.Option("--all-subjects", help="Search with every subject of a picture, one result list each.")
     ] = False,
     filter_: Annotated[
         str | None,
-        typer.Option("--filter", metavar="EXPR", show_default=False, help='Such as: int_attr>=10 AND str_attr="red"'),
+        typer.Option(
+            "--filter", metavar="EXPR", show_default=False, help='For example: int_attr>=10 AND str_attr="red"'
+        ),
     ] = None,
     distinct_product: Annotated[
-        bool, typer.Option("--distinct-product", help="The best result of each product only.")
+        bool, typer.Option("--distinct-product", help="Only the best result of each product.")
     ] = False,
     min_score: Annotated[float, typer.Option(help="Leave out results with a lower Score, 0 to 1.")] = 0.0,
     exclude_self: Annotated[
-        bool, typer.Option("--exclude-self", help="Leave out the query picture itself, whatever it is called.")
+        bool, typer.Option("--exclude-self", help="Leave out the query picture itself, under any name.")
     ] = False,
     no_lift: Annotated[
         bool,
-        typer.Option("--no-lift", help="Do not lift the other pictures of a found product: more products on a page."),
+        typer.Option("--no-lift", help="Do not lift the other pictures of a product, to show more products per page."),
     ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Show the pictures in the terminal.")] = False,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", show_default=False, help="Write a contact sheet to look at.")
+        Path | None, typer.Option(metavar="FILE", show_default=False, help="Write a contact sheet of the results.")
     ] = None,
     nul: Nul = False,
     quiet: Quiet = False,
@@ -125,10 +127,10 @@ def search(
     _check(images or [], product_id, pic_name, words)
     if not images and (region is not None or not crop or all_subjects):
         raise UsageError(
-            "--region, --no-crop and --all-subjects go with a picture, not with --product-id and --pic-name or --text"
+            "--region, --no-crop and --all-subjects need a picture file, not --product-id and --pic-name or --text"
         )
     if words is not None and exclude_self:
-        raise UsageError("--exclude-self goes with a picture, not with --text")
+        raise UsageError("--exclude-self needs a picture, not --text")
     options = picture_options(category, crop=crop, region=region)
     key = None if product_id is None or pic_name is None else Key(product_id, pic_name)
     wanted = SearchOptions(
@@ -143,7 +145,7 @@ def search(
     asked = 0
     answers: list[_Answer] = []
     with open_instance(instance, quiet=quiet) as target:
-        # Of a single picture there is nothing else to lose, nor anything to do beside it.
+        # A single picture needs no isolation and no parallelism.
         with target.searching(workers=None if several else 1, isolated=several) as searcher:
             answered = (
                 _answers(searcher, images or [], key, options, wanted, all_subjects=all_subjects)
@@ -169,14 +171,14 @@ def search(
 
 def _check(images: list[str], product_id: str | None, pic_name: str | None, words: str | None) -> None:
     if words is not None and (images or product_id is not None or pic_name is not None):
-        raise UsageError("search with --text alone, or with pictures, or with --product-id and --pic-name")
+        raise UsageError("give only one of --text, pictures, or --product-id with --pic-name")
     if words is not None:
         return
     if images and (product_id is not None or pic_name is not None):
-        raise UsageError("search with pictures or with --product-id and --pic-name, not with both")
+        raise UsageError("give either pictures or --product-id with --pic-name, not both")
     if not images and (product_id is None or pic_name is None):
         raise UsageError(
-            "nothing to search with: name a picture, - for one on stdin, --product-id and --pic-name, or --text"
+            "nothing to search with: give a picture, - for one on stdin, --product-id and --pic-name, or --text"
         )
 
 
@@ -189,7 +191,7 @@ def _answers(
     *,
     all_subjects: bool,
 ) -> Iterator[tuple[_Question, list[SearchResult] | InputError]]:
-    """Each query with its answers, one for each subject, or with what is wrong with it."""
+    """Yield each query with its results, one per subject, or with its error."""
     if key is not None:
         question = _Question(f"{key.product_id}/{key.pic_name}", key=key)
         yield question, [searcher.by_name(key, options.category_id, search)]
@@ -277,13 +279,13 @@ def _print_table(name: str, result: SearchResult) -> None:
 
 
 def _where(result: SearchResult) -> str:
-    """In which categories was searched, for people."""
+    """The searched categories, for people."""
     names = [CATEGORIES[category_id] for category_id in result.searched_categories]
     if not names:
         return ""
     if len(names) > 1 and result.confidence is not None:
-        unsure = f"{names[0]} is unsure ({result.confidence:.0%})"
-        return f", in {', '.join(names)}: {unsure}; --category tells, --any-category looks everywhere"
+        unsure = f"{names[0]} is uncertain ({result.confidence:.0%})"
+        return f", in {', '.join(names)}: {unsure}; use --category to choose one, --any-category to search all"
     return f", in {names[0]}"
 
 

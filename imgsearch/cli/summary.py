@@ -1,4 +1,4 @@
-"""What ``add`` and ``oss-import`` say of their operations: each outcome, progress, the summary."""
+"""Output of ``add`` and ``oss-import``: outcomes, progress, summary."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from imgsearch.sources.port import Source
     from imgsearch.types import Operation
 
-__all__ = ["Summary", "dry_run_of", "failure_document", "print_outcome", "telling_of_ignored_regions", "with_progress"]
+__all__ = ["Summary", "dry_run_of", "failure_document", "print_outcome", "warning_of_ignored_regions", "with_progress"]
 
 IN_MEMORY_BYTES: Final = 4 * 2**20
-"""Of failures, some 20,000."""
+"""About 20,000 failures."""
 
 
-def telling_of_ignored_regions(operations: Iterable[Operation]) -> Iterator[Operation]:
-    """Hand on the operations, and warn at the end: once, for a manifest may have millions of lines."""
+def warning_of_ignored_regions(operations: Iterable[Operation]) -> Iterator[Operation]:
+    """Pass on the operations, and warn once at the end, as a manifest may have millions of lines."""
     first, count = "", 0
     for operation in operations:
         if isinstance(operation, AddPicture) and operation.options.region != operation.options.given_region:
@@ -38,11 +38,11 @@ def telling_of_ignored_regions(operations: Iterable[Operation]) -> Iterator[Oper
         yield operation
     if count:
         lines = f"{count} line{'s' if count > 1 else ''}"
-        warn(f"Crop false takes the whole picture, so the Region of {lines} is ignored, first {first}")
+        warn(f"Crop false uses the whole picture, so the Region of {lines} is ignored, first {first}")
 
 
 def dry_run_of(source: Source, target: Instance | None) -> Iterator[Outcome]:
-    """What would become of a source's operations in an instance, or in one that has yet to be made."""
+    """The outcomes of a dry run on an instance, or on one that does not exist yet."""
     from imgsearch.jobs.dry_run import dry_run_for_new
     from imgsearch.vision.limits import LIMIT_PROFILES
 
@@ -54,7 +54,7 @@ def dry_run_of(source: Source, target: Instance | None) -> Iterator[Outcome]:
 def with_progress(
     outcomes: Iterable[Outcome], paths: list[Path] | None, *, quiet: bool, total: int | None = None
 ) -> Iterable[Outcome]:
-    """Show a bar on a terminal; the total is counted beside, where it is not known and there are files to count."""
+    """Show a progress bar on a terminal; if the total is unknown, files are counted in a thread."""
     if quiet or not sys.stderr.isatty():
         return outcomes
     from threading import Thread
@@ -76,7 +76,7 @@ def with_progress(
 
 
 def failure_document(outcome: Outcome, error: ImgsearchError) -> dict[str, Any]:
-    """What the summary and reports say of an operation that failed."""
+    """A failed operation, for summary and reports."""
     return {
         "Source": safe(outcome.source),
         "ProductId": outcome.product_id,
@@ -87,7 +87,7 @@ def failure_document(outcome: Outcome, error: ImgsearchError) -> dict[str, Any]:
 
 
 def print_outcome(outcome: Outcome, chosen: Format, *, quiet: bool) -> None:
-    """With jsonl, the acknowledgement; with paths, what was written; else only failures, on stderr."""
+    """Print an outcome: acknowledgements for jsonl, written files for paths, else failures to stderr."""
     if chosen is Format.JSONL:
         line: dict[str, Any] = {
             "ProductId": outcome.product_id,
@@ -107,7 +107,7 @@ def print_outcome(outcome: Outcome, chosen: Format, *, quiet: bool) -> None:
 
 
 class _Failures:
-    """Failures of a run, in order, however many: beyond some megabytes they lie in a temporary file without a name."""
+    """Failures of a run, in order; spooled to an unnamed temporary file beyond a few megabytes."""
 
     def __init__(self) -> None:
         self._spool: IO[bytes] | None = None
@@ -121,10 +121,10 @@ class _Failures:
         return self._count
 
     def append(self, failure: dict[str, Any]) -> None:
-        """Note one more.
+        """Add a failure.
 
         Raises:
-            StorageFull, StorageUnwritable: there is no room for temporary files.
+            StorageFull, StorageUnwritable: there is no space for temporary files.
         """
         import tempfile
 
@@ -135,7 +135,7 @@ class _Failures:
         self._count += 1
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """From the first; not while it is appended to."""
+        """From the first; must not run while appending."""
         if self._spool is not None:
             with file_errors(temporary_folder()):
                 self._spool.seek(0)
@@ -143,10 +143,10 @@ class _Failures:
 
 
 class Summary:
-    """Counts what came of a run.
+    """Counts the outcomes of a run.
 
     Args:
-        is_batch: of lines that are one task: it ends with 1 for failures also when it has one line only.
+        is_batch: exit with 1 on failure even if there is only one operation.
     """
 
     def __init__(self, *, is_batch: bool = False) -> None:
@@ -157,10 +157,10 @@ class Summary:
         self._facts: dict[str, Any] = {}
 
     def count(self, outcome: Outcome) -> None:
-        """Take note of one outcome.
+        """Count an outcome.
 
         Raises:
-            StorageFull, StorageUnwritable: of many failures, there is no room for temporary files.
+            StorageFull, StorageUnwritable: there is no space to spool failures.
         """
         self._counts[outcome.status] += 1
         if outcome.error is not None:
@@ -168,24 +168,24 @@ class Summary:
             self._failures.append(failure_document(outcome, outcome.error))
 
     def add_facts(self, **facts: Any) -> None:
-        """Further fields of the document."""
+        """Add fields to the document."""
         self._facts |= facts
 
     @property
     def exit_code(self) -> int:
-        """0, 1 when some failed; a single picture ends with its own error's code."""
+        """0; 1 if some failed; for a single picture, the exit code of its error."""
         if self._first_error is None:
             return 0
         return 1 if self._is_batch or self._counts.total() > 1 else self._first_error.exit_code
 
     def in_words(self) -> str:
-        """How many of each status."""
+        """The number of each status."""
         return ", ".join(f"{self._counts[status]} {status}" for status in Status if self._counts[status]) or (
             "nothing to do"
         )
 
     def show(self, chosen: Format, seconds: float, *, quiet: bool) -> None:
-        """Print the summary, unless quiet was asked for and all is well."""
+        """Print the summary, unless quiet and without failures."""
         if quiet and not self._failures:
             return
         counts = {status.capitalize(): self._counts[status] for status in Status}

@@ -20,11 +20,11 @@ __all__ = ["tune"]
 
 def tune(
     instance: InstanceOption = None,
-    reset: Annotated[bool, typer.Option("--reset", help="Undo it: features are what they were.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Undo the tuning: restore the original features.")] = False,
     lock_timeout: LockTimeout = 0.0,
     output_format: FormatOption = None,
 ) -> None:
-    """Learn from products with several pictures what does not matter; kept only if products not seen gain by it."""
+    """Tune features to products with several pictures; kept only if held-out products gain."""
     chosen = resolve_format(output_format)
     begun = perf_counter()
     with open_instance(instance) as target:
@@ -94,13 +94,13 @@ def _print_table(report: TuningReport, seconds: float) -> None:
         table.add_row(name, *cells)
     console().print(table)
     if not report.kept:
-        verdict = "Not kept: products that nothing was learned from do not surely gain; nothing is changed"
+        verdict = "Not kept: held-out products do not gain significantly; nothing has changed"
         if report.tuning is not None:
-            verdict += f" (the instance stays tuned {report.tuning}; 'imgsearch tune --reset' undoes that)"
+            verdict += f" (the instance keeps its tuning {report.tuning}; 'imgsearch tune --reset' undoes that)"
     elif report.changed:
         verdict = f"Kept: tuned {report.tuning}"
     else:
-        verdict = f"Kept: tuned {report.tuning} already; nothing is changed"
+        verdict = f"Kept: already tuned {report.tuning}; nothing has changed"
     console().print(
         f"{verdict}. Learned from {report.pictures} pictures of {report.products} products, measured with "
         f"{report.queries}, {seconds:.1f} s",

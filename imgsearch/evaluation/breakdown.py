@@ -1,4 +1,4 @@
-"""Figures over everything, and the same figures for each group of it."""
+"""Overall figures, and the same figures per group."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Figures = TypeVar("Figures")
 
 @dataclass(frozen=True, slots=True)
 class Breakdown(Generic[Figures]):
-    """Figures over all, and by group in the order of the names."""
+    """Overall figures, and figures by group, sorted by name."""
 
     overall: Figures
     groups: dict[str, Figures]
@@ -26,7 +26,7 @@ class Breakdown(Generic[Figures]):
     def of(
         cls, singles: Iterable[tuple[str | None, Single]], summarise: Callable[[list[Single]], Figures]
     ) -> Breakdown[Figures]:
-        """Summarise single results, each with the group it belongs to (None: to none)."""
+        """Summarise single results, each with its group or None."""
         everything: list[Single] = []
         groups: dict[str, list[Single]] = defaultdict(list)
         for group, single in singles:

@@ -1,4 +1,4 @@
-"""What Score means: how many of the results with a Score show the right product."""
+"""Calibration of Score: the share of results with a given Score that show the right product."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 __all__ = ["BINS", "THRESHOLDS", "Bin", "CalibrationFigures", "Grade", "Kept"]
 
 BINS: Final = 10
-"""Of equal width, from 0 to 1; each has its lower bound, the last its upper one as well."""
+"""Number of bins of equal width from 0 to 1; lower bounds are inclusive, and the last upper bound."""
 THRESHOLDS: Final = (0.3, 0.5, 0.7)
 
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """One result: what Score promised, and whether it was kept."""
+    """The Score of one result, and whether it is right."""
 
     score: float
     """0 to 1."""
@@ -26,15 +26,15 @@ class Grade:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Results with about the same Score."""
+    """Results with similar Scores."""
 
     lower: float
     upper: float
     results: int
     score: float | None
-    """Their mean Score; None where there are none."""
+    """Their mean Score; None without results."""
     right: float | None
-    """Share of them that show the right product; None where there are none."""
+    """Share of them that show the right product; None without results."""
 
     @classmethod
     def of(cls, number: int, grades: Sequence[Grade]) -> Bin:
@@ -51,13 +51,13 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a smallest Score (``--min-score``) leaves."""
+    """What a minimum Score (``--min-score``) keeps."""
 
     threshold: float
     precision: float | None
-    """Share of the results that it leaves which are right; None where it leaves none."""
+    """Share of the kept results that are right; None if none is kept."""
     recall: float | None
-    """Share of the right results that it leaves; None where none is right."""
+    """Share of the right results that are kept; None if none is right."""
 
     @classmethod
     def of(cls, threshold: float, grades: Iterable[Grade]) -> Kept:
@@ -70,7 +70,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFigures:
-    """Over results, each of one query."""
+    """Calibration over the results of all queries."""
 
     results: int
     error: float | None

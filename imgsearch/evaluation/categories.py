@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 __all__ = ["CategoryFigures", "CategoryReport", "Judgement", "measure_categories"]
 
 RARE_BELOW: Final = 10
-"""An id with fewer pictures says too little to weigh as much as the others."""
+"""Categories with fewer pictures are left out of macro averages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Of one prediction."""
+    """Whether one prediction is right."""
 
     strict: bool
     """It is the label."""
     lenient: bool
-    """It is the label, or one of those that are accepted as well."""
+    """It is the label or another accepted category."""
 
     @classmethod
     def of(cls, picture: LabelledPicture, predicted: int | None) -> Judgement:
-        """Judge a prediction; None, from a picture that cannot be read, is wrong."""
+        """Judge a prediction; None, for an unreadable picture, is wrong."""
         strict = predicted == picture.label
         return cls(strict, strict or predicted in picture.accept)
 
@@ -58,21 +58,21 @@ class CategoryReport:
 
     by_source: Breakdown[CategoryFigures]
     by_category: dict[int, CategoryFigures]
-    """By label, only of those that have pictures."""
+    """By label; only labels with pictures."""
 
     @property
     def rare(self) -> list[int]:
-        """Ids with fewer than 10 pictures, which the macro figures leave out."""
+        """Ids with fewer than 10 pictures, left out of macro figures."""
         return [number for number, figures in self.by_category.items() if figures.pictures < RARE_BELOW]
 
     @property
     def macro_strict(self) -> float | None:
-        """Mean over the ids that are not rare; None where all are."""
+        """Mean over the ids that are not rare; None if all are."""
         return self._macro([figures.strict for figures in self._frequent()])
 
     @property
     def macro_lenient(self) -> float | None:
-        """Mean over the ids that are not rare; None where all are."""
+        """Mean over the ids that are not rare; None if all are."""
         return self._macro([figures.lenient for figures in self._frequent()])
 
     def _frequent(self) -> list[CategoryFigures]:
@@ -84,10 +84,10 @@ class CategoryReport:
 
 
 def measure_categories(run: Run, pictures: Sequence[LabelledPicture]) -> CategoryReport:
-    """Predict the category of each picture; one that cannot be read is wrong.
+    """Predict the category of each picture; an unreadable one counts as wrong.
 
     Raises:
-        What ``Instance.analyse`` raises.
+        The errors of ``Instance.analyse``.
     """
     judged = []
     analysed = run.analysed("categories", [picture.file for picture in pictures])

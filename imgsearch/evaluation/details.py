@@ -1,4 +1,4 @@
-"""What became of each single picture, for people who want to look at what went wrong. Nothing of a picture is kept."""
+"""Results per picture, for inspecting misses. No picture data is kept."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A picture of the gallery, and where it stands in the results of a query."""
+    """A gallery picture and its rank in the results of a query."""
 
     picture: CataloguePicture
     rank: int | None = None
-    """From 1; None: it is not among the results."""
+    """From 1; None if not among the results."""
     score: float | None = None
     identical: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one query found."""
+    """The results of one query."""
 
     query: CataloguePicture
     found: Found
     first: tuple[Result, ...] = ()
     """The first three results."""
     right: Result | None = None
-    """The first right result; else a right picture that is not among the results. None where the query failed."""
+    """The first right result, else a right picture that was not found; None if the query failed."""
 
     def is_right(self, result: Result) -> bool:
         """Whether a result shows the product of the query."""
@@ -64,7 +64,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class FoundBox:
-    """A picture with a box, and the region that was found in it."""
+    """A picture with its box and the region found."""
 
     picture: BoxedPicture
     width: int
@@ -77,7 +77,7 @@ class FoundBox:
 
 @dataclass(slots=True)
 class Details:
-    """What became of each picture that could be used, in the order of the tables."""
+    """Results of all usable pictures, in the order of the tables."""
 
     answers: list[Answer] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
@@ -94,24 +94,24 @@ class Confusion:
 
     @property
     def accepted(self) -> int:
-        """How many of them have the predicted category among those that are accepted as well."""
+        """How many of them accept the predicted category."""
         return sum(self.predicted in picture.accept for picture in self.pictures)
 
 
 def wrong_first_results(answers: Iterable[Answer]) -> list[Answer]:
-    """Queries whose first result is wrong, the one with the highest Score first: there search was the most certain."""
+    """Queries whose first result is wrong, sorted by falling Score: the most confident errors first."""
     wrong = [answer for answer in answers if answer.first and not answer.is_right(answer.first[0])]
     return sorted(wrong, key=lambda answer: -(answer.first[0].score or 0.0))
 
 
 def lowest_precisions(answers: Iterable[Answer]) -> list[Answer]:
-    """Queries that missed something, the one with the lowest average precision first."""
+    """Queries that missed something, lowest average precision first."""
     missed = [answer for answer in answers if answer.found.average_precision < 1]
     return sorted(missed, key=lambda answer: answer.found.average_precision)
 
 
 def confusions(predictions: Iterable[Prediction]) -> list[Confusion]:
-    """Which category was taken for which, the most frequent first, then by id."""
+    """Confused categories, the most frequent first, then by id."""
     pictures: dict[tuple[int, int], list[LabelledPicture]] = defaultdict(list)
     for prediction in predictions:
         if prediction.predicted != prediction.picture.label:
@@ -121,5 +121,5 @@ def confusions(predictions: Iterable[Prediction]) -> list[Confusion]:
 
 
 def worst_boxes(boxes: Iterable[FoundBox]) -> list[FoundBox]:
-    """Boxes that were not found to the pixel, the least overlap first."""
+    """Boxes that were not found exactly, the smallest overlap first."""
     return sorted((box for box in boxes if box.overlap < 1), key=lambda box: box.overlap)

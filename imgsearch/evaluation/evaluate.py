@@ -1,7 +1,7 @@
-"""One evaluation from beginning to end: a labelled folder in, figures out.
+"""Running an evaluation: from a labelled folder to figures.
 
-It is measured in an instance of its own, in the system's temporary folder: features only, removed at the end whatever
-happens. The pictures go the same way as in ``add`` and ``search``, so the figures are those of the product.
+It uses its own instance in the system's temporary folder, which holds features only and is always removed at the end.
+Pictures take the same path as in ``add`` and ``search``, so the figures are representative.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ __all__ = ["Evaluation", "evaluate"]
 
 FOLDER_PREFIX: Final = "imgsearch-eval-"
 IN_USE_NAME: Final = "in-use.lock"
-"""Locked as long as the process that made the folder lives: what a killed one has left can be told by it."""
+"""Locked while the process that created the folder lives; unlocked means left by a killed one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was measured; None for a part that the folder lacks or that was not asked for."""
+    """The results; None for parts that the folder lacks or that were not requested."""
 
     model: str
     kind: Kind
     limits: Limits
-    """That each picture had to meet."""
+    """The picture limits that applied."""
     retrieval: Breakdown[RetrievalFigures] | None
     """By source."""
     categories: CategoryReport | None
@@ -66,11 +66,11 @@ class Evaluation:
     """Pictures that could not be used; each counts as missed."""
     seconds: float
     left_out: Breakdown[RetrievalFigures] | None = None
-    """Retrieval by source, each measured with parameters that learned nothing from it."""
+    """Retrieval by source, each measured with parameters trained without it."""
 
 
 def _ignore(*_: object) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 def evaluate(
@@ -91,31 +91,31 @@ def evaluate(
     announce: Callable[[str], None] = _ignore,
     progress: Callable[[str, int, int], None] = _ignore,
 ) -> Evaluation:
-    """Measure how good search, category prediction and subject finding are on pictures whose answers are known.
+    """Measure search, category prediction and subject detection on labelled pictures.
 
     Args:
-        folder: with tables, or with a folder of pictures per product; ``GroundTruth.read`` says how.
-        parts: those that are wanted; what the folder lacks is left out. A generic instance has no categories, and
-            without ``crop`` no subject is looked for.
-        alike: measure with the kind, model and limits of this instance, which is not touched; the next three are then
-            not used.
+        folder: with tables, or with a folder of pictures per product, as in ``GroundTruth.read``.
+        parts: to be measured; those that the folder lacks are left out. A generic instance has no categories, and
+            without ``crop`` no subject is detected.
+        alike: measure with the kind, model and limits of this instance, which is not modified; the next three
+            arguments are then ignored.
         kind: with categories or without.
         model: an embedded model, or a timm architecture.
         weights: a local file of weights for it.
-        crop: find the subject of each picture; else take the whole.
+        crop: detect the subject of each picture; else use the whole picture.
         any_category: search all categories, not only that of the query.
-        workers: pictures under way at once; by default three per core.
-        cache: of converted models; the user's own by default.
-        sources: only queries of these sources; none: all.
-        left_out: folder of parameters, each of which learned nothing from one source (``left_out.py``): retrieval is
-            measured with these as well, with the default model.
-        details: takes up what became of each picture, if that is wanted.
-        announce: told in one line what takes its time.
-        progress: told what is being done, with how many pictures it is done, and of how many.
+        workers: pictures processed at once; by default three per core.
+        cache: of converted models; by default the user's.
+        sources: use only queries of these sources; empty: all.
+        left_out: folder of parameters, each trained without one source (``left_out.py``): also measure retrieval
+            with these, with the default model.
+        details: collects the result of each picture, if given.
+        announce: called with a line about each slow step.
+        progress: called with the step, the number of pictures done, and their total.
 
     Raises:
-        InvalidGroundTruth: there is nothing to measure, or a table cannot be used.
-        UsageError: sources cannot be left out with these settings, or that folder.
+        InvalidGroundTruth: there is nothing to measure, or a table is invalid.
+        UsageError: sources cannot be left out with these settings or this folder.
         InvalidModel, StampMismatch, StorageFull, StorageUnwritable
     """
     begun = time.perf_counter()
@@ -124,11 +124,11 @@ def evaluate(
     truth = _measurable(GroundTruth.read(folder, parts), kind, announce, crop=crop)
     if sources:
         if truth.retrieval is None:
-            raise UsageError("sources are those of queries: measure retrieval, or name none")
+            raise UsageError("sources select queries: measure retrieval too, or leave out the sources")
         truth = replace(truth, retrieval=truth.retrieval.asked_by(sources))
     if left_out is not None and (alike is not None or model != DEFAULT_MODEL or truth.retrieval is None):
-        raise UsageError("leaving sources out is measured with the default model, on a folder with queries")
-    apart = left_out and truth.retrieval and parameters_of(left_out, truth.retrieval, announce)
+        raise UsageError("sources can be left out only with the default model and a folder with queries")
+    parameters = left_out and truth.retrieval and parameters_of(left_out, truth.retrieval, announce)
 
     def make(target: Path) -> None:
         if alike is None:
@@ -148,26 +148,26 @@ def evaluate(
             failures=run.failures,
             seconds=time.perf_counter() - begun,
         )
-    if not apart:
+    if not parameters:
         return result
     settings = {"kind": kind, "crop": crop, "any_category": any_category, "workers": workers, "cache": cache}
-    figures = measure_left_out(folder, apart, announce=announce, **settings)
+    figures = measure_left_out(folder, parameters, announce=announce, **settings)
     return replace(result, left_out=figures, seconds=time.perf_counter() - begun)
 
 
 def _measurable(truth: GroundTruth, kind: Kind, announce: Callable[[str], None], *, crop: bool) -> GroundTruth:
-    """Leave out what these settings leave nothing to measure of, and say so.
+    """Leave out parts that cannot be measured with these settings, and announce them.
 
     Raises:
-        InvalidGroundTruth: then nothing is left.
+        InvalidGroundTruth: no part is left.
     """
     reasons = []
     if kind is Kind.GENERIC and truth.categories is not None:
         truth = replace(truth, categories=None)
-        reasons.append("no categories are measured: a generic instance has none")
+        reasons.append("no categories are measured, as a generic instance has none")
     if not crop and truth.subjects is not None:
         truth = replace(truth, subjects=None)
-        reasons.append("no subjects are measured: none is looked for where the whole picture counts")
+        reasons.append("no subjects are measured, as none are detected when the whole picture is used")
     if not truth.parts():
         raise InvalidGroundTruth("; ".join(reasons))
     for reason in reasons:
@@ -191,11 +191,11 @@ def _temporary_instance(
 
 
 def _remove_abandoned(place: Path) -> None:
-    """Remove what evaluations of this user left in a temporary folder when they were killed, as far as that goes."""
+    """Remove what this user's killed evaluations left in the temporary folder, as far as possible."""
     for folder in place.glob(f"{FOLDER_PREFIX}*"):
         with suppress(OSError, Timeout):
             status = folder.lstat()
             ours = os.name == "nt" or status.st_uid == os.getuid()
             if stat.S_ISDIR(status.st_mode) and ours and (folder / IN_USE_NAME).is_file():
-                with FileLock(folder / IN_USE_NAME, timeout=0):  # it ended with the process that held it
+                with FileLock(folder / IN_USE_NAME, timeout=0):  # succeeds only if its holder has died
                     shutil.rmtree(folder)

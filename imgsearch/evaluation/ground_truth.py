@@ -1,6 +1,6 @@
-"""What a labelled folder holds: which of its parts there are, which pictures, and what is right for each.
+"""The ground truth in a labelled folder: its parts, the pictures, and the right answer for each.
 
-Everything is read and checked before the first picture is looked at. No picture is opened here.
+All tables are read and checked before the first picture is processed. This module opens no picture.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["ALL", "BoxedPicture", "CataloguePicture", "GroundTruth", "LabelledPi
 
 
 class Part(StrEnum):
-    """What can be measured; also the name of the folder in which its table may lie."""
+    """The measurable parts; also the names of the subfolders that may hold their tables."""
 
     RETRIEVAL = "retrieval"
     CATEGORIES = "categories"
@@ -47,39 +47,39 @@ OPTIONAL_COLUMNS: Final = {
     Part.SUBJECTS: ("source", "kind"),
 }
 ALL: Final = "all"
-"""What the figures over everything are called, so that no source and no kind can be."""
+"""The name of the overall figures, reserved: no source or kind may have it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CataloguePicture:
-    """A picture and the product that it shows."""
+    """A picture and its product."""
 
     file: Path
     key: Key
     source: str | None = None
-    """Where it comes from, if the table says."""
+    """Its source, if the table gives one."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalTruth:
-    """A catalogue, and pictures to search it with."""
+    """A catalogue and the query pictures."""
 
     gallery: list[CataloguePicture]
     queries: list[CataloguePicture]
     leave_one_out: bool = False
-    """The queries are pictures of the gallery: each looks for the others of its product."""
+    """The queries are gallery pictures; each searches for the others of its product."""
     refused: tuple[Refused, ...] = ()
-    """What was found in the folder and can be neither indexed nor searched."""
+    """Files in the folder that can be neither indexed nor used as queries."""
 
     def asked_by(self, sources: Collection[str]) -> RetrievalTruth:
-        """The same catalogue, with the queries of some sources only.
+        """The same catalogue with only the queries of some sources.
 
         Raises:
-            InvalidGroundTruth: there are none.
+            InvalidGroundTruth: they have no queries.
         """
         queries = [query for query in self.queries if query.source in sources]
         if not queries:
-            raise InvalidGroundTruth(f"no query is of the source {' or '.join(map(repr, sources))}")
+            raise InvalidGroundTruth(f"no query has the source {' or '.join(map(repr, sources))}")
         return replace(self, queries=queries)
 
 
@@ -90,7 +90,7 @@ class LabelledPicture:
     file: Path
     label: int
     accept: frozenset[int]
-    """Further ids that a reasonable person could give."""
+    """Other ids that are also acceptable."""
     source: str | None
 
 
@@ -105,7 +105,7 @@ class BoxedPicture:
 
 @dataclass(frozen=True, slots=True)
 class GroundTruth:
-    """The parts of a folder; None for one that it lacks or that was not asked for."""
+    """The parts of a folder; None for parts that are missing or were not requested."""
 
     retrieval: RetrievalTruth | None
     categories: list[LabelledPicture] | None
@@ -115,15 +115,15 @@ class GroundTruth:
     def read(cls, folder: Path, parts: Collection[Part] = tuple(Part)) -> GroundTruth:
         """Find and read the parts of a folder.
 
-        A part is a table in the folder itself, or in a folder below it that is named after the part. Without any table
-        the folders are products.
+        A part is a table in the folder itself or in the subfolder named after the part. Without any table, each
+        subfolder is a product.
 
         Args:
-            folder: that holds the tables and the pictures.
-            parts: those that are wanted.
+            folder: with the tables and the pictures.
+            parts: to be read.
 
         Raises:
-            InvalidGroundTruth: there is nothing to measure, or a table cannot be used.
+            InvalidGroundTruth: there is nothing to measure, or a table is invalid.
         """
         if not folder.is_dir():
             raise InvalidGroundTruth(f"{folder} is not a folder, or cannot be read")
@@ -146,25 +146,25 @@ class GroundTruth:
         return truth
 
     def parts(self) -> list[Part]:
-        """Those that are there."""
+        """The parts that are present."""
         return [part for part in Part if getattr(self, part) is not None]
 
 
 def _table(folder: Path, part: Part) -> Path | None:
     for path in (folder / TABLES[part], folder / part / TABLES[part]):
-        if os.path.lexists(path):  # a link that leads nowhere is to be told, not passed over
+        if os.path.lexists(path):  # report a broken link instead of ignoring it
             return path
     return None
 
 
 def _nothing_to_measure(folder: Path, parts: Collection[Part]) -> str:
     layouts = [
-        f"{TABLES[part]} with the columns {','.join(COLUMNS[part])} (in it or in its folder {part})"
+        f"{TABLES[part]} with the columns {','.join(COLUMNS[part])} (in the folder or its subfolder {part})"
         for part in Part
         if part in parts
     ]
     if Part.RETRIEVAL in parts:
-        layouts.append("without any such table, one folder per product, one of them with two pictures at least")
+        layouts.append("without any of these tables, one folder per product, at least one of them with two pictures")
     return f"there is nothing to measure in {folder}; it needs {'; or '.join(layouts)}"
 
 
@@ -175,7 +175,7 @@ def _lines(path: Path, part: Part) -> list[Line]:
 def _group(line: Line, column: str) -> str | None:
     value = line.values[column]
     if value == ALL:
-        raise line.problem(f"a {column} cannot be called {ALL!r}: the figures over everything are")
+        raise line.problem(f"a {column} cannot be named {ALL!r}, which is the name of the overall figures")
     return value or None
 
 
@@ -214,12 +214,12 @@ def _read_retrieval(path: Path) -> RetrievalTruth:
 
 
 def _read_products(folder: Path) -> RetrievalTruth | None:
-    """Each folder with pictures is a product, as with ``add --product-from parent``; None where there is no pair."""
+    """Each folder with pictures is a product, as in ``add --product-from parent``; None without any pair."""
     gallery, refused = [], []
     for operation in operations([folder], FileRequest(product_from="parent")):
         if isinstance(operation, Refused):
             refused.append(operation)
-        elif "/" in operation.key.pic_name:  # those that lie in the folder itself belong to no product
+        elif "/" in operation.key.pic_name:  # pictures in the folder itself belong to no product
             gallery.append(CataloguePicture(folder / operation.key.pic_name, operation.key))
     sizes = Counter(picture.key.product_id for picture in gallery)
     queries = [picture for picture in gallery if sizes[picture.key.product_id] > 1]

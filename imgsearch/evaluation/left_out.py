@@ -1,8 +1,8 @@
-"""Leave-source-out figures: each source measured with parameters that learned nothing from it.
+"""Leave-source-out figures: each source measured with parameters trained without it.
 
-``python -m training`` writes such parameters: a folder for each source, and ``sources.json``, which says whose folder
-is which. Parameters are read once in a process and shape converted networks, so each source is measured in a process of
-its own.
+``python -m training`` writes these parameters: a folder for each source, and ``sources.json``, which maps sources to
+folders. A process reads parameters once, and converted networks depend on them, so each source is measured in a
+separate process.
 """
 
 from __future__ import annotations
@@ -33,51 +33,51 @@ SOURCES_NAME: Final = "sources.json"
 
 
 def parameters_of(parameters: Path, truth: RetrievalTruth, announce: Callable[[str], None]) -> dict[str, Path]:
-    """For each source of the queries, the parameters that learned nothing from it; sources without are announced.
+    """For each source of the queries, the parameters trained without it; announces sources that have none.
 
     Raises:
-        UsageError: the folder is not one of such parameters.
+        UsageError: the folder does not hold such parameters.
         InvalidGroundTruth: there are none for any source.
     """
     known = _known_sources(parameters)
     sources = sorted({query.source for query in truth.queries if query.source is not None})
     if not known.keys() & set(sources):
-        raise InvalidGroundTruth(f"there is no query of a source that {parameters} knows: {', '.join(known)}")
+        raise InvalidGroundTruth(f"no query has a source listed in {parameters}: {', '.join(known)}")
     for source in sources:
         if source not in known:
-            announce(f"Left out: {parameters} has no parameters that learned nothing from {source}")
+            announce(f"Left out: {parameters} has no parameters trained without {source}")
     return {source: known[source] for source in sources if source in known}
 
 
 def measure_left_out(
     folder: Path, parameters: dict[str, Path], *, announce: Callable[[str], None], **settings: Any
 ) -> Breakdown[RetrievalFigures]:
-    """Figures of retrieval by source, and over all of them.
+    """Retrieval figures by source and over all sources.
 
-    The catalogue is the whole one each time; of the queries, those of one source are asked.
+    The catalogue is always complete; each run uses the queries of one source.
 
     Args:
-        folder: with a table of retrieval that names sources.
-        parameters: by source, as ``parameters_of`` gives them.
-        announce: told in one line what takes its time.
+        folder: with a retrieval table that names sources.
+        parameters: by source, as returned by ``parameters_of``.
+        announce: called with a line about each slow step.
         settings: of ``evaluate``: kind, crop, any_category, workers, cache.
     """
     singles = []
     for source, own in parameters.items():
-        announce(f"Measuring {source} with parameters that learned nothing from it …")
+        announce(f"Measuring {source} with parameters trained without it …")
         singles += [(source, found) for found in _found(folder, source, own, settings)]
     return Breakdown.of(singles, RetrievalFigures.of)
 
 
 def _known_sources(parameters: Path) -> dict[str, Path]:
-    """The folder of parameters that learned nothing from a source, for each source."""
+    """For each source, the folder of parameters trained without it."""
     path = parameters / SOURCES_NAME
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
         folders = {source: parameters / name for source, name in names.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise UsageError(
-            f"{path} cannot be read ({error}): give the folder of parameters that 'python -m training' writes"
+            f"{path} cannot be read ({error}): pass the folder of parameters that 'python -m training' writes"
         ) from None
     missing = [str(one) for one in folders.values() if not one.is_dir()]
     if missing:
@@ -86,7 +86,7 @@ def _known_sources(parameters: Path) -> dict[str, Path]:
 
 
 def _found(folder: Path, source: str, parameters: Path, settings: dict[str, Any]) -> list[Found]:
-    """What the queries of one source find, measured in a process of its own."""
+    """Results of the queries of one source, measured in a separate process."""
     request = {"folder": str(folder), "source": source, **settings}
     finished = subprocess.run(
         [sys.executable, "-P", "-m", "imgsearch.evaluation.left_out"],
@@ -97,7 +97,7 @@ def _found(folder: Path, source: str, parameters: Path, settings: dict[str, Any]
         check=False,
     )
     if finished.returncode:
-        raise RuntimeError(f"measuring {source} in a process of its own ended with status {finished.returncode}")
+        raise RuntimeError(f"measuring {source} in a separate process ended with status {finished.returncode}")
     return [
         Found(**{**one, "ranks": tuple(one["ranks"]), "grades": tuple(Grade(**grade) for grade in one["grades"])})
         for one in json.loads(finished.stdout)
@@ -105,7 +105,7 @@ def _found(folder: Path, source: str, parameters: Path, settings: dict[str, Any]
 
 
 def main() -> None:
-    """The process of one source: a request on stdin, what each query found on stdout."""
+    """Entry point of the process for one source: reads a request from stdin, writes results to stdout."""
     from imgsearch.evaluation.details import Details
     from imgsearch.evaluation.evaluate import evaluate
     from imgsearch.service.categories import Kind

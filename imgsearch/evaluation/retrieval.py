@@ -1,4 +1,4 @@
-"""Retrieval: how high the right pictures stand in the results."""
+"""Retrieval: the ranks of right pictures in the results."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 __all__ = ["Found", "RetrievalFigures", "measure_retrieval"]
 
 BEST: Final = 10
-"""Results of a query that people look at: their Scores are graded, their products counted."""
+"""Results per query whose Scores are graded and whose products are counted."""
 SHOWN: Final = 3
-"""Results of a query that are kept for looking at them."""
+"""Results per query kept for inspection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one query found."""
+    """The results of one query."""
 
     ranks: tuple[int, ...]
-    """Where right pictures stand in the results, from 1, rising."""
+    """Ranks of right pictures in the results, from 1, ascending."""
     relevant: int
     """How many right pictures there are."""
     product_rank: int | None = None
-    """Where the right product stands if each product counts once, with its best picture; None: not among 500."""
+    """Rank of the right product if each product counts once, with its best picture; None: not in the first 500."""
     products: int = 0
-    """How many different products the ten best results show."""
+    """Number of distinct products in the first ten results."""
     grades: tuple[Grade, ...] = ()
-    """The ten best results, without those that are the very same picture: their Score is no estimate."""
+    """The first ten results without identical pictures, whose Score is not an estimate."""
 
     def hit(self, count: int) -> bool:
         """Whether a right picture is among the first ``count``."""
@@ -59,7 +59,7 @@ class Found:
 
     @property
     def reciprocal_product_rank(self) -> float:
-        """1 / rank of the right product among distinct products; 0 where it is not among them."""
+        """1 / rank of the right product among distinct products; 0 if not found."""
         return 0.0 if self.product_rank is None else 1 / self.product_rank
 
 
@@ -69,17 +69,17 @@ class RetrievalFigures:
 
     queries: int
     hit1: float
-    """Share of the queries whose first result is right."""
+    """Share of queries whose first result is right."""
     hit5: float
     hit10: float
     mean_average_precision: float
-    """Over the first 500 results; what is not among them counts as not found."""
+    """Over the first 500 results; others count as not found."""
     mean_reciprocal_rank: float
     """Of the right product among the first 500 distinct ones."""
     products10: float
-    """How many different products the first ten results show, on average; 0 to 10."""
+    """Average number of distinct products in the first ten results, 0 to 10."""
     calibration: CalibrationFigures
-    """Over the ten best results of each query, without identical pictures."""
+    """Over the first ten results of each query, without identical pictures."""
 
     @classmethod
     def of(cls, found: Sequence[Found]) -> RetrievalFigures:
@@ -99,13 +99,13 @@ class RetrievalFigures:
 
 
 def measure_retrieval(run: Run, truth: RetrievalTruth) -> Breakdown[RetrievalFigures]:
-    """Index the gallery, search with the queries; figures over all and by source.
+    """Index the gallery and search with the queries; figures over all and by source.
 
-    A picture that cannot be read counts: as a query that finds nothing, as one that is right and not returned.
+    Unreadable pictures count: a query finds nothing, a gallery picture is right but not returned.
 
     Raises:
-        InvalidGroundTruth: no query has a right picture to be found.
-        And what ``Instance.apply`` and ``Searcher.with_picture`` raise, but for errors of single pictures.
+        InvalidGroundTruth: no query has a right picture.
+        Also the errors of ``Instance.apply`` and ``Searcher.with_picture``, except those of single pictures.
     """
     for refused in truth.refused:
         run.fail(refused.source, refused.error)
@@ -123,7 +123,7 @@ def measure_retrieval(run: Run, truth: RetrievalTruth) -> Breakdown[RetrievalFig
 
 
 def _index(run: Run, gallery: Sequence[CataloguePicture]) -> set[Key]:
-    """Add the gallery; the keys of those that failed."""
+    """Add the gallery; return the keys of pictures that failed."""
     failed = set()
     outcomes = run.instance.apply_stream(
         (AddPicture(str(picture.file), picture.key, FilePicture(picture.file), run.options) for picture in gallery),
@@ -138,7 +138,7 @@ def _index(run: Run, gallery: Sequence[CataloguePicture]) -> set[Key]:
 
 
 class _Answers:
-    """What is right for each query."""
+    """The right answers for each query."""
 
     def __init__(self, run: Run, truth: RetrievalTruth, failed: set[Key]) -> None:
         self.failed = failed
@@ -155,7 +155,7 @@ class _Answers:
         self._copies = Counter((key.product_id, digest) for key, digest in self._hashes.items())
 
     def count(self, query: CataloguePicture) -> int:
-        """The gallery's pictures of its product, without those that leaving out the query itself leaves out."""
+        """Number of right pictures in the gallery, without the query itself and its copies if it is left out."""
         product_id = query.key.product_id
         if not self.leave_one_out:
             return self._products[product_id]
@@ -163,7 +163,7 @@ class _Answers:
         return self._products[product_id] - (1 if digest is None else self._copies[product_id, digest])
 
     def result(self, rank: int, hit: Hit) -> Result:
-        """A hit, for looking at it."""
+        """Convert a hit for inspection."""
         return Result(self._gallery[hit.item.key], rank, hit.score, hit.identical)
 
     def example(self, query: CataloguePicture) -> Result:
@@ -179,7 +179,7 @@ class _Answers:
 def _search(run: Run, searcher: Searcher, query: CataloguePicture, answers: _Answers) -> Found:
     relevant = answers.count(query)
     if answers.leave_one_out and query.key in answers.failed:
-        return Found((), relevant)  # taken note of when it could not be indexed
+        return Found((), relevant)  # recorded when indexing failed
     try:
         ask = searcher.with_picture(FilePicture(query.file), run.options)
     except InputError as error:
@@ -196,7 +196,7 @@ def _search(run: Run, searcher: Searcher, query: CataloguePicture, answers: _Ans
         ranks += [rank for rank, hit in enumerate(page, len(hits) + 1) if is_right(hit)]
         hits += page
         if len(ranks) == relevant:
-            break  # nothing that comes later changes a figure
+            break  # later results change no figure
     found = Found(
         tuple(ranks),
         relevant,
@@ -214,11 +214,11 @@ def _search(run: Run, searcher: Searcher, query: CataloguePicture, answers: _Ans
 def _product_rank(
     ask: Callable[[SearchOptions], SearchResult], options: SearchOptions, is_right: Callable[[Hit], bool]
 ) -> int | None:
-    """Where the right product stands among distinct ones.
+    """The rank of the right product among distinct products.
 
-    It is searched for, as such a search ranks more candidates than another: the products of the plain results, in
-    their order, need not be the same. The first page is short. The right product is nearly always there, and a full
-    page may take a look at many more candidates.
+    Needs a separate search: one for distinct products ranks more candidates, so its order may differ from that of the
+    plain results. The first page is short, as the right product is nearly always there and a full page may rank many
+    more candidates.
     """
     bounds = sorted({0, min(BEST, MAX_NUM), *range(0, MAX_RESULTS + 1, MAX_NUM)})
     pages = _pages(ask, replace(options, distinct_product=True), bounds)
@@ -229,7 +229,7 @@ def _product_rank(
 def _pages(
     ask: Callable[[SearchOptions], SearchResult], options: SearchOptions, bounds: Sequence[int]
 ) -> Iterator[list[Hit]]:
-    """The results between each bound and the next, as far as there are any."""
+    """Yield the results between consecutive bounds, until there are no more."""
     for start, end in pairwise(bounds):
         hits = ask(replace(options, num=end - start, start=start)).hits
         yield hits

@@ -1,4 +1,4 @@
-"""What the parts of one evaluation share: the instance that is measured, how, and which pictures failed."""
+"""State shared by the parts of one evaluation: the instance, the settings, and failed pictures."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ class Failure:
 
 @dataclass(slots=True)
 class Run:
-    """One evaluation under way."""
+    """An evaluation in progress."""
 
     instance: Instance
-    """Empty at first; made for this and thrown away afterwards."""
+    """Temporary, and empty at first."""
     options: PictureOptions
     any_category: bool
     workers: int | None
     progress: Callable[[str, int, int], None]
-    """Told what is being done, with how many pictures it is done, and of how many."""
+    """Called with the step, the number of pictures done, and their total."""
     details: Details | None = None
-    """Where what becomes of each picture is noted; None: nobody wants to know."""
+    """Collects the result of each picture; None: not needed."""
     failures: list[Failure] = field(default_factory=list)
 
     def fail(self, source: str, error: ImgsearchError) -> None:
-        """Take note of a picture that cannot be used.
+        """Record a picture that cannot be used.
 
         Raises:
-            InvalidModel: given as the error; no other picture would fare better.
+            InvalidModel: if this is the error, as every other picture would fail too.
         """
         if isinstance(error, InvalidModel):
             raise error
         self.failures.append(Failure(source, error))
 
     def analysed(self, step: str, files: Sequence[Path]) -> Iterator[Extracted | None]:
-        """What is found in each picture, in order; None for one that cannot be used, which is taken note of."""
+        """Yield what is found in each picture, in order; None for a failed one, which is recorded."""
         results = self.instance.analyse(((FilePicture(file), self.options) for file in files), workers=self.workers)
         for number, (file, result) in enumerate(zip(files, results, strict=True), 1):
             self.progress(step, number, len(files))

@@ -1,4 +1,4 @@
-"""Subjects: how well the region that is found covers the subject's box."""
+"""Subjects: overlap of the region found and the subject's box."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Overlap", "OverlapFigures", "SubjectFigures", "intersection_over_uni
 
 
 def intersection_over_union(one: Region, other: Region) -> float:
-    """The area that two regions share, as a part of the area that they cover together: 0 to 1."""
+    """Intersection over union of two regions, 0 to 1."""
     width = min(one.x2, other.x2) - max(one.x1, other.x1)
     height = min(one.y2, other.y2) - max(one.y1, other.y1)
     if width <= 0 or height <= 0:
@@ -40,7 +40,7 @@ class Overlap:
     """Intersection over union with the true box of one picture."""
 
     found: float
-    """Of the region that was found."""
+    """Of the region found."""
     whole: float
     """Of the whole picture."""
 
@@ -66,7 +66,7 @@ class OverlapFigures:
 
 @dataclass(frozen=True, slots=True)
 class SubjectFigures:
-    """Over pictures: of what was found, and of the whole picture, which is the floor to beat."""
+    """Figures over pictures: for the regions found, and for whole pictures as a baseline."""
 
     pictures: int
     found: OverlapFigures
@@ -83,10 +83,10 @@ class SubjectFigures:
 
 
 def measure_subjects(run: Run, pictures: Sequence[BoxedPicture]) -> Breakdown[SubjectFigures]:
-    """Find the subject of each picture; figures over all and by kind. A picture that cannot be read overlaps nothing.
+    """Find the subject of each picture; figures over all and by kind. An unreadable picture counts as 0.
 
     Raises:
-        What ``Instance.analyse`` raises.
+        The errors of ``Instance.analyse``.
     """
     overlaps = [
         (picture.kind, _overlap(run, picture, extracted))

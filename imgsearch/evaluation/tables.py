@@ -1,4 +1,4 @@
-"""Reading the tables of a ground truth. They are hostile input: whatever is wrong is told with file and line."""
+"""Reading ground truth tables. They are untrusted input: every error names file and line."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Line", "read_table"]
 
 MAX_TABLE_BYTES: Final = 16 * 1024 * 1024
-"""Some 200,000 lines; a table is held in memory as a whole, and a larger one must not fill it."""
+"""About 200,000 lines; bounds the memory, as tables are read as a whole."""
 QUOTED_CHARS: Final = 60
-"""How much of a value is repeated in a message."""
+"""Maximum length of a value quoted in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,52 +28,52 @@ class Line:
     """One line of a table."""
 
     path: Path
-    """Of the table."""
+    """The table."""
     number: int
     values: dict[str, str]
-    """By column, without the blanks around them; a column that the table does not have is empty."""
+    """By column, stripped; empty for a column that the table lacks."""
 
     def problem(self, message: str) -> InvalidGroundTruth:
-        """What is wrong with this line, for raising."""
+        """Return an error about this line, to be raised."""
         return InvalidGroundTruth(f"{self.path}, line {self.number}: {message}")
 
     def quoted(self, column: str) -> str:
-        """Column and value for a message."""
+        """Column and value, for a message."""
         return f"{column} {self.values[column][:QUOTED_CHARS]!r}"
 
     @property
     def name(self) -> str:
-        """The value of ``file`` in its shortest spelling, so that two spellings of one path are equal.
+        """The normalised value of ``file``.
 
         Raises:
-            InvalidGroundTruth: it is empty, or leads out of the table's folder.
+            InvalidGroundTruth: it is empty or outside the table's folder.
         """
         value = self.values["file"]
         path = PurePosixPath(value)
         if value.startswith("/") or "\x00" in value or ".." in path.parts or not path.name:
-            raise self.problem(f"{self.quoted('file')} must be the path of a picture below the table's folder")
+            raise self.problem(f"{self.quoted('file')} must be a relative path below the table's folder")
         return str(path)
 
     @property
     def file(self) -> Path:
-        """Where the picture lies.
+        """The path of the picture.
 
         Raises:
-            InvalidGroundTruth: as ``name`` says.
+            InvalidGroundTruth: as for ``name``.
         """
         return self.path.parent / self.name
 
 
 def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Line]:
-    """The lines of a CSV file in UTF-8 that has a header and one picture per line, none of them twice.
+    """Read a UTF-8 CSV file with a header and one picture per line, without duplicates.
 
     Args:
         path: of the file.
-        required: columns that it must have, ``file`` among them.
-        optional: columns that it may have; any others are passed over.
+        required: required columns, including ``file``.
+        optional: optional columns; all others are ignored.
 
     Raises:
-        InvalidGroundTruth: it cannot be read, lacks a column, has no lines, or a line of it cannot be used.
+        InvalidGroundTruth: it is unreadable, lacks a column, has no lines or an invalid one.
     """
     reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     try:
@@ -86,13 +86,13 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
             if len(cells) != len(header):
                 raise InvalidGroundTruth(
                     f"{path}, line {reader.line_num}: {len(cells)} values under {len(header)} columns; "
-                    'put a value that holds a comma between double quotes: "'
+                    'put a value with a comma in double quotes: "'
                 )
             values = dict(zip(header, (cell.strip() for cell in cells), strict=True))
             line = Line(path, reader.line_num, {name: values.get(name, "") for name in (*required, *optional)})
             first = seen.setdefault(line.name, line.number)
             if first != line.number:
-                raise line.problem(f"{line.quoted('file')} stands in line {first} already")
+                raise line.problem(f"{line.quoted('file')} is already in line {first}")
             yield line
     except csv.Error as error:
         raise InvalidGroundTruth(f"{path}, line {reader.line_num}: not CSV: {error}") from None
@@ -103,7 +103,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
 def _text(path: Path) -> str:
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
             raise InvalidGroundTruth(f"{path} is not a regular file")
         with path.open("rb") as file:
             data = file.read(MAX_TABLE_BYTES + 1)
@@ -115,7 +115,7 @@ def _text(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
-        raise InvalidGroundTruth(f"{path}, line {number}: not UTF-8; save the table in that encoding") from None
+        raise InvalidGroundTruth(f"{path}, line {number}: not UTF-8; save the table in this encoding") from None
 
 
 def _check_header(path: Path, header: list[str], required: Sequence[str]) -> None:
@@ -126,4 +126,4 @@ def _check_header(path: Path, header: list[str], required: Sequence[str]) -> Non
         )
     twice = [name for name in header if header.count(name) > 1]
     if twice:
-        raise InvalidGroundTruth(f"{path}, line 1: the column {twice[0][:QUOTED_CHARS]!r} stands there twice")
+        raise InvalidGroundTruth(f"{path}, line 1: the column {twice[0][:QUOTED_CHARS]!r} appears twice")

@@ -2,8 +2,8 @@ r"""The service's filter language, parsed to a condition.
 
 Grammar (service.md, section 6, and our decisions where the service is silent): conditions join with AND and OR, AND
 binds tighter, parentheses group, keywords in any letter case, strings in double quotes with ``\"`` and ``\\`` as
-escapes, lists in parentheses: ``str_attr2 in ("red", "blue")``. Fields as ``int_attr2`` or ``intAttr2``. An attribute
-that is not set meets no condition, ``!=`` and ``not in`` included.
+escapes, lists in parentheses: ``str_attr2 in ("red", "blue")``. Fields as ``int_attr2`` or ``intAttr2``. An unset
+attribute meets no condition, not even ``!=`` and ``not in``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["parse_filter"]
 
 MAX_FILTER_CHARS: Final = 4096
 MAX_NESTING: Final = 20
-"""Of AND, OR and lists inside each other; SQLite's own parser gives up beyond about 30."""
+"""Maximum nesting of AND, OR and lists; SQLite's own parser fails beyond about 30."""
 
 GRAMMAR: Final = r"""
     ?start: any
@@ -69,7 +69,7 @@ def parse_filter(expression: str) -> Condition:
         condition: Condition = _parser().parse(expression)  # type: ignore[assignment]
     except UnexpectedInput as error:
         place = getattr(error, "pos_in_stream", -1)
-        ended = getattr(getattr(error, "token", None), "type", None) == "$END"  # Lark names the last token's place
+        ended = getattr(getattr(error, "token", None), "type", None) == "$END"  # Lark gives the last token's position
         rest = expression[place : place + 30] if place >= 0 and not ended else ""
         where = f"at character {place + 1}, before {rest!r}" if rest.strip() else "at its end"
         raise InvalidFilter(
@@ -81,12 +81,12 @@ def parse_filter(expression: str) -> Condition:
             raise error.orig_exc from None
         raise
     if _nesting(condition) > MAX_NESTING:
-        raise InvalidFilter(f"the filter has more than {MAX_NESTING} levels of AND and OR inside each other")
+        raise InvalidFilter(f"the filter has more than {MAX_NESTING} nested levels of AND and OR")
     return condition
 
 
 def _nesting(condition: Condition) -> int:
-    """How deep AND, OR and lists stand inside each other."""
+    """The nesting depth of AND, OR and lists."""
     match condition:
         case And(parts=parts) | Or(parts=parts):
             return 1 + max(map(_nesting, parts))
@@ -101,7 +101,7 @@ def _parser() -> Lark:
     from lark import Lark, Token, Transformer
 
     class Compiler(Transformer[Token, Condition]):
-        """Runs while parsing, so that nesting costs no recursion."""
+        """Runs during parsing, so that nesting needs no recursion."""
 
         def any(self, parts: list[Condition]) -> Condition:
             return Or(tuple(parts)) if len(parts) > 1 else parts[0]

@@ -1,7 +1,7 @@
-"""Conditions that items may meet, as a tree that knows nothing of any storage.
+"""Conditions on items, as a storage-independent syntax tree.
 
-Each storage compiles these to its own queries. A field that is not set meets no comparison, ``!=`` and ``not in``
-included; the fields of an item that are no attribute are always set.
+Each storage compiles them to its own queries. An unset field meets no comparison, not even ``!=`` and ``not in``;
+fields other than attributes are always set.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Compare(Condition):
 
 @dataclass(frozen=True, slots=True)
 class OneOf(Condition):
-    """A field that has one of some values, or none of them; with ``category_id`` as a further field."""
+    """A field with one of several values, or with none of them; also allows ``category_id``."""
 
     field: str
     values: tuple[int, ...] | tuple[str, ...]
@@ -76,21 +76,21 @@ class OneOf(Condition):
 
 @dataclass(frozen=True, slots=True)
 class And(Condition):
-    """All parts are met; at least two."""
+    """All parts are met; at least two parts."""
 
     parts: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or(Condition):
-    """A part is met; at least two."""
+    """At least one part is met; at least two parts."""
 
     parts: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not(Condition):
-    """A part is not met."""
+    """The part is not met."""
 
     part: Condition
 
@@ -99,7 +99,7 @@ EVERYTHING: Final = Everything()
 
 
 def product_condition(product_id: str, pic_name: str | None = None) -> Condition:
-    """All pictures of a product, or the one with that name."""
+    """All pictures of a product, or only the one with that name."""
     of_product = Compare("product_id", "=", product_id)
     return of_product if pic_name is None else of_product.joined(Compare("pic_name", "=", pic_name))
 
@@ -110,13 +110,13 @@ def category_condition(category_ids: tuple[int, ...]) -> Condition:
 
 
 def picture_condition(content_hash: bytes, region: Region | None = None) -> Condition:
-    """Items made from the very same bytes; with a region, from that region of them only."""
+    """Items with identical bytes and, if given, the same region."""
     same = Compare("content_hash", "=", content_hash)
     return same if region is None else same.joined(Compare("region", "=", region))
 
 
 def is_of_attributes(condition: Condition) -> bool:
-    """Whether it speaks of attributes only, and of at least one."""
+    """Whether it refers to attributes only, and to at least one."""
     fields = set(_fields(condition))
     return bool(fields) and fields.issubset(ATTRIBUTE_COLUMNS)
 

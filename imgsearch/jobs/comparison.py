@@ -1,4 +1,4 @@
-"""Comparing what is asked for with what is stored: which pictures need not be looked at again."""
+"""Comparing requests with stored items: which pictures need no extraction."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["category_in_use", "is_changed", "is_unchanged", "same_request"]
 
 
 def is_unchanged(item: Item, operation: AddPicture) -> bool:
-    """Whether the source's token says that the picture is the one that was stored."""
+    """Whether the source's token shows that the picture is the stored one."""
     return item.token is not None and operation.picture.token() == item.token
 
 
 def same_request(item: Item, options: PictureOptions, kind: Kind) -> bool:
-    """Whether extracting the same bytes with these options would give what is stored.
+    """Whether extracting the same bytes with these options would give the stored result.
 
-    A category that is given does not change the feature; one that has to be predicted is not there to be reused.
+    A given category does not affect the feature; if it must be predicted, a stored given one cannot be reused.
     """
     if kind is Kind.PRODUCT and options.category_id is None and item.category_given:
         return False
@@ -31,13 +31,13 @@ def same_request(item: Item, options: PictureOptions, kind: Kind) -> bool:
 
 
 def category_in_use(item: Item, options: PictureOptions, kind: Kind) -> tuple[int, bool]:
-    """The category of a stored picture that is asked for again, and whether it is a given one."""
+    """The category of a stored picture for a new request, and whether it is given."""
     if kind is Kind.PRODUCT and options.category_id is not None:
         return options.category_id, True
     return item.category_id, False
 
 
 def is_changed(item: Item, operation: AddPicture, kind: Kind) -> bool:
-    """Whether something else than the picture differs from what is stored: attributes or category."""
+    """Whether attributes or category differ from those stored."""
     stored = item.attributes, (item.category_id, item.category_given)
     return stored != (operation.attributes, category_in_use(item, operation.options, kind))

@@ -1,4 +1,4 @@
-"""Making instances."""
+"""Creating instances."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def create(
     announce: Callable[[str], None],
     lock_timeout: float,
 ) -> None:
-    """Make an empty instance; see ``Instance.create``."""
+    """Create an empty instance; see ``Instance.create``."""
     _check_free(folder)
     record = find_model(model, weights)
     if not record.dimension:  # known only after conversion
@@ -46,16 +46,16 @@ def create(
 
 
 def create_alike(opened: Opened, folder: Path) -> None:
-    """Make an empty instance like another one; see ``Instance.create_alike``."""
+    """Create an empty instance like another one; see ``Instance.create_alike``."""
     _check_free(folder)
-    record = opened.converted.record  # what is wrong with the model is told of that instance, not of its likeness
+    record = opened.converted.record  # report problems with the model for that instance, not the new one
     make(folder, opened.kind, opened.limits, opened.region_id, record)
 
 
 def make(
     folder: Path, kind: Kind, limits: Limits, region_id: str | None, record: ModelRecord, lock_timeout: float = 0.0
 ) -> None:
-    """Make an empty instance of a model whose record is complete.
+    """Create an empty instance for a complete model record.
 
     Raises:
         InstanceExists, InstanceLocked, StorageFull, StorageUnwritable
@@ -79,7 +79,7 @@ def make(
 
 
 def _check_free(folder: Path) -> None:
-    """Refuse a folder in which anything lies but what a killed ``create`` may have left.
+    """Raise if a folder contains anything but leftovers of a killed ``create``.
 
     Raises:
         InstanceExists
@@ -88,4 +88,4 @@ def _check_free(folder: Path) -> None:
     if backend.exists(folder):
         raise InstanceExists(f"there is an instance in {folder} already")
     if folder.exists() and not (folder.is_dir() and all(backend.is_leftover(path) for path in folder.iterdir())):
-        raise InstanceExists(f"{folder} is not an empty folder: name another one for the instance")
+        raise InstanceExists(f"{folder} is not an empty folder: choose another one for the instance")

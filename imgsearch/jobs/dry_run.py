@@ -1,4 +1,4 @@
-"""Telling what operations would do, without doing it."""
+"""Dry runs: reporting what operations would do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["dry_run", "dry_run_for_new"]
 
 
 def dry_run(store: Truth, operations: Iterable[Operation], kind: Kind) -> Iterator[Outcome]:
-    """The outcomes of operations, each compared with what is stored now; no picture is read."""
+    """The outcomes of operations compared with the current items; reads no pictures."""
     for operation in operations:
         match operation:
             case Refused():
@@ -32,7 +32,7 @@ def dry_run(store: Truth, operations: Iterable[Operation], kind: Kind) -> Iterat
 
 
 def dry_run_for_new(operations: Iterable[Operation]) -> Iterator[Outcome]:
-    """The outcomes of operations on an instance that has yet to be made."""
+    """The outcomes of operations on an instance that does not exist yet."""
     for operation in operations:
         match operation:
             case Refused():

@@ -1,4 +1,4 @@
-"""What an instance holds: facts, and items one by one."""
+"""Reading an instance: its facts, and its items."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ class InstanceInfo:
     items: int
     products: int
     categories: dict[int, int]
-    """Items per category, without the empty ones."""
+    """Items per category, empty categories left out."""
     limits: Limits
     stamp: dict[str, Any]
     needs_reindex: bool
     """Its features are of an older version than this release makes."""
     reindexed: int | None
-    """Items of which a reindex that was begun has made new ones; None where none was begun."""
+    """Items done by an unfinished reindex; None without one."""
     devices: list[str]
-    """What its features were made with; their stamp is the same."""
+    """The devices of its features; not part of the stamp."""
     generation: Generation | None
     unindexed: int
-    """Items newer than the index; they are searched exactly beside it."""
+    """Items newer than the index, which are scanned exactly."""
     disk_bytes: int
 
 
 def info(opened: Opened) -> InstanceInfo:
-    """The facts of one moment."""
+    """The facts in one snapshot."""
     with opened.reading() as engine, engine.store.reading():
         store = engine.store
         opened.refresh(store)
@@ -81,7 +81,7 @@ def info(opened: Opened) -> InstanceInfo:
 
 
 def items(opened: Opened, expression: str | None, category: int | str | None) -> Iterator[Item]:
-    """The items that meet a filter, within a category, in the order they were added; see ``Instance.items``."""
+    """Yield items that match filter and category, in the order of addition; see ``Instance.items``."""
     condition = EVERYTHING if expression is None else parse_filter(expression)
     if category is not None:
         condition = category_condition((parse_category(category),)).joined(condition)

@@ -1,7 +1,7 @@
-"""Making an instance's features anew, from its pictures where they lie.
+"""Recomputing an instance's features from its pictures in their original locations.
 
-Each item is an operation for its successor, an instance of its own, so what is done already is skipped as ``add`` skips
-it. The picture itself is needed only where the successor does not have it yet.
+Each item becomes an operation on the successor, a separate instance, so finished items are skipped as in ``add``. The
+picture itself is needed only if the successor does not have it yet.
 """
 
 from __future__ import annotations
@@ -76,11 +76,11 @@ def count_reindexed(opened: Opened) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _KeptPicture:
-    """The picture of an item, where its owner kept it."""
+    """The picture of an item in its original location."""
 
     path: Path | None
     known: bytes | None
-    """The token that the successor has for this very picture: it is not needed any more."""
+    """The successor's token for this picture, which it has already."""
 
     def token(self) -> bytes | None:
         if self.known is not None or self.path is None:
@@ -88,28 +88,28 @@ class _KeptPicture:
         return FilePicture(self.path).token()
 
     def read(self, max_bytes: int) -> Content:
-        """The picture as it is now.
+        """Read the picture as it is now.
 
         Raises:
             PictureTooLarge, UnreadableSource
         """
         if self.path is None:
             raise UnreadableSource(
-                "it is not known where this picture lies, as it came from OSS or from an import: add it from a file, "
-                "or delete it here and have it in a new instance"
+                "the location of this picture is unknown, as it came from OSS or from an import: add it from a file, "
+                "or delete it here and add it to a new instance"
             )
         return FilePicture(self.path).read(max_bytes)
 
 
 def operations(old: Store, new: Store) -> Iterator[AddPicture]:
-    """One operation for each item of an instance, in the order they were added.
+    """One operation per item of an instance, in the order of addition.
 
     Args:
         old: of the instance, whose lock the caller holds.
         new: of its successor.
 
     Raises:
-        InstanceDamaged: an item is not what was written.
+        InstanceDamaged: an item is corrupted.
     """
     for item in old.all_stored_records():
         path = None if item.location is None else item.location.path(item.key.pic_name)
@@ -121,7 +121,7 @@ def operations(old: Store, new: Store) -> Iterator[AddPicture]:
 
 
 def _options(item: Upsert) -> PictureOptions:
-    """What was asked for when the item was added."""
+    """The options with which the item was added."""
     return PictureOptions(
         item.extracted.category_id if item.category_given else None,
         crop=item.region_mode is not RegionMode.WHOLE,
@@ -131,16 +131,16 @@ def _options(item: Upsert) -> PictureOptions:
 
 @contextmanager
 def successor_of(engine: Engine, record: ModelRecord) -> Iterator[Engine]:
-    """The successor of an instance, locked and open for writing: the one that was begun, else an empty one.
+    """Open the successor of an instance for writing and lock it: the one begun earlier, else an empty one.
 
-    One that was begun holds no item that the instance does not have any more.
+    Items that the instance no longer has are deleted from it.
 
     Args:
         engine: of the instance, whose lock the caller holds.
-        record: of the model that the successor's features are made with; complete.
+        record: of the model for the successor's features; complete.
 
     Raises:
-        InstanceExists: other files lie in its place.
+        InstanceExists: other files are in its folder.
         InstanceDamaged, InstanceLocked, StorageFull, StorageUnwritable
     """
     folder, old = successor.home(engine.folder), engine.store
@@ -152,15 +152,15 @@ def successor_of(engine: Engine, record: ModelRecord) -> Iterator[Engine]:
                 successor.clear(folder)
         if not Engine.exists(folder):
             if not all(Engine.is_leftover(path) for path in folder.iterdir()):
-                raise InstanceExists(f"{folder} is where features are made anew, and holds something else: move that")
+                raise InstanceExists(f"{folder} is needed for the new features, but holds other files: move them")
             settings = {name: value for name, value in old.settings().items() if name != DEVICES}
             Engine.create(folder, {**settings, "model": record.as_dict()}, old.page_bytes)
         new = Engine.open(folder, write=True)
         try:
-            new.drop_index()  # of one that was about to take the place, or was repaired
+            new.drop_index()  # it may have one if it was repaired, or cut off before the switch
             with storage_errors(folder), new.store.beside(old), new.store.writing():
                 new.store.keep_those_of_predecessor(same_content=False)
-                # A file that had just been written has no token, and its picture is as little needed again as others.
+                # Items of just-written files have no token; set one, as their pictures are not needed again either.
                 new.store.set_tokens(new.store.contents_without_token())
             yield new
         finally:
@@ -168,22 +168,22 @@ def successor_of(engine: Engine, record: ModelRecord) -> Iterator[Engine]:
 
 
 def _fits(folder: Path, old: Store, record: ModelRecord) -> bool:
-    """Whether what was begun is what would be begun today: an update of this program may have come between."""
+    """Whether an unfinished successor can be continued: this program may have been updated since."""
     with closing(Store.open(folder / DATABASE_NAME, write=True)) as store:
         begun = ModelRecord.from_dict(store.made_by())
         return begun.stamp() == record.stamp() and store.page_bytes == old.page_bytes
 
 
 def succeed(engine: Engine, new: Engine) -> None:
-    """Put a successor that has all items in the place of the instance.
+    """Replace the instance by a successor that has all items.
 
     Args:
         engine: of the instance, whose lock the caller holds.
-        new: of the successor, as ``successor_of`` gives it.
+        new: of the successor, from ``successor_of``.
 
     Raises:
-        InstanceDamaged: the successor is not what was written.
-        StorageFull, StorageUnwritable: all stays as it was.
+        InstanceDamaged: the successor is damaged.
+        StorageFull, StorageUnwritable: nothing has changed.
     """
     old = engine.store
     with storage_errors(new.folder), new.store.beside(old), new.store.writing():
@@ -191,8 +191,8 @@ def succeed(engine: Engine, new: Engine) -> None:
     problems = check(new.folder, read_data=True, locked=True)
     if problems:
         raise InstanceDamaged(
-            f"what was made anew is damaged, and takes no place ({problems[0].message}): "
-            f"run 'imgsearch check --repair -i {new.folder}', then this again"
+            f"the new features are damaged, so the old ones stay ({problems[0].message}): "
+            f"run 'imgsearch check --repair -i {new.folder}', then run this command again"
         )
     if new.store.count() != old.count():
         raise new.store.damage("the number of items")

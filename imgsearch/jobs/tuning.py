@@ -1,9 +1,9 @@
-"""Tuning an instance to its own products: learn a projection, see whether it is of use, and only then apply it.
+"""Tuning an instance to its own products: learn a projection, validate it, and apply it only if it helps.
 
-Everything comes from stored features. The projection is learned from products with several pictures. Whether it is of
-use is told by products that it has not seen: in five folds, pictures of a fold's products look for the others of their
-product, with a projection learned from the other folds, and ranked as a search ranks them. It is kept only if the
-average precision rises beyond chance, and the first places do not get worse.
+Only stored features are used. The projection is learned from products with several pictures and validated by five-fold
+cross-validation: pictures of a fold's products search for the others of their product, with a projection learned from
+the other folds, and are ranked as in a search. It is kept only if average precision rises significantly and hit@1 does
+not fall.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ if TYPE_CHECKING:
 __all__ = ["Retrieval", "TuningReport", "check_tunable", "reset_tuning", "tune", "tune_instance"]
 
 MIN_PRODUCTS: Final = 10
-"""With two pictures or more that differ: two for each fold."""
+"""With at least two different pictures each: two products per fold."""
 MAX_PICTURES: Final = 20_000
-"""All that is looked at, and searched through in validation."""
+"""Sample size for learning and validation."""
 LEARNING_SHARE: Final = 0.75
-"""Of these, for products with several pictures at most; the rest are whatever else there is."""
+"""Maximum share of products with several pictures in the sample; the rest are other pictures."""
 FOLDS: Final = 5
 QUERIES: Final = 1_000
-"""At most; of each product as many as it takes."""
+"""Maximum number; spread evenly over the products."""
 CANDIDATES: Final = 100
-"""Nearest by their own features, of which the ranking is made."""
+"""Nearest items that are ranked per query."""
 QUERIES_AT_ONCE: Final = 128
 SEED: Final = 11
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """How well pictures find the others of their product, 0 to 1; of a gain, -1 to 1."""
+    """How well pictures find the others of their product, 0 to 1; for a gain, -1 to 1."""
 
     hit1: Estimate
     """Share of the pictures whose nearest other picture is of their product."""
@@ -59,25 +59,25 @@ class Retrieval:
 
 @dataclass(frozen=True, slots=True)
 class TuningReport:
-    """What came of tuning."""
+    """The result of tuning."""
 
     kept: bool
-    """Whether products that nothing was learned from gain; else nothing is changed."""
+    """Whether held-out products gain; if not, nothing has changed."""
     changed: bool
-    """Whether features were rewritten; they are not where the instance is tuned like that already."""
+    """Whether features were rewritten; not if the instance already had this tuning."""
     tuning: str | None
-    """The name of the tuning that the instance has now; None: it is not tuned."""
+    """The instance's tuning now; None: not tuned."""
     products: int
-    """With several pictures, from which it was learned."""
+    """Number of products with several pictures, used for learning."""
     pictures: int
-    """Of these products."""
+    """Number of their pictures."""
     queries: int
     before: Retrieval
     """Without any tuning."""
     after: Retrieval
     gain: Retrieval
     generation: Generation | None
-    """The new index; None where nothing was changed."""
+    """The new index; None if nothing has changed."""
 
 
 def tune_instance(opened: Opened, lock_timeout: float) -> TuningReport:
@@ -100,7 +100,7 @@ def reset_tuning(opened: Opened, lock_timeout: float) -> bool:
 
 
 def check_tunable(engine: Storage, shape_dimension: int, *, coded: bool) -> None:
-    """Refuse an instance that cannot be tuned whatever it holds, or that holds nothing.
+    """Raise if an instance cannot be tuned or is empty.
 
     Raises:
         NotTunable, InstanceEmpty
@@ -109,24 +109,24 @@ def check_tunable(engine: Storage, shape_dimension: int, *, coded: bool) -> None
     if not shape_dimension:
         raise NotTunable(
             f"the features in {folder} are of an older version, without a shape block that could be tuned: "
-            "make a new instance with 'imgsearch init' and add the pictures again"
+            "create a new instance with 'imgsearch init' and add the pictures again"
         )
     if coded:
-        raise NotTunable(f"{folder} keeps codes of two bits a number, which cannot be tuned without losing more")
+        raise NotTunable(f"{folder} keeps codes of two bits per number, which cannot be tuned without further loss")
     if engine.store.count() == 0:
         raise InstanceEmpty(f"{folder} has no items, so there is nothing to learn from: add pictures first")
 
 
 def tune(engine: Storage, shape_dimension: int) -> TuningReport:
-    """Learn a projection, and apply it if it is of use; the caller holds the lock.
+    """Learn a projection and apply it if it helps; the caller holds the lock.
 
     Args:
-        engine: of an instance that ``check_tunable`` has passed.
+        engine: of an instance accepted by ``check_tunable``.
         shape_dimension: length of the shape block.
 
     Raises:
         NotTunable: too few products have several pictures.
-        InstanceDamaged, StorageFull, StorageUnwritable: nothing is changed.
+        InstanceDamaged, StorageFull, StorageUnwritable: nothing has changed.
     """
     present = engine.store.tuning()
     with engine.store.reading():
@@ -134,8 +134,8 @@ def tune(engine: Storage, shape_dimension: int) -> TuningReport:
     products = sample.products_with_several()
     if len(products) < MIN_PRODUCTS:
         raise NotTunable(
-            f"{engine.folder} has {len(products)} products with several different pictures, and tuning needs "
-            f"{MIN_PRODUCTS}: nothing is changed"
+            f"{engine.folder} has {len(products)} products with several different pictures, but tuning needs "
+            f"{MIN_PRODUCTS}: nothing has changed"
         )
     folds = _folds(len(products))
     members = [np.concatenate([products[number] for number in np.flatnonzero(folds == fold)]) for fold in range(FOLDS)]
@@ -173,17 +173,17 @@ def tune(engine: Storage, shape_dimension: int) -> TuningReport:
 
 
 def _retrieval(figures: npt.NDArray[np.float64], groups: Ids) -> Retrieval:
-    """From a hit and an average precision for each query, shape (queries, 2)."""
+    """Estimates from hit and average precision per query, shape (queries, 2)."""
     return Retrieval(estimated(figures[:, 0], groups), estimated(figures[:, 1], groups))
 
 
 def _folds(products: int) -> Ids:
-    """The fold of each product, evenly and at random, the same each time; shape (products,)."""
+    """The fold of each product, even, random and reproducible; shape (products,)."""
     return np.random.default_rng(SEED).permutation(products) % FOLDS
 
 
 def _queries(products: list[Ids]) -> list[Ids]:
-    """Of each product some of its pictures, so that there are near QUERIES of them."""
+    """Query pictures of each product, about QUERIES in all."""
     generator = np.random.default_rng(SEED)
     each = -(-QUERIES // len(products))
     asked = generator.permutation(len(products))[:QUERIES].tolist()
@@ -193,7 +193,7 @@ def _queries(products: list[Ids]) -> list[Ids]:
 
 
 class _Sample:
-    """Pictures of an instance with features that are not tuned, column by column.
+    """Pictures of an instance with untuned features, in columns.
 
     Args:
         ids: shape (n,).
@@ -213,7 +213,7 @@ class _Sample:
 
     @classmethod
     def of(cls, store: Truth, present: Projection | None) -> _Sample:
-        """Of all pictures, or of so many at random; products with several of them come first, and whole."""
+        """Sample up to MAX_PICTURES pictures at random, preferring complete products with several pictures."""
         generator = np.random.default_rng(SEED)
         several = store.products_with_several()
         wanted: list[str] = []
@@ -237,7 +237,7 @@ class _Sample:
         )
 
     def products_with_several(self) -> list[Ids]:
-        """Positions of the pictures of each product that has several: of identical ones, the first."""
+        """Positions of the pictures of each product with several; of identical ones only the first."""
         found = []
         for members in self.members.values():
             some = members[:PRODUCT_PICTURES]
@@ -248,23 +248,23 @@ class _Sample:
 
 
 def _numbered(values: Sequence[object]) -> Ids:
-    """A number for each different value."""
+    """Number the distinct values."""
     numbers: dict[object, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
 
 
 def _members(numbers: Ids) -> dict[int, Ids]:
-    """Where each number stands."""
+    """Positions of each number."""
     order = np.argsort(numbers, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
     return {int(numbers[some[0]]): some for some in parts}
 
 
 def _found(sample: _Sample, queries: list[Ids], features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """What each query finds without itself and pictures identical to it: first place right, and average precision.
+    """Hit@1 and average precision of each query, without itself and identical pictures.
 
     Args:
-        sample: what is searched, in the category of the query.
+        sample: searched within the category of the query.
         queries: positions in it.
         features: of the sample, shape (n, dimension).
 
@@ -286,14 +286,14 @@ def _found(sample: _Sample, queries: list[Ids], features: npt.NDArray[np.float32
 def _judged(
     sample: _Sample, position: int, features: npt.NDArray[np.float32], cosines: npt.NDArray[np.float32]
 ) -> tuple[float, float]:
-    """Whether the first place is right, and the average precision."""
+    """Hit@1 and average precision of one query."""
     count = min(CANDIDATES, len(cosines))
     near = np.argpartition(-cosines, count - 1)[:count]
     near = near[np.isfinite(cosines[near])]
     products = np.unique(sample.products[near]).tolist()
     others = np.concatenate([sample.of_product[product][:PRODUCT_PICTURES] for product in products])
     others = others[sample.contents[others] != sample.contents[position]]
-    # Features that can be tuned are of a version that is ranked so.
+    # All tunable feature versions are ranked with lift.
     values = similarities(
         features[position], _pictures(sample, features, near), [_pictures(sample, features, others)], WITH_LIFT
     )

@@ -1,7 +1,7 @@
-"""Writing that goes on: operations from any thread, each with a future of what became of it.
+"""Continuous writing: operations from any thread, each with a future for its outcome.
 
-One thread carries them out, in the order they came, with the batches of ``indexing``. The writer lock is taken when
-there is work and given back when there is none for a moment, so other processes can write in between.
+One thread executes them in order, with the batches of ``indexing``. The writer lock is held while there is work and
+released after a short idle time, so that other processes can write in between.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 __all__ = ["Writer"]
 
 GATHER_SECONDS: Final = 0.02
-"""When nothing has come for so long, what is ready is committed."""
+"""After this time without new operations, finished work is committed."""
 IDLE_SECONDS: Final = 0.1
-"""When there has been nothing to do for so long, the lock is given back. Longer than a caller takes that waits for one
-outcome before it submits the next: opening the instance anew for each would cost more than the commit."""
+"""After this idle time, the lock is released. It is longer than the pause of a caller that awaits each outcome before
+it submits the next operation: reopening the instance each time would cost more than the commit."""
 MAX_WAITING: Final = 256
-"""Operations that wait to be begun; beyond, ``submit`` waits. Pictures in memory lie there until their turn comes."""
+"""Maximum length of the queue, which includes pictures in memory; beyond it, ``submit`` blocks."""
 INDEX_CHECK_ITEMS: Final = 5_000
-"""While it never rests, a writer looks so often whether the index is due."""
+"""A writer that is never idle checks after this many items whether the index is due."""
 
 _Submitted: TypeAlias = "tuple[Operation, Future[Outcome]]"
 _Ticket: TypeAlias = "tuple[Future[Outcome], DeletePictures | None]"
@@ -46,23 +46,23 @@ _Run: TypeAlias = "IndexingRun[_Ticket]"
 
 
 class Writer:
-    """Adds and deletes pictures for as long as a program runs; safe to use from several threads.
+    """Adds and deletes pictures as long as a program runs; thread-safe.
 
-    Operations are carried out in the order they were submitted. What a future gives is committed: it is on the disk,
-    and found by searches. A picture that cannot be used is an outcome with the status ``failed``. What is wrong with
-    the instance or the storage is raised by the futures that it concerns; what is submitted later is tried again.
+    Operations are executed in the order of submission. Once a future has its result, the change is committed: on disk,
+    and visible to searches. An unusable picture gives an outcome with the status ``failed``. Errors of the instance or
+    the storage are raised by the futures concerned; later operations are tried again.
 
-    Use as a context manager, or call ``close``. A program that ends without has no promise for what it has not seen the
-    outcome of.
+    Use as a context manager, or call ``close``. Without that, operations whose outcome the program has not seen may be
+    lost at exit.
 
     Args:
         opened: the instance.
-        workers: pictures under way at once; None: three per core, more with another device than the CPU.
-        device: where the networks run.
+        workers: pictures processed at once; None: three per core, more with a device other than the CPU.
+        device: that runs the networks.
         lock_timeout: seconds to wait for another writer, whenever there is work.
 
     Raises:
-        UsageError, DeviceUnusable: there is no such device, or it cannot be used here.
+        UsageError, DeviceUnusable: the device does not exist or cannot be used.
     """
 
     def __init__(
@@ -73,39 +73,39 @@ class Writer:
         self._options: dict[str, Any] = {"workers": workers, "device": device}
         self._lock_timeout = lock_timeout
         self._state = Condition()
-        """Guards what follows, and wakes whoever waits for a change of it."""
+        """Guards the following attributes, and notifies of their changes."""
         self._waiting: deque[_Submitted] = deque()
         self._submitted = 0
         self._resolved = 0
         self._hurries = 0
-        """How many callers wait for everything to be committed."""
+        """Number of callers that wait for everything to be committed."""
         self._holds_lock = False
         self._closed = False
         self._failure: Exception | None = None
-        """What went wrong where no future could tell."""
+        """An error that no future could report."""
         self._pipelines = ExitStack()
         self._pipeline: Pipeline | None = None
         self._made_by: dict[str, Any] | None = None
         self._thread = Thread(target=self._work, name="imgsearch-writer", daemon=True)
         self._thread.start()
 
-    # What callers do
+    # Called by users
 
     def submit(self, operation: Operation) -> Future[Outcome]:
-        """Have an operation carried out; waits while too many wait already.
+        """Queue an operation; blocks while the queue is full.
 
         Returns:
-            A future of what became of it. It can be cancelled until its turn comes. A deletion has one outcome, with
-            the status ``deleted`` and the number of pictures that were there as its ``count``.
+            A future for its outcome, which can be cancelled until execution starts. A deletion has one outcome, with
+            the status ``deleted`` and the number of deleted pictures as its ``count``.
 
         Raises:
-            UsageError: the writer is closed, or this is no operation.
+            UsageError: the writer is closed, or this is not an operation.
         """
         if not isinstance(operation, AddPicture | DeletePictures | Refused):
-            raise UsageError(f"{type(operation).__name__} is no operation: give an AddPicture or a DeletePictures")
+            raise UsageError(f"{type(operation).__name__} is not an operation: pass an AddPicture or a DeletePictures")
         future: Future[Outcome] = Future()
         with self._state:
-            # A callback of a future runs in the writer's own thread, which nobody else would make room for.
+            # Callbacks of futures run in the writer's thread, which would wait for itself.
             while len(self._waiting) >= MAX_WAITING and not self._closed and current_thread() is not self._thread:
                 self._state.wait()
             if self._closed:
@@ -126,7 +126,7 @@ class Writer:
         region: Region | None = None,
         attributes: Attributes | None = None,
     ) -> Future[Outcome]:
-        """Submit the addition of a picture; takes what ``Instance.add`` does.
+        """Submit the addition of a picture; arguments are those of ``Instance.add``.
 
         Raises:
             InvalidValue, InvalidCategory, InvalidRegion, PictureError, UnreadableSource: nothing is submitted.
@@ -146,7 +146,7 @@ class Writer:
         )
 
     def delete(self, product_id: str, pic_name: str | None = None) -> Future[Outcome]:
-        """Submit the deletion of one picture of a product, or of all of them.
+        """Submit the deletion of one picture of a product, or of all.
 
         Raises:
             InvalidValue, UsageError
@@ -155,11 +155,11 @@ class Writer:
         return self.submit(DeletePictures(name, product_id, pic_name))
 
     def flush(self) -> None:
-        """Wait until all that was submitted is committed, and the lock is given back unless others submit more.
+        """Wait until all submitted operations are committed, and the lock is released unless others submit more.
 
         Raises:
-            ImgsearchError: what went wrong where no future could tell: bringing the index up to date.
-            UsageError: called from a callback of a future, which would wait for itself.
+            ImgsearchError: an error that no future could report: the index could not be brought up to date.
+            UsageError: called from a callback of a future, which would deadlock.
         """
         if current_thread() is self._thread:
             raise UsageError("a callback of a future cannot wait for the writer that calls it")
@@ -177,7 +177,7 @@ class Writer:
             raise failure
 
     def close(self) -> None:
-        """Finish what was submitted, and take nothing more; raises what ``flush`` does."""
+        """Finish submitted operations and accept no more; raises the errors of ``flush``."""
         with self._state:
             self._closed = True
             self._state.notify_all()
@@ -192,35 +192,35 @@ class Writer:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
-    # What the thread does
+    # Run by the thread
 
     def _work(self) -> None:
         with self._pipelines:
             while self._has_work():
                 try:
                     self._write()
-                except BaseException as error:  # it belongs to whoever waits for an outcome
+                except BaseException as error:  # raised by the futures
                     self._fail_waiting(error)
 
     def _has_work(self) -> bool:
-        """Wait for something to do; False if nothing will come any more."""
+        """Wait for work; False if the writer is closed and the queue is empty."""
         with self._state:
             while not self._waiting and not self._closed:
                 self._state.wait()
             return bool(self._waiting)
 
     def _write(self) -> None:
-        """Take the lock and work until there is nothing to do for a moment.
+        """Take the lock and work until idle.
 
         Raises:
-            ImgsearchError: the lock or the instance cannot be had.
+            ImgsearchError: the lock or the instance is not available.
         """
         with self._holding_lock(), self._opened.writing(self._lock_timeout) as engine:
             run: _Run = IndexingRun(engine, self._pipeline_of(), self._opened.kind, self._label, self._wake)
-            if self._carry_out(engine, run):
+            if self._execute(engine, run):
                 try:
                     bring_index_up_to_date(engine)
-                except ImgsearchError as error:  # all is committed, and searches scan what the index does not have
+                except ImgsearchError as error:  # all is committed, and searches scan unindexed items
                     self._failure = error
 
     @contextmanager
@@ -235,15 +235,15 @@ class Writer:
                 self._state.notify_all()
 
     def _pipeline_of(self) -> Pipeline:
-        """The way of pictures with this instance's networks: loaded once, unless a reindex has changed the model."""
+        """The pipeline with this instance's networks, loaded once unless a reindex changes the model."""
         if self._pipeline is None or self._made_by != self._opened.made_by:
             self._pipelines.close()
             self._made_by = self._opened.made_by
             self._pipeline = self._pipelines.enter_context(self._opened.pipeline(**self._options))
         return self._pipeline
 
-    def _carry_out(self, engine: Storage, run: _Run) -> bool:
-        """Carry out what comes; False if something went wrong, and what was begun has come to nothing."""
+    def _execute(self, engine: Storage, run: _Run) -> bool:
+        """Execute operations until idle; False after an error, which fails all started ones."""
         committed = 0
         future: Future[Outcome] | None = None
         try:
@@ -261,23 +261,23 @@ class Writer:
                     committed = 0
                     if engine.is_index_due():
                         engine.refresh()
-        except BaseException as error:  # it belongs to whoever waits for an outcome
+        except BaseException as error:  # raised by the futures
             begun = [ticket[0] for ticket in run.abandon()]
             if future is not None and future not in begun and not future.done():
-                begun.append(future)  # it was not begun yet: what it collided with failed
+                begun.append(future)  # not started yet: an operation on the same key failed
             self._fail(begun, error)
             return False
         return True
 
     def _next(self, run: _Run) -> _Submitted | None:
-        """The next operation; None when what is ready should be committed, or when there is nothing to do."""
+        """The next operation; None if finished work should be committed, or when idle."""
         deadline = time.monotonic() + (GATHER_SECONDS if len(run) else IDLE_SECONDS)
         with self._state:
             while not self._waiting:
                 left = deadline - time.monotonic()
                 is_quiet = left <= 0 or self._hurries > 0 or self._closed
                 ready = run.count_finished()
-                # What is still being extracted is committed with the rest, unless that takes long.
+                # Wait for pictures still being extracted, unless that takes long.
                 if is_quiet and (ready == len(run) or (ready and run.is_commit_due())):
                     return None
                 self._state.wait(COMMIT_SECONDS if is_quiet else left)
@@ -290,17 +290,17 @@ class Writer:
             self._state.notify_all()
 
     def _deliver(self, finished: Iterable[tuple[_Ticket, list[Outcome]]]) -> int:
-        """Tell the futures what became of their operations; how many there were."""
+        """Resolve futures with their outcomes; return their number."""
         count = 0
         for (future, deletion), outcomes in finished:
-            count += 1  # what the iterator raises leaves the others uncounted
+            count += 1  # before the iterator can raise
             if deletion is None:
                 (outcome,) = outcomes
             else:
                 outcome = Outcome(
                     Status.DELETED, deletion.source, deletion.product_id, deletion.pic_name, count=len(outcomes)
                 )
-            with suppress(BaseException):  # of a callback: it must not keep the others from theirs
+            with suppress(BaseException):  # an error of a callback must not affect others
                 future.set_result(outcome)
             self._count_resolved()
         return count

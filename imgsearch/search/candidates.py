@@ -1,7 +1,7 @@
-"""Which items a search ranks: those nearest to the query by their own features, among those that may be found.
+"""Selecting candidates: the items nearest to the query by their own features, among those that may be found.
 
-Searches of one moment share what they look up: counts, removed ids, the features of what is newer than the index. So
-many queries cost little more than each by itself has to.
+Queries on one snapshot share lookups: counts, removed ids, features of items newer than the index. So each further
+query costs little.
 """
 
 from __future__ import annotations
@@ -27,46 +27,46 @@ if TYPE_CHECKING:
     Ids = npt.NDArray[np.int64]
     Feature = npt.NDArray[np.float32]
 
-__all__ = ["Candidates", "Moment", "Selection"]
+__all__ = ["Candidates", "Selection", "Snapshot"]
 
 EXACT_SCAN_LIMIT: Final = 5_000
-"""A category or a filter that so many items or fewer meet is answered by scanning exactly these."""
+"""If at most this many items meet category and filter, they are scanned exactly."""
 LOOK_COST: Final = 40
-"""Looking at the condition of an item takes so many times as long as listing one that meets it."""
+"""Cost of testing an item's condition, relative to listing one item that meets it."""
 BROAD_MARGIN: Final = 1.5
 KEPT: Final = 4
-"""Features, and ids, of so many conditions are kept for the next queries."""
+"""Number of conditions whose features and ids are cached for further queries."""
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What may be found."""
+    """The items that may be found."""
 
     categories: tuple[int, ...]
-    """None: all."""
+    """Empty: all."""
     filter: Condition
     condition: Condition
     """Both together."""
     found: int
-    """How many items there are of it."""
+    """Number of items that meet it."""
     among: int
-    """How many items the categories have."""
+    """Number of items in the categories."""
 
 
 class Candidates(Protocol):
-    """The items of a selection, from near to far."""
+    """The items of a selection, nearest first."""
 
     def best(self, size: int) -> Ids:
-        """Ids of at least ``size`` nearest items (all there are, if fewer)."""
+        """Ids of at least the ``size`` nearest items (all, if there are fewer)."""
 
 
-class Moment:
+class Snapshot:
     """One snapshot of the store, for any number of queries.
 
     Args:
-        storage: inside a block of its truth's ``reading``.
+        storage: inside its truth's ``reading`` block.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -79,7 +79,7 @@ class Moment:
         self._scanned: dict[tuple[Condition, bool], tuple[Ids, Feature]] = {}
 
     def selection(self, categories: tuple[int, ...], condition: Condition) -> Selection:
-        """What may be found in these categories (none: in all) under that condition."""
+        """The items in these categories (empty: all) that meet a condition."""
         key = (categories, condition)
         if key not in self._selections:
             self._selections[key] = self._select(categories, condition)
@@ -91,12 +91,12 @@ class Moment:
         if condition == EVERYTHING:
             inside = category_condition(categories) if categories else EVERYTHING
             return Selection(categories, EVERYTHING, inside, among, among)
-        # The indexes of attributes are within categories: all are named where none was.
+        # Indexes of attributes lead with the category, so name all categories if none is given.
         inside = category_condition(categories or tuple(counts)).joined(condition)
         return Selection(categories, condition, inside, self._store.count(inside), among)
 
     def candidates(self, queries: Sequence[tuple[Feature, Selection]], size: int) -> list[Candidates]:
-        """Of each query, a feature of shape (dimension,) and what may be found; ``size`` will be wanted of each."""
+        """Candidates for each query: a feature of shape (dimension,) and a selection; ``size`` are needed each."""
         near: list[Ids | None] = [None] * len(queries)
         whole = [
             number
@@ -130,16 +130,16 @@ class Moment:
 
     @cached_property
     def index(self) -> Index:
-        """Of the published generation."""
+        """The index of the published generation."""
         return self._storage.index()
 
     @cached_property
     def removed(self) -> Ids:
-        """What the index holds and is no longer an item."""
+        """Ids in the index that belong to deleted items."""
         return self._store.removed_ids()
 
     def listed(self, selection: Selection) -> Ids:
-        """Ids of all of it, rising."""
+        """Ids of a whole selection, ascending."""
         if selection.condition not in self._listed:
             ids = self._store.matching_ids(selection.condition)
             if len(ids) != selection.found:
@@ -148,7 +148,7 @@ class Moment:
         return self._listed[selection.condition]
 
     def scanned(self, condition: Condition, *, unindexed: bool = False) -> tuple[Ids, Feature]:
-        """Ids and features, of shape (n, dimension), of what meets a condition, or of what the index lacks of it."""
+        """Ids and features, of shape (n, dimension), of items that meet a condition (and are not in the index)."""
         key = (condition, unindexed)
         if key not in self._scanned:
             parts = list(self._store.scan(condition, unindexed=unindexed))
@@ -165,7 +165,7 @@ def _keep(kept: dict[Key, Value], key: Key, value: Value) -> None:
 
 
 class _Scan:
-    """Candidates of an exact scan over some items; of equal ones, those that were added first."""
+    """Candidates of an exact scan; among equals, those added first."""
 
     def __init__(self, ids: Ids, features: Feature, query: Feature) -> None:
         self._ids = ids
@@ -183,32 +183,32 @@ class _Scan:
 
 
 class _IndexAndTail:
-    """Candidates of the published index, and of an exact scan of what is newer."""
+    """Candidates of the published index and of an exact scan of newer items."""
 
     def __init__(
         self,
-        moment: Moment,
+        snapshot: Snapshot,
         store: Truth,
         generation: Generation,
         query: Feature,
         selection: Selection,
         near: tuple[int, Ids] | None,
     ) -> None:
-        self._moment, self._index, self._store = moment, moment.index, store
+        self._snapshot, self._index, self._store = snapshot, snapshot.index, store
         self._query, self._selection = query, selection
         self._categories = selection.categories or None
         self._near = near
-        self._without = moment.removed
-        self._tail = _Scan(*moment.scanned(selection.condition, unindexed=True), query)
+        self._without = snapshot.removed
+        self._tail = _Scan(*snapshot.scanned(selection.condition, unindexed=True), query)
         self._only: Ids | None = None
         if selection.condition == EVERYTHING:
             if generation.items - len(self._without) + len(self._tail) != selection.found:
                 raise store.damage("the number of items")
         elif generation.is_exact or (selection.filter != EVERYTHING and not self._is_broad()):
-            self._only = moment.listed(selection)
+            self._only = snapshot.listed(selection)
 
     def _is_broad(self) -> bool:
-        """Whether looking at the condition of what is near costs less than listing all that meet it."""
+        """Whether testing near items against the filter costs less than listing all that meet it."""
         found, among = self._selection.found, self._selection.among
         return MAX_RESULTS * LOOK_COST * among < found * found
 
@@ -222,13 +222,13 @@ class _IndexAndTail:
             found = self._of_a_broad_filter(size)
             if found is not None:
                 return found
-            self._only = self._moment.listed(self._selection)
+            self._only = self._snapshot.listed(self._selection)
         if self._only is None:
             return self._index.shortlist(self._query, size, categories=self._categories, without=self._without)
         return self._index.shortlist(self._query, size, categories=self._categories, only=self._only)
 
     def _of_a_broad_filter(self, size: int) -> Ids | None:
-        """What meets the filter among more of the nearest; None if that is too little, as it is for what lies apart."""
+        """Filter a larger shortlist; None if too few remain, as for items far from the query."""
         wanted = int(BROAD_MARGIN * size * self._selection.among / self._selection.found)
         near = self._index.shortlist(self._query, wanted, categories=self._categories, without=self._without)
         kept = self._store.matching(near.tolist(), self._selection.filter)

@@ -1,4 +1,4 @@
-"""What a search can be asked, and what it answers."""
+"""Options and results of a search."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ MAX_START: Final = 499
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """What to return, whatever the query picture is.
+    """What to return; independent of the query picture.
 
     Raises:
         InvalidPaging, InvalidFilter, UsageError
     """
 
     num: int = 10
-    """Results at most, 1 to 100."""
+    """Maximum number of results, 1 to 100."""
     start: int = 0
-    """Results to pass over first, 0 to 499; ``start + num`` at most 500."""
+    """Number of results to skip, 0 to 499; ``start + num`` is at most 500."""
     any_category: bool = False
-    """Search all categories of a product instance, whatever category is given or predicted."""
+    """Search all categories of a product instance, ignoring the given or predicted one."""
     filter: str | None = None
-    """An expression over attributes; it selects first, ranking comes then."""
+    """An expression over attributes; filters before ranking."""
     distinct_product: bool = False
-    """The best result of each ProductId only."""
+    """Return only the best result of each ProductId."""
     min_score: float = 0.0
-    """Results with a lower Score are left out, 0 to 1."""
+    """Leave out results with a lower Score, 0 to 1."""
     exclude_self: bool = False
-    """Leave out the query picture itself, under whatever name it is indexed."""
+    """Leave out the query picture itself, under any name."""
     lift: bool = True
-    """Let the best picture of a product lift its others. Without: each stands by its own likeness and its siblings', so
-    one product does not fill the first page. Instances with features of version 2 or older never lift."""
+    """Let the best picture of a product lift its others. Without it, pictures are ranked by their own similarity and
+    their siblings, so one product does not fill the first page. Feature versions up to 2 have no lift."""
 
     def __post_init__(self) -> None:
         for name in ("num", "start"):
             number = whole_number(getattr(self, name))
             if number is None:
                 raise InvalidPaging(
-                    f"{name} {getattr(self, name)!r} is not a whole number",
+                    f"{name} {getattr(self, name)!r} is not an integer",
                     code=f"Invalid{name.capitalize()}Parameter",
                 )
             object.__setattr__(self, name, number)
@@ -60,7 +60,7 @@ class SearchOptions:
         if not isinstance(self.filter, str | None):
             raise InvalidFilter(f"the filter {self.filter!r} is not text")
         if not isinstance(self.min_score, SupportsFloat):
-            raise UsageError(f"the smallest score {self.min_score!r} is not a number")
+            raise UsageError(f"the minimum score {self.min_score!r} is not a number")
         object.__setattr__(self, "min_score", float(self.min_score))
         if not 1 <= self.num <= MAX_NUM:
             raise InvalidPaging(f"num {self.num} is not between 1 and {MAX_NUM}", code="InvalidNumParameter")
@@ -68,11 +68,11 @@ class SearchOptions:
             raise InvalidPaging(f"start {self.start} is not between 0 and {MAX_START}", code="InvalidStartParameter")
         if self.start + self.num > MAX_RESULTS:
             raise InvalidPaging(
-                f"start {self.start} + num {self.num} is more than {MAX_RESULTS} results in all",
+                f"start {self.start} + num {self.num} exceeds the limit of {MAX_RESULTS} results",
                 code="OverflowMaxResultNum",
             )
         if not 0.0 <= self.min_score <= 1.0:
-            raise UsageError(f"the smallest score {self.min_score} is not between 0 and 1")
+            raise UsageError(f"the minimum score {self.min_score} is not between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +80,16 @@ class SearchResult:
     """The answer to one query."""
 
     found: int
-    """How many items met the category and the filter."""
+    """How many items match category and filter."""
     hits: list[Hit]
     category_id: int | None
-    """The category that was given or predicted; 88888888 in a generic instance; None of a text without one."""
+    """The given or predicted category; 88888888 in a generic instance; None for text without one."""
     confidence: float | None
-    """Chance of the predicted category, 0 to 1; None where it was not predicted."""
+    """Probability of the predicted category, 0 to 1; None if not predicted."""
     searched_categories: tuple[int, ...]
-    """The categories that results belong to: more than one where the prediction is unsure, none where all count."""
+    """The categories searched: several if the prediction is uncertain, empty for all."""
     region: Region | None
-    """The region of the query picture that was used; for an indexed one, the stored region; None of a text."""
+    """The region of the query picture; for an indexed picture, the stored region; None for text."""
     subjects: tuple[Region, ...]
     """All subjects found in the query picture (MultiRegion)."""
     seconds: float

@@ -1,10 +1,10 @@
-"""Ranking: which items answer a query, in which order, and how much each is worth.
+"""Ranking: the order and Scores of the items that answer a query.
 
-A search ranks a fixed number of candidates, those nearest to the query by their own features, whichever part of the
-results is asked for: so the parts are slices of one order. What ranks them is their similarity together with the other
-pictures of their products, and how far the best of these lifts them (``siblings.py``).
+A search always ranks a fixed number of candidates, those nearest to the query by their own features, so pages are
+slices of one order. Candidates are ranked by their similarity together with the other pictures of their products,
+lifted towards the best of these (``siblings.py``).
 
-All of it is NumPy above the port of storages: it knows of no database and no index.
+Implemented in NumPy on top of the storage port, independent of database and index.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from imgsearch.errors import InstanceDamaged, ItemNotFound, StampMismatch
 from imgsearch.filters.tree import EVERYTHING, picture_condition
-from imgsearch.search.candidates import Moment
+from imgsearch.search.candidates import Snapshot
 from imgsearch.search.score import Calibration, Rivals, cosines, hamming
 from imgsearch.search.siblings import WITHOUT_LIFT, similarities
 from imgsearch.service.sort_values import sort_expr_values
@@ -38,28 +38,28 @@ if TYPE_CHECKING:
 __all__ = ["Hit", "Query", "Ranker", "Ranking"]
 
 CANDIDATES: Final = MAX_RESULTS
-"""Items that are ranked beside the identical ones: always so many, so that no page sees another order."""
+"""Items ranked in addition to identical ones: a fixed number, so that all pages see one order."""
 DISTINCT_CANDIDATES: Final = 2 * CANDIDATES
-"""The same, where only the best item of each product is given: a product may have several pictures among them."""
+"""The same for distinct products, as a product may have several pictures among the candidates."""
 LAYER_FACTOR: Final = 4
-"""A page that these do not fill is filled from so many times as many."""
+"""If these do not fill a page, the next layer reaches this many times as far."""
 PRODUCT_PICTURES: Final = 64
-"""Pictures of a product that lend evidence, the first by PicName: one with 100,000 costs no more than one with 64."""
+"""Siblings per product, the first by PicName: bounds the cost of products with many pictures."""
 IDENTICAL_LIMIT: Final = 10_000
 REOPEN_ATTEMPTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is searched for."""
+    """A query."""
 
     feature: npt.NDArray[np.float32]
-    """Shape (dimension,), L2-normalised; as the networks give it, whatever the instance is tuned to."""
+    """Shape (dimension,), L2-normalised; untuned, as computed by the networks."""
     content_hash: bytes
     region: Region | None = None
-    """The region that the caller gave; None: automatic or the whole picture."""
+    """The region given by the caller; None: automatic or the whole picture."""
     item_id: int | None = None
-    """The stored picture that is searched with: its feature is then taken as it is stored at that moment."""
+    """The stored picture to search with; its current stored feature is used."""
 
     @classmethod
     def with_item(cls, item: Item) -> Query:
@@ -68,7 +68,7 @@ class Query:
 
     @property
     def identity(self) -> Condition:
-        """What items meet that were made from the very same picture: the same bytes, and no other region of it."""
+        """The condition for items of the same picture: same bytes, and no different region."""
         return picture_condition(self.content_hash, self.region)
 
 
@@ -78,9 +78,9 @@ class Hit:
 
     item: Item
     score: float
-    """0..1, from the similarity that ranks; 1 for an identical picture only."""
+    """0..1, from the ranking similarity; 1 only for an identical picture."""
     distance: int
-    """Hamming distance of the feature codes of the two pictures, in bits; 0 for an identical picture."""
+    """Hamming distance of the feature codes, in bits; 0 for an identical picture."""
     identical: bool
 
     @property
@@ -91,7 +91,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The asked-for part of the results, best first, and how many items met the condition."""
+    """One page of results, best first, and the number of items that meet the condition."""
 
     found: int
     hits: list[Hit]
@@ -99,7 +99,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class _Ranked:
-    """A candidate in its place."""
+    """A ranked candidate."""
 
     id: int
     product_id: str
@@ -109,15 +109,15 @@ class _Ranked:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A query, what may be found, and where."""
+    """A query with its selection and candidates."""
 
     query: Query
     selection: Selection
     own: npt.NDArray[np.int64]
-    """Ids of the identical pictures in it."""
+    """Ids of the identical pictures in the selection."""
     candidates: Candidates
     size: int
-    """Of the first layer, without the identical ones."""
+    """Size of the first layer, without identical pictures."""
 
 
 def _best_of_each_product(ranked: list[_Ranked]) -> list[_Ranked]:
@@ -130,7 +130,7 @@ def _best_of_each_product(ranked: list[_Ranked]) -> list[_Ranked]:
 def _in_order(
     pictures: Pictures, scores: npt.NDArray[np.float64], *similarities: npt.NDArray[np.float32], identical: bool
 ) -> list[_Ranked]:
-    """By falling similarity; equal ones by the next similarity, then in the order they were added."""
+    """Sort by falling similarity, then by the next similarity, then in the order of addition."""
     keys: list[npt.NDArray[Any]] = [pictures.ids, *(-values for values in reversed(similarities))]
     order = np.lexsort(keys)
     columns = zip(pictures.ids.tolist(), pictures.groups, scores.tolist(), strict=True)
@@ -139,7 +139,7 @@ def _in_order(
 
 
 class Ranker:
-    """Answers queries to one storage."""
+    """Answers queries on one storage."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -152,7 +152,7 @@ class Ranker:
         categories: tuple[int, ...] = (),
         **options: Any,
     ) -> Ranking:
-        """Answer one query; takes and raises what ``search_many`` does."""
+        """Answer one query; arguments and errors are those of ``search_many``."""
         return self.search_many([(query, categories)], calibration, **options)[0]
 
     def search_many(
@@ -171,28 +171,26 @@ class Ranker:
     ) -> list[Ranking]:
         """Rank the items that meet the condition by their similarity to each query.
 
-        An item is compared together with the other pictures of its product, whether or not these meet the condition:
-        a condition says what may be found, not what is known of it. Pages of one query are slices of one order. With
-        ``distinct_product``, products that take more candidates than are always ranked come behind all others.
+        An item is compared together with the other pictures of its product, even those that do not meet the condition:
+        it limits results, not evidence. Pages of one query are slices of one order. With ``distinct_product``, products
+        found only by ranking additional candidates come after all others.
 
         Args:
-            queries: feature and identity of each query picture, and the categories to which its results belong; none:
-                to any.
+            queries: each with the categories of its results; empty: all.
             calibration: from cosine to Score.
-            num: how many results at most.
-            start: how many to pass over first; ``start + num`` beyond MAX_RESULTS gives no more than these.
-            condition: filter first, rank then: ``num`` results whenever so many items meet it.
-            distinct_product: the best item of each ProductId only, which no lift moves.
-            min_score: results with a lower Score are left out.
-            exclude_identical: leave out the query picture itself, whatever it is called; nor does it speak for the
-                other pictures of its product, or lift them.
-            weights: how much the other pictures of a product count.
-            made_by: what made the features of the queries, as the setting ``model`` tells it; None: not looked at.
+            num: maximum number of results.
+            start: how many results to skip; ``start + num`` is capped at MAX_RESULTS.
+            condition: filters before ranking: ``num`` results whenever that many items meet it.
+            distinct_product: only the best item of each ProductId, which a lift never changes.
+            min_score: leave out results with a lower Score.
+            exclude_identical: leave out the query picture itself under any name, also as a sibling and for lift.
+            weights: of the other pictures of a product.
+            made_by: the model of the queries' features, as in the setting ``model``; None: not checked.
 
         Raises:
-            InstanceDamaged: the index file is lost or altered.
-            StampMismatch: something else has made the features of the items.
-            ItemNotFound: a stored picture that is searched with is no longer there.
+            InstanceDamaged: the index file is missing or corrupted.
+            StampMismatch: the items' features are of another model.
+            ItemNotFound: a stored query picture no longer exists.
         """
         given, store = queries, self._storage.store
         for _ in range(REOPEN_ATTEMPTS):
@@ -200,18 +198,18 @@ class Ranker:
                 with self._storage.errors(), store.reading():
                     if made_by is not None and store.made_by() != made_by:
                         raise StampMismatch(
-                            f"the features in {self._storage.folder} were made anew while this search was prepared: "
+                            f"the features in {self._storage.folder} were recomputed while this search was prepared: "
                             "search again"
                         )
                     queries = [(self._comparable(query), categories) for query, categories in given]
-                    moment = Moment(self._storage)
-                    selections = [moment.selection(categories, condition) for _, categories in queries]
+                    snapshot = Snapshot(self._storage)
+                    selections = [snapshot.selection(categories, condition) for _, categories in queries]
                     owns = [
                         store.identical_ids(query.identity, selection.condition, IDENTICAL_LIMIT)
                         for (query, _), selection in zip(queries, selections, strict=True)
                     ]
                     size = DISTINCT_CANDIDATES if distinct_product else CANDIDATES
-                    candidates = moment.candidates(
+                    candidates = snapshot.candidates(
                         [(query.feature, selection) for (query, _), selection in zip(queries, selections, strict=True)],
                         size + max(map(len, owns), default=0),
                     )
@@ -224,24 +222,24 @@ class Ranker:
                             distinct_product,
                             min_score,
                             exclude_identical,
-                            # A lift changes the best of no product, nor its similarity.
+                            # A lift never changes the best picture of a product or its similarity.
                             weights.without_lift() if distinct_product else weights,
                         )
                         for (query, _), selection, own, near in zip(queries, selections, owns, candidates, strict=True)
                     ]
             except IndexReplaced:
-                continue  # a rebuild has replaced the generation in between: look again
+                continue  # a rebuild has replaced the generation meanwhile: retry
         raise InstanceDamaged(
             f"the index file of {self._storage.folder} is missing; the items are safe in the database: "
             "run 'imgsearch rebuild'"
         )
 
     def _comparable(self, query: Query) -> Query:
-        """The query with a feature that went the way of the stored ones: in one snapshot with them."""
+        """The query with a feature comparable to the stored ones, tuned as in this snapshot."""
         store = self._storage.store
         if query.item_id is not None:
             if not store.has(query.item_id):
-                raise ItemNotFound(f"the picture that is searched with is no longer in {self._storage.folder}")
+                raise ItemNotFound(f"the query picture is no longer in {self._storage.folder}")
             return replace(query, feature=store.feature(query.item_id))
         tuning = store.tuning()
         return query if tuning is None else replace(query, feature=tuning.applied(query.feature))
@@ -265,16 +263,16 @@ class Ranker:
             ranked, rivals = self._rank(query, calibration, pictures, identical, exclude_identical, weights, rivals)
             near = [hit for hit in ranked if hit.score >= min_score]
             order = _best_of_each_product(order + near) if distinct_product else near
-            # What is below the smallest score here ends the order for every page; only a full page ends it early.
+            # A result below the minimum score ends the order for all pages; a full page just ends this one.
             if not distinct_product or len(order) >= wanted or len(near) < len(ranked):
                 break
         return Ranking(asked.selection.found, self._hits(query, order[start:wanted]))
 
     def _layers(self, asked: _Asked) -> Iterator[tuple[Pictures, npt.NDArray[np.bool_]]]:
-        """Items from near to far by their own features, in layers whose bounds are the same for every page.
+        """Yield items by falling similarity of their own features, in layers that are the same for all pages.
 
         Yields:
-            The pictures of a layer, with the identical ones in the first; and which are identical.
+            The pictures of a layer, identical ones in the first, and a mask of the identical ones.
         """
         store = self._storage.store
         query, selection, own = asked.query, asked.selection, asked.own
@@ -304,10 +302,10 @@ class Ranker:
         weights: RankingWeights,
         rivals: Rivals | None,
     ) -> tuple[list[_Ranked], Rivals | None]:
-        """Put candidates into their order; the rivals of the first layer are those of all.
+        """Rank candidates; the rivals of the first layer apply to all layers.
 
-        Identical ones come first, by their own cosines, as evidence cannot add to certainty. They lift the others of
-        their products as any candidate does.
+        Identical pictures come first, by their own cosines, as siblings cannot add to certainty. They lift the others
+        of their products as any candidate does.
         """
         same = pictures.take(np.flatnonzero(identical & (not exclude_identical)))
         own = cosines(query.feature, same.features)
@@ -329,7 +327,7 @@ class Ranker:
         identical: npt.NDArray[np.bool_],
         exclude_identical: bool,
     ) -> Iterator[Pictures]:
-        """What lends evidence to candidates: the first pictures of their products, most of them at hand already."""
+        """Yield siblings of the candidates: the first pictures of their products, loaded ones first."""
         store = self._storage.store
         products = dict.fromkeys(product_id for product_id, _ in candidates.groups)
         lending = store.first_of_products(products, PRODUCT_PICTURES)

@@ -1,4 +1,4 @@
-"""From the cosine of two features to Score, and the Hamming distance of codes."""
+"""Converting cosines to Score, and Hamming distances of codes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 __all__ = ["Calibration", "Rivals", "cosines", "hamming"]
 
 MAX_SCORE: Final = 0.999999
-"""Score of a picture that is not the identical one, however near."""
+"""Maximum Score of a picture that is not identical."""
 LARGEST_COSINE: Final = 1 - 1e-7
-"""Above it float32 tells nothing apart."""
+"""Above it, float32 has no resolution left."""
 CODE_BITS: Final = 512
 CODE_SEED: Final = 512
 
 
 RIVAL_FLOOR: Final = 0.4
-"""A product that is less similar counts as that similar: in a larger catalogue there would be one."""
+"""Lower bound of a rival's similarity: a larger catalogue would have a product this similar."""
 RIVAL_CEILING: Final = 0.9
-"""One that is more similar counts as that similar: what is nearly certain makes nothing else less likely."""
+"""Upper bound of a rival's similarity: a near-certain match makes others no less likely."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rivals:
-    """The two products that are most similar to a query: what every result competes with."""
+    """The two products most similar to a query, with which every result competes."""
 
     best: float = RIVAL_FLOOR
     """Similarity of the first product's best picture, RIVAL_FLOOR to RIVAL_CEILING."""
@@ -40,7 +40,7 @@ class Rivals:
 
     @classmethod
     def of(cls, products: Iterable[str], similarities: npt.NDArray[np.float32]) -> Rivals:
-        """From the ProductIds of some results, and the similarity of each, shape (n,)."""
+        """Compute from the ProductIds of results and their similarities, shape (n,)."""
         best: dict[str, float] = {}
         for product, similarity in zip(products, similarities.tolist(), strict=True):
             best[product] = max(similarity, best.get(product, RIVAL_FLOOR))
@@ -50,13 +50,12 @@ class Rivals:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A curve from cosine to Score: the chance that a match of that cosine shows the same product.
+    """A curve from cosine to Score: the probability that a match with that cosine shows the same product.
 
-    The odds' logarithm is linear in the cosine's inverse hyperbolic tangent (Fisher's transformation), which grows
-    without bound towards 1, so that near copies come near to Score 1. The same cosine means less where other products
-    reach it, too: what the two most similar products of the query reach is subtracted, so that Score means the same in
-    catalogues whose products resemble each other and in those whose products do not. Within one query Score rises with
-    the cosine. Fitted per model.
+    The log-odds are linear in the cosine's inverse hyperbolic tangent (Fisher's transformation), which diverges towards
+    1, so that near copies get a Score near 1. A cosine means less if other products reach it too: a term for the two
+    most similar products of the query is subtracted, so that Score has the same meaning in catalogues of similar and of
+    distinct products. Within a query, Score rises with the cosine. Fitted per model.
     """
 
     slope: float
@@ -64,12 +63,12 @@ class Calibration:
     best: float = 0.0
     """Weight of the most similar product, zero or less."""
     second: float = 0.0
-    """Weight of the second one."""
+    """Weight of the second most similar product."""
     linear: bool = False
-    """Between a text and a picture, whose cosines are low: the logarithm is linear in the cosine itself."""
+    """For text queries, whose cosines are low: the log-odds are linear in the cosine itself."""
 
     def scores(self, cosines: npt.NDArray[np.float32], rivals: Rivals = Rivals()) -> npt.NDArray[np.float64]:
-        """Scores in 0..MAX_SCORE, rising with the cosine; shape as given."""
+        """Scores in 0..MAX_SCORE, rising with the cosine; same shape."""
         bounded = np.clip(cosines.astype(np.float64), -LARGEST_COSINE, LARGEST_COSINE)
         competition = self.best * math.atanh(rivals.best) + self.second * math.atanh(rivals.second)
         evidence = bounded if self.linear else np.arctanh(bounded)
@@ -79,9 +78,9 @@ class Calibration:
 
 
 def cosines(query: npt.NDArray[np.float32], features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Cosines of L2-normalised features to the query, the same for equal features wherever they stand.
+    """Cosines of L2-normalised features to the query; equal features get equal cosines.
 
-    (A matrix product rounds by the position of a row, which would put equal items in a random order.)
+    (A matrix product may round differently by row position, which would order equal items at random.)
 
     Args:
         query: shape (dimension,).
@@ -102,7 +101,7 @@ def _hyperplanes(dimension: int) -> npt.NDArray[np.float32]:
 
 
 def hamming(query: npt.NDArray[np.float32], features: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Hamming distances of 512-bit codes: on which side of 512 random hyperplanes the features lie.
+    """Hamming distances of 512-bit codes: the signs of projections on 512 random hyperplanes.
 
     The share of differing bits estimates the angle between two features (Charikar, "Similarity estimation techniques
     from rounding algorithms", STOC 2002).

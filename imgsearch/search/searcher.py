@@ -1,4 +1,4 @@
-"""Searching an instance: what can be asked, what is answered."""
+"""Searching an instance: options, queries and results."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 __all__ = ["SearchOptions", "SearchResult", "Searcher"]
 
 TOGETHER: Final = 32
-"""Queries that are answered at once, if so many are at hand."""
+"""Maximum number of queries answered together."""
 
 
 class Searcher:
-    """Answers queries to one instance, with the network kept loaded; safe to use from several threads.
+    """Answers queries on one instance and keeps the network loaded; thread-safe.
 
-    Queries with the same options that wait while others are answered are then answered together.
+    Queries with the same options that arrive while others are answered are then answered together.
 
     Args:
         opened: the instance.
@@ -54,15 +54,15 @@ class Searcher:
         self._instance = opened
         self._pipeline = pipeline
         self._made_by = opened.made_by
-        """What makes the features of queries here, whatever has made those of the items by now."""
+        """The model of this searcher's queries; the items' may have changed since."""
         self._calibration = Calibration(*opened.model.score_curve)
         self._weights = ranking_weights(opened.model.feature_version)
         self._together = Together(self._search_many, TOGETHER)
 
     def prepare(self, options: PictureOptions = PictureOptions()) -> None:
-        """Begin to load what searches with pictures need, side by side in threads, while other work goes on.
+        """Start loading in threads what picture searches need.
 
-        Where the model is yet to be converted, nothing is begun: the picture may turn out to be none.
+        Does nothing if the model must be converted first, as the picture may turn out to be invalid.
         """
         if self._instance.model_is_at_hand:
             self._pipeline.prepare(options)
@@ -78,24 +78,24 @@ class Searcher:
         """Search with a picture; nothing of it is stored.
 
         Args:
-            picture: the query: a path, bytes, a binary file, an image of Pillow or an array of uint8.
+            picture: the query: a path, bytes, a binary file, a PIL image or a uint8 array.
             options: CategoryId, Crop and Region of the query picture.
             search: what to return.
 
         Raises:
             PictureError, UnreadableSource, InvalidRegion, InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
         """
-        self._filter(search)  # a bad one is told before the picture takes its time
+        self._filter(search)  # reject a bad filter before processing the picture
         return self.with_picture(picture, options)(search)
 
     def with_picture(
         self, picture: PictureLike, options: PictureOptions = PictureOptions()
     ) -> Callable[[SearchOptions], SearchResult]:
-        """Look at a picture once, for several searches with it: pages of one order, or other orders.
+        """Process a picture once for several searches, such as pages or other options.
 
         Returns:
-            What takes the options of a search and answers it; valid as long as the searcher. What it raises is what
-            ``by_picture`` does, but for errors of the picture, which are raised at once.
+            A function that answers a search with given options, valid as long as the searcher. It raises the errors of
+            ``by_picture`` except those of the picture, which are raised here.
 
         Raises:
             PictureError, UnreadableSource, InvalidRegion, InvalidModel, StampMismatch
@@ -113,9 +113,9 @@ class Searcher:
         options: PictureOptions = PictureOptions(),
         search: SearchOptions = SearchOptions(),
     ) -> list[SearchResult]:
-        """Search with each subject of a picture by itself, the main one first.
+        """Search with each subject of a picture separately, the main one first.
 
-        Takes and raises what ``by_picture`` does; where a region is given or Crop is false, that is the only subject.
+        Arguments and errors are those of ``by_picture``. With a given region or Crop false, there is one subject.
         """
         self._filter(search)
         return self._answered(self._looked_at(picture, options, all_subjects=True), options, search)
@@ -128,17 +128,17 @@ class Searcher:
         *,
         all_subjects: bool = False,
     ) -> Iterator[list[SearchResult] | InputError]:
-        """Search with many pictures: they are looked at side by side, and their searches share what they look up.
+        """Search with many pictures, processed in parallel; their searches share lookups.
 
         Args:
             pictures: the queries; read no further ahead than needed.
             options: CategoryId, Crop and Region of each.
             search: what to return for each.
-            all_subjects: search with each subject of a picture by itself, the main one first.
+            all_subjects: search with each subject of a picture separately, the main one first.
 
         Yields:
-            In the order of the pictures, the answers to one (just one, unless all subjects are asked for), or why it
-            cannot be used.
+            For each picture in order, its results (one, or one per subject with ``all_subjects``), or why it cannot be
+            used.
 
         Raises:
             InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
@@ -181,7 +181,7 @@ class Searcher:
     def _asked(
         self, extracted: Extracted, options: PictureOptions, number: int, search: SearchOptions
     ) -> tuple[Query, tuple[int, ...]]:
-        """The query with the main subject of a picture (0) or a further one, which is a region of its own."""
+        """The query for the main subject of a picture (number 0) or for another one, given by its region."""
         region = extracted.region if number else options.given_region
         query = Query(extracted.feature, extracted.content_hash, region)
         return query, self._categories(extracted.likely_categories(), search)
@@ -189,9 +189,9 @@ class Searcher:
     def _looked_at(
         self, picture: PictureLike, options: PictureOptions, *, all_subjects: bool
     ) -> tuple[list[Extracted], float]:
-        """What was found in a picture, and the seconds that took.
+        """Extract the subjects of a picture; also returns the seconds taken.
 
-        A thread of the pipeline looks at it: callers may be many, and each thread that decodes has a process for that.
+        Runs in a thread of the pipeline: there may be many callers, and each thread that decodes needs a process.
         """
         check_category(options.category_id)
         source = as_picture(picture, self._instance.limits.max_bytes)
@@ -220,11 +220,11 @@ class Searcher:
     def by_name(
         self, key: Key, category_id: int | None = None, search: SearchOptions = SearchOptions()
     ) -> SearchResult:
-        """Search with a picture that is indexed.
+        """Search with an indexed picture.
 
         Args:
             key: of the picture.
-            category_id: where to search; by default in the item's own category.
+            category_id: the category to search; by default the item's own.
             search: what to return.
 
         Raises:
@@ -255,19 +255,19 @@ class Searcher:
     def by_text(
         self, text: str, category_id: int | None = None, search: SearchOptions = SearchOptions()
     ) -> SearchResult:
-        """Search with words, where the instance's model has a text side.
+        """Search with text, if the instance's model supports it.
 
         Args:
-            text: what the pictures show.
-            category_id: where to search; by default everywhere.
+            text: a description of the pictures.
+            category_id: the category to search; by default all.
             search: what to return.
 
         Raises:
-            UsageError: the model has no text side; there is no text; ``exclude_self``, as no picture is asked with.
+            UsageError: the model does not support text; the text is empty; or ``exclude_self`` is set.
             InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
         """
         if search.exclude_self:
-            raise UsageError("a text is no picture of the instance, so there is none to exclude")
+            raise UsageError("a text query is not a picture, so there is nothing to exclude")
         begun = time.perf_counter()
         self._filter(search)
         check_category(category_id)
@@ -283,22 +283,22 @@ class Searcher:
         category_id: int | None = None,
         search: SearchOptions = SearchOptions(),
     ) -> SearchResult:
-        """Search with a feature, as ``Instance.embed`` makes it.
+        """Search with a feature from ``Instance.embed``.
 
-        Nothing is identical to a feature, as that is told by a picture's bytes.
+        No result is identical to a feature, as identity is decided by a picture's bytes.
 
         Args:
-            feature: numbers of shape (dimension,); its length does not matter.
-            category_id: where to search; by default everywhere.
+            feature: shape (dimension,); need not be normalised.
+            category_id: the category to search; by default all.
             search: what to return.
 
         Raises:
-            InvalidValue: no such numbers, or not as many as the model makes.
-            UsageError: ``exclude_self``, as no picture is asked with.
+            InvalidValue: not numbers, or not of the model's dimension.
+            UsageError: ``exclude_self`` is set, which needs a picture.
             InvalidFilter, InvalidCategory, InstanceDamaged, StampMismatch
         """
         if search.exclude_self:
-            raise UsageError("a feature is no picture of the instance, so there is none to exclude")
+            raise UsageError("a feature is not a picture, so there is nothing to exclude")
         begun = time.perf_counter()
         self._filter(search)
         check_category(category_id)
@@ -313,7 +313,7 @@ class Searcher:
         calibration: Calibration,
         begun: float,
     ) -> SearchResult:
-        """The answer to a query that has a feature and no picture."""
+        """Answer a query that has a feature but no picture."""
         category = OTHER if self._instance.kind is Kind.GENERIC else category_id
         categories = () if category_id is None else self._categories((category_id,), search)
         (ranking,) = self._rank([(Query(feature, b""), categories)], search, calibration)
@@ -362,7 +362,7 @@ class Searcher:
 
 
 def _unit(feature: npt.ArrayLike, dimension: int) -> npt.NDArray[np.float32]:
-    """A feature that somebody gives, at length 1.
+    """Validate and normalise a given feature.
 
     Raises:
         InvalidValue
@@ -370,10 +370,10 @@ def _unit(feature: npt.ArrayLike, dimension: int) -> npt.NDArray[np.float32]:
     try:
         values = np.asarray(feature, np.float32)
     except (TypeError, ValueError):
-        raise InvalidValue(f"{type(feature).__name__} is no feature: give {dimension} numbers") from None
+        raise InvalidValue(f"{type(feature).__name__} is not a feature: pass {dimension} numbers") from None
     if values.shape != (dimension,):
         raise InvalidValue(f"a feature of this instance has the shape ({dimension},), not {values.shape}")
     length = float(np.linalg.norm(values.astype(np.float64)))
     if not np.isfinite(length) or length == 0.0:
-        raise InvalidValue("a feature is made of finite numbers that are not all zero")
+        raise InvalidValue("a feature must have finite numbers that are not all zero")
     return (values / length).astype(np.float32)

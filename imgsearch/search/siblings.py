@@ -1,20 +1,20 @@
-"""What the other pictures of a product say about one of them.
+"""Siblings: using the other pictures of a product to rank each of them.
 
-A product is seen from many sides, and a query shows one. A picture is therefore compared together with its siblings,
-the other pictures of the same product: its feature is augmented by a share of their mean, in which those count most
-that resemble it. This is the database-side feature augmentation of Arandjelović and Zisserman ("Three
-things everyone should know to improve object retrieval", CVPR 2012), with the products of the instance in place of
-neighbours in a matching graph, and the weights of a softmax over cosines.
+Catalogues show a product from several sides, a query shows one. A picture is therefore compared together with its
+siblings, the other pictures of the same product: a weighted mean of their features, in which similar ones count most,
+is added to its feature. This is the database-side feature augmentation of Arandjelović and Zisserman ("Three things
+everyone should know to improve object retrieval", CVPR 2012), with the instance's products in place of neighbours in a
+matching graph, and softmax weights over cosines.
 
-The mean is not normalised. Siblings that show the same thing have a long mean; what is filed under a catch-all
-ProductId has nothing in common, averages out to a short one, and counts little.
+The mean is not normalised. Siblings that show the same thing have a long mean; unrelated pictures under a catch-all
+ProductId average out to a short one, which counts little.
 
-A picture that shows another side of the right product stays far from the query all the same. So the best picture of a
-product lifts the others towards itself, as far as the product's pictures resemble each other: what a catch-all
-ProductId holds stays where it is. No picture rises above the best of its product, so the first place is the same.
+A picture of another side of the right product still remains far from the query. So the best picture of a product lifts
+the others towards itself, as far as the product's pictures resemble each other: unrelated pictures under a catch-all
+ProductId are not lifted. No picture rises above the best of its product, so the first place does not change.
 
-Pictures of one product count for each other whatever their categories, as a predicted one may be wrong for some;
-with older features, only those of one category do.
+Pictures of one product are siblings regardless of category, as some categories may be predicted wrongly; with older
+feature versions, only pictures of the same category are.
 """
 
 from __future__ import annotations
@@ -39,52 +39,52 @@ __all__ = ["WITHOUT_LIFT", "WITH_LIFT", "RankingWeights", "Similarities", "ranki
 
 NO_GROUP: Final = -1
 PAIRS_AT_ONCE: Final = 4096
-"""Of a candidate and a sibling: this bounds the memory, whatever the sizes of products."""
+"""Pairs of candidate and sibling processed at once: bounds the memory."""
 LEAST_LENGTH: Final = 1e-3
-"""A sum of picture and siblings that is shorter than that has cancelled out and points nowhere."""
+"""A shorter sum of picture and siblings has cancelled out and has no meaningful direction."""
 UNRELATED: Final = 0.03
-"""Mean cosine between the pictures of a product up to which they have nothing in common, and lift nothing."""
+"""Up to this mean cosine, the pictures of a product count as unrelated and are not lifted."""
 RELATED: Final = 0.10
-"""The same, from which they are surely one product, and lift with all their weight."""
+"""From this mean cosine on, they are lifted with full weight."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankingWeights:
-    """How much the other pictures of a product count; chosen for the features, as these have their own cosines."""
+    """Weights of the other pictures of a product; they depend on the features' distribution of cosines."""
 
     sibling: float
-    """Weight of the siblings' mean, beside 1 for the picture itself."""
+    """Weight of the siblings' mean, relative to 1 for the picture itself."""
     sharpness: float
-    """A sibling weighs the exponential of so many times its cosine to the picture."""
+    """A sibling's weight is the exponential of this factor times its cosine to the picture."""
     lift: float
-    """Share of the way to the best picture of its product that a picture rises, 0 to 1; 0: no lift."""
+    """Share of the distance to the best picture of its product that a picture rises, 0 to 1; 0: no lift."""
     across_categories: bool = True
-    """Whether pictures of one ProductId are one product although their categories differ."""
+    """Whether pictures with one ProductId are siblings even if their categories differ."""
 
     def without_lift(self) -> Self:
-        """The same for the siblings, and no lift."""
+        """The same weights without lift."""
         return replace(self, lift=0.0)
 
 
 WITHOUT_LIFT: Final = RankingWeights(sibling=0.5, sharpness=5.0, lift=0.0, across_categories=False)
-"""For features of the first two versions, so that their instances answer as they always did."""
+"""For feature versions 1 and 2, so that results of their instances do not change."""
 WITH_LIFT: Final = RankingWeights(sibling=0.75, sharpness=3.0, lift=0.8)
-"""For all later ones."""
+"""For all later versions."""
 LIFT_SINCE: Final = 3
 
 
 def ranking_weights(feature_version: int) -> RankingWeights:
-    """What an instance with features of that version is ranked by."""
+    """The weights for features of a version."""
     return WITH_LIFT if feature_version >= LIFT_SINCE else WITHOUT_LIFT
 
 
 class Similarities(NamedTuple):
-    """Of candidates to a query; both of shape (n,), float32, -1 to 1."""
+    """Similarities of candidates to a query; both of shape (n,), float32, -1 to 1."""
 
     unlifted: npt.NDArray[np.float32]
-    """With the siblings' evidence alone. Where the lift has rounded two to the same, it decides between them."""
+    """With siblings but without lift. Breaks ties that rounding of the lift creates."""
     lifted: npt.NDArray[np.float32]
-    """What ranks; the same numbers where nothing is lifted."""
+    """The ranking values; equal to ``unlifted`` without lift."""
 
 
 def similarities(
@@ -96,18 +96,18 @@ def similarities(
 ) -> Similarities:
     """Cosines of the query to each candidate augmented by its siblings, lifted towards the best of its product.
 
-    Augmented: ``s = cos(q, x + sibling * mean(siblings of x))``. A candidate without siblings (or that they cancel out)
-    keeps its own cosine. Lifted: ``s + lift * c * (best - s)``, where ``best`` is the highest ``s`` of a product and
-    ``c`` rises from 0 to 1 as the mean cosine between all its pictures in ``siblings`` rises from UNRELATED to RELATED.
-    It is 0 for fewer than two of them; candidates that are not among them do not count.
+    Augmented: ``s = cos(q, x + sibling * mean(siblings of x))``. A candidate without siblings, or cancelled out by
+    them, keeps its own cosine. Lifted: ``s + lift * c * (best - s)``, where ``best`` is the highest ``s`` of a product
+    and ``c`` rises from 0 to 1 as the mean cosine between all its pictures in ``siblings`` rises from UNRELATED to
+    RELATED. It is 0 for fewer than two of them; candidates outside ``siblings`` do not count.
 
     Args:
         query: shape (dimension,), L2-normalised.
         candidates: n pictures, at least one.
-        siblings: pictures of the candidates' products, piece by piece, none twice; each counts for the candidates of
-            its product, except for itself.
-        weights: how much siblings and product count.
-        identical: pictures that are ranked before the candidates, by their own cosines; these count for ``best``.
+        siblings: pictures of the candidates' products, in chunks, without duplicates; each counts for the candidates
+            of its product except itself.
+        weights: of siblings and lift.
+        identical: pictures ranked before the candidates, by their own cosines; these count for ``best``.
     """
     numbers: dict[Group, int] = {}
     own = np.array([numbers.setdefault(group, len(numbers)) for group in _groups(candidates, weights)])
@@ -129,7 +129,7 @@ def similarities(
             # At cosine 1 the exponential is 1, so nothing overflows.
             each = np.exp(weights.sharpness * (np.einsum("ij,ij->i", features[mine], lent) - 1))
             each[candidates.ids[mine] == piece.ids[theirs]] = 0.0
-            begins = np.flatnonzero(np.diff(mine, prepend=-1))  # of each candidate's pairs, which stand together
+            begins = np.flatnonzero(np.diff(mine, prepend=-1))  # start of each candidate's pairs, which are consecutive
             sums[mine[begins]] += np.add.reduceat(each[:, None] * lent, begins)
             total[mine[begins]] += np.add.reduceat(each, begins)
 
@@ -150,24 +150,24 @@ def similarities(
 
 
 class _Coherence:
-    """How much the pictures of each group resemble each other, gathered while they pass by.
+    """Mean similarity within each group of pictures, computed in one pass.
 
-    Kept is a sum for each group, in float32, which takes half as long as float64 and is exact to some 1e-7.
+    Keeps one sum per group in float32, which takes half the time of float64 and has an error of about 1e-7.
     """
 
     def __init__(self, sizes: npt.NDArray[np.int64], dimension: int) -> None:
-        """Begin with nothing.
+        """Start with empty sums.
 
         Args:
-            sizes: how many pictures of each group are ranked; where it is one, there is nothing to lift.
+            sizes: number of ranked pictures per group; a single one cannot be lifted.
             dimension: of features.
         """
         self._sums = np.zeros((len(sizes), dimension), np.float32)
         self._counts = np.zeros(len(sizes), np.int64)
-        self._asked = np.append(sizes > 1, False)  # the last is that of NO_GROUP
+        self._asked = np.append(sizes > 1, False)  # the last entry is for NO_GROUP
 
     def add(self, groups: npt.NDArray[np.int64], features: npt.NDArray[np.float32]) -> None:
-        """Count some pictures in.
+        """Add pictures.
 
         Args:
             groups: of each picture, or NO_GROUP; shape (n,).
@@ -178,7 +178,7 @@ class _Coherence:
             return
         rows = asked[np.argsort(groups[asked], kind="stable")]
         found, begins, counts = np.unique(groups[rows], return_index=True, return_counts=True)
-        large = np.argsort(-counts)  # the large groups first, so that those with a next picture are a slice
+        large = np.argsort(-counts)  # large groups first, so that those with a next picture form a slice
         found, begins, counts = found[large], begins[large], counts[large]
         sums = features.take(rows[begins], axis=0)
         for place in range(1, int(counts[0])):
@@ -188,11 +188,11 @@ class _Coherence:
         self._counts[found] += counts
 
     def shares(self) -> npt.NDArray[np.float64]:
-        """Of the lift that each group is given, shape (groups,), 0 to 1."""
+        """The share of the lift for each group, shape (groups,), 0 to 1."""
         sums = self._sums.astype(np.float64)
         squares = np.einsum("ij,ij->i", sums, sums)
         pairs = self._counts * (self._counts - 1)
-        means = (squares - self._counts) / np.maximum(pairs, 1)  # of the cosines of all pairs
+        means = (squares - self._counts) / np.maximum(pairs, 1)  # mean cosine of all pairs
         shares: npt.NDArray[np.float64] = np.clip((means - UNRELATED) / (RELATED - UNRELATED), 0.0, 1.0)
         return np.where(pairs > 0, shares, 0.0)
 
@@ -200,32 +200,32 @@ class _Coherence:
 def _lifted(
     values: npt.NDArray[np.float32], best: npt.NDArray[np.float32], shares: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
-    """Each value brought nearer to the best of its group by a share of the way; those without a share are untouched.
+    """Move each value towards the best of its group by a share of the distance; a share of 0 changes nothing.
 
-    A product and a sum, as ``value + share * (best - value)`` may turn two values of a group round when it rounds.
+    Computed as a weighted sum: ``value + share * (best - value)`` may swap two values of a group through rounding.
     """
     nearer = ((1.0 - shares) * values + shares * best).astype(np.float32)
     return np.where(shares > 0, nearer, values)
 
 
 def _groups(pictures: Pictures, weights: RankingWeights) -> Sequence[Group]:
-    """What each picture belongs to: those of one group count for each other."""
+    """The group of each picture; pictures of one group are siblings."""
     return [product_id for product_id, _ in pictures.groups] if weights.across_categories else pictures.groups
 
 
 def _numbered(groups: Sequence[Group], numbers: dict[Group, int]) -> npt.NDArray[np.int64]:
-    """The number of each picture's group, or NO_GROUP; shape (n,)."""
+    """The number of each group, or NO_GROUP; shape (n,)."""
     return np.array([numbers.get(group, NO_GROUP) for group in groups], np.int64)
 
 
 def _pairs(
     own: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Each candidate with each of its siblings, as their positions; some pairs at a time, by rising candidate.
+    """Yield pairs of candidate and sibling as positions, in chunks, by ascending candidate.
 
     Args:
         own: group of each candidate.
-        groups: of each sibling; NO_GROUP: of none of the candidates.
+        groups: of each sibling; NO_GROUP: no candidate's group.
     """
     order = np.argsort(groups, kind="stable")
     sorted_groups = groups[order]

@@ -1,7 +1,7 @@
-"""Questions that wait together are answered together.
+"""Grouping: answering the questions of concurrent callers in one call.
 
-Whoever finds nobody at work answers its own question at once, so a single caller waits for nothing. Whoever comes
-meanwhile waits, and the first of them then answers for all that have come: the more callers, the larger the groups.
+A caller that finds nobody at work answers its own questions at once, so a single caller never waits. Callers that come
+meanwhile wait; the first of them then answers for all. The more callers, the larger the groups.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ class _Line(Generic[Question, Answer]):
     """Callers with the same options."""
 
     turn: Lock = field(default_factory=Lock)
-    """Held by whoever answers."""
+    """Held by the answering caller."""
     waiting: deque[_Asked[Question, Answer]] = field(default_factory=deque)
     callers: int = 0
 
 
 class Together(Generic[Options, Question, Answer]):
-    """Calls a function for the questions of several threads at once.
+    """Calls a function with the questions of several threads at once.
 
-    Questions with different options have nothing in common: these are answered side by side.
+    Questions with different options are independent and are answered in parallel.
 
     Args:
-        answer: from options and questions to an answer to each; called by one thread at a time for the same options.
-        most: questions that are answered at once, unless one caller has more.
+        answer: maps options and questions to their answers; called by one thread at a time per options.
+        most: maximum number of questions per call, unless one caller has more.
     """
 
     def __init__(self, answer: Callable[[Options, Sequence[Question]], list[Answer]], most: int) -> None:
@@ -61,7 +61,7 @@ class Together(Generic[Options, Question, Answer]):
         self._lines: dict[Options, _Line[Question, Answer]] = {}
 
     def __call__(self, options: Options, questions: Sequence[Question]) -> list[Answer]:
-        """The answer to each question; raises what the function raises for these."""
+        """Return the answers to the questions; raises the errors of the function."""
         mine: _Asked[Question, Answer] = _Asked(questions)
         with self._lock:
             line = self._lines.setdefault(options, _Line())
@@ -82,11 +82,11 @@ class Together(Generic[Options, Question, Answer]):
         return mine.answers
 
     def _group(self, line: _Line[Question, Answer], mine: _Asked[Question, Answer]) -> list[_Asked[Question, Answer]]:
-        """My questions, and those that wait beside them, the first ones first."""
+        """My questions and other waiting ones, in order."""
         group = [mine]
         count = len(mine.questions)
         with self._lock:
-            if mine in line.waiting:  # else somebody took it along and was interrupted
+            if mine in line.waiting:  # otherwise another caller took it and was interrupted
                 line.waiting.remove(mine)
             while line.waiting and count + len(line.waiting[0].questions) <= self._most:
                 count += len(line.waiting[0].questions)
@@ -96,11 +96,11 @@ class Together(Generic[Options, Question, Answer]):
     def _answer_group(self, options: Options, group: list[_Asked[Question, Answer]]) -> None:
         try:
             answers = iter(self._answer(options, [question for asked in group for question in asked.questions]))
-        except Exception as error:  # it is raised by whoever has asked
+        except Exception as error:  # raised in the asking thread
             if len(group) == 1:
                 group[0].error = error
                 return
-            for asked in group:  # one's failure is not the others'
+            for asked in group:  # one failure must not affect the others
                 self._answer_group(options, [asked])
             return
         for asked in group:

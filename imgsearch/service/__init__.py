@@ -1,1 +1,1 @@
-"""The vocabulary of the service that this program re-creates: fields, documents, codes, categories, sort values."""
+"""The vocabulary of the service that imgsearch re-creates: fields, documents, codes, categories, sort values."""

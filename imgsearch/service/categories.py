@@ -1,4 +1,4 @@
-"""The service's category table: ids, names, and what a person may type for one."""
+"""The service's category table: ids, names, and accepted spellings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imgsearch.errors import InvalidCategory
 __all__ = ["CATEGORIES", "OTHER", "Kind", "check_category", "parse_category"]
 
 OTHER: Final = 88888888
-"""The category of everything in a generic instance, and of what fits nowhere in a product instance."""
+"""The category of all items in a generic instance, and of items without a better one in a product instance."""
 
 CATEGORIES: Final[dict[int, str]] = {
     0: "Tops",
@@ -31,13 +31,13 @@ CATEGORIES: Final[dict[int, str]] = {
 """Id to name as API responses spell it (service.md, section 5)."""
 
 _HELP_PAGE_NAMES: Final = {"snacks": 6, "makeups": 7, "bottle drink": 8, "others": OTHER}
-"""Names that the service's help pages use instead."""
+"""Alternative names in the service's help pages."""
 
 _BY_NAME: Final = {name.casefold(): number for number, name in CATEGORIES.items()} | _HELP_PAGE_NAMES
 
 
 class Kind(StrEnum):
-    """The kind of an instance: with categories, or without."""
+    """The kind of an instance: with or without categories."""
 
     PRODUCT = "product"
     GENERIC = "generic"

@@ -1,6 +1,6 @@
-"""The service's JSON documents: what a search, an instance and an error are in its vocabulary.
+"""The service's JSON documents for search results, instances and errors.
 
-The command line prints them and a server answers with them. Fields of ours stand beside the service's own.
+The command line prints them, and a server can return them. They contain additional fields of ours.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CONFIDENCE_DIGITS: Final = 4
 
 
 def error_document(error: ImgsearchError) -> dict[str, Any]:
-    """What went wrong: Success, Code and Message."""
+    """An error: Success, Code and Message."""
     return {"Success": False, "Code": error.code, "Message": error.message}
 
 
@@ -31,7 +31,7 @@ def search_document(result: SearchResult, kind: Kind) -> dict[str, Any]:
     """The response of SearchImageByPic and SearchImageByName.
 
     Args:
-        result: the answer to one query.
+        result: of one query.
         kind: of the instance, whose categories are listed.
     """
     return {
@@ -71,7 +71,7 @@ def _auction(hit: Hit) -> dict[str, Any]:
 
 
 def info_document(facts: InstanceInfo) -> dict[str, Any]:
-    """The fields of the service's Detail where it has them, ours beside them."""
+    """The fields of the service's Detail, and ours."""
     generation = facts.generation
     return {
         "Success": True,

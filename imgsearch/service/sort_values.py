@@ -1,4 +1,4 @@
-"""``SortExprValues``: the two values by which the service says how a result was ranked."""
+"""``SortExprValues``: the two ranking values that the service returns for a result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RELEVANCE_PER_SCORE: Final = 10.0
 
 
 def relevance(score: float, *, identical: bool) -> float:
-    """The first value: rises with Score, and is MAX_RELEVANCE for an identical picture only."""
+    """The first value: rises with Score, and is MAX_RELEVANCE only for an identical picture."""
     return MAX_RELEVANCE if identical else RELEVANCE_PER_SCORE * score
 
 

@@ -1,1 +1,1 @@
-"""Where pictures and manifest lines come from; nothing is extracted or stored here."""
+"""Sources of pictures and manifest lines; nothing is extracted or stored here."""

@@ -31,16 +31,16 @@ __all__ = [
 PICTURE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
-"""What counts as a picture inside a folder; a file that is named itself is always tried."""
+"""Suffixes of pictures in folders; a file given by name is always tried."""
 
 SKIPPED_FOLDERS: Final = frozenset({"@eaDir", "__MACOSX"})
 """Folders in which NAS systems and archivers keep thumbnails and copies of file attributes."""
 
 PRINTED_BYTES: Final = 8192
-"""Of a path that cannot be used; a longer one is none."""
+"""Maximum length at which a path is printed; longer ones are invalid."""
 
 RACY_NANOSECONDS: Final = 2 * 10**9
-"""A file changed this recently could change again without its times showing it: its token is not relied on."""
+"""A file changed this recently could change again without a change of its times, so it gets no token."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -57,7 +57,7 @@ class FilePicture:
         object.__setattr__(self, "path", Path(path))
 
     def token(self) -> bytes | None:
-        """A digest of device, inode, size and times of change, as backup programs use it; None if just written."""
+        """A digest of device, inode, size and change times, as backup programs use; None if just written."""
         try:
             return _token(self.path.stat())
         except (OSError, ValueError):  # a NUL inside of the name
@@ -67,11 +67,11 @@ class FilePicture:
         """Return the whole file.
 
         Raises:
-            PictureTooLarge: ``max_bytes`` or more, by its length or while reading.
-            UnreadableSource: missing, not a regular file, or not allowed.
+            PictureTooLarge: it has ``max_bytes`` or more.
+            UnreadableSource: it is missing, not a regular file, or forbidden.
         """
         try:
-            # Not blocking: opening a pipe that nobody writes to would wait for ever.
+            # Non-blocking: opening a pipe without a writer would wait forever.
             descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
             with open(descriptor, "rb") as file:
                 before = os.fstat(descriptor)
@@ -100,7 +100,7 @@ def _token(status: os.stat_result) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class FileRequest:
-    """What ``add PATH…`` was told: how keys are made, and what goes with every picture."""
+    """The options of ``add PATH…``: how keys are derived, and what applies to every picture."""
 
     product_id: str | None = None
     pic_name: str | None = None
@@ -114,7 +114,7 @@ class FileRequest:
 
         Args:
             path: of the file.
-            name: its path relative to the folder that was named, with ``/``; its file name if it was named itself.
+            name: its path relative to the given folder, with ``/``; the file name if the file itself was given.
 
         Raises:
             InvalidValue
@@ -143,7 +143,7 @@ def operations(paths: Iterable[Path], request: FileRequest) -> Iterator[AddPictu
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path leads to a folder; one that cannot be looked at does not, and reading it tells why."""
+    """Whether a path is a folder; False if it cannot be accessed, which reading it will report."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -151,7 +151,7 @@ def is_folder(path: Path) -> bool:
 
 
 def _problem(path: Path) -> UnreadableSource | None:
-    """Why a path that was named leads nowhere, if so."""
+    """Why a given path cannot be used; None if it can."""
     try:
         path.stat()
     except FileNotFoundError:
@@ -204,7 +204,7 @@ def find_pictures(paths: Iterable[Path], *, include_hidden: bool = False) -> Ite
 
 
 def pictures_under(path: Path) -> Iterator[Path | Refused]:
-    """The pictures to search with under a path that was named, or what keeps them from being read: never nothing."""
+    """Query pictures under a given path, or why there are none; yields at least one value."""
     if _problem(path) is not None or not path.is_dir():
         yield path
         return
@@ -213,12 +213,12 @@ def pictures_under(path: Path) -> Iterator[Path | Refused]:
         found = True
         yield item
     if not found:
-        reason = "there is no picture in this folder: hidden files and files without a picture's suffix do not count"
+        reason = "there are no pictures in this folder: hidden files and files without a picture suffix are skipped"
         yield Refused(_printable(path), UnreadableSource(reason))
 
 
 def _walk(folder: Path, include_hidden: bool) -> Iterator[Path | Refused]:
-    """Pictures below a folder, sorted; folders that are links are not followed, so circles cannot arise."""
+    """Pictures below a folder, sorted; does not follow links to folders, which prevents cycles."""
     waiting: list[tuple[Path, os.DirEntry[str] | None]] = [(folder, None)]  # no recursion: folders can nest deeply
     while waiting:
         path, entry = waiting.pop()
@@ -243,7 +243,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder or a link to one; a link that leads nowhere, or in a circle, is not."""
+    """Whether it is a folder or a link to one; broken and circular links are not."""
     try:
         return entry.is_dir()
     except OSError:

@@ -1,4 +1,4 @@
-"""JSON lines that somebody else wrote: one object a line, read as a stream, each line by itself."""
+"""Reading JSON lines of unknown origin: one object per line, streamed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | InvalidManifest]]:
-    """Lines with their numbers, from 1, without holding more than one; empty ones are passed over.
+    """Yield lines with their numbers, from 1, holding one at a time; skips empty lines.
 
     Yields:
-        The line, or why it is passed over.
+        The line, or why it was skipped.
     """
     number = 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
@@ -41,7 +41,7 @@ def json_object(line: bytes) -> dict[str, Any]:
     """The object of one line.
 
     Raises:
-        InvalidManifest: it is none, or more than one.
+        InvalidManifest: it is not a JSON object, or more than one.
     """
     try:
         document, end = json.JSONDecoder().raw_decode(text := line.decode("utf-8").strip())
@@ -50,14 +50,14 @@ def json_object(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InvalidManifest(f"the line is not a JSON object: {str(error)[:100]}") from None
     if text[end:].strip():
-        raise InvalidManifest("the line holds more than one object; put each on a line of its own")
+        raise InvalidManifest("the line has more than one object; put each on its own line")
     if not isinstance(document, dict):
         raise InvalidManifest("the line is not a JSON object")
     return document
 
 
 def readable_id(document: dict[str, Any], field: str) -> str | None:
-    """For telling which item failed; None where it cannot be one, such as half a surrogate pair that JSON let pass."""
+    """An id for reporting which item failed; None if it is not valid, such as half a surrogate pair in JSON."""
     value = document.get(field)
     if not isinstance(value, str):
         return None
@@ -69,10 +69,10 @@ def readable_id(document: dict[str, Any], field: str) -> str | None:
 
 
 def optional_text(document: dict[str, Any], field: str, code: str) -> str | None:
-    """The text of a field; None where it is empty or missing.
+    """The text of a field; None if empty or missing.
 
     Raises:
-        InvalidValue: it is something else; with ``code``.
+        InvalidValue: it is not text; with ``code``.
     """
     value = document.get(field)
     if value is not None and not isinstance(value, str):
@@ -81,7 +81,7 @@ def optional_text(document: dict[str, Any], field: str, code: str) -> str | None
 
 
 def optional_region(document: dict[str, Any]) -> Region | None:
-    """The region of a line; None where it is empty or missing.
+    """The region of a line; None if empty or missing.
 
     Raises:
         InvalidRegion

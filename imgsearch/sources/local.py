@@ -1,4 +1,4 @@
-"""Pictures of this machine as a source: files and folders, or a manifest with pictures beside it."""
+"""Local sources: files and folders, or a manifest with the pictures beside it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class LocalFiles:
 
     Args:
         paths: of files and folders; may be an endless stream.
-        request: how keys are made, and what goes with every picture.
-        countable: the paths, where they are known before they are read.
+        request: how keys are derived, and what applies to every picture.
+        countable: the paths, if they are known in advance.
     """
 
     paths: Iterable[Path]
@@ -37,14 +37,14 @@ class LocalFiles:
     countable: list[Path] | None = None
 
     def check(self) -> None:
-        """Nothing: a path that leads nowhere is refused by itself."""
+        """Nothing to check: invalid paths are refused one by one."""
 
     def operations(self, is_stored: Callable[[Key], bool]) -> Iterator[Operation]:  # noqa: ARG002  # a token costs nothing
-        """One operation for each picture, in a stable order."""
+        """One operation per picture, in a stable order."""
         return files.operations(self.paths, self.request)
 
     def dry_run(self, max_bytes: int) -> Iterator[Operation]:
-        """The same, where each file is looked up."""
+        """The same, after checking that each file exists and is not too large."""
         return _looked_up(files.operations(self.paths, self.request), max_bytes)
 
 
@@ -56,7 +56,7 @@ class LocalManifest:
     countable: None = None
 
     def check(self) -> None:
-        """Refuse a file that cannot be opened.
+        """Raise if the manifest cannot be opened.
 
         Raises:
             UnreadableSource
@@ -67,11 +67,11 @@ class LocalManifest:
             raise UnreadableSource(f"the manifest {self.path} cannot be read: {error.strerror}") from None
 
     def operations(self, is_stored: Callable[[Key], bool]) -> Iterator[Operation]:  # noqa: ARG002  # a token costs nothing
-        """One operation for each line, in their order."""
+        """One operation per line, in order."""
         return manifest.operations(self.path)
 
     def dry_run(self, max_bytes: int) -> Iterator[Operation]:
-        """The same, where each picture is looked up."""
+        """The same, after checking that each picture exists and is not too large."""
         return _looked_up(manifest.operations(self.path), max_bytes)
 
 
@@ -86,7 +86,7 @@ def _looked_up(operations: Iterable[Operation], max_bytes: int) -> Iterator[Oper
 
 
 def _problem(path: Path, max_bytes: int) -> UnreadableSource | PictureTooLarge | None:
-    """What ``FilePicture.read`` would refuse a file for, as far as it can be told without opening it."""
+    """Why ``FilePicture.read`` would refuse a file, if this is known without opening it."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:

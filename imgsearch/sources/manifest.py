@@ -1,7 +1,7 @@
 """The batch manifest ``increment.meta``: one JSON object per line, in today's dialect or that of 2018 (service.md, 9).
 
-The file is read as a stream, in order, line by line; a line that cannot be used becomes a ``Refused`` that names its
-number, and the rest goes on.
+The file is streamed line by line, in order; an invalid line becomes a ``Refused`` with its number, and reading
+continues.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LEGACY_FIELDS: Final = {
     "int_attr": "IntAttr",
     "str_attr": "StrAttr",
 }
-"""2018 name to today's."""
+"""From the names of 2018 to today's."""
 
 FIELDS: Final = frozenset(
     {"OperationType", "ProductId", "PicName", "CategoryId", "Region", "Crop", *SERVICE_NAMES.values()}
@@ -42,7 +42,7 @@ FIELDS: Final = frozenset(
 
 
 def operations(path: Path) -> Iterator[AddPicture | DeletePictures | Refused]:
-    """The operations of a local manifest, whose pictures lie beside it or in folders below.
+    """The operations of a local manifest, with its pictures in the same folder or below.
 
     Raises:
         UnreadableSource: there is no such file.
@@ -59,12 +59,12 @@ def operations(path: Path) -> Iterator[AddPicture | DeletePictures | Refused]:
 def read_manifest(
     stream: BinaryIO, name: str, locate: Callable[[str], tuple[PictureSource, Location | None]]
 ) -> Iterator[AddPicture | DeletePictures | Refused]:
-    """The operations of a manifest, in order, without holding more than one line.
+    """The operations of a manifest, in order, holding one line at a time.
 
     Args:
         stream: the manifest's bytes.
-        name: how people know it, for messages.
-        locate: from a PicName to the picture, and to where its owner keeps it.
+        name: its name in messages.
+        locate: maps a PicName to the picture and its location.
     """
     for number, line in numbered_lines(stream):
         source = f"{name}:{number}"
@@ -101,7 +101,7 @@ def _operation(
 
 
 def _document(line: bytes) -> dict[str, Any]:
-    """The object of one line, under today's field names."""
+    """The object of one line, with today's field names."""
     document = json_object(line)
     if "operator" in document:
         document = {LEGACY_FIELDS.get(name, name): value for name, value in document.items()}
@@ -112,7 +112,7 @@ def _document(line: bytes) -> dict[str, Any]:
             document["PicName"] = names[0]
     unknown = sorted(set(document) - FIELDS)
     if unknown:
-        raise InvalidManifest(f"unknown field {unknown[0][:40]!r}; known are: {', '.join(sorted(FIELDS))}")
+        raise InvalidManifest(f"unknown field {unknown[0][:40]!r}; known fields are: {', '.join(sorted(FIELDS))}")
     return document
 
 

@@ -1,7 +1,7 @@
-"""What a source of pictures is: the port behind which files, manifests and buckets look the same.
+"""The source port: a common interface to files, manifests and buckets.
 
-One pass over a source is a stream of operations. What cannot become one is a ``Refused`` in its place; only what makes
-all the rest impossible is raised.
+A source yields a stream of operations. An invalid entry becomes a ``Refused`` in its place; only an error that prevents
+all further operations is raised.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ __all__ = ["Source"]
 
 
 class Source(Protocol):
-    """Where operations come from."""
+    """A source of operations."""
 
     @property
     def countable(self) -> list[Path] | None:
-        """Files and folders whose pictures are worth counting for a progress bar; None: the number is not known."""
+        """Files and folders to count for a progress bar; None if the number is unknown."""
 
     def check(self) -> None:
-        """Find out what would make every operation fail, before any work begins.
+        """Detect problems that would make every operation fail, before any work begins.
 
         Raises:
-            ImgsearchError: one class or code for each cause.
+            ImgsearchError: with its own class or code for each cause.
         """
 
     def operations(self, is_stored: Callable[[Key], bool]) -> Iterator[Operation]:
-        """The operations, in their order; called once, after ``check``.
+        """The operations, in order; called once, after ``check``.
 
         Args:
-            is_stored: whether an item has that key, so that its picture may be unchanged. A source that has to ask for
-                tokens asks for those only.
+            is_stored: whether an item has that key, so that its picture may be unchanged. A source that must request
+                tokens requests them only for these.
 
         Raises:
-            ImgsearchError: the source fails in the middle; what it gave before stands.
+            ImgsearchError: the source fails midway; earlier operations remain valid.
         """
 
     def dry_run(self, max_bytes: int) -> Iterator[Operation]:
-        """The same to tell what would be done: every picture is looked up, and none is read.
+        """The operations for a dry run: checks that every picture exists, and reads none.
 
         Args:
-            max_bytes: pictures of so many bytes or more would be refused.
+            max_bytes: the smallest refused size.
         """

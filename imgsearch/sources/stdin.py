@@ -1,4 +1,4 @@
-"""What comes in on standard input: a list of paths, or the bytes of one picture."""
+"""Standard input: a list of paths, or the bytes of one picture."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ __all__ = ["StreamPicture", "read_paths"]
 
 BLOCK_BYTES = 65536
 MAX_PATH_BYTES = 2**20
-"""Far beyond what any system takes for a path: 4,096 on Linux, 65,536 on Windows."""
+"""Far above the limit of any system: 4,096 on Linux, 65,536 on Windows."""
 
 
 def read_paths(stream: BinaryIO, *, nul: bool) -> Iterator[Path]:
-    """Paths as they arrive, one a line, or separated by NUL bytes; empty ones are passed over.
+    """Yield paths as they arrive, one per line or separated by NUL bytes; skips empty ones.
 
-    One longer than MAX_PATH_BYTES is cut off there, which no system takes for a path either: a picture, or a list with
-    other separators, takes neither memory nor time beyond that.
+    Truncates paths at MAX_PATH_BYTES, still too long for any system: so a picture, or a list with other separators,
+    takes no more memory or time.
     """
     separator = b"\0" if nul else b"\n"
-    for name in _pieces(stream, separator):
+    for name in _parts(stream, separator):
         if not _is_empty(name, nul):
             yield _path(name, nul)
 
 
-def _pieces(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
-    """What lies between separators, each as soon as its end is there."""
-    begun, length = [], 0  # of the piece whose end is yet to come; joined once
+def _parts(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    """Yield the parts between separators, each as soon as it is complete."""
+    begun, length = [], 0  # of the incomplete part; joined once
     while block := stream.read1(BLOCK_BYTES) if hasattr(stream, "read1") else stream.read(BLOCK_BYTES):
         head, *others = block.split(separator)
         begun.append(head[: max(0, MAX_PATH_BYTES - length)])
@@ -47,7 +47,7 @@ def _pieces(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
 
 
 def _is_empty(name: bytes, nul: bool) -> bool:
-    return not (name if nul else name.strip())  # between NULs even a blank is a name
+    return not (name if nul else name.strip())  # between NULs, a blank is a valid name
 
 
 def _path(name: bytes, nul: bool) -> Path:

@@ -1,6 +1,6 @@
-"""Which backend an instance has. Today there is one: SQLite and FAISS in a folder of this machine.
+"""Choosing the backend of an instance. At present there is one: SQLite and FAISS in a local folder.
 
-This is the one place where another is chosen, by what stands in the instance's folder.
+This is the only place that chooses a backend, by the content of the instance's folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["LocalBackend", "backend_of"]
 
 
 class LocalBackend:
-    """An instance is a folder of this machine. Modules are imported on demand: few commands need all of them."""
+    """Instances in local folders. Modules are imported on demand, as few commands need all of them."""
 
     def exists(self, folder: Path) -> bool:
         """Whether the folder holds an instance."""
@@ -33,7 +33,7 @@ class LocalBackend:
         return Engine.exists(folder)
 
     def check_exists(self, folder: Path) -> None:
-        """Refuse a folder that holds no instance.
+        """Raise unless the folder holds an instance.
 
         Raises:
             InstanceNotFound, InstanceDamaged
@@ -49,13 +49,13 @@ class LocalBackend:
         return Engine.is_leftover(path)
 
     def create(self, folder: Path, settings: dict[str, Any]) -> None:
-        """Make an empty instance in an empty folder."""
+        """Create an empty instance in an empty folder."""
         from imgsearch.storage.engine import Engine
 
         Engine.create(folder, settings)
 
     def open(self, folder: Path, *, write: bool = False) -> Engine:
-        """Open an instance; for writing, inside of ``writing`` only.
+        """Open an instance; for writing, only inside ``writing``.
 
         Raises:
             InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable
@@ -75,27 +75,27 @@ class LocalBackend:
         return writer_lock(folder, timeout)
 
     def shared_file_system(self, folder: Path) -> str | None:
-        """The type of a file system that other machines may use too; None on a local disk."""
+        """The type of the file system if other machines may share it; None on a local disk."""
         from imgsearch.storage.filesystem import shared_file_system
 
         return shared_file_system(folder)
 
     def disk_bytes(self, folder: Path) -> int:
-        """How much the files of the instance take."""
+        """Total size of the instance's files."""
         from imgsearch.storage.filesystem import disk_bytes
         from imgsearch.storage.successor import home
 
         return disk_bytes(folder) + disk_bytes(home(folder))
 
     def check(self, folder: Path, *, read_data: bool, settings: Sequence[str]) -> list[Problem]:
-        """Look for damage; takes and raises what ``integrity.check.check`` does."""
+        """Check for damage; arguments and errors are those of ``integrity.check.check``."""
         from imgsearch.storage.integrity.check import check
 
         self.check_exists(folder)
         return check(folder, read_data=read_data, settings=settings)
 
     def repair(self, folder: Path, *, settings: Sequence[str], lock_timeout: float) -> Repair:
-        """Repair what is damaged; takes and raises what ``integrity.repair.repair`` does."""
+        """Repair damage; arguments and errors are those of ``integrity.repair.repair``."""
         from imgsearch.storage.integrity.repair import repair
 
         self.check_exists(folder)
@@ -103,7 +103,7 @@ class LocalBackend:
             return repair(folder, settings=settings)
 
     def exposures(self, folder: Path) -> list[Exposure]:
-        """What others on this machine may read or change.
+        """What other users of this machine may read or modify.
 
         Raises:
             InstanceNotFound, InstanceDamaged, StorageUnwritable
@@ -115,6 +115,6 @@ class LocalBackend:
             return exposures(folder)
 
 
-def backend_of(folder: Path) -> Backend:  # noqa: ARG001  # there is one
-    """The backend of the instance that a folder names, or of one that is to be made there."""
+def backend_of(folder: Path) -> Backend:  # noqa: ARG001  # only one so far
+    """The backend of the instance in a folder, or of one to be created there."""
     return LocalBackend()

@@ -1,7 +1,7 @@
-"""The storage of one instance folder: SQLite is the truth, the FAISS file of the published generation derives from it.
+"""The storage of one instance folder: SQLite is the truth; the published FAISS file is derived from it.
 
-This is the implementation of ``storage.port.Storage`` for one machine. Items newer than the generation are scanned
-exactly beside it, removed ones are passed over.
+Implements ``storage.port.Storage`` on one machine. Items newer than the index are scanned exactly; removed ones are
+skipped.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ __all__ = ["Engine"]
 TAIL_FLOOR: Final = 1_000
 TAIL_SHARE: Final = 0.25
 TAIL_CEILING: Final = 20_000
-"""An index is due when the newer items number more than the floor and more than this share of the indexed ones, or
-more than the ceiling, as each search goes through them; or when so many of the indexed ones are removed."""
+"""Searches scan newer items one by one, so an index is due once these exceed the floor and this share of the indexed
+items, or the ceiling; also once that many indexed items are removed."""
 REBUILD_CHUNK: Final = 16_384
-"""Items that are put into an index at once."""
+"""Items added to an index at a time."""
 MIGRATION_WAIT_S: Final = 60.0
-"""Whoever opens an older format waits so long for another who migrates it, or for a writer of an older release."""
+"""How long to wait for another process that migrates the format, or for a writer of an older release."""
 
 
 class Engine:
@@ -66,7 +66,7 @@ class Engine:
 
     @classmethod
     def check_exists(cls, folder: Path) -> None:
-        """Refuse a folder that holds no instance.
+        """Raise unless the folder holds an instance.
 
         Raises:
             InstanceNotFound, InstanceDamaged
@@ -77,12 +77,12 @@ class Engine:
                     f"{folder} has lost {DATABASE_NAME}, which holds all items: restore it from a backup"
                 )
             raise InstanceNotFound(
-                f"there is no instance in {folder}: make one with 'imgsearch init' or 'imgsearch add'"
+                f"there is no instance in {folder}: create one with 'imgsearch init' or 'imgsearch add'"
             )
 
     @staticmethod
     def create(folder: Path, settings: dict[str, Any], page_bytes: int = PAGE_BYTES) -> None:
-        """Make an empty instance in a folder that exists and holds none; it is there whole or not at all."""
+        """Create an empty instance atomically in an existing folder that holds none."""
         temporary = folder / f"{DATABASE_NAME}{TEMPORARY_SUFFIX}"
         with storage_errors(folder):
             for leftover in folder.glob(f"{DATABASE_NAME}{TEMPORARY_SUFFIX}*"):
@@ -96,10 +96,10 @@ class Engine:
     def open(cls, folder: Path, *, write: bool = False) -> Engine:
         """Open an instance; for writing, the caller holds the writer lock.
 
-        An older format is migrated first, which takes the lock for a moment where it is not held.
+        Migrates an older format first, taking the lock briefly if the caller does not hold it.
 
         Raises:
-            InstanceLocked: an older format, and a writer that does not end.
+            InstanceLocked: the format is old, and another writer does not finish.
             InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable
         """
         cls.check_exists(folder)
@@ -121,12 +121,12 @@ class Engine:
 
     @staticmethod
     def is_leftover(path: Path) -> bool:
-        """Whether a file in a folder without an instance is one that a killed ``create`` leaves."""
+        """Whether a file in a folder without an instance was left by a killed ``create``."""
         return path.name.startswith((f"{DATABASE_NAME}{TEMPORARY_SUFFIX}", LOCK_NAME, HOLDER_NAME))
 
     def _remove_leftovers(self) -> None:
-        """Remove what a killed writer left behind, and generations that are no longer published."""
-        from imgsearch.storage.integrity.check import leftovers  # for writers alone: searches start without it
+        """Remove files of killed writers, and generations that are no longer published."""
+        from imgsearch.storage.integrity.check import leftovers  # only writers need it: searches start faster
 
         with storage_errors(self.folder):
             for path in leftovers(self.folder, locked=True):
@@ -136,17 +136,17 @@ class Engine:
                     path.unlink(missing_ok=True)
 
     def errors(self) -> AbstractContextManager[None]:
-        """A block in which what SQLite and the system raise gets its name in ``imgsearch.errors``."""
+        """Translate errors of SQLite and the system into those of ``imgsearch.errors``."""
         return storage_errors(self.folder)
 
     # Changes
 
     @contextmanager
     def committing(self) -> Iterator[Store]:
-        """A block of changes to the store that is committed as a whole, on the disk at its end, or not at all.
+        """Commit the changes of a block atomically; they are synced to disk when it ends.
 
         Raises:
-            StorageFull, StorageUnwritable: nothing of the block is kept.
+            StorageFull, StorageUnwritable: no change of the block is kept.
         """
         with storage_errors(self.folder), self.store.writing():
             yield self.store
@@ -154,16 +154,16 @@ class Engine:
     # Index
 
     def prepare(self) -> None:
-        """Begin to load what searches through an index need, in a thread, while other work goes on."""
+        """Start loading in a thread what index searches need."""
         if self.store.generation() is not None:
             Thread(target=import_module, args=("faiss",), name="imgsearch-faiss").start()
 
     def index(self) -> IndexReader:
-        """The index of the published generation, opened once for each.
+        """The index of the published generation, opened once per generation.
 
         Raises:
-            IndexReplaced: a rebuild has replaced it since the snapshot; or its file is lost.
-            InstanceDamaged: its file is not the one that was published.
+            IndexReplaced: a rebuild has replaced it since the snapshot, or its file is missing.
+            InstanceDamaged: its file is corrupted.
         """
         generation = self.store.generation()
         assert generation is not None
@@ -175,7 +175,7 @@ class Engine:
         return self._reader
 
     def is_index_due(self) -> bool:
-        """Whether searches would profit from an index that has the newer items, or no longer has the removed ones."""
+        """Whether enough items were added or removed to make a refresh worthwhile."""
         generation = self.store.generation()
         if generation is None:
             return self.store.count() > 0
@@ -187,7 +187,7 @@ class Engine:
         """How many items a rebuild would index.
 
         Raises:
-            InstanceEmpty: none.
+            InstanceEmpty: there are none.
         """
         count = self.store.count()
         if count == 0:
@@ -195,28 +195,28 @@ class Engine:
         return count
 
     def rebuild(self, *, flat_limit: int = FLAT_LIMIT) -> Generation:
-        """Train and write a new generation from the stored features and publish it; the caller holds the lock.
+        """Train a new generation on the stored features and publish it; the caller holds the lock.
 
-        Searches go on meanwhile and see the old generation or the new one.
+        Searches continue and see either the old generation or the new one.
 
         Raises:
             InstanceEmpty: there is nothing to index.
-            StorageFull, StorageUnwritable: the old generation stays.
+            StorageFull, StorageUnwritable: the old generation stays published.
         """
         self.count_to_index()
         return self._published(self._built(self.store, flat_limit=flat_limit))
 
     def retune(self, tuning: Projection | None, *, flat_limit: int = FLAT_LIMIT) -> Generation | None:
-        """Rewrite all features from the tuning that they have to another one (None: to none), and the index with them.
+        """Rewrite all features and the index for another tuning (None: none).
 
-        One commit brings features, index and what the instance says of both, so searches see all of it or nothing. The
-        caller holds the lock.
+        One commit publishes features, index and settings, so searches see all of it or nothing. The caller holds the
+        lock.
 
         Returns:
-            The new generation; None in an instance without items.
+            The new generation; None for an empty instance.
 
         Raises:
-            StorageFull, StorageUnwritable: everything stays.
+            StorageFull, StorageUnwritable: nothing has changed.
         """
         store = self.store
         present = store.tuning()
@@ -238,7 +238,7 @@ class Engine:
     def _built(
         self, store: Store, converted: Converted = lambda features: features, *, flat_limit: int = FLAT_LIMIT
     ) -> Generation:
-        """The next generation of this instance, not yet published, of the features in a store, each converted first."""
+        """Build the next generation of this instance, unpublished, from a store's features after conversion."""
         old = self.store.generation()
         number = old.number + 1 if old else 1
 
@@ -252,15 +252,15 @@ class Engine:
             return build(self.folder, number, categories, chunks, flat_limit=flat_limit)
 
     def refresh(self) -> Generation:
-        """Bring the index up to date: with its lists as they are, where they still fit, else by a rebuild.
+        """Bring the index up to date: extend it while its lists still fit, else rebuild it.
 
-        The caller holds the lock; takes and raises what ``rebuild`` does.
+        The caller holds the lock. Raises the same errors as ``rebuild``.
         """
         generation = self._extended()
         return self.rebuild() if generation is None else self._published(generation)
 
     def _extended(self) -> Generation | None:
-        """The published generation with what is newer, not yet published; None if it is not fit for that."""
+        """The published generation extended by newer items, unpublished; None if it cannot be extended."""
         store = self.store
         old = store.generation()
         if old is None:
@@ -273,7 +273,7 @@ class Engine:
         return None
 
     def _published(self, generation: Generation, change: Callable[[Store], None] = lambda _store: None) -> Generation:
-        """Publish a generation, in one commit with a change of the store."""
+        """Publish a generation in one commit with a change to the store."""
         with storage_errors(self.folder):
             with self.committing():
                 change(self.store)
@@ -284,7 +284,7 @@ class Engine:
         return generation
 
     def drop_index_if_empty(self) -> None:
-        """Remove the index of an instance without items, which cannot be rebuilt and would keep what was deleted.
+        """Remove the index of an empty instance: it cannot be rebuilt and still holds data of deleted items.
 
         The caller holds the lock.
 
@@ -299,7 +299,7 @@ class Engine:
             self._forget_in_successor()
 
     def drop_index(self) -> None:
-        """Remove the index, so that everything is scanned; the caller holds the lock.
+        """Remove the index, so that searches scan all items; the caller holds the lock.
 
         Raises:
             StorageFull, StorageUnwritable
@@ -312,22 +312,22 @@ class Engine:
     # Successors
 
     def _forget_in_successor(self) -> None:
-        """Have a successor that was begun hold nothing of what was deleted or replaced here since."""
+        """Delete from an unfinished successor what has been deleted or replaced here."""
         home = successor.home(self.folder)
         if self.exists(home):
             with writer_lock(home), closing(Store.open(home / DATABASE_NAME, write=True)) as store:
                 successor.forget(store, self.store)
 
     def succeed_by(self, new: Engine) -> None:
-        """Become what a successor is, in one commit; the caller holds both locks.
+        """Become the successor's content, in one commit; the caller holds both locks.
 
-        Searches go on meanwhile, and see what was or what is then.
+        Searches continue and see either the old state or the new one.
 
         Args:
-            new: with all items of this instance, and pages of the same size.
+            new: the successor, with all items of this instance and the same page size.
 
         Raises:
-            StorageFull, StorageUnwritable: all stays as it was.
+            StorageFull, StorageUnwritable: nothing has changed.
         """
         with storage_errors(new.folder):
             new.store.prune_roots()
@@ -341,7 +341,7 @@ class Engine:
             new.store.replace(self.store)
 
     def remove_predecessor(self) -> None:
-        """After ``succeed_by``, when the successor is closed: remove its folder and the index that was.
+        """Remove the successor's folder and the old index, after ``succeed_by`` and closing the successor.
 
         Raises:
             StorageUnwritable

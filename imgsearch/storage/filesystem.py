@@ -1,7 +1,7 @@
-"""What an instance lies on: whether other machines may use the same file system, and how much of it is taken.
+"""The file system of an instance: whether other machines share it, and how much space the instance takes.
 
-Two promises need one machine. Locks keep two writers apart, and network file systems may not carry them from one
-machine to the other; SQLite's write-ahead log needs memory that all processes share (https://sqlite.org/wal.html, "All
+Two guarantees need a single machine. Locks exclude a second writer, and network file systems may not pass them between
+machines; SQLite's write-ahead log needs memory that all processes share (https://sqlite.org/wal.html, "All
 processes using a database must be on the same host computer").
 """
 
@@ -21,7 +21,7 @@ SHARED_TYPES: Final = frozenset(
         *("nfs", "nfs3", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afpfs", "9p", "webdav", "davfs", "davfs2"),
         *("afs", "coda", "ncp", "ncpfs"),
         *("ceph", "lustre", "beegfs", "glusterfs", "gpfs", "pvfs2", "orangefs", "gfs", "gfs2", "ocfs2"),
-        *("virtiofs", "vboxsf", "vmhgfs", "prl_fs"),  # a folder of the host, in a virtual machine
+        *("virtiofs", "vboxsf", "vmhgfs", "prl_fs"),  # folders of the host, in a virtual machine
     }
 )
 """Types of file systems that several machines can use at once, as Linux, macOS and the BSDs call them."""
@@ -29,11 +29,11 @@ FUSE: Final = ("fuse", "macfuse", "osxfuse")
 LOCAL_FUSE: Final = frozenset(
     {"fuse-overlayfs", "mergerfs", "bindfs", "gocryptfs", "encfs", "cryfs", "securefs", "ntfs-3g", "exfat", "zfs"}
 )
-"""What lies on this machine's own disks, of the file systems that are programs; of all others nobody knows."""
+"""FUSE file systems on local disks; any other FUSE file system may be shared."""
 
 
 def disk_bytes(folder: Path) -> int:
-    """The lengths of all files in a folder, 0 where there is no folder; what a writer removes meanwhile counts 0."""
+    """Total size of the files in a folder; 0 without a folder. Files removed meanwhile count 0."""
     try:
         with os.scandir(folder) as entries:
             return sum(map(_length, entries))
@@ -50,18 +50,18 @@ def _length(entry: os.DirEntry[str]) -> int:
 
 
 def shared_file_system(folder: Path) -> str | None:
-    """The type of the file system that a folder lies on, or would lie on, if other machines may use that too.
+    """The type of the file system of a folder (existing or not) if other machines may share it.
 
-    None: it is a local one, or the system does not tell.
+    None if it is local or unknown.
     """
     import psutil
 
     try:
         path = folder.resolve()
         partitions = psutil.disk_partitions(all=True)
-    except (OSError, RuntimeError):  # no /proc, say, or links in a circle
+    except (OSError, RuntimeError):  # no /proc, or a symlink loop
         return None
-    # In the order in which they were mounted: the last one hides what was there before.
+    # In mount order: a later mount hides earlier ones.
     types = [mount.fstype for mount in partitions if path.is_relative_to(mount.mountpoint)]
     return types[-1] if types and _is_shared(types[-1]) else None
 

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock that dies with its process, and a note that names the holder."""
+"""The writer lock: released when its process dies, with a note that names the holder."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ PROGRAM: Final = "a program that uses imgsearch"
 
 @contextmanager
 def writer_lock(folder: Path, timeout: float = 0.0) -> Iterator[None]:
-    """Hold the instance for writing.
+    """Hold the writer lock of an instance.
 
     Args:
         folder: the instance.
-        timeout: seconds to wait for another writer; 0 not at all.
+        timeout: seconds to wait for another writer; 0: do not wait.
 
     Raises:
-        InstanceLocked: another process holds it; its pid, command and start are named.
+        InstanceLocked: another process holds it; the message gives its pid, command and start time.
     """
     from filelock import FileLock, Timeout
 
@@ -57,20 +57,20 @@ def writer_lock(folder: Path, timeout: float = 0.0) -> Iterator[None]:
             )
         yield
     finally:
-        with suppress(OSError):  # what was written stays written; the next holder puts its own note there
+        with suppress(OSError):  # the commits are safe; the next holder overwrites the note
             holder.unlink()
         lock.release()
 
 
 def writer_at_work(folder: Path) -> bool:
-    """Whether the holder that the note names is alive.
+    """Whether the process that the note names is alive.
 
-    The lock itself is not touched: trying it, however briefly, could turn a writer away.
+    Does not touch the lock itself: even a brief attempt could turn a writer away.
     """
     try:
         os.kill(int(json.loads((folder / HOLDER_NAME).read_text(encoding="utf-8"))["pid"]), 0)
     except PermissionError:
-        return True  # it is somebody else's
+        return True  # it runs as another user
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return True
@@ -80,6 +80,6 @@ def _explain(folder: Path, holder: Path) -> str:
     try:
         note = json.loads(holder.read_text(encoding="utf-8"))
         who = f"process {note['pid']} ({note['command']}), since {note['start']}"
-    except (OSError, ValueError, KeyError, TypeError):  # it has just taken it, or just given it back
+    except (OSError, ValueError, KeyError, TypeError):  # the lock was taken or released just now
         who = "another process"
-    return f"{folder} is being written by {who}: wait for it to end, or give --lock-timeout SECONDS"
+    return f"{folder} is being written by {who}: wait for it to end, or pass --lock-timeout SECONDS"

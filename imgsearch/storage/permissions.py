@@ -1,7 +1,7 @@
-"""Who else on the machine may read or alter the files of an instance, by their modes.
+"""Which other users may read or modify an instance's files, by the file modes.
 
-An instance is made for its owner alone. Its owner may have opened it to others on purpose, or a copy or a backup may
-have lost its modes, so this is told and neither refused nor changed.
+Instances are created for their owner only. The owner may have granted access on purpose, or a copy or backup may have
+lost the modes, so this is reported and neither refused nor changed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Exposure", "exposures"]
 
 CLASSES: Final = {"the group": 3, "everybody": 0}
-"""Whom a mode speaks of, and how far to the left its three bits are."""
+"""User classes of a mode, and the shift of their three bits."""
 READ: Final = 0o4
 WRITE: Final = 0o2
 ENTER: Final = 0o1
@@ -28,17 +28,17 @@ ENTER: Final = 0o1
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """A file, or the folder itself, that others can get at."""
+    """A file, or the folder itself, that other users can access."""
 
     path: Path
     mode: int
     """Permission bits."""
     message: str
-    """Who may do what with what, and what to do, on one line."""
+    """Who may do what, and how to prevent it, on one line."""
 
 
 def exposures(folder: Path) -> list[Exposure]:
-    """What others may read or alter in an instance's folder; whether they get to that folder is not looked at.
+    """What others may read or modify in an instance's folder; modes of its parent folders are not checked.
 
     Empty where files have no such modes (Windows).
 
@@ -48,23 +48,23 @@ def exposures(folder: Path) -> list[Exposure]:
     if os.name == "nt":
         return []
     found = _exposures(folder)
-    with suppress(FileNotFoundError, NotADirectoryError):  # there is no successor, or it has just become the instance
+    with suppress(FileNotFoundError, NotADirectoryError):  # no successor, or it became the instance just now
         found += _exposures(home(folder))
     return [one for one in found if one is not None]
 
 
 def _exposures(folder: Path) -> list[Exposure | None]:
     of_folder = stat.S_IMODE(folder.stat().st_mode)
-    found = [_exposure(folder, of_folder, of_folder, "replace what is in", WRITE | ENTER, folder)]
+    found = [_exposure(folder, of_folder, of_folder, "replace files in", WRITE | ENTER, folder)]
     for path in sorted(folder.iterdir()):
         try:
             status = path.lstat()
-        except FileNotFoundError:  # a writer's, gone since
+        except FileNotFoundError:  # a writer removed it
             continue
         if stat.S_ISREG(status.st_mode):
             mode = stat.S_IMODE(status.st_mode)
             found.append(
-                _exposure(path, mode, of_folder, "alter", WRITE, folder)
+                _exposure(path, mode, of_folder, "modify", WRITE, folder)
                 or _exposure(path, mode, of_folder, "read", READ, folder)
             )
     return found
@@ -74,7 +74,7 @@ def _exposure(path: Path, mode: int, of_folder: int, what: str, bits: int, folde
     who = [
         name
         for name, shift in CLASSES.items()
-        if (mode >> shift) & bits == bits and (of_folder >> shift) & ENTER  # else they do not get to it
+        if (mode >> shift) & bits == bits and (of_folder >> shift) & ENTER  # else they cannot reach it
     ]
     if not who:
         return None

@@ -1,13 +1,13 @@
-"""What the rest of the program asks of a storage: the port that another backend implements.
+"""The storage port: the interfaces that a backend implements.
 
-A storage has a truth and an index. The truth holds items, features and settings; a commit of it is the acknowledgement.
-The index is derived from the truth and says only what is near: it may name ids that are gone and lack those that are
-new, and nothing is believed of it that the truth does not confirm. What ranks, pages and scores lies above
-(``imgsearch.search``) and knows these interfaces only.
+A storage has a truth and an index. The truth holds items, features and settings; committing to it is the
+acknowledgement. The index is derived from the truth and only proposes candidates: it may return ids of deleted items
+and miss new ones, so callers check every id against the truth. Ranking, paging and scoring (``imgsearch.search``)
+depend on these interfaces only.
 
-Ids are whole numbers that are never given twice, so that an index that is behind is harmless.
+Ids are integers that are never reused, so a stale index is harmless.
 
-The contract is tested by ``tests/storage/test_contract.py``, to which any implementation can be handed.
+``tests/storage/test_contract.py`` tests the contract and accepts any implementation.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = ["Backend", "Generation", "Index", "IndexReplaced", "Pictures", "Stora
 
 
 class IndexReplaced(Exception):
-    """The index of a snapshot is no longer there, as a newer one has been published: take a new snapshot."""
+    """A newer index has replaced the one of this snapshot: take a new snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,34 +56,34 @@ class StoredPicture:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Some items as a search ranks them, column by column."""
+    """Items as a search ranks them, in columns."""
 
     ids: Ids
     """Shape (n,)."""
     groups: list[tuple[str, int]]
-    """ProductId and category of each."""
+    """ProductId and category of each item."""
     features: Feature
     """Shape (n, dimension), L2-normalised; (0, 0) if there are none."""
 
     def take(self, positions: Ids) -> Pictures:
-        """Those at the positions, in their order."""
+        """The items at these positions, in this order."""
         return Pictures(self.ids[positions], [self.groups[n] for n in positions.tolist()], self.features[positions])
 
 
 class Generation(Protocol):
-    """A published index, as the truth describes it."""
+    """A published index, as recorded in the truth."""
 
     @property
     def number(self) -> int:
-        """One more than that of the generation before."""
+        """One more than the previous generation's."""
 
     @property
     def structure(self) -> str:
-        """What people call it: ``flat``, or the name of an approximate structure."""
+        """``flat``, or the name of an approximate structure."""
 
     @property
     def items(self) -> int:
-        """How many items it was built of."""
+        """How many items it was built from."""
 
     @property
     def is_exact(self) -> bool:
@@ -91,11 +91,11 @@ class Generation(Protocol):
 
     @property
     def recall(self) -> float | None:
-        """recall@10 against an exact search, measured when it was built; None of an exact one."""
+        """recall@10 against an exact search, measured when it was built; None for an exact index."""
 
     @property
     def nprobe(self) -> int | None:
-        """How many lists a search looks at; None of an exact one."""
+        """How many inverted lists a search scans; None for an exact index."""
 
     @property
     def created(self) -> int:
@@ -103,15 +103,15 @@ class Generation(Protocol):
 
     @property
     def bytes(self) -> int:
-        """How much room it takes."""
+        """Its size in bytes."""
 
     @property
     def file_name(self) -> str:
-        """What it is called below the instance's folder."""
+        """Its name in the instance's folder."""
 
 
 class Index(Protocol):
-    """What is near to a query, opened for one generation."""
+    """An opened generation, searched for the nearest items."""
 
     def shortlist(
         self,
@@ -122,78 +122,78 @@ class Index(Protocol):
         only: Ids | None = None,
         without: Ids | None = None,
     ) -> Ids:
-        """Ids of the nearest items of a query, at least ``size`` of them or all there are, in no particular order.
+        """Ids of the items nearest to a query: at least ``size``, or all there are; in no particular order.
 
         Args:
             query: shape (dimension,), L2-normalised.
             size: how many are wanted.
-            categories: those of these categories suffice; None: of all.
-            only: if given, only these ids count.
-            without: likewise, ids that do not count.
+            categories: items of other categories may be left out; None: all categories.
+            only: if given, return these ids only.
+            without: if given, leave these ids out.
         """
 
     def shortlists(
         self, queries: Feature, size: int, categories: Sequence[tuple[int, ...] | None], without: Ids
     ) -> list[Ids]:
-        """What ``shortlist`` gives for each of many queries; shape of ``queries`` (n, dimension)."""
+        """``shortlist`` for each of many queries; ``queries`` has shape (n, dimension)."""
 
 
 class Truth(Protocol):
     """Items, features and settings.
 
-    Methods that read may be called at any time, and see one snapshot inside of ``reading``. Methods that write are
-    called inside of ``Storage.committing`` only.
+    Call reading methods at any time; inside ``reading`` they see one snapshot. Call writing methods only inside
+    ``Storage.committing``.
 
     Raises:
-        InstanceDamaged: what was read is not what was written.
+        InstanceDamaged: stored data is corrupted.
         StorageFull, StorageUnwritable
     """
 
     def reading(self) -> AbstractContextManager[None]:
-        """A block that sees one snapshot."""
+        """Return a context manager; reads inside it see one snapshot."""
 
     def damage(self, what: str) -> InstanceDamaged:
-        """The error to raise when what was read contradicts itself."""
+        """Return the error to raise when stored data is inconsistent."""
 
     # Settings
 
     def settings(self) -> dict[str, Any]:
-        """Everything that was given when the storage was made, and set since."""
+        """All settings, given at creation or set since."""
 
     def set_setting(self, name: str, value: Any) -> None:
-        """Add a setting that JSON can hold, or change it."""
+        """Set a value that JSON can represent."""
 
     def made_by(self) -> dict[str, Any]:
-        """The setting ``model``: what made the features."""
+        """The setting ``model``: the model that computed the features."""
 
     def tuning(self) -> Projection | None:
-        """The projection that all stored features have been through; None without one."""
+        """The projection applied to all stored features; None without one."""
 
     def set_tuning(self, tuning: Projection | None) -> None:
-        """Say what all stored features have been through."""
+        """Record the projection applied to all stored features."""
 
     # Counting
 
     def counts(self) -> dict[int, int]:
-        """Items per category, without the empty ones; exact."""
+        """The exact number of items per category, empty categories left out."""
 
     def count(self, condition: Condition = EVERYTHING) -> int:
-        """How many items meet a condition; exact."""
+        """The exact number of items that meet a condition."""
 
     def count_products(self) -> int:
-        """How many different ProductIds there are."""
+        """The number of distinct ProductIds."""
 
     def count_unindexed(self) -> int:
-        """How many items the published index does not have."""
+        """How many items are not in the published index."""
 
     def count_removed(self) -> int:
-        """How many ids of the published index are no longer items."""
+        """How many ids in the published index belong to deleted items."""
 
     def products_with_several(self) -> list[tuple[str, int]]:
-        """ProductIds with more than one picture, and how many each has, in the order of the ProductIds."""
+        """ProductIds with more than one picture, and their number of pictures, sorted by ProductId."""
 
     def generation(self) -> Generation | None:
-        """The published index; None: there is none, and everything is scanned."""
+        """The published index; None if there is none and searches scan all items."""
 
     # Reading
 
@@ -210,36 +210,36 @@ class Truth(Protocol):
         """The keys of the items that meet a condition, sorted."""
 
     def matching_ids(self, condition: Condition) -> Ids:
-        """Ids of the items that meet a condition, rising."""
+        """Ids of the items that meet a condition, in ascending order."""
 
     def matching(self, ids: Iterable[int], condition: Condition) -> Ids:
-        """Those of the ids that are items and meet a condition, in no particular order."""
+        """The given ids that are items and meet a condition, in no particular order."""
 
     def identical_ids(self, same: Condition, condition: Condition, limit: int) -> Ids:
-        """The first ``limit`` ids of items that meet a ``picture_condition`` and another condition, rising."""
+        """The first ``limit`` ids of items that meet a ``picture_condition`` and another one, ascending."""
 
     def removed_ids(self) -> Ids:
-        """Ids that the published index has and that are no longer items."""
+        """Ids in the published index that belong to deleted items."""
 
     def pictures(self, ids: Iterable[int]) -> Iterator[StoredPicture]:
-        """Those of the ids that are items, in no particular order."""
+        """The items among these ids, in no particular order."""
 
     def feature(self, item_id: int) -> Feature:
         """The stored feature of an item, shape (dimension,)."""
 
     def features_of(self, ids: Iterable[int]) -> tuple[Ids, Feature]:
-        """The features of some items, each given once.
+        """The features of items; each id is given once.
 
         Returns:
             Ids of shape (n,) in no particular order, and features of shape (n, dimension).
         """
 
     def scan(self, condition: Condition, *, unindexed: bool = False) -> Iterator[tuple[Ids, Stored]]:
-        """Ids and features of what meets a condition, by rising id, piece by piece.
+        """Yield ids and features of the items that meet a condition, in chunks, by ascending id.
 
         Args:
-            condition: what they meet.
-            unindexed: only what the published index does not have.
+            condition: to be met.
+            unindexed: only items that are not in the published index.
 
         Yields:
             Ids of shape (n,) and float16 features of shape (n, dimension).
@@ -248,42 +248,42 @@ class Truth(Protocol):
     def candidates(
         self, ids: Ids, features: Feature, marked: Condition, condition: Condition = EVERYTHING
     ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
-        """Items whose features are known, in the order given, and which of them meet ``marked``.
+        """Return items whose features the caller has, in the given order, and which of them meet ``marked``.
 
         Args:
-            ids: each once; shape (n,).
-            features: theirs; shape (n, dimension).
-            marked: what an item meets to be marked.
-            condition: what all of them are known to meet.
+            ids: without duplicates; shape (n,).
+            features: of these items; shape (n, dimension).
+            marked: the condition that marks an item.
+            condition: one that all of the items are known to meet.
         """
 
     def first_of_products(self, product_ids: Iterable[str], limit: int) -> Ids:
-        """Ids of pictures of some products, of each the first ``limit`` by PicName (by code points)."""
+        """Ids of the first ``limit`` pictures of each product, by PicName (in code point order)."""
 
     def siblings(self, ids: Iterable[int], condition: Condition = EVERYTHING) -> Iterator[Pictures]:
-        """Those of the ids that are items and meet a condition, some at a time, at least one."""
+        """Yield the items among these ids that meet a condition, in non-empty chunks."""
 
     def stored_records(self, keys: Sequence[Key]) -> dict[Key, Upsert]:
-        """Those of the keys that are items, as they would be written again."""
+        """The stored items among these keys, as the upserts that would write them again."""
 
     def all_stored_records(self, *, chunk: int = 1024) -> Iterator[Upsert]:
-        """Every item as it would be written again, in the order they were added."""
+        """Yield every item as the upsert that would write it again, in the order of addition."""
 
     # Writing
 
     def upsert(self, change: Upsert) -> bool:
-        """Write an item under a new id; return whether it takes the place of one with the same key."""
+        """Write an item under a new id; return whether it replaces one with the same key."""
 
     def insert(self, changes: Sequence[Upsert]) -> Sequence[int]:
-        """Write items, none of whose keys is stored, under new ids that rise in their order; return these."""
+        """Write items whose keys are not stored yet, under new ascending ids; return the ids."""
 
     def update(
         self, item: Item, attributes: Attributes, category_id: int, category_given: bool, location: Location | None
     ) -> int:
-        """Change what can be changed without the picture; return the item's id from now on."""
+        """Change metadata, which needs no picture; return the item's id after the change."""
 
     def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
-        """Remember the sources' tokens for items: pairs of id and token."""
+        """Store the sources' change tokens: pairs of item id and token."""
 
     def remove(self, keys: Iterable[Key]) -> None:
         """Delete items by their keys."""
@@ -293,133 +293,133 @@ class Truth(Protocol):
 
 
 class Storage(Protocol):
-    """One instance's truth and index, opened for reading, or for writing by the one writer that there may be."""
+    """An instance's truth and index, opened for reading or by the single writer."""
 
     @property
     def folder(self) -> Path:
-        """What people call the instance by."""
+        """The folder that names the instance."""
 
     @property
     def store(self) -> Truth:
         """The truth."""
 
     def close(self) -> None:
-        """Release what is open."""
+        """Release open resources."""
 
     def errors(self) -> AbstractContextManager[None]:
-        """A block in which what the storage's libraries raise gets its name in ``imgsearch.errors``."""
+        """Translate errors of the storage's libraries into those of ``imgsearch.errors``."""
 
     def committing(self) -> AbstractContextManager[Truth]:
-        """A block of changes that is committed as a whole, durable at its end, or not at all.
+        """Commit the changes of a block atomically; they are durable when it ends.
 
         Raises:
-            StorageFull, StorageUnwritable: nothing of the block is kept.
+            StorageFull, StorageUnwritable: no change of the block is kept.
         """
 
     def prepare(self) -> None:
-        """Begin to load what searches through an index need, while other work goes on."""
+        """Start loading in the background what index searches need."""
 
     def index(self) -> Index:
-        """The index of the published generation, as the present snapshot names it.
+        """The index of the generation that the current snapshot names.
 
         Raises:
-            IndexReplaced: it is gone since.
-            InstanceDamaged: it is not what was published.
+            IndexReplaced: it has been replaced since.
+            InstanceDamaged: it is corrupted.
         """
 
     def is_index_due(self) -> bool:
-        """Whether searches would profit from an index that has the new items and lacks the removed ones."""
+        """Whether enough items were added or removed to make a refresh worthwhile."""
 
     def count_to_index(self) -> int:
         """How many items a rebuild would index.
 
         Raises:
-            InstanceEmpty: none.
+            InstanceEmpty: there are none.
         """
 
     def refresh(self) -> Generation:
-        """Bring the index up to date the cheapest way; raises what ``rebuild`` does."""
+        """Bring the index up to date the cheapest way; raises the same errors as ``rebuild``."""
 
     def rebuild(self) -> Generation:
-        """Build the index anew from the stored features and publish it; searches go on meanwhile.
+        """Rebuild the index from the stored features and publish it; searches continue meanwhile.
 
         Raises:
             InstanceEmpty: there are no items.
-            StorageFull, StorageUnwritable: the old one stays.
+            StorageFull, StorageUnwritable: the old index stays.
         """
 
     def retune(self, tuning: Projection | None) -> Generation | None:
-        """Rewrite all features from the present tuning to another (None: to none), and the index, in one commit.
+        """Rewrite all features and the index for another tuning (None: none), in one commit.
 
         Returns:
-            The new generation; None in an instance without items.
+            The new generation; None for an empty instance.
         """
 
     def drop_index_if_empty(self) -> None:
-        """Remove the index of an instance without items, which would keep what was deleted."""
+        """Remove the index of an empty instance: it still holds data of deleted items."""
 
 
 class Backend(Protocol):
-    """A kind of storage: what can be done with an instance by its folder, before it is opened."""
+    """A kind of storage: operations on an instance's folder before it is opened."""
 
     def exists(self, folder: Path) -> bool:
         """Whether the folder names an instance."""
 
     def check_exists(self, folder: Path) -> None:
-        """Refuse a folder that names none.
+        """Raise unless the folder names an instance.
 
         Raises:
             InstanceNotFound, InstanceDamaged
         """
 
     def is_leftover(self, path: Path) -> bool:
-        """Whether a killed ``create`` may have left a file in a folder that names no instance."""
+        """Whether a file in a folder without an instance may be left by a killed ``create``."""
 
     def create(self, folder: Path, settings: dict[str, Any]) -> None:
-        """Make an empty instance, whole or not at all."""
+        """Create an empty instance atomically."""
 
     def open(self, folder: Path, *, write: bool = False) -> Storage:
-        """Open an instance; for writing, inside of ``writing`` only.
+        """Open an instance; for writing, only inside ``writing``.
 
         Raises:
             InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable
         """
 
     def writing(self, folder: Path, timeout: float) -> AbstractContextManager[None]:
-        """Be the one writer inside of the block.
+        """Be the only writer inside the block.
 
         Raises:
             InstanceLocked: another process writes for longer than ``timeout`` seconds.
         """
 
     def shared_file_system(self, folder: Path) -> str | None:
-        """The type of a file system on which an instance is not safe, as other machines may use it too; else None."""
+        """The type of the file system if other machines may share it, so that it is not safe; else None."""
 
     def disk_bytes(self, folder: Path) -> int:
-        """How much the instance takes on this machine's disk."""
+        """The instance's size on this machine's disk."""
 
     def check(self, folder: Path, *, read_data: bool, settings: Sequence[str]) -> list[Problem]:
-        """Look for damage, without writing and without a lock.
+        """Check for damage, without writing and without a lock.
 
         Args:
-            folder: of the instance, which need not be fit for opening.
-            read_data: read everything and compare it with its checksums.
-            settings: names of those that must be there.
+            folder: of the instance, which may be impossible to open.
+            read_data: read all data and verify checksums.
+            settings: names of required settings.
 
         Raises:
             InstanceNotFound, NewerFormat, OlderFormat, StorageUnwritable
         """
 
     def repair(self, folder: Path, *, settings: Sequence[str], lock_timeout: float) -> Repair:
-        """Make what is derived anew, and put aside what is true and broken.
+        """Rebuild derived data, and quarantine damaged items.
 
         Raises:
-            InstanceDamaged: too little is left.
+            InstanceDamaged: too little of the data is left.
             InstanceNotFound, InstanceLocked, NewerFormat, StorageFull, StorageUnwritable
         """
 
     def exposures(self, folder: Path) -> list[Exposure]:
-        """What others on this machine may read or change.
+        """What other users of this machine may read or modify.
 
         Raises:
             InstanceNotFound, InstanceDamaged, StorageUnwritable

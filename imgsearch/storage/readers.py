@@ -1,4 +1,4 @@
-"""Reading an instance from any number of threads: each reader has a connection for itself while it reads."""
+"""Reading an instance from any number of threads: each reader has its own connection while it reads."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["Readers"]
 
 MAX_IDLE: Final = 4
-"""Connections that are kept open while nobody reads; more are opened on demand, and closed after it."""
+"""Number of idle connections kept open; more are opened on demand and closed after use."""
 
 
 class Readers:
-    """Engines of one instance, open for reading, of which each is lent to one reader at a time.
+    """A pool of engines of one instance, open for reading; each serves one reader at a time.
 
-    A reader keeps its engine for as long as it reads, so one that iterates disturbs nobody.
+    A reader keeps its engine as long as it reads, so long iterations do not block others.
 
     Args:
-        engine: the first of them; whoever made this gives it away.
+        engine: the first engine; the pool takes ownership.
     """
 
     def __init__(self, engine: Storage) -> None:
@@ -37,7 +37,7 @@ class Readers:
 
     @contextmanager
     def reading(self) -> Iterator[Storage]:
-        """An engine that nobody else uses inside the block.
+        """Provide an engine for exclusive use inside the block.
 
         Raises:
             UsageError: the instance has been closed.
@@ -60,7 +60,7 @@ class Readers:
                 engine.close()
 
     def close(self) -> None:
-        """Close what nobody uses now, and the others when they are given back."""
+        """Close idle engines now, and the others when they are returned."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []

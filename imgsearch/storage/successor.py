@@ -1,7 +1,7 @@
-"""What takes the place of an instance whose features are made anew: an instance in a folder inside of its own.
+"""The successor: an instance in a subfolder that replaces its parent once all features are recomputed.
 
-It is filled while the instance goes on as it is, over as many runs as it takes, and then becomes the instance in one
-commit (``Engine.succeed_by``). From that commit on its folder is a leftover, which the next writer removes.
+It is filled, over as many runs as it takes, while the instance stays in use; one commit (``Engine.succeed_by``) then
+makes it the instance. After that commit its folder is a leftover, which the next writer removes.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ __all__ = ["SUCCESSOR_NAME", "clear", "forget", "home", "is_leftover", "remove"]
 SUCCESSOR_NAME: Final = "reindexed"
 DATA_NAMES: Final = (DATABASE_NAME, "index-")
 LOCK_NAMES: Final = (LOCK_NAME, HOLDER_NAME)
-"""What our files there begin with; whatever else lies there is somebody's, and stays."""
+"""Prefixes of our files there; all other files belong to somebody else and stay."""
 
 
 def home(folder: Path) -> Path:
-    """Where the successor of the instance in a folder lies, if there is one."""
+    """The folder of an instance's successor, whether it exists or not."""
     return folder / SUCCESSOR_NAME
 
 
 def is_leftover(folder: Path, store: Store) -> bool:
-    """Whether the successor's folder is of no use: it has become the instance, or was not even made.
+    """Whether a successor's folder is no longer needed: it has become the instance, or creating it was cut off.
 
     Args:
         folder: of the successor.
@@ -46,11 +46,11 @@ def is_leftover(folder: Path, store: Store) -> bool:
         with closing(Store.open(folder / DATABASE_NAME, write=False, verify=False)) as successor:
             return successor.made_by() == store.made_by()
     except (ImgsearchError, sqlite3.Error, OSError):
-        return False  # nobody can say
+        return False  # unknown
 
 
 def clear(folder: Path) -> None:
-    """Remove what a successor has written, the database first; its lock stays.
+    """Remove the data files of a successor, the database first; keep its lock.
 
     Raises:
         OSError
@@ -61,7 +61,7 @@ def clear(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a successor with its folder; what is not ours stays, and the folder with it.
+    """Remove a successor and its folder; if other files are there, they and the folder stay.
 
     Raises:
         OSError
@@ -69,12 +69,12 @@ def remove(folder: Path) -> None:
     clear(folder)
     for name in LOCK_NAMES:
         (folder / name).unlink(missing_ok=True)
-    with suppress(OSError):  # somebody's files lie there
+    with suppress(OSError):  # it holds other files
         folder.rmdir()
 
 
 def forget(successor: Store, predecessor: Store) -> None:
-    """Delete what the predecessor no longer has, or has of another picture now, with the places of these pictures.
+    """Delete items that the predecessor has deleted or replaced, and their pictures' locations.
 
     Raises:
         StorageFull, StorageUnwritable

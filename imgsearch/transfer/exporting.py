@@ -1,4 +1,4 @@
-"""Writing an instance's items into a folder that any program can read (``portable.py``)."""
+"""Exporting an instance's items to a folder (``file_format.py``)."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def export_stream(opened: Opened, folder: Path) -> Iterator[Key]:
 
 
 def export(store: Truth, folder: Path, stamp: dict[str, Any]) -> Iterator[Key]:
-    """Write all items of one snapshot; ``stamp.json`` comes last, so a folder without it is not complete.
+    """Write all items of one snapshot; ``stamp.json`` is written last and marks a complete export.
 
     Args:
-        store: in whose reading block this runs.
+        store: inside its ``reading`` block.
         folder: missing or empty.
-        stamp: what made the features; its ``dimension`` is theirs. What they have been through since is added.
+        stamp: describes the model of the features, including ``dimension``; a tuning is added to it.
 
     Yields:
-        The key of each, when it is written.
+        The key of each item once it is written.
 
     Raises:
-        InstanceExists: the folder holds something.
+        InstanceExists: the folder is not empty.
         InstanceDamaged, StorageFull, StorageUnwritable
     """
     with file_errors(folder):
@@ -83,14 +83,14 @@ def _temporary(folder: Path, name: str) -> Path:
 
 
 def _make(folder: Path) -> None:
-    """Make the folder, and clear what an export that was killed left there."""
+    """Create the folder, and remove what a killed export left there."""
     make_private_folder(folder)
     names = {f"{name}{TEMPORARY_SUFFIX}" for name in (ITEMS_NAME, FEATURES_NAME, TUNING_NAME, STAMP_NAME)}
     if not (folder / STAMP_NAME).exists():
         names |= {ITEMS_NAME, FEATURES_NAME, TUNING_NAME}
     present = {path.name for path in folder.iterdir()}
     if present and not (present <= names and any(name.endswith(TEMPORARY_SUFFIX) for name in present)):
-        raise InstanceExists(f"{folder} is not an empty folder: name another one for the export")
+        raise InstanceExists(f"{folder} is not an empty folder: choose another one for the export")
     for name in present:
         (folder / name).unlink()
 

@@ -1,8 +1,8 @@
-"""An instance's items as files that any program can read: what the files are called and what they say.
+"""The export format: an instance's items in files that any program can read.
 
-``items.jsonl`` has one item a line under the service's field names, ``features.npy`` one row for each line in the same
-order (float16, L2-normalised), ``stamp.json`` what made the features. ``tuning.npy`` is there where the instance is
-tuned: the matrix that the features have been through, whose name is in the stamp.
+``items.jsonl`` has one item per line with the service's field names, ``features.npy`` one row per line in the same
+order (float16, L2-normalised), and ``stamp.json`` describes the model. For a tuned instance, ``tuning.npy`` has the
+matrix applied to the features; the stamp names it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FEATURES_NAME: Final = "features.npy"
 STAMP_NAME: Final = "stamp.json"
 TUNING_NAME: Final = "tuning.npy"
 TUNING: Final = "tuning"
-"""The field of a stamp that names a tuning."""
+"""The stamp's field that names a tuning."""
 
 MODES: Final = {RegionMode.SUBJECT: "subject", RegionMode.GIVEN: "given", RegionMode.WHOLE: "whole"}
 FIELDS: Final = frozenset(
@@ -62,12 +62,12 @@ def own_stamp(kind: Kind, model: ModelRecord) -> dict[str, Any]:
 
 
 def tuned_stamp(stamp: dict[str, Any], tuning: Projection | None) -> dict[str, Any]:
-    """A stamp of features that have been through a tuning, if any."""
+    """The stamp of features with a tuning, if any."""
     return stamp if tuning is None else {**stamp, TUNING: f"tuned {tuning.name}"}
 
 
 def item_document(item: Upsert) -> dict[str, Any]:
-    """One line of ``items.jsonl``; what is not set is left out."""
+    """One line of ``items.jsonl``; leaves out unset fields."""
     extracted, location = item.extracted, item.location
     fields = {
         "ProductId": item.key.product_id,
@@ -89,27 +89,27 @@ def item_document(item: Upsert) -> dict[str, Any]:
 def parse_item(document: dict[str, Any], feature: npt.NDArray[np.float32], kind: Kind) -> Upsert:
     """The item of one line.
 
-    ProductId, PicName, Region and ContentHash are needed, in a product instance CategoryId too; CategoryGiven and
-    RegionMode are true and "given" where they are missing, as whoever writes such a line knows both.
+    ProductId, PicName, Region and ContentHash are required, in a product instance also CategoryId. CategoryGiven and
+    RegionMode default to true and "given", as the author of a line without them knows both.
 
     Args:
         document: the line.
-        feature: the row that belongs to it, shape (dimension,), L2-normalised.
-        kind: of the instance that it goes to.
+        feature: its row, shape (dimension,), L2-normalised.
+        kind: of the target instance.
 
     Raises:
-        InputError: a field is missing, unknown or of another kind.
+        InputError: a field is missing, unknown or invalid.
     """
     unknown = sorted(set(document) - FIELDS)
     if unknown:
-        raise InvalidManifest(f"unknown field {unknown[0][:40]!r}; known are: {', '.join(sorted(FIELDS))}")
+        raise InvalidManifest(f"unknown field {unknown[0][:40]!r}; known fields are: {', '.join(sorted(FIELDS))}")
     key = Key(
-        _needed(optional_text(document, "ProductId", "InvalidProductId"), "ProductId"),
-        _needed(optional_text(document, "PicName", "InvalidPicName"), "PicName"),
+        _required(optional_text(document, "ProductId", "InvalidProductId"), "ProductId"),
+        _required(optional_text(document, "PicName", "InvalidPicName"), "PicName"),
     )
-    region = _needed(optional_region(document), "Region")
+    region = _required(optional_region(document), "Region")
     extracted = Extracted(
-        _needed(_bytes(document, "ContentHash", range(HASH_BYTES, HASH_BYTES + 1)), "ContentHash"),
+        _required(_bytes(document, "ContentHash", range(HASH_BYTES, HASH_BYTES + 1)), "ContentHash"),
         _bytes(document, "Token", range(MAX_TOKEN_BYTES + 1)),
         region,
         _subjects(document),
@@ -122,7 +122,7 @@ def parse_item(document: dict[str, Any], feature: npt.NDArray[np.float32], kind:
     return Upsert(key, extracted, _mode(document), given, attributes, _location(document))
 
 
-def _needed(value: T | None, field: str) -> T:
+def _required(value: T | None, field: str) -> T:
     if value is None:
         code = f"NoSpecified{field}" if field in ("ProductId", "PicName") else InvalidManifest.code
         raise InvalidManifest(f"the line has no {field}", code=code)
@@ -161,7 +161,7 @@ def _mode(document: dict[str, Any]) -> RegionMode:
 def _category(document: dict[str, Any], kind: Kind) -> int:
     if kind is Kind.GENERIC:
         return OTHER
-    value = _needed(document.get("CategoryId"), "CategoryId")
+    value = _required(document.get("CategoryId"), "CategoryId")
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise InputError(f"CategoryId {str(value)[:40]!r} is not a number", code="InvalidCategory")
     return parse_category(value)

@@ -1,4 +1,4 @@
-"""Taking in items that an instance exported, or that another program wrote in the same form (``portable.py``)."""
+"""Importing items exported by an instance or written by another program (``file_format.py``)."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ COMMIT_ITEMS: Final = 4096
 ROWS_AT_ONCE: Final = 1024
 MAX_STAMP_BYTES: Final = 1_000_000
 LENGTH_TOLERANCE: Final = 2e-3
-"""How far the length of a feature may be from 1: half precision makes it 5e-4 at most."""
+"""Tolerance for the length of a feature; half precision accounts for 5e-4 at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line that can be taken in."""
+    """A valid line."""
 
     source: str
     item: Upsert
 
 
 def check_stamp(folder: Path, own: dict[str, Any]) -> None:
-    """Refuse features of another model, another preprocessing or another kind of instance.
+    """Raise if the features are of another model, preprocessing or kind of instance.
 
     Raises:
-        InvalidExport: the folder holds no export, or one that was not finished.
+        InvalidExport: the folder holds no complete export.
         StampMismatch
     """
     stamp = _stamp(folder)
@@ -69,7 +69,7 @@ def check_stamp(folder: Path, own: dict[str, Any]) -> None:
         if stamp.get(name) != value:
             raise StampMismatch(
                 f"the features in {folder} cannot be mixed with the instance's: their {name} is "
-                f"{str(stamp.get(name))[:80]!r}, not {str(value)[:80]!r}; make an instance like the one they come from "
+                f"{str(stamp.get(name))[:80]!r}, not {str(value)[:80]!r}; create an instance with their model and kind "
                 "with 'imgsearch init', or add the pictures themselves"
             )
 
@@ -88,17 +88,17 @@ def _stamp(folder: Path) -> dict[str, Any]:
 
 
 def read_tuning(folder: Path, dimension: int) -> Projection | None:
-    """What the features of an export have been through; None if that is nothing.
+    """The tuning of the features in an export; None without one.
 
     Args:
-        folder: with a stamp that ``check_stamp`` has passed.
+        folder: accepted by ``check_stamp``.
         dimension: of the shape block.
 
     Raises:
-        InvalidExport: the stamp names one, and the file of it is missing or another one.
+        InvalidExport: the stamp names a tuning, but its file is missing or a different one.
     """
-    told = _stamp(folder).get(TUNING)
-    if told is None:
+    name = _stamp(folder).get(TUNING)
+    if name is None:
         return None
     path = folder / TUNING_NAME
     with _reading(path) as file:
@@ -107,22 +107,22 @@ def read_tuning(folder: Path, dimension: int) -> Projection | None:
         tuning = Projection(np.load(io.BytesIO(data), allow_pickle=False))
     except (ValueError, EOFError, MemoryError) as error:
         raise InvalidExport(f"{path} is not a tuning ({str(error)[:100]}): export again") from None
-    if tuning.dimension != dimension or tuned_stamp({}, tuning)[TUNING] != told:
-        raise InvalidExport(f"{path} is not the tuning that {STAMP_NAME} names, {str(told)[:40]!r}: export again")
+    if tuning.dimension != dimension or tuned_stamp({}, tuning)[TUNING] != name:
+        raise InvalidExport(f"{path} is not the tuning that {STAMP_NAME} names, {str(name)[:40]!r}: export again")
     return tuning
 
 
 def read_export(folder: Path, kind: Kind, dimension: int) -> Iterator[_Line | Refused]:
-    """The items of an export, in their order, a few at a time.
+    """Yield the items of an export in order, a few in memory at a time.
 
     Args:
         folder: with the files of an export.
-        kind: of the instance that they go to.
+        kind: of the target instance.
         dimension: of its features.
 
     Raises:
-        InvalidExport: a file is missing or of another form, or the two have not as many lines as rows; told before
-            anything is taken in as far as it can be known.
+        InvalidExport: a file is missing or malformed, or the numbers of lines and rows differ; raised before the
+            first item where possible.
     """
     with _reading(folder / ITEMS_NAME) as items, _reading(folder / FEATURES_NAME) as features:
         name = str(folder / ITEMS_NAME)
@@ -131,11 +131,11 @@ def read_export(folder: Path, kind: Kind, dimension: int) -> Iterator[_Line | Re
             source = f"{name}:{number}"
             feature = next(rows, None)
             if feature is None:
-                raise InvalidExport(f"{source} has no row in {FEATURES_NAME}: the export is not whole, make it again")
+                raise InvalidExport(f"{source} has no row in {FEATURES_NAME}: the export is incomplete, export again")
             yield _parse(line, source, feature, kind)
         if next(rows, None) is not None:
             raise InvalidExport(
-                f"{name} has fewer lines than {FEATURES_NAME} has rows: the export is not whole, make it again"
+                f"{name} has fewer lines than {FEATURES_NAME} has rows: the export is incomplete, export again"
             )
 
 
@@ -146,7 +146,7 @@ def _parse(line: bytes | InvalidManifest, source: str, feature: npt.NDArray[np.f
     try:
         document = json_object(line)
         length = float(feature @ feature) ** 0.5
-        if not abs(length - 1) <= LENGTH_TOLERANCE:  # nor is it if that is not a number
+        if not abs(length - 1) <= LENGTH_TOLERANCE:  # also true for NaN
             raise InvalidManifest(f"the feature of this line has length {length:.4g} instead of 1")
         return _Line(source, parse_item(document, feature, kind))
     except InputError as error:
@@ -159,14 +159,14 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
         file = path.open("rb")
     except OSError as error:
         raise InvalidExport(
-            f"{path} cannot be read ({error.strerror}): name a folder that 'imgsearch export' has written to its end"
+            f"{path} cannot be read ({error.strerror}): name a folder with a complete export of 'imgsearch export'"
         ) from None
     with file:
         yield file
 
 
 def _rows(file: BinaryIO, path: Path, dimension: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Features one by one, each of shape (dimension,)."""
+    """Yield features one by one, each of shape (dimension,)."""
     try:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
@@ -188,8 +188,8 @@ def _read_rows(
         wanted = min(ROWS_AT_ONCE, count - start)
         data = file.read(wanted * size)
         if len(data) != wanted * size:
-            raise InvalidExport(f"{path} is cut off: export or copy it again")
-        # Rounded as it will be stored, so that what is there already is seen to be the same.
+            raise InvalidExport(f"{path} is truncated: export or copy it again")
+        # Rounded as it will be stored, so that stored items compare equal.
         with np.errstate(over="ignore"):
             yield from np.frombuffer(data, dtype).astype(np.float16).astype(np.float32).reshape(wanted, dimension)
 
@@ -209,44 +209,44 @@ def import_stream(opened: Opened, folder: Path, *, rebuild: bool, lock_timeout: 
 def import_items(
     engine: Storage, lines: Iterable[_Line | Refused], tuning: Projection | None = None
 ) -> Iterator[Outcome]:
-    """Add or replace items, in batches that are committed as a whole; an outcome is yielded when it is committed.
+    """Add or replace items in atomic batches; yields outcomes once they are committed.
 
-    What a source raises ends the run when all lines before it are committed.
+    An error of the source is raised after all lines before it are committed.
 
     Args:
-        engine: of an instance that is locked for writing.
+        engine: of an instance locked for writing.
         lines: of the export.
-        tuning: what their features have been through. An instance without items takes it over; features that have been
-            through none go through the instance's own.
+        tuning: of their features. An empty instance adopts it; features without one get the instance's own tuning
+            applied.
 
     Raises:
-        StampMismatch: the instance has items, and another tuning than theirs.
+        StampMismatch: the instance has items and a different tuning.
     """
     own = engine.store.tuning()
-    takes_over = tuning is not None and (own is None or own.name != tuning.name)
-    if tuning is not None and takes_over and engine.store.count():
+    adopts_tuning = tuning is not None and (own is None or own.name != tuning.name)
+    if tuning is not None and adopts_tuning and engine.store.count():
         raise StampMismatch(
-            f"the features to be imported are tuned ({tuning.name}), those of {engine.folder} "
-            f"{'are not' if own is None else f'otherwise ({own.name})'}: run 'imgsearch tune --reset' where they "
-            "come from and export again, or import into an empty instance"
+            f"the features to be imported are tuned ({tuning.name}), but those of {engine.folder} "
+            f"{'are not' if own is None else f'are tuned differently ({own.name})'}: run 'imgsearch tune --reset' on "
+            "their instance and export again, or import into an empty instance"
         )
     if tuning is None and own is not None:
-        lines = (_through(own, line) for line in lines)
+        lines = (_tuned(own, line) for line in lines)
     end: list[ImgsearchError] = []
     source = until_it_fails(lines, end)
     while batch := list(itertools.islice(source, COMMIT_ITEMS)):
         with engine.committing() as store:
-            if takes_over:
+            if adopts_tuning:
                 store.set_tuning(tuning)
-                takes_over = False
-            outcomes = _take_in(engine, batch)
+                adopts_tuning = False
+            outcomes = _write(engine, batch)
         yield from outcomes
     if end:
         raise end[0]
 
 
-def _through(tuning: Projection, line: _Line | Refused) -> _Line | Refused:
-    """A line whose feature goes through the instance's tuning, rounded as it will be stored."""
+def _tuned(tuning: Projection, line: _Line | Refused) -> _Line | Refused:
+    """Apply the instance's tuning to the feature of a line, rounded as it will be stored."""
     if isinstance(line, Refused):
         return line
     extracted = line.item.extracted
@@ -254,8 +254,8 @@ def _through(tuning: Projection, line: _Line | Refused) -> _Line | Refused:
     return replace(line, item=replace(line.item, extracted=replace(extracted, feature=feature)))
 
 
-def _take_in(engine: Storage, batch: list[_Line | Refused]) -> list[Outcome]:
-    """Write a batch; of several lines with one key, the last one counts, as if they had come one by one."""
+def _write(engine: Storage, batch: list[_Line | Refused]) -> list[Outcome]:
+    """Write a batch; of several lines with one key, the last one wins, as if written one by one."""
     store = engine.store
     present = store.stored_records([line.item.key for line in batch if isinstance(line, _Line)])
     outcomes: list[Outcome] = []

@@ -31,7 +31,7 @@ def test_second_run_adds_nothing_and_a_changed_file_is_replaced(run: Run, tmp_pa
     paths = write_catalogue(folder, 6)
     first = run("add", folder)
     assert (first.returncode, set(first.document), counts(first.document)) == (0, SUMMARY, (6, 0, 0, 0, 0))
-    assert "Made a new product instance" in first.stderr
+    assert "Created a product instance" in first.stderr
     second = run("add", folder, env={"IMGSEARCH_CACHE": str(tmp_path / "no-model-here")})
     assert (second.returncode, counts(second.document)) == (0, (0, 0, 6, 0, 0))
     assert not (tmp_path / "no-model-here").exists(), "a run without new pictures must not even load the model"

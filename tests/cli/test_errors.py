@@ -37,7 +37,7 @@ def test_a_working_directory_that_was_deleted(name: str, tmp_path: Path, monkeyp
     words = [name, *ARGUMENTS.get(name, []), "--format", "json"]
     result = CliRunner().invoke(app_for(words), words)
     assert result.exit_code == 2, result.output
-    assert "the working directory cannot be told" in result.stderr
+    assert "the working directory cannot be determined" in result.stderr
     assert "change to another one" in result.stderr
     assert '"Code": "BadRequest"' in result.stdout
 
@@ -54,7 +54,7 @@ def test_a_working_directory_that_was_deleted_for_real(tmp_path: Path) -> None:
         check=False,
     )
     assert process.returncode == 2, process.stderr
-    assert "the working directory cannot be told" in process.stderr.splitlines()[-1]
+    assert "the working directory cannot be determined" in process.stderr.splitlines()[-1]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -73,7 +73,7 @@ def test_standard_output_that_takes_nothing(run: Run, folder: Path, there: bool)
         )
     assert process.returncode == (8 if there else 4), process.stderr
     (line,) = process.stderr.splitlines()
-    assert ("no space left in what standard output goes to" if there else "there is no instance") in line
+    assert ("no space left in standard output" if there else "there is no instance") in line
 
 
 @pytest.mark.parametrize("work", ["init", "info"])

@@ -166,4 +166,4 @@ def test_those_who_make_one_at_once_share_it(tmp_path: Path) -> None:
         processes = started_together(3, MAKE, tmp_path / str(attempt))
         told = [process.communicate(timeout=60)[1] for process in processes]
         assert [process.returncode for process in processes] == [0, 0, 0], told
-        assert sum("Made a new product instance" in text for text in told) == 1
+        assert sum("Created a product instance" in text for text in told) == 1

@@ -141,7 +141,7 @@ CAUSES = {
         "oss-cn-beijing.aliyuncs.com",
         lambda server: setattr(server, "other_endpoint", "oss-cn-beijing.aliyuncs.com"),
     ),
-    "endpoint with a path": Cause("InvalidEndpoint", "give a host", arguments=["--endpoint", "https://host/path"]),
+    "endpoint with a path": Cause("InvalidEndpoint", "expected a host", arguments=["--endpoint", "https://host/path"]),
     "endpoint away": Cause("NetworkException", "check --endpoint", arguments=["--endpoint", "http://127.0.0.1:9"]),
     "region that is none": Cause(
         "InvalidEndpoint", "cn-shanghai", arguments=["--region-id", "Shanghai!"], env={"OSS_ENDPOINT": ""}
@@ -155,7 +155,7 @@ CAUSES = {
     "path of the manifest": Cause("InvalidPath", "the folder that holds it", address=f"{ADDRESS}/increment.meta"),
     "no manifest": Cause("NoSuchManifest", "exactly that name", lambda server: server.buckets[BUCKET].pop(MANIFEST)),
     "manifest renamed": Cause("NoSuchManifest", "exactly that name", renamed),
-    "manifest of the folder above": Cause("NoSuchManifest", "right there", address=f"oss://{BUCKET}/shop"),
+    "manifest of the folder above": Cause("NoSuchManifest", "be in that folder", address=f"oss://{BUCKET}/shop"),
     "manifest cut off": Cause(
         "NetworkException",
         "run again",

@@ -119,7 +119,7 @@ def test_a_new_instance_keeps_the_region_it_was_made_with(shop: Shop, run: Run, 
     (name,) = copy_samples(shop.folder, 1)
     shop.write([line(name)])
     result = shop.run(folder, "--region-id", "cn-shanghai", "--kind", "generic")
-    assert (result.returncode, "Made a new generic instance" in result.stderr) == (0, True)
+    assert (result.returncode, "Created a generic instance" in result.stderr) == (0, True)
     assert run("info").document["RegionId"] == "cn-shanghai"
     shop.server.counts.clear()
     assert shop.run(folder).returncode == 0
@@ -182,7 +182,7 @@ def test_unchanged_lines_at_size(shop: Shop, folder: Path, monkeypatch: pytest.M
 BURST = [Fault("error", 503, "ServiceUnavailable")] * 3
 REFUSED = {
     "missing": ("PictureError", "no such object"),
-    "forbidden": ("AccessDenied", "no right to read this object"),
+    "forbidden": ("AccessDenied", "no permission to read this object"),
     "archived": ("PictureError", "archived"),
     "always-cut": ("InternalOssError", "damaged"),
     "always-crc": ("InternalOssError", "CRC-64"),
@@ -242,7 +242,7 @@ def test_faults_of_the_storage(shop: Shop, folder: Path) -> None:
         assert f"{failure['Source']}: {failure['Message']}" in log.read_text()
     assert shop.server.fetched.count(f"{FOLDER}/large.jpg") == 0, "refused by its header"
     assert shop.server.counts["AssumeRole"] == 2, "the refused token was renewed once"
-    assert "trying again" in log.read_text()
+    assert "retrying" in log.read_text()
     shop.server.faults = {}
     again = shop.run(folder, "--timeout", 8)
     assert counts(again.document) == (len(failing), 0, 20 + len(passing), 0, 2)
@@ -411,7 +411,7 @@ def test_the_log(shop: Shop, folder: Path) -> None:
         time.strptime(stamp, "%Y-%m-%dT%H:%M:%S%z")
         assert level in {"INFO", "WARNING", "ERROR"}
         assert process.strip("[]").isdigit()
-    assert sum("begun: imgsearch oss-import" in text for text in lines) == 3
+    assert sum("started: imgsearch oss-import" in text for text in lines) == 3
     assert [text.rpartition("ended with exit code ")[2][:1] for text in lines if "ended with" in text] == [
         "1",
         "0",
@@ -549,7 +549,7 @@ def test_no_secret_is_printed_logged_or_stored(shop: Shop, folder: Path) -> None
             assert result.returncode == (7 if "ALIBABA_CLOUD_ACCESS_KEY_SECRET" in env else 1)
             printed += [result.stdout, result.stderr]
     found = everything(folder.parent, *printed)
-    assert b"begun: imgsearch" in found
+    assert b"started: imgsearch" in found
     for secret in (SECRET, KEY_ID, "temporary-secret", "temporary-token", "STS."):
         assert secret.encode() not in found, secret
 

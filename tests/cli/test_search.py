@@ -236,7 +236,7 @@ def test_a_folder_without_pictures(run: Run, indexed: Path, tmp_path: Path) -> N
     for form in ("json", "table", "paths"):
         alone = run("search", empty, "--format", form)
         assert alone.returncode == 3
-        assert f"{empty}: there is no picture in this folder" in alone.stderr
+        assert f"{empty}: there are no pictures in this folder" in alone.stderr
         if form == "json":
             assert (alone.document["Success"], alone.document["Query"]) == (False, str(empty))
     both = run("search", empty, indexed / "0001.jpg", "--format", "json")

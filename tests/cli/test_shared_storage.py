@@ -55,7 +55,7 @@ def test_writing_there_warns_once(shared: Path, command: list[str]) -> None:
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["Success"] is True
     (line,) = result.stderr.splitlines()
-    assert line.startswith(f"imgsearch: {shared} lies on a file system of type nfs4")
+    assert line.startswith(f"imgsearch: {shared} is on a file system of type nfs4")
     assert "keep it on a local disk" in line
 
 

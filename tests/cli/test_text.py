@@ -89,12 +89,12 @@ def test_a_contact_sheet_of_words(textual: Path, run: Run, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["picture.png"], "--text alone"),
-        (["--product-id", "p", "--pic-name", "n"], "--text alone"),
-        (["--region", "0,1,0,1"], "go with a picture"),
-        (["--no-crop"], "go with a picture"),
-        (["--all-subjects"], "go with a picture"),
-        (["--exclude-self"], "goes with a picture"),
+        (["picture.png"], "only one of"),
+        (["--product-id", "p", "--pic-name", "n"], "only one of"),
+        (["--region", "0,1,0,1"], "need a picture"),
+        (["--no-crop"], "need a picture"),
+        (["--all-subjects"], "need a picture"),
+        (["--exclude-self"], "needs a picture"),
     ],
 )
 def test_what_does_not_go_with_words(arguments: list[str], said: str, run: Run) -> None:

@@ -50,7 +50,7 @@ def test_tune_and_reset(run: Run, folder: Path) -> None:
     ]
 
     again = run("tune", "--format", "table").stdout
-    assert "already; nothing is changed" in again
+    assert "nothing has changed" in again
     assert {"before", "after", "gain"} <= set(again.split())
     assert run("tune", "--reset").document["Reset"] is True
     assert run("tune", "--reset").document["Reset"] is False

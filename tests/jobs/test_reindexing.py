@@ -332,7 +332,7 @@ def test_a_picture_that_came_from_nowhere(old: Instance) -> None:
         "o",
         "PictureError",
     )
-    assert "not known where" in str(last.error)
+    assert "location of this picture is unknown" in str(last.error)
     assert old.needs_reindex
 
 
@@ -382,7 +382,7 @@ def test_who_opened_it_before_notices(old: Instance, pictures: Path, template: P
                 reindex(old)
                 assert reader._opened.engine.store.made_by()["feature_version"] == 2, "a snapshot stays what it is"
             for search in (lambda: searcher.by_picture(picture), lambda: searcher.by_name(key)):
-                with pytest.raises(StampMismatch, match="made anew while this search was prepared: search again"):
+                with pytest.raises(StampMismatch, match="recomputed while this search was prepared: search again"):
                     search()
         with reader.searching() as searcher:
             assert searcher.by_picture(picture).hits[0].score == searcher.by_name(key).hits[0].score == 1.0
@@ -446,7 +446,7 @@ def test_what_was_begun_is_no_leftover_and_what_is_over_is_one(old: Instance, pi
 def test_other_files_in_its_place_are_left_alone(old: Instance) -> None:
     home(old.folder).mkdir()
     (home(old.folder) / "picture.jpg").write_bytes(b"somebody's")
-    with pytest.raises(InstanceExists, match="move that"):
+    with pytest.raises(InstanceExists, match="move them"):
         reindex(old)
     assert (home(old.folder) / "picture.jpg").read_bytes() == b"somebody's"
 
@@ -469,7 +469,7 @@ def test_damage_in_what_was_begun_takes_no_place(old: Instance, pictures: Path, 
     with closing(sqlite3.connect(home(old.folder) / DATABASE_NAME, isolation_level=None)) as connection:
         connection.execute("UPDATE features SET feature = zeroblob(512) WHERE id = 2")
     result = run("add", "--reindex", "--quiet")
-    assert (result.returncode, "takes no place" in result.stderr) == (6, True)
+    assert (result.returncode, "the old ones stay" in result.stderr) == (6, True)
     assert documents(old.folder) == before
     assert run("check", "--repair", "-i", home(old.folder)).returncode == 0
     assert run("add", "--reindex").returncode == 0
@@ -480,7 +480,7 @@ def test_damage_in_what_was_begun_takes_no_place(old: Instance, pictures: Path, 
 def test_nothing_to_do(instance: Instance, run: Run) -> None:
     result = run("add", "--reindex", "--format", "json")
     assert (result.returncode, result.document["Reindexed"]) == (0, True)
-    assert "has the features of this release already" in result.stderr
+    assert "already has the features of this release" in result.stderr
     assert not home(instance.folder).exists()
     assert run("add", "--reindex", "-i", instance.folder / "none").returncode == 4
 
@@ -490,4 +490,7 @@ def test_nothing_to_do(instance: Instance, run: Run) -> None:
 )
 def test_it_takes_no_pictures_nor_what_they_are_asked_for(instance: Instance, run: Run, words: list[str]) -> None:
     result = run("add", "--reindex", *words)
-    assert (result.returncode, "--reindex takes the pictures from where they lie" in result.stderr) == (2, True)
+    assert (result.returncode, "--reindex reads the pictures from their original locations" in result.stderr) == (
+        2,
+        True,
+    )

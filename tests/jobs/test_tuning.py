@@ -178,7 +178,7 @@ def test_identical_pictures_are_no_evidence(folder: Path) -> None:
     copies = FEATURES[:15].repeat(2, axis=0)
     make(folder, copies, [f"p{n // 2}" for n in range(30)], [n // 2 for n in range(30)])
     before = state(folder)
-    with pytest.raises(NotTunable, match="has 0 products with several different pictures, and tuning needs 10"):
+    with pytest.raises(NotTunable, match="has 0 products with several different pictures, but tuning needs 10"):
         tune(folder)
     assert state(folder) == before
 
@@ -542,7 +542,7 @@ def test_both_copies_of_a_tuning_are_damaged(tuned: Path) -> None:
         with pytest.raises(InstanceDamaged):
             Ranker(engine).search(Query(FEATURES[0], UNKNOWN), CALIBRATION, num=1)
     before = state(tuned)
-    with pytest.raises(InstanceDamaged, match="lost its tuning, twice"):
+    with pytest.raises(InstanceDamaged, match="lost both copies of its tuning"):
         Instance.repair(tuned)
     assert state(tuned) == before
 

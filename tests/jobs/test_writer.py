@@ -192,7 +192,7 @@ def test_closing_finishes_what_was_submitted(instance: ArithmeticInstance) -> No
 
 
 def test_what_is_no_operation_is_refused(instance: ArithmeticInstance) -> None:
-    with instance.indexing() as writer, pytest.raises(UsageError, match="str is no operation"):
+    with instance.indexing() as writer, pytest.raises(UsageError, match="str is not an operation"):
         writer.submit("picture.jpg")  # type: ignore[arg-type]
 
 

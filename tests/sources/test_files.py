@@ -290,7 +290,7 @@ def test_folders_without_a_picture_to_search_with(open_folder: Path) -> None:
             told = {name: list(pictures_under(open_folder / name)) for name in ("closed", "empty", "some", "gone")}
     finally:
         (open_folder / "closed").chmod(0o755)
-    for name, words in {"closed": "Permission denied", "empty": "there is no picture in this folder"}.items():
+    for name, words in {"closed": "Permission denied", "empty": "there are no pictures in this folder"}.items():
         (refused,) = told[name]
         assert isinstance(refused, Refused)
         assert refused.source == str(open_folder / name)

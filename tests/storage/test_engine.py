@@ -722,7 +722,7 @@ def test_a_folder_without_an_instance_is_told_from_a_lost_database(engine: Engin
     assert files(engine.folder) == ["index-1.faiss"]
     (engine.folder / "index-1.faiss").unlink()
     for writing in (False, True):
-        with pytest.raises(InstanceNotFound, match="make one with 'imgsearch init'"):
+        with pytest.raises(InstanceNotFound, match="create one with 'imgsearch init'"):
             Engine.open(engine.folder, write=writing)
 
 

@@ -92,8 +92,8 @@ def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
         (0o744, 0o644, None),  # its name is seen, and no more
         (0o755, 0o644, "the group and everybody may read"),
         (0o755, 0o604, "everybody may read"),
-        (0o750, 0o660, "the group may alter"),
-        (0o711, 0o602, "everybody may alter"),
+        (0o750, 0o660, "the group may modify"),
+        (0o711, 0o602, "everybody may modify"),
     ],
     ids=lambda value: f"{value:04o}" if isinstance(value, int) else None,
 )
@@ -118,7 +118,7 @@ def test_a_folder_in_which_others_may_replace_files(filled: Path) -> None:
     filled.chmod(0o773)
     (one,) = exposures(filled)
     assert (one.path, one.mode) == (filled, 0o773)
-    assert one.message.startswith("the group and everybody may replace what is in")
+    assert one.message.startswith("the group and everybody may replace files in")
 
 
 def test_the_way_out_is_one(filled: Path) -> None:

@@ -1,4 +1,4 @@
-"""How a person names what to import: ``oss://BUCKET/PATH``, a region, an endpoint, a role."""
+"""Parsing what to import: ``oss://BUCKET/PATH``, region, endpoint, role."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ LOOPBACK: Final = ("127.", "localhost")
 
 @dataclass(frozen=True, slots=True)
 class OssAddress:
-    """A folder in a bucket; ``folder`` has no slash at its ends and is empty for the whole bucket."""
+    """A folder in a bucket; ``folder`` has no leading or trailing slash and is empty for the whole bucket."""
 
     bucket: str
     folder: str
 
     @classmethod
     def parse(cls, text: str) -> OssAddress:
-        """Read ``oss://BUCKET/PATH``; a slash at the end means nothing.
+        """Parse ``oss://BUCKET/PATH``; ignores a trailing slash.
 
         Raises:
             UsageError: it does not begin with ``oss://``.
-            RemoteError, RemoteError
+            RemoteError
         """
         if not text.startswith(SCHEME):
             raise UsageError("name the folder that holds increment.meta as oss://BUCKET/PATH")
         bucket, _, path = text.removeprefix(SCHEME).partition("/")
         if not BUCKET.fullmatch(bucket):
-            # What stands before an @ could be a key that was put there by mistake; it is not repeated.
+            # Text before an @ could be a key, put there by mistake: do not repeat it.
             shown = repr(bucket[:80]) if "@" not in bucket else "with an @"
             raise RemoteError(
-                f"a bucket {shown} cannot exist: its name has 3 to 63 lower-case letters, digits and hyphens, no "
-                "hyphen at the ends; name the folder as oss://BUCKET/PATH",
+                f"invalid bucket name {shown}: it must have 3 to 63 lower-case letters, digits and hyphens, no hyphen "
+                "at its ends; name the folder as oss://BUCKET/PATH",
                 code=RemoteCode.INVALID_BUCKET,
             )
         folder = path.strip("/")
         parts = folder.split("/") if folder else []
         if not all(part not in ("", ".", "..") and part.isprintable() for part in parts):
             raise RemoteError(
-                f"the path {path[:200]!r} is none: it needs names between its slashes, no '.' and no '..'",
+                f"invalid path {path[:200]!r}: it needs names between its slashes, no '.' and no '..'",
                 code=RemoteCode.PATH_NOT_FOUND,
             )
         if parts and parts[-1] == MANIFEST_NAME:
@@ -66,7 +66,7 @@ class OssAddress:
 
     @property
     def prefix(self) -> str:
-        """What the keys of all objects in the folder begin with."""
+        """Common prefix of the keys of all objects in the folder."""
         return f"{self.folder}/" if self.folder else ""
 
     def key(self, name: str) -> str:
@@ -80,14 +80,14 @@ class OssAddress:
 
     @property
     def manifest(self) -> str:
-        """How people know the manifest."""
+        """The address of the manifest, for messages."""
         return f"{SCHEME}{self.bucket}/{self.manifest_key}"
 
 
 def endpoint_url(endpoint: str | None, region: str | None) -> str:
-    """The address of the storage: the one that was given, else the public one of the region.
+    """The URL of the storage: the given endpoint, else the region's public one.
 
-    Without a scheme it is https, as keys and pictures travel there; only a loopback address is taken for http.
+    Without a scheme it is https, as keys and pictures are transferred; only for a loopback address is it http.
 
     Raises:
         UsageError: neither was given.
@@ -96,12 +96,12 @@ def endpoint_url(endpoint: str | None, region: str | None) -> str:
     if endpoint is None:
         if region is None:
             raise UsageError(
-                "the region of the bucket is not known: give --region-id (such as cn-shanghai) or --endpoint, or make "
+                "the region of the bucket is unknown: pass --region-id (such as cn-shanghai) or --endpoint, or create "
                 "the instance with 'imgsearch init --region-id'"
             )
         if not REGION.fullmatch(region):
             raise RemoteError(
-                f"the region {region[:40]!r} is none: they are called cn-shanghai, eu-central-1, …",
+                f"invalid region {region[:40]!r}; expected a name such as cn-shanghai or eu-central-1",
                 code=RemoteCode.INVALID_ENDPOINT,
             )
         return f"https://oss-{region}.aliyuncs.com"
@@ -112,26 +112,26 @@ def endpoint_url(endpoint: str | None, region: str | None) -> str:
     if scheme not in ("http", "https") or not HOST.fullmatch(host):
         shown = repr(endpoint[:80]) if "@" not in endpoint else "with an @"
         raise RemoteError(
-            f"the endpoint {shown} is none: give a host such as oss-cn-shanghai-internal.aliyuncs.com",
+            f"invalid endpoint {shown}; expected a host such as oss-cn-shanghai-internal.aliyuncs.com",
             code=RemoteCode.INVALID_ENDPOINT,
         )
     return f"{scheme}://{host}"
 
 
 def endpoint_region(endpoint: str) -> str | None:
-    """The region that a host of OSS itself names; None for any other host."""
+    """The region in the name of an OSS host; None for other hosts."""
     found = REGIONAL_HOST.fullmatch(urlsplit(endpoint).hostname or "")
     return found["region"] if found else None
 
 
 def check_role_arn(arn: str) -> None:
-    """Refuse what is not the ARN of a role.
+    """Raise if this is not the ARN of a role.
 
     Raises:
         RemoteError
     """
     if not ROLE_ARN.fullmatch(arn):
         raise RemoteError(
-            f"the role ARN {arn[:120]!r} is invalid: it reads acs:ram::<16-digit account id>:role/<name>",
+            f"the role ARN {arn[:120]!r} is invalid: expected acs:ram::<16-digit account id>:role/<name>",
             code=RemoteCode.INVALID_ROLE_ARN,
         )

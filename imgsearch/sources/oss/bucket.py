@@ -1,4 +1,4 @@
-"""Reading from a bucket: location, listings, objects; with retries, limits of size and time, and checked bytes."""
+"""Reading from a bucket: location, listings, objects; with retries, size and time limits, and checksums."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ BACKOFF_SECONDS: Final = 0.2
 MAX_BACKOFF_SECONDS: Final = 8.0
 CONNECT_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 10.0
-"""A connection on which no byte comes for so long is given up and made again."""
+"""A connection that is silent this long is closed and replaced."""
 BLOCK_BYTES: Final = 128 * 1024
 MANIFEST_BYTES_PER_SECOND: Final = 64 * 1024
-"""What a manifest of unknown size must come with at least, beside the time that an object has."""
+"""Minimum rate for a manifest, which extends the time limit of an object."""
 MAX_PAGE: Final = 1000
-"""Keys on a page of a listing; OSS gives no more."""
+"""Keys per page of a listing; the maximum of OSS."""
 FAILURES_IN_A_ROW: Final = 50
-"""So many objects that fail after all retries, with no success in between, mean that the storage is away."""
+"""After this many failed objects without a success in between, the storage counts as unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An object as a listing shows it."""
+    """An object in a listing."""
 
     key: str
     token: bytes
@@ -64,22 +64,22 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Part of a listing, by rising keys; ``complete`` when no key comes behind."""
+    """A page of a listing, sorted by key; ``complete`` if it is the last one."""
 
     objects: list[Listed]
     complete: bool
 
 
 class BucketReader:
-    """One bucket, read by many threads at once.
+    """A bucket, for use by many threads at once.
 
     Args:
-        address: what is imported.
-        endpoint: address of the storage, with its scheme; buckets are part of the path where it is an IP address.
-        access: who asks.
+        address: that is imported.
+        endpoint: URL of the storage; for an IP address, the bucket is part of the path.
+        access: the credentials.
         region: for signature V4; None: signature V1.
-        connections: that may be open at once.
-        timeout: seconds for one object, its repetitions included.
+        connections: maximum number of open connections.
+        timeout: seconds for one object, including retries.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class BucketReader:
         self._timeout = timeout
         self._failures = 0
         session = oss2.Session(pool_size=connections)
-        session.session.auth = _as_signed
+        session.session.auth = _keep_signature
         self._bucket = oss2.Bucket(
             access.signer(region),
             endpoint,
@@ -105,8 +105,8 @@ class BucketReader:
             session=session,
             connect_timeout=(min(CONNECT_SECONDS, timeout), min(SILENCE_SECONDS, timeout)),
             region=region,
-            # Bodies are checked here: oss2 prepares each check for a sixth of a millisecond, and its crcmod has no
-            # wheels, so it is fifty times slower wherever no compiler was at hand.
+            # Checked here: oss2 takes a sixth of a millisecond to set up each check, and its crcmod has no wheels, so
+            # it is fifty times slower if installed without a compiler.
             enable_crc=False,
         )
 
@@ -120,7 +120,7 @@ class BucketReader:
         return str(result.location).removeprefix("oss-")
 
     def page(self, start_after: str = "", max_keys: int = MAX_PAGE) -> Page:
-        """Objects of the folder whose keys come behind ``start_after``.
+        """Objects of the folder with keys greater than ``start_after``.
 
         Raises:
             RemoteError
@@ -137,15 +137,15 @@ class BucketReader:
         return Page(listed, not found.is_truncated)
 
     def copy_manifest(self, write: Callable[[bytes], object], restart: Callable[[], object]) -> None:
-        """Download ``increment.meta``; it is whole and checked when this returns.
+        """Download ``increment.meta``; it is complete and verified on return.
 
         Args:
-            write: takes its bytes, block by block.
-            restart: called before each attempt; forgets what was written.
+            write: called with its bytes, block by block.
+            restart: called before each attempt; discards what was written.
 
         Raises:
             RemoteError
-            oss2.exceptions.NoSuchKey: it is not there.
+            oss2.exceptions.NoSuchKey: it does not exist.
         """
 
         def attempt() -> None:
@@ -159,18 +159,18 @@ class BucketReader:
             raise
         except TooSlow as error:
             raise RemoteError(
-                f"{self.address.manifest} did not come in time: {error}", code=RemoteCode.UNAVAILABLE
+                f"{self.address.manifest} was not received in time: {error}", code=RemoteCode.UNAVAILABLE
             ) from None
         except _FAULTS as error:
             raise remote_error(error, self.address, GET_OBJECT) from None
 
     def picture(self, key: str, max_bytes: int) -> tuple[bytes, bytes | None]:
-        """The bytes of one object, and the token of this version of it.
+        """The bytes of an object, and the token of this version.
 
         Raises:
-            PictureTooLarge: ``max_bytes`` or more, by its header; the body is not read.
-            UnreadableSource: it cannot be had.
-            RemoteError: nor could any other.
+            PictureTooLarge: it has ``max_bytes`` or more; the body is not read.
+            UnreadableSource: it cannot be read.
+            RemoteError: no object can be read.
         """
         deadline = time.monotonic() + self._timeout
 
@@ -190,29 +190,29 @@ class BucketReader:
         return result
 
     def _counted(self, failure: ImgsearchError, error: BaseException) -> ImgsearchError:
-        """The failure itself, until so many have failed by faults of the storage that it must be away."""
+        """The failure itself, or a RemoteError after too many transient failures in a row."""
         if isinstance(error, TooSlow) or is_transient(error):
-            self._failures += 1  # a lost count among threads only delays the end
+            self._failures += 1  # a count lost between threads only delays the end
             if self._failures >= FAILURES_IN_A_ROW:
                 return remote_error(error, self.address, GET_OBJECT)
         return failure
 
     def _token(self, key: str, etag: str, size: int) -> bytes:
-        """What is remembered of a version: a digest of where it lies, its ETag and its size.
+        """The token of an object's version: a digest of bucket, key, ETag and size.
 
-        The same object has the same token whichever way it was seen, in a listing or with its body.
+        It is the same whether computed from a listing or from a download.
         """
         return blake2b(repr(("oss", self.address.bucket, key, etag.upper(), size)).encode(), digest_size=8).digest()
 
     def _for_run(self, request: Callable[[], Any], action: str) -> Any:
-        """A request without which there is no going on."""
+        """Run a request whose failure ends the import."""
         try:
             return self._retrying(None)(self._attempt, request)
         except _FAULTS as error:
             raise remote_error(error, self.address, action) from None
 
     def _attempt(self, request: Callable[[], T]) -> T:
-        """One attempt; a refused token is renewed, and the attempt counts as one that may be repeated."""
+        """Run one attempt; if its token is refused, renew it and request a retry."""
         try:
             return request()
         except oss2.exceptions.ServerError as error:
@@ -221,7 +221,7 @@ class BucketReader:
             raise
 
     def _retrying(self, seconds: float | None) -> Any:
-        """Repeats what fails by a transient fault, with growing pauses that differ from thread to thread."""
+        """Retries after transient failures, with exponential, randomised pauses."""
         stop = tenacity.stop_after_attempt(ATTEMPTS)
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, _Renewed) or is_transient(error)),
@@ -239,9 +239,9 @@ class BucketReader:
         max_bytes: int | None,
         bytes_per_second: int | None = None,
     ) -> str | None:
-        """Read one object to its end; return its ETag.
+        """Read an object completely; return its ETag.
 
-        What was written is whole and has the storage's CRC-64 when this returns.
+        On return, what was written is complete and matches the storage's CRC-64.
         """
         result = self._bucket.get_object(key)
         try:
@@ -252,7 +252,7 @@ class BucketReader:
                 deadline += size / bytes_per_second
             raw = result.resp.response.raw
             checksum, received = None, 0
-            # One packet at a time: a read of a whole block waits for it however slowly its bytes come.
+            # One packet at a time: reading a whole block would wait for it, even past the deadline.
             while block := _packet(raw):
                 received += len(block)
                 if max_bytes is not None and received >= max_bytes:
@@ -266,32 +266,34 @@ class BucketReader:
         finally:
             result.close()
         if received and result.server_crc not in (None, checksum):
-            raise BrokenBody("its CRC-64 is not the storage's")
+            raise BrokenBody("its CRC-64 differs from the storage's")
         return None if result.etag is None else str(result.etag)
 
 
-def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keep requests from putting what a ``.netrc`` holds for this or any host in the signature's place."""
+def _keep_signature(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Prevent requests from replacing the signature by credentials from a ``.netrc``."""
     return request
 
 
 def _packet(raw: urllib3.HTTPResponse) -> bytes:
-    """The bytes that have come, waiting for some; none at the end of the body.
+    """Received bytes, waiting for at least one; empty at the end of the body.
 
     Raises:
-        BrokenBody: the connection ended before it.
+        BrokenBody: the connection ended early.
     """
     try:
         return raw.read1(BLOCK_BYTES, decode_content=False)
     except urllib3.exceptions.ProtocolError as error:
         missing = [cause for cause in error.args if isinstance(cause, urllib3.exceptions.IncompleteRead)]
         if missing:
-            raise BrokenBody(f"{missing[0].partial:,} bytes came, {missing[0].expected:,} are missing") from None
+            raise BrokenBody(
+                f"{missing[0].partial:,} bytes were received, {missing[0].expected:,} are missing"
+            ) from None
         raise
 
 
 class _Renewed(Exception):
-    """A token was refused, and another one can be had."""
+    """A token was refused and renewed."""
 
 
 _FAULTS: Final = (oss2.exceptions.OssError, urllib3.exceptions.HTTPError, BrokenBody, TooSlow)
@@ -299,11 +301,11 @@ _FAULTS: Final = (oss2.exceptions.OssError, urllib3.exceptions.HTTPError, Broken
 
 def _log_repetition(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    log.info("attempt %d failed (%s), trying again", state.attempt_number, type(error).__name__)
+    log.info("attempt %d failed (%s), retrying", state.attempt_number, type(error).__name__)
 
 
 def _raise_last(state: tenacity.RetryCallState) -> None:
-    """Raise what the last attempt met: of a token that was renewed in vain, the refusal itself."""
+    """Raise the error of the last attempt; for a renewed token, the refusal itself."""
     assert state.outcome is not None
     error = state.outcome.exception()
     assert error is not None

@@ -1,8 +1,8 @@
-"""Who asks: keys, tokens and roles, from where the vendor's tools look for them, and the signatures made with them.
+"""Credentials: keys, tokens and roles, from the places where the vendor's tools look, and request signing.
 
-Keys are found by the vendor's own library: environment, profile file, the command line tool's profile, ECS RAM role.
-Before these come the variables that OSS tools read (``OSS_ACCESS_KEY_ID``, ``OSS_ACCESS_KEY_SECRET``,
-``OSS_SESSION_TOKEN``). Nothing of them is ever stored, logged or printed.
+The vendor's library finds keys in the environment, the profile file, the CLI's profile and the ECS RAM role. The
+variables of OSS tools (``OSS_ACCESS_KEY_ID``, ``OSS_ACCESS_KEY_SECRET``, ``OSS_SESSION_TOKEN``) take precedence.
+Credentials are never stored, logged or printed.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = ["Access", "silence_libraries"]
 
 SESSION_NAME: Final = "imgsearch"
 RENEWAL_SECONDS: Final = 5.0
-"""Refusals of one token that come within so much time are answered with one renewal."""
+"""Several refusals of a token within this time cause one renewal."""
 STS_ATTEMPTS: Final = 4
 STS_ENDPOINT: Final = "--sts-endpoint"
 CHATTY: Final = ("oss2", "credentials", "alibabacloud-tea", "apscheduler", "urllib3", "asyncio")
-"""Loggers of libraries that print to stderr by themselves, some of them whole requests with tokens in them."""
+"""Loggers of libraries that print to stderr, some of them whole requests including tokens."""
 
 SILENT: Final = logging.CRITICAL + 1
 
@@ -51,11 +51,11 @@ def silence_libraries() -> None:
 
 
 class Access:
-    """Credentials that stay fresh for as long as an import runs.
+    """Credentials, renewed as long as an import runs.
 
     Args:
-        role_arn: of a role to assume with the keys that are found, checked before; None: these are used themselves.
-        sts_endpoint: host of the token service where it is not the vendor's public one.
+        role_arn: ARN of a role to assume with the keys, already validated; None: use the keys directly.
+        sts_endpoint: host of the token service; None: the vendor's public one.
     """
 
     def __init__(self, role_arn: str | None = None, sts_endpoint: str | None = None) -> None:
@@ -67,25 +67,25 @@ class Access:
         self._provider: Any = None
 
     def signer(self, region: str | None) -> Any:
-        """What oss2 signs requests with: V4 where the region is known, which is part of that signature, else V1."""
+        """The signer for oss2: V4 if the region, part of its signature, is known, else V1."""
         return oss2.ProviderAuth(self) if region is None else oss2.ProviderAuthV4(self)
 
     def get_credentials(self) -> Any:
-        """The credentials of this moment; oss2 asks for them at each request, from any thread.
+        """The current credentials; oss2 calls this for every request, from any thread.
 
         Raises:
-            RemoteError, RemoteError: there are none, or the role cannot be assumed.
+            RemoteError: there are none, or the role cannot be assumed.
         """
         with self._lock:
             if self._provider is None:
                 self._provider = self._make_provider()
             provider = self._provider
-        credentials = self._asked(provider.get_credentials)
+        credentials = self._call(provider.get_credentials)
         self._has_token = bool(credentials.get_security_token())
         return credentials
 
     def renew(self) -> bool:
-        """Forget a token that was refused, so that the next request gets a new one; False if there is no other."""
+        """Discard a refused token, so that the next request gets a new one; False if there cannot be one."""
         with self._lock:
             if not self._has_token or (self._role_arn is None and _from_environment(self._provider)):
                 return False
@@ -105,8 +105,8 @@ class Access:
             sts_endpoint=self._sts_endpoint,
         )
 
-    def _asked(self, get: Callable[[], Any]) -> Any:
-        """Call a provider; faults of the way to it are tried again."""
+    def _call(self, get: Callable[[], Any]) -> Any:
+        """Call a provider, retrying transient failures."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_transient),
             stop=tenacity.stop_after_attempt(STS_ATTEMPTS),
@@ -117,16 +117,17 @@ class Access:
             return retrying(get)
         except RetryError as error:
             raise RemoteError(
-                f"the token service cannot be reached ({_reason(error)}): check the network, {STS_ENDPOINT}, proxies",
+                f"the token service cannot be reached ({_reason(error)}): check the network, proxies and "
+                f"{STS_ENDPOINT}",
                 code=RemoteCode.UNAVAILABLE,
             ) from None
         except CredentialException as error:
             raise self._explained(str(error)) from None
-        except ValueError:  # an entry of the profile file without what its type needs
+        except ValueError:  # an incomplete entry in the profile file
             raise _missing() from None
 
     def _explained(self, text: str) -> RemoteError:
-        """What the token service's refusal means; without any, no credentials were found."""
+        """Translate a refusal of the token service; without a code, no credentials were found."""
         found = re.search(r'"Code"\s*:\s*"([\w.]+)"', text)
         code = found[1] if found else ""
         role = self._role_arn or "of the profile"
@@ -142,7 +143,7 @@ class Access:
                 )
             case ("InvalidSecurityToken", _, kind):
                 code = "SecurityTokenExpired" if kind == "Expired" else "InvalidSecurityToken"
-                return RemoteError("the security token has expired or is not valid: get a new one", code=code)
+                return RemoteError("the security token has expired or is invalid: get a new one", code=code)
             case ("EntityNotExist", _, _):
                 return RemoteError(
                     f"there is no role {role}: check the account id and the name in its ARN",
@@ -150,12 +151,12 @@ class Access:
                 )
             case ("InvalidParameter", _, _):
                 return RemoteError(
-                    f"the token service refuses the role ARN {role} as malformed", code=RemoteCode.INVALID_ROLE_ARN
+                    f"the token service rejects the role ARN {role} as malformed", code=RemoteCode.INVALID_ROLE_ARN
                 )
             case ("NoPermission", _, _) if re.search(r'"PolicyType"\s*:\s*"AssumeRolePolicy"', text):
                 return RemoteError(
-                    f"the role {role} trusts others than you: its trust policy must name your account (RAM console, "
-                    "trust policy of the role, Principal RAM); one that is made for a cloud service serves that alone",
+                    f"the role {role} does not trust your account: its trust policy must name it (RAM console, trust "
+                    "policy of the role, Principal RAM); only a cloud service can use a role created for it",
                     code=RemoteCode.ROLE_OF_OTHER_TYPE,
                 )
             case ("NoPermission", _, _):
@@ -167,12 +168,12 @@ class Access:
             case ("", _, _):
                 return _missing()
         return RemoteError(
-            f"the token service refuses with {code}: run again later, or look that code up", code=RemoteCode.UNAVAILABLE
+            f"the token service answers with {code}: run again later, or look up that code", code=RemoteCode.UNAVAILABLE
         )
 
 
 def _from_environment(provider: Any) -> bool:
-    """Whether the keys are constants of this process, so that asking again brings nothing new."""
+    """Whether the keys are constant in this process, so that asking again gives the same."""
     if isinstance(provider, DefaultCredentialsProvider):
         return bool(os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID"))
     return isinstance(provider, StaticAKCredentialsProvider | StaticSTSCredentialsProvider)
@@ -184,7 +185,7 @@ def _oss_variables() -> Any:
     )
     if not secret:
         raise RemoteError(
-            "OSS_ACCESS_KEY_ID is set, OSS_ACCESS_KEY_SECRET is not: set both", code=RemoteCode.CREDENTIALS_MISSING
+            "OSS_ACCESS_KEY_ID is set, but OSS_ACCESS_KEY_SECRET is not: set both", code=RemoteCode.CREDENTIALS_MISSING
         )
     if token:
         return StaticSTSCredentialsProvider(access_key_id=key, access_key_secret=secret, security_token=token)
@@ -198,7 +199,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The kind of a network error alone: its text holds the request with its signature."""
+    """Only the kind of a network error: its text contains the signed request."""
     text = str(error)
     for word in ("Name or service not known", "Connection refused", "timed out", "CERTIFICATE_VERIFY_FAILED"):
         if word in text:

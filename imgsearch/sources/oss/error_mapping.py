@@ -1,4 +1,4 @@
-"""What OSS means by an error: to be tried again, the fault of one picture, or of the whole import.
+"""Mapping of OSS errors: to be retried, a failure of one picture, or of the whole import.
 
 oss2 has classes for some codes only; the others arrive as ``ServerError`` and differ in ``code`` (service.md, 10.3).
 """
@@ -32,19 +32,19 @@ TOO_MANY_REQUESTS: Final = 429
 NOT_IMPLEMENTED: Final = 501
 TOKEN_CODES: Final = frozenset({"SecurityTokenExpired", "InvalidSecurityToken"})
 RUN_CODES: Final = TOKEN_CODES | {"InvalidAccessKeyId", "RequestTimeTooSkewed", "NoSuchBucket", "UserDisable"}
-"""Codes that every later object would meet as well."""
+"""Codes that every other object would return too."""
 
 
 class BrokenBody(Exception):
-    """A body that is not what the storage holds: cut off, or with another CRC-64."""
+    """A response body is truncated or has a wrong CRC-64."""
 
 
 class TooSlow(Exception):
-    """A body that did not come to its end in time."""
+    """A response body was not complete in time."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same request may well succeed a moment later."""
+    """Whether a retry of the request may succeed."""
     match error:
         case BrokenBody() | urllib3.exceptions.HTTPError():
             return True
@@ -61,31 +61,31 @@ def is_transient(error: BaseException) -> bool:
 def is_token_refusal(error: BaseException) -> bool:
     """Whether another token might be accepted.
 
-    OSS forgets the key of an expired token after a while, and calls it unknown from then on.
+    OSS forgets the key of an expired token after a while and then reports it as unknown.
     """
     return isinstance(error, ServerError) and (error.code in TOKEN_CODES or error.code == "InvalidAccessKeyId")
 
 
 def unknown_key() -> RemoteError:
-    """What the storage and the token service refuse alike."""
+    """The error for an unknown key, from the storage or the token service."""
     return RemoteError(
         "the access key does not exist or is disabled: check the access key id", code=RemoteCode.UNKNOWN_KEY
     )
 
 
 def wrong_secret() -> RemoteError:
-    """Likewise."""
+    """The error for a wrong secret, from either of them."""
     return RemoteError(
         "the secret does not belong to the access key: check the access key secret", code=RemoteCode.WRONG_SECRET
     )
 
 
 def remote_error(error: BaseException, address: OssAddress, action: str = "") -> RemoteError:
-    """What ends the import, with the way out.
+    """The error that ends the import, with advice.
 
     Args:
         error: what oss2, requests or urllib3 raised.
-        address: what is imported.
+        address: that is imported.
         action: the right that the request needed, such as ``oss:GetObject``.
     """
     bucket = address.bucket
@@ -96,7 +96,7 @@ def remote_error(error: BaseException, address: OssAddress, action: str = "") ->
             return wrong_secret()
         case ServerError(code=code) if code in TOKEN_CODES:
             return RemoteError(
-                "the security token has expired or is not valid: get a new one, or use --role-arn", code=code
+                "the security token has expired or is invalid: get a new one, or use --role-arn", code=code
             )
         case ServerError(code="RequestTimeTooSkewed"):
             return RemoteError(
@@ -107,58 +107,58 @@ def remote_error(error: BaseException, address: OssAddress, action: str = "") ->
             return RemoteError(f"there is no bucket {bucket!r}: check its name", code=RemoteCode.BUCKET_NOT_FOUND)
         case AccessDenied(details=details) if details.get("Endpoint"):
             return RemoteError(
-                f"the bucket {bucket!r} is served by {details['Endpoint']}, another region than the one asked: import "
-                "it into an instance of its region (imgsearch init --region-id), or give that --endpoint",
+                f"the bucket {bucket!r} is served by {details['Endpoint']}, another region than the one requested: "
+                "import it into an instance of its region (imgsearch init --region-id), or pass that --endpoint",
                 code=RemoteCode.REGION_MISMATCH,
             )
         case ServerError(code="InvalidArgument", message=message) if "signing region" in message:
             return RemoteError(
-                f"the endpoint serves another region than the instance (or --region-id) names, so {bucket!r} is not in "
-                "it: give the bucket's region and an endpoint of it",
+                f"the endpoint serves another region than the instance (or --region-id) names, so {bucket!r} is not "
+                "in it: pass the bucket's region and a matching endpoint",
                 code=RemoteCode.REGION_MISMATCH,
             )
         case AccessDenied():
             return RemoteError(
-                f"no right to {action or 'read'} in {address}: attach the policy that "
+                f"no permission for {action or 'read'} in {address}: attach the policy that "
                 f"'imgsearch oss-import {address} --explain-policy' prints to the key's user or role",
                 code=RemoteCode.POLICY_INSUFFICIENT,
             )
         case ServerError(status=status) if status < 500:
             return RemoteError(
-                f"the storage refuses the request for {address} with {error.code or status}: check --endpoint "
+                f"the storage rejects the request for {address} with {error.code or status}: check --endpoint "
                 "and --region-id",
                 code=RemoteCode.INVALID_ENDPOINT,
             )
     return RemoteError(
-        f"{address} cannot be read ({_fault(error)}): check --endpoint and the network, run again",
+        f"{address} cannot be read ({_fault(error)}): check --endpoint and the network, then run again",
         code=RemoteCode.UNAVAILABLE,
     )
 
 
 def picture_error(error: BaseException, address: OssAddress) -> RemoteError | UnreadableSource:
-    """What became of one object: its own failure, or what ends the import as every other would fail too."""
+    """The failure of one object, or the error that ends the import because all others would fail too."""
     match error:
         case TooSlow():
-            return UnreadableSource(f"the object did not come in time: {error}", code="TimeoutForTransferImage")
+            return UnreadableSource(f"the object was not received in time: {error}", code="TimeoutForTransferImage")
         case BrokenBody():
-            return UnreadableSource(f"the object came damaged each time: {error}", code="InternalOssError")
+            return UnreadableSource(f"the object arrived damaged every time: {error}", code="InternalOssError")
         case ServerError(code=code) if code in RUN_CODES:
             return remote_error(error, address)
         case ServerError(code="NoSuchKey"):
             return UnreadableSource("there is no such object in the bucket")
         case AccessDenied():
-            return UnreadableSource("no right to read this object (oss:GetObject)", code="AccessDenied")
+            return UnreadableSource("no permission to read this object (oss:GetObject)", code="AccessDenied")
         case ServerError(code="InvalidObjectState"):
             return UnreadableSource("the object is archived: restore it, then run again")
         case ServerError(status=status, code=code) if status < 500:
-            return UnreadableSource(f"the storage refuses the object: {code or status}")
+            return UnreadableSource(f"the storage rejects the object: {code or status}")
         case ServerError():
-            return UnreadableSource(f"the storage failed each time: {_fault(error)}", code="InternalOssError")
-    return UnreadableSource(f"the connection failed each time: {_fault(error)}", code="NetworkException")
+            return UnreadableSource(f"the storage failed every time: {_fault(error)}", code="InternalOssError")
+    return UnreadableSource(f"the connection failed every time: {_fault(error)}", code="NetworkException")
 
 
 def _fault(error: BaseException) -> str:
-    """The kind of an error alone; the text of network errors repeats whole requests."""
+    """Only the kind of an error: the text of network errors quotes whole requests."""
     if isinstance(error, RequestError):
         return type(error.exception).__name__
     if isinstance(error, OssError) and error.code:

@@ -1,9 +1,9 @@
 """The operations of a manifest in a bucket, and the pictures that its lines name.
 
-Unchanged pictures are told by the listing of the folder, never by a request for each: lines are looked at in blocks,
-and for those of a block that are stored already, the pages of the listing that hold their keys are asked for. That
-takes at most one request for each such line and never more than the folder has pages, in whatever order the manifest
-is, and holds no more than one block.
+Listings of the folder show which pictures are unchanged, instead of a request for each: lines are processed in blocks,
+and for those already stored, the pages of the listing that contain their keys are requested. This takes at most one
+request per such line and no more than the folder has pages, in any order of the manifest, and holds one block in
+memory.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ __all__ = ["OssPicture", "dry_run_operations", "operations"]
 BLOCK_LINES: Final = 4096
 SPARSE_PAGE: Final = 100
 SPARSE_SHARE: Final = 10
-"""Pages become short where fewer than one key of so many is asked for."""
+"""Short pages are used where fewer than one in this many keys is needed."""
 
 
 @dataclass(slots=True)
 class OssPicture:
-    """One object."""
+    """An object."""
 
     bucket: BucketReader
     key: str
     listed: bytes | None = None
-    """Its token by the listing, for what may be unchanged."""
+    """Its token according to the listing, if it may be unchanged."""
 
     def token(self) -> bytes | None:
-        """Of its present version; None where nobody has asked."""
+        """The token of its current version; None if not requested."""
         return self.listed
 
     def read(self, max_bytes: int) -> Content:
         """Download it into memory.
 
         Raises:
-            PictureTooLarge, UnreadableSource: this object cannot be had.
-            RemoteError: no object can.
+            PictureTooLarge, UnreadableSource: this object cannot be used.
+            RemoteError: no object can be read.
         """
         return Content(*self.bucket.picture(self.key, max_bytes))
 
 
 def operations(bucket: BucketReader, manifest: BinaryIO, is_stored: Callable[[Key], bool]) -> Iterator[Operation]:
-    """The operations of a manifest, in its order.
+    """The operations of a manifest, in order.
 
     Args:
-        bucket: where it lies, with the pictures in its folder or below.
+        bucket: with the manifest, and pictures in its folder or below.
         manifest: its bytes.
         is_stored: whether an item has that key, so that its picture may be unchanged.
 
@@ -76,12 +76,12 @@ def operations(bucket: BucketReader, manifest: BinaryIO, is_stored: Callable[[Ke
 
 
 def dry_run_operations(bucket: BucketReader, manifest: BinaryIO, max_bytes: int) -> Iterator[Operation]:
-    """The same for telling what would be done: each object is looked up, and no body is ever read.
+    """The operations for a dry run: checks in listings that each object exists, and reads none.
 
     Args:
-        bucket: where it lies.
+        bucket: with the manifest.
         manifest: its bytes.
-        max_bytes: objects of so many bytes or more would be refused.
+        max_bytes: the smallest refused size.
 
     Raises:
         RemoteError: a listing was refused.
@@ -90,12 +90,12 @@ def dry_run_operations(bucket: BucketReader, manifest: BinaryIO, max_bytes: int)
         listing = _find(bucket, {picture.key for _, picture in _added(block)})
         for operation in block:
             if isinstance(operation, AddPicture) and isinstance(operation.picture, OssPicture):
-                yield _looked_up(operation, operation.picture, listing, max_bytes)
+                yield _checked(operation, operation.picture, listing, max_bytes)
             else:
                 yield operation
 
 
-def _looked_up(
+def _checked(
     operation: AddPicture, picture: OssPicture, listing: Mapping[str, Listed], max_bytes: int
 ) -> AddPicture | Refused:
     found = listing.get(picture.key)
@@ -124,12 +124,12 @@ def _added(block: list[Operation]) -> Iterator[tuple[AddPicture, OssPicture]]:
 
 
 def _find(bucket: BucketReader, keys: Set[str]) -> dict[str, Listed]:
-    """Those of the keys that the listing shows."""
+    """Look up keys in the listing."""
     wanted = sorted(keys)  # by code points, as OSS sorts by the bytes of UTF-8
     found: dict[str, Listed] = {}
     position, behind, size = 0, "", MAX_PAGE
     while position < len(wanted):
-        # All that begins with a key's first characters comes behind these, the key with hardly a neighbour.
+        # Start just before the key: right after the prefix that lacks its last character.
         behind = max(behind, wanted[position][:-1])
         page = bucket.page(behind, size)
         found.update((item.key, item) for item in page.objects if item.key in keys)

@@ -1,4 +1,4 @@
-"""The least rights that an import needs, as a RAM policy."""
+"""The minimal RAM policy for an import."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ EXAMPLE: Final = OssAddress("BUCKET", "PATH")
 
 
 def minimal_policy(address: OssAddress) -> dict[str, Any]:
-    """The policy for a key or role that imports from ``address`` and does nothing else.
+    """The policy for a key or role that only imports from ``address``.
 
-    ListObjectsV2 has no action of its own: it is allowed by ``oss:ListObjects``.
+    ListObjectsV2 has no separate action: ``oss:ListObjects`` permits it.
     """
     bucket = f"acs:oss:*:*:{address.bucket}"
     listing: dict[str, Any] = {"Effect": "Allow", "Action": [LIST_OBJECTS], "Resource": [bucket]}

@@ -1,4 +1,4 @@
-"""What is checked before any work, so that each documented cause of a failed import has its own message."""
+"""Checks before an import, so that each documented cause of failure has its own message."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ __all__ = ["check_bucket", "checked_manifest"]
 
 log: Final = logging.getLogger("imgsearch.oss")
 IN_MEMORY_BYTES: Final = 1024 * 1024
-"""A longer manifest waits in a nameless temporary file: an import can take longer than a connection lives."""
+"""A longer manifest is kept in an unnamed temporary file: an import may outlast a connection."""
 
 
 def check_bucket(bucket: BucketReader, region: str | None) -> None:
-    """Ask for the bucket's region and for the folder's first object: keys, role, clock, bucket, rights and path.
+    """Request the bucket's region and the first object: checks keys, role, clock, bucket, rights and path.
 
     Args:
         bucket: to be imported from.
-        region: where it has to be; None: anywhere.
+        region: the required region; None: any.
 
     Raises:
-        RemoteError, RemoteError, RemoteError
+        RemoteError
     """
     address = bucket.address
     location = bucket.location()
     if region is not None and location != region:
         raise RemoteError(
-            f"the bucket {address.bucket!r} is in {location}, the instance imports from {region}: import it into an "
-            f"instance that is made with 'imgsearch init --region-id {location}'",
+            f"the bucket {address.bucket!r} is in {location}, but the instance imports from {region}: import it into "
+            f"an instance created with 'imgsearch init --region-id {location}'",
             code=RemoteCode.REGION_MISMATCH,
         )
     if not bucket.page(max_keys=1).objects:
         raise RemoteError(f"there is nothing under {address}: check the path", code=RemoteCode.PATH_NOT_FOUND)
-    log.info("access to %s is fine (region %s)", address, location)
+    log.info("access to %s works (region %s)", address, location)
 
 
 @contextmanager
 def checked_manifest(bucket: BucketReader) -> Iterator[BinaryIO]:
-    """The bucket's ``increment.meta``, whole and with the right CRC-64, ready to be read from its beginning.
+    """The bucket's ``increment.meta``, complete and with a matching CRC-64, positioned at its beginning.
 
     Raises:
-        RemoteError, RemoteError
-        StorageFull: there is no room for a long one.
+        RemoteError
+        StorageFull: there is no space for a long one.
     """
     address = bucket.address
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as spool:
@@ -69,10 +69,10 @@ def checked_manifest(bucket: BucketReader) -> Iterator[BinaryIO]:
                 bucket.copy_manifest(spool.write, restart)
             except oss2.exceptions.NoSuchKey:
                 raise RemoteError(
-                    f"there is no {MANIFEST_NAME} under {address}: the manifest must have exactly that name and lie "
-                    "right there",
+                    f"there is no {MANIFEST_NAME} under {address}: the manifest must have exactly that name and "
+                    "be in that folder",
                     code=RemoteCode.MANIFEST_NOT_FOUND,
                 ) from None
         log.info("%s has %d bytes", address.manifest, spool.tell())
         spool.seek(0)
-        yield spool  # type: ignore[misc]  # typeshed: it reads like a file and is not declared as one
+        yield spool  # type: ignore[misc]  # typeshed does not declare it as a binary file

@@ -1,4 +1,4 @@
-"""A folder of an OSS bucket as a source: its ``increment.meta``, and the pictures that this names."""
+"""A folder of an OSS bucket as a source: its ``increment.meta`` and the pictures listed there."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class OssFolder:
     """One folder of a bucket.
 
     Args:
-        bucket: reads it.
-        region: where the bucket has to be; None: anywhere.
-        stack: closed by the caller at the end, as the manifest is kept until then.
+        bucket: to read from.
+        region: required region of the bucket; None: any.
+        stack: keeps the manifest open until the caller closes it.
     """
 
     bucket: BucketReader
@@ -37,17 +37,17 @@ class OssFolder:
     _manifest: BinaryIO | None = field(default=None, init=False)
 
     def check(self) -> None:
-        """Ask for keys, role, clock, bucket, rights, path and manifest, each cause with its own message.
+        """Check keys, role, clock, bucket, rights, path and manifest; each cause has its own message.
 
         Raises:
             RemoteError
-            StorageFull: there is no room for a long manifest.
+            StorageFull: there is no space for a long manifest.
         """
         check_bucket(self.bucket, self.region)
         self._manifest = self.stack.enter_context(checked_manifest(self.bucket))
 
     def operations(self, is_stored: Callable[[Key], bool]) -> Iterator[Operation]:
-        """The operations of the manifest; unchanged pictures are told by listings.
+        """The operations of the manifest; listings show which pictures are unchanged.
 
         Raises:
             RemoteError: a listing was refused.
@@ -55,7 +55,7 @@ class OssFolder:
         return operations(self.bucket, self._checked(), is_stored)
 
     def dry_run(self, max_bytes: int) -> Iterator[Operation]:
-        """The same, where each object is looked up by listings.
+        """The same, after checking in listings that each object exists and is not too large.
 
         Raises:
             RemoteError: a listing was refused.
@@ -63,5 +63,5 @@ class OssFolder:
         return dry_run_operations(self.bucket, self._checked(), max_bytes)
 
     def _checked(self) -> BinaryIO:
-        assert self._manifest is not None, "check comes first"
+        assert self._manifest is not None, "call check first"
         return self._manifest

@@ -2,8 +2,8 @@
 
 Small instances get a flat index, which is exact. Larger ones get an inverted file with RaBitQ codes (Gao and Long,
 "RaBitQ: Quantizing High-Dimensional Vectors with a Theoretical Error Bound for Approximate Nearest Neighbor Search",
-SIGMOD 2024): one bit per dimension, whose shortlist is then ranked by the stored features. Each category has inverted
-lists of its own, trained on its own items, so that a search in a category opens these only and passes over nothing.
+SIGMOD 2024): one bit per dimension; the shortlist is then ranked by the stored features. Each category has its own
+inverted lists, trained on its own items, so that a search in a category scans only these.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 __all__ = ["FLAT_LIMIT", "build", "can_extend", "extend"]
 
 FLAT_LIMIT: Final = 20_000
-"""Up to so many items the index is flat: exact, and quick enough."""
+"""Up to this many items the index is flat: exact and fast enough."""
 
 TRAINING_POINTS_PER_LIST: Final = 64
 MAX_TRAINING_POINTS: Final = 524_288
 MIN_POINTS_PER_LIST: Final = 39
-"""FAISS's own advice."""
+"""As FAISS recommends."""
 MIN_TRAINING_POINTS: Final = 1_000
-"""Of each category, if it has so many."""
+"""Per category, if it has that many items."""
 ITERATIONS: Final = 10
-"""Of the clustering, as FAISS does for an inverted file."""
+"""Of k-means, as FAISS uses for inverted files."""
 TINY: Final = 1e-9
 EXTENSION: Final = 2.0
-"""Lists serve until there are so many times as many items as they were trained for, or so many times fewer."""
+"""Lists are kept until the number of items has grown or shrunk by this factor since training."""
 TARGET_RECALL: Final = 0.99
 RECALL_AT: Final = 10
 RECALL_QUERIES: Final = 200
@@ -60,14 +60,14 @@ RECALL_QUERIES: Final = 200
 def build(
     folder: Path, number: int, categories: npt.NDArray[np.int64], chunks: Chunks, *, flat_limit: int = FLAT_LIMIT
 ) -> Generation:
-    """Train, fill and write the index file of a generation; publishing it is the caller's.
+    """Train, fill and write the index file of a generation; the caller publishes it.
 
     Args:
-        folder: where the file goes, under its final name, complete and synced.
+        folder: where the file is written, under its final name, complete and synced.
         number: of the generation.
-        categories: of all items, by rising id, at least one; shape (n,).
-        chunks: starts a pass over all ids (int64, rising) and features (float16, L2-normalised) in pieces.
-        flat_limit: largest number of items for an exact index.
+        categories: of all items, by ascending id, at least one; shape (n,).
+        chunks: starts a pass over all ids (int64, ascending) and features (float16, L2-normalised) in chunks.
+        flat_limit: maximum number of items for an exact index.
     """
     import faiss
 
@@ -76,7 +76,7 @@ def build(
     if count <= flat_limit:
         structure, trained, lists, nprobe, recall = "flat", None, None, None, None
         index = faiss.index_factory(dimension, "IDMap2,SQfp16", faiss.METRIC_INNER_PRODUCT)
-        # Float16 has nothing to learn; FAISS wants the call all the same.
+        # Float16 needs no training, but FAISS requires the call.
         index.train(np.zeros((1, dimension), np.float32))
         max_id = 0
         for ids, features in chunks():
@@ -84,8 +84,8 @@ def build(
             max_id = int(ids[-1])
     else:
         parts = _parts(categories)
-        training, asked = _training_positions(parts, categories), _query_positions(count)
-        sample, queries = _samples(chunks, dimension, training, asked)
+        training, query_mask = _training_positions(parts, categories), _query_positions(count)
+        sample, queries = _samples(chunks, dimension, training, query_mask)
         centroids = _train(parts, categories[training], sample)
         neighbours = _Neighbours(queries.astype(np.float32))
         del sample
@@ -99,11 +99,11 @@ def build(
 
 
 def can_extend(old: Generation, removed: int, categories: npt.NDArray[np.int64]) -> bool:
-    """Whether a generation's lists are fit for taking in newer items: trained on as many, and of their categories.
+    """Whether newer items can be added to a generation's lists: similar number of items, known categories.
 
     Args:
         old: the published one.
-        removed: how many of its items are no longer items.
+        removed: how many of its items have been deleted.
         categories: of the newer items, shape (n,).
     """
     if old.lists is None or old.trained is None:
@@ -121,21 +121,20 @@ def extend(
     categories: npt.NDArray[np.int64],
     chunks: Chunks,
 ) -> Generation:
-    """Write a generation that has the lists of an old one, without what was removed and with what is newer.
+    """Write a generation with the lists of an old one, without removed and with newer items.
 
-    It takes the time of reading and writing a file, whatever the number of items, and is as good as the training was;
-    the recall of that is told on.
+    It takes only the time to read and write a file. Quality depends on the training; the old recall figure is kept.
 
     Args:
-        folder: with the old one's file.
-        number: of the new one.
-        old: one for which ``can_extend`` holds.
-        removed: ids that it holds and that are no longer items.
-        categories: of the newer items, by rising id; shape (n,).
-        chunks: starts a pass over their ids (int64, rising) and features (float16, L2-normalised) in pieces.
+        folder: of the old file.
+        number: of the new generation.
+        old: a generation for which ``can_extend`` holds.
+        removed: its ids that belong to deleted items.
+        categories: of the newer items, by ascending id; shape (n,).
+        chunks: starts a pass over their ids (int64, ascending) and features (float16, L2-normalised) in chunks.
 
     Raises:
-        FileNotFoundError, InstanceDamaged: the old file is not what was written.
+        FileNotFoundError, InstanceDamaged: the old file is missing or corrupted.
     """
     import faiss
 
@@ -146,13 +145,13 @@ def extend(
     parts, centroids = read_parts(old.lists), centroids_of(index)
     last = _add(index, parts, centroids, categories, chunks) or old.max_id
     if index.ntotal != old.items - len(removed) + len(categories):
-        raise InstanceDamaged(f"{folder / old.file_name} does not hold what it should: run 'imgsearch rebuild'")
+        raise InstanceDamaged(f"{folder / old.file_name} has the wrong number of items: run 'imgsearch rebuild'")
     generation = replace(old, number=number, items=index.ntotal, max_id=last, created=int(time.time()))
     return written(folder, generation, index, parts)
 
 
 def _parts(categories: npt.NDArray[np.int64]) -> list[Part]:
-    """Share out near four times the square root of the count of lists, with enough points for each."""
+    """Divide about 4 * sqrt(number of items) lists among the categories, each with enough items per list."""
     count = len(categories)
     wanted = 1 << round(math.log2(4 * math.sqrt(count)))
     parts, first = [], 0
@@ -164,7 +163,7 @@ def _parts(categories: npt.NDArray[np.int64]) -> list[Part]:
 
 
 def _training_positions(parts: list[Part], categories: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which items the lists are trained on: of each category some of its own; shape (n,)."""
+    """Which items the lists are trained on, a sample of each category; shape (n,)."""
     generator = np.random.default_rng(len(categories))
     share = min(1.0, MAX_TRAINING_POINTS / (TRAINING_POINTS_PER_LIST * parts[-1].end))
     chosen = np.zeros(len(categories), bool)
@@ -176,7 +175,7 @@ def _training_positions(parts: list[Part], categories: npt.NDArray[np.int64]) ->
 
 
 def _query_positions(count: int) -> npt.NDArray[np.bool_]:
-    """Which items recall is measured with; shape (count,)."""
+    """Which items serve as queries to measure recall; shape (count,)."""
     chosen = np.zeros(count, bool)
     chosen[np.random.default_rng(count).choice(count, min(RECALL_QUERIES, count), replace=False)] = True
     return chosen
@@ -185,7 +184,7 @@ def _query_positions(count: int) -> npt.NDArray[np.bool_]:
 def _train(
     parts: list[Part], categories: npt.NDArray[np.int64], sample: npt.NDArray[np.float16]
 ) -> npt.NDArray[np.float32]:
-    """Centroids of all lists, each category's from its own items; shape (lists, dimension).
+    """Train the centroids of all lists, per category on its own items; shape (lists, dimension).
 
     Args:
         parts: of the lists.
@@ -222,9 +221,9 @@ def _add(
     chunks: Chunks,
     see: Callable[[npt.NDArray[np.int64], npt.NDArray[np.float32]], None] = lambda _ids, _features: None,
 ) -> int:
-    """Put items in, each into the list of its category that is nearest to it; return the last id, 0 without any.
+    """Add each item to the nearest list of its category; return the last id, 0 without items.
 
-    ``see`` is given the ids and features of all, as they pass.
+    Calls ``see`` with the ids and features of every chunk.
     """
     import faiss
 
@@ -247,7 +246,7 @@ def _add(
 
 
 def _samples(chunks: Chunks, dimension: int, *chosen: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float16]]:
-    """The features at each choice of positions, from one pass; shape (n, dimension)."""
+    """The features selected by each mask, from one pass; shape (n, dimension) each."""
     samples = [np.empty((int(mask.sum()), dimension), np.float16) for mask in chosen]
     filled, position = [0] * len(chosen), 0
     for _, features in chunks():
@@ -260,7 +259,7 @@ def _samples(chunks: Chunks, dimension: int, *chosen: npt.NDArray[np.bool_]) -> 
 
 
 class _Neighbours:
-    """The nearest of all items to each query, exactly, found while all pass; queries are items themselves."""
+    """The exact nearest neighbours of queries, found in one pass; the queries are items themselves."""
 
     def __init__(self, queries: npt.NDArray[np.float32]) -> None:
         self.queries = queries
@@ -268,7 +267,7 @@ class _Neighbours:
         self._ids = np.zeros((len(queries), 0), np.int64)
 
     def see(self, ids: npt.NDArray[np.int64], features: npt.NDArray[np.float32]) -> None:
-        """Take some more items into account."""
+        """Add a chunk of items to the search."""
         cosines = np.hstack([self._cosines, self.queries @ features.T])
         ids = np.hstack([self._ids, np.broadcast_to(ids, (len(self.queries), len(ids)))])
         if cosines.shape[1] > RECALL_AT + 1:
@@ -277,7 +276,7 @@ class _Neighbours:
         self._cosines, self._ids = cosines, ids
 
     def ids(self) -> npt.NDArray[np.int64]:
-        """Of RECALL_AT items for each query, itself not among them; shape (n, RECALL_AT)."""
+        """Ids of the RECALL_AT neighbours of each query, without itself; shape (n, RECALL_AT)."""
         order = np.argsort(-self._cosines, axis=1, kind="stable")[:, 1:]
         return np.take_along_axis(self._ids, order, 1)
 

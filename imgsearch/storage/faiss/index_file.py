@@ -1,8 +1,8 @@
-"""The file of an index generation: how inverted lists are laid out in it, and what they are held against.
+"""The file of an index generation: the layout of its inverted lists, and its checksums.
 
-FAISS files carry no checksum, so each is recorded with its length and BLAKE2b in the database. A flat file, which is
-small, is held against it whenever it is opened. Behind the data of an inverted file stands a CRC-64 of each list and of
-each category's centroids: a search verifies what it looks at, whatever the size of the file.
+FAISS files have no checksums, so the database records the length and BLAKE2b of each. A flat file is small and verified
+on every opening. After the FAISS data of an inverted file follow CRC-64s of each list and of each category's centroids:
+a search verifies what it reads, so its cost does not depend on the file size.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ __all__ = [
 ]
 
 CHECK: Final = np.dtype("<u8")
-"""Behind an inverted file: the checksum of each list, then of each category's centroids."""
+"""After the FAISS data: the checksum of each list, then of each category's centroids."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The inverted lists of one category, next to each other."""
+    """The inverted lists of one category, which are consecutive."""
 
     category: int
     first: int
@@ -57,12 +57,12 @@ class Part:
 
     @property
     def end(self) -> int:
-        """Number of the list behind the last one."""
+        """One past the last list."""
         return self.first + self.lists
 
 
 def read_parts(lists: str) -> list[Part]:
-    """The inverted lists of a generation, from what is stored with it."""
+    """Parse ``Generation.lists``."""
     parts, first = [], 0
     for category, count in json.loads(lists).items():
         parts.append(Part(int(category), first, count))
@@ -71,24 +71,24 @@ def read_parts(lists: str) -> list[Part]:
 
 
 def serialised_parts(parts: list[Part]) -> str:
-    """What ``read_parts`` reads, for storing with a generation."""
+    """Serialise parts for ``Generation.lists``."""
     return json.dumps({part.category: part.lists for part in parts})
 
 
 def empty_index(centroids: npt.NDArray[np.float32]) -> Any:
-    """An index of these lists, with nothing in them."""
+    """An index with these centroids and empty lists."""
     import faiss
 
     lists, dimension = centroids.shape
     quantizer = faiss.IndexFlatIP(dimension)
     quantizer.add(centroids)
     index = faiss.IndexIVFRaBitQ(quantizer, dimension, lists, faiss.METRIC_INNER_PRODUCT)
-    index.train(centroids)  # the codes have nothing to learn; FAISS wants the call all the same
+    index.train(centroids)  # the codes need no training, but FAISS requires the call
     return index
 
 
 def is_as_made(index: Any, lists: int, items: int) -> bool:
-    """Whether what an altered header could have changed is as ``empty_index`` and filling it make it."""
+    """Whether the header fields of an index are those that this module writes."""
     made = empty_index(np.zeros((1, index.d), np.float32))
     return bool(
         (index.nlist, index.invlists.nlist, index.quantizer.ntotal, index.quantizer.d) == (lists, lists, lists, index.d)
@@ -100,7 +100,7 @@ def is_as_made(index: Any, lists: int, items: int) -> bool:
 
 
 def centroids_of(index: Any) -> npt.NDArray[np.float32]:
-    """Of an inverted file, as a view of it; shape (lists, dimension)."""
+    """The centroids of an inverted file, as a view; shape (lists, dimension)."""
     import faiss
 
     quantizer = faiss.downcast_index(index.quantizer)
@@ -109,7 +109,7 @@ def centroids_of(index: Any) -> npt.NDArray[np.float32]:
 
 
 def _list_checksum(index: Any, number: int) -> int:
-    """CRC-64 of an inverted list: its ids, then its codes."""
+    """CRC-64 of an inverted list: ids, then codes."""
     import faiss
 
     lists = index.invlists
@@ -125,15 +125,15 @@ def _part_checksum(centroids: npt.NDArray[np.float32], part: Part) -> int:
 
 
 def written(folder: Path, generation: Generation, index: Any, parts: list[Part]) -> Generation:
-    """Write an index, with its checksums behind it; return the generation with what is to be known of the file."""
+    """Write an index followed by its checksums; return the generation with the file's length and checksum."""
     checks = [_list_checksum(index, number) for number in range(parts[-1].end)] if parts else []
     checks += [_part_checksum(centroids_of(index), part) for part in parts]
     size, checksum = _write(index, folder / generation.file_name, np.array(checks, CHECK).tobytes())
     return replace(generation, bytes=size, checksum=checksum)
 
 
-def _write(index: Any, target: Path, behind: bytes) -> tuple[int, str]:
-    """Write an index file atomically, with more behind it; return its length in bytes and its checksum."""
+def _write(index: Any, target: Path, trailer: bytes) -> tuple[int, str]:
+    """Write an index file atomically, with a trailer; return its length in bytes and its checksum."""
     import faiss
 
     digest = hashlib.blake2b(digest_size=16)
@@ -145,7 +145,7 @@ def _write(index: Any, target: Path, behind: bytes) -> tuple[int, str]:
             nonlocal size
             try:
                 file.write(data)
-            except OSError as error:  # FAISS would turn it into text
+            except OSError as error:  # FAISS would reduce it to text
                 failure.append(error)
                 raise
             digest.update(data)
@@ -157,8 +157,8 @@ def _write(index: Any, target: Path, behind: bytes) -> tuple[int, str]:
             if failure:
                 raise failure[0] from None
             raise
-        if behind:
-            write(behind)
+        if trailer:
+            write(trailer)
         file.flush()
     return size, digest.hexdigest()
 
@@ -168,9 +168,9 @@ def read_index(path: Path, generation: Generation, *, verify: bool, flags: int) 
 
     Args:
         path: of the file.
-        generation: as it was published.
-        verify: hold the whole file against its checksum.
-        flags: for FAISS; 0: into memory.
+        generation: as published.
+        verify: check the whole file against its checksum.
+        flags: for FAISS; 0 reads into memory.
 
     Raises:
         FileNotFoundError, InstanceDamaged
@@ -184,14 +184,14 @@ def read_index(path: Path, generation: Generation, *, verify: bool, flags: int) 
     except RuntimeError as error:
         if not path.exists():
             raise FileNotFoundError(path) from None
-        _raise_if_of_the_system(error, path)
+        _raise_system_error(error, path)
         raise InstanceDamaged(
             f"{path} cannot be read; the items are safe in the database: run 'imgsearch rebuild'"
         ) from error
 
 
 class Checks:
-    """The checksums behind an inverted file; what a search is about to look at is held against them once."""
+    """The checksums of an inverted file; verifies each part once, before its first use."""
 
     def __init__(self, path: Path, index: Any, parts: list[Part], centroids: npt.NDArray[np.float32]) -> None:
         self._path, self._index, self._parts, self._centroids = path, index, parts, centroids
@@ -199,7 +199,7 @@ class Checks:
         with path.open("rb") as file:
             file.seek(-count * CHECK.itemsize, os.SEEK_END)
             self._expected = np.frombuffer(file.read(), CHECK).tolist()
-        self._sound: set[int] = set()
+        self._verified: set[int] = set()
 
     def parts(self, wanted: list[Part]) -> None:
         """Verify the centroids of some categories.
@@ -221,21 +221,19 @@ class Checks:
             self._compare(number, partial(_list_checksum, self._index, number))
 
     def _compare(self, number: int, checksum: Callable[[], int]) -> None:
-        if number not in self._sound:
+        if number not in self._verified:
             if checksum() != self._expected[number]:
                 raise corrupted_error(self._path)
-            self._sound.add(number)
+            self._verified.add(number)
 
 
 def corrupted_error(path: Path) -> InstanceDamaged:
-    """What to tell people of an index file that is not what was written."""
-    return InstanceDamaged(
-        f"{path} is not what was written; the items are safe in the database: run 'imgsearch rebuild'"
-    )
+    """The error for an index file that does not match its checksum."""
+    return InstanceDamaged(f"{path} is corrupted; the items are safe in the database: run 'imgsearch rebuild'")
 
 
-def _raise_if_of_the_system(error: RuntimeError, path: Path) -> None:
-    """FAISS makes text of what the system said when it could not open or map a file; make an error of it again.
+def _raise_system_error(error: RuntimeError, path: Path) -> None:
+    """FAISS reports system errors on opening or mapping a file as text; turn them back into exceptions.
 
     Raises:
         OSError
@@ -246,6 +244,6 @@ def _raise_if_of_the_system(error: RuntimeError, path: Path) -> None:
 
 
 def checksum_of(path: Path) -> str:
-    """BLAKE2b-128 of a file, as recorded for it."""
+    """BLAKE2b-128 of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,7 +1,7 @@
-"""Searching a published index generation for what is near, to be ranked by the stored features.
+"""Searching a published index generation for candidates, to be ranked by the stored features.
 
-A flat index is exact. An inverted file is memory-mapped: a search opens the lists that are near to it, and has them
-verified (``index_file``).
+A flat index is exact. An inverted file is memory-mapped: a search reads and verifies (``index_file``) only the lists
+nearest to the query.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ __all__ = ["MIN_SHORTLIST", "IndexReader"]
 
 SHORTLIST_FACTOR: Final = 2
 MIN_SHORTLIST: Final = 400
-"""Candidates that an approximate index hands over for exact ranking: at least this many, or twice the hits."""
+"""Candidates from an approximate index for exact ranking: at least this many, or twice the hits."""
 SEEN: Final = 16
-"""Where only some items may be given, so many times as many of them are looked at as are handed over: what is left of
-a neighbourhood lies apart, and looking is cheap."""
+"""With a filter, scan this many times as many permitted items as are returned: they are spread over more lists, and
+scanning is cheap."""
 BITS_PER_ID: Final = 1_000
 MIN_BITS: Final = 1_000_000
 TIE: Final = 1e-6
-"""Cosines so near to each other may be equal ones, rounded differently."""
+"""Cosines this close may be equal apart from rounding."""
 NO_LIST: Final = -1
-"""What FAISS passes over among the lists of a query that has fewer than others."""
+"""Padding for queries with fewer lists than others; FAISS skips it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class IndexReader:
         """Map the index file.
 
         Raises:
-            FileNotFoundError: a rebuild has replaced it in the meantime; or it is lost.
-            InstanceDamaged: it is not the file that was published.
+            FileNotFoundError: a rebuild has replaced it meanwhile, or it is missing.
+            InstanceDamaged: it is corrupted.
         """
         import faiss
 
@@ -83,13 +83,13 @@ class IndexReader:
         categories: Sequence[tuple[int, ...] | None],
         without: npt.NDArray[np.int64],
     ) -> list[npt.NDArray[np.int64]]:
-        """What ``shortlist`` gives for each of many queries, all at once, of an approximate index.
+        """``shortlist`` for many queries at once, on an approximate index.
 
         Args:
             queries: shape (n, dimension), L2-normalised.
-            size: how many are wanted of each.
-            categories: of each query: if given, only the lists of these are looked at.
-            without: ids in it are passed over.
+            size: how many items are wanted per query.
+            categories: of each query: scan only lists of these; None: all.
+            without: ids to leave out.
         """
         return self._approximate_shortlists(queries, size, _outside(without), categories)
 
@@ -102,17 +102,17 @@ class IndexReader:
         only: npt.NDArray[np.int64] | None = None,
         without: npt.NDArray[np.int64] | None = None,
     ) -> npt.NDArray[np.int64]:
-        """Ids of the nearest items, at least ``size`` of them or all there are.
+        """Ids of the nearest items: at least ``size``, or all there are.
 
-        With the last of them come all that are just as near, so that the caller decides between equal ones. An
-        approximate index gives more than were asked for, to be ranked exactly.
+        Includes all items tied with the last one, so that the caller can break ties. An approximate index returns more
+        than requested, to be ranked exactly.
 
         Args:
             query: shape (dimension,), L2-normalised.
             size: how many are wanted.
-            categories: if given, an approximate index looks at the lists of these only; a flat one has none.
-            only: if given, ids outside it are passed over inside FAISS, so none of the places is wasted.
-            without: likewise, ids in it; ``only`` has none of them.
+            categories: if given, an approximate index scans only lists of these; a flat index has no lists.
+            only: if given, FAISS skips all other ids, so that they take no place in the result.
+            without: if given, FAISS skips these ids; ``only`` must not contain them.
         """
         import faiss
 
@@ -122,7 +122,7 @@ class IndexReader:
         elif without is not None:
             selector = _outside(without)
         threads = faiss.omp_get_max_threads()
-        # FAISS shares out queries among its threads; on a single one they would only wait for each other.
+        # FAISS parallelises over queries; for a single one, threads only add overhead.
         faiss.omp_set_num_threads(1)
         try:
             if self._centroids is None:
@@ -152,14 +152,14 @@ class IndexReader:
         categories: Sequence[tuple[int, ...] | None],
         only: npt.NDArray[np.int64] | None = None,
     ) -> list[npt.NDArray[np.int64]]:
-        """Look at the lists nearest to each query, and at more for those of which they hold too few.
+        """Scan the lists nearest to each query, and more of them while too few items are found.
 
         Args:
             queries: shape (n, dimension).
-            size: how many are wanted of each.
-            selector: what may be given; None: everything.
-            categories: of each query: whose lists; None: all.
-            only: if given, what the selector lets through; the fewer these are, the more lists their nearest lie in.
+            size: how many items are wanted per query.
+            selector: permitted ids; None: all.
+            categories: of each query; None: all.
+            only: if given, the ids that the selector permits; the fewer, the more lists must be scanned.
         """
         answers = [np.zeros(0, np.int64)] * len(queries)
         probes, fetched = self.generation.nprobe or 1, max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
@@ -177,9 +177,9 @@ class IndexReader:
             ):
                 found = given[given >= 0]
                 if len(found) < fetched and probes < self._count(categories[row]):
-                    few.append(row)  # these lists hold too few that may be given
+                    few.append(row)  # these lists hold too few permitted items
                 elif size <= len(found) == fetched < self.generation.items and values[-1] >= values[size - 1]:
-                    tied.append(row)  # all these are equal, and there may be more
+                    tied.append(row)  # all are tied, and there may be more
                 else:
                     answers[row] = found
             again = ((few, 4 * probes, fetched), (tied, probes, 4 * fetched))
@@ -189,12 +189,12 @@ class IndexReader:
     def _nearest_lists(
         self, queries: npt.NDArray[np.float32], categories: Sequence[tuple[int, ...] | None], most: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """The lists that each query looks at, and their cosines; both of shape (n, lists), NO_LIST at the end.
+        """The lists to scan for each query, and their cosines; both of shape (n, lists), padded with NO_LIST.
 
         Args:
             queries: shape (n, dimension).
             categories: of each query; None: all.
-            most: how many lists for each at most.
+            most: the maximum number of lists per query.
         """
         width = min(most, self._most(categories))
         lists = np.full((len(queries), width), NO_LIST, np.int64)
@@ -212,7 +212,7 @@ class IndexReader:
     def _lists_of(
         self, queries: npt.NDArray[np.float32], categories: tuple[int, ...] | None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """All lists of these categories, of shape (lists,), and their cosines to queries, of shape (n, lists)."""
+        """All lists of these categories, shape (lists,), and their cosines to the queries, shape (n, lists)."""
         parts = self._parts_of(categories)
         if not parts:
             return np.zeros(0, np.int64), np.zeros((len(queries), 0), np.float32)
@@ -223,15 +223,15 @@ class IndexReader:
         return np.concatenate([np.arange(part.first, part.end) for part in parts]), np.hstack(cosines)
 
     def _count(self, categories: tuple[int, ...] | None) -> int:
-        """How many lists these categories have; None: all."""
+        """The number of lists of these categories; None: of all."""
         return sum(part.lists for part in self._parts_of(categories))
 
     def _most(self, categories: Sequence[tuple[int, ...] | None]) -> int:
-        """How many lists any of these has at most; queries are many, what they ask for is mostly the same."""
+        """The largest number of lists of any query; a set first, as most queries ask for the same categories."""
         return max(map(self._count, set(categories)))
 
     def _parts_of(self, categories: tuple[int, ...] | None) -> list[Part]:
-        """Those of these categories; None: all."""
+        """The parts of these categories; None: all."""
         return [part for part in self._parts if categories is None or part.category in categories]
 
     def _search(
@@ -242,7 +242,7 @@ class IndexReader:
         lists: npt.NDArray[np.int64],
         nearness: npt.NDArray[np.float32],
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """The best ``size`` of each query by their codes in its lists, which have shape (n, lists).
+        """Search each query's lists, of shape (n, lists), for the best ``size`` items by their codes.
 
         Returns:
             Estimated cosines and ids, both of shape (n, size); -1 where there are no more.
@@ -257,7 +257,7 @@ class IndexReader:
             arrays = [np.ascontiguousarray(array) for array in (queries, lists, nearness)]
             rows, probed, scores = map(faiss.swig_ptr, arrays)
             parameters = faiss.SearchParametersIVF(sel=selector, nprobe=width)
-            # FAISS's own wrapper of this call takes no parameters.
+            # FAISS's Python wrapper of this call takes no parameters.
             self._index.search_preassigned_c(
                 count, rows, size, probed, scores, *map(faiss.swig_ptr, (estimates, ids)), False, parameters, None
             )
@@ -271,7 +271,7 @@ def _outside(ids: npt.NDArray[np.int64]) -> Any:
 
 
 def _selector(ids: npt.NDArray[np.int64]) -> Any:
-    """Of these ids: a bit for every id up to the last, unless they are so few, or so high, that a hash is smaller."""
+    """Select these ids: with a bitmap, or a hash set if that is smaller because they are few or large."""
     import faiss
 
     if not len(ids) or int(ids.max()) > BITS_PER_ID * len(ids) + MIN_BITS:

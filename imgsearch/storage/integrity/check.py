@@ -1,8 +1,7 @@
-"""Looking for damage: what an instance's files say of each other, and whether each is what was written.
+"""Checking an instance for damage: consistency of its files, and checksums of their content.
 
-A check reads one snapshot, takes no lock and writes nothing, so it runs on a read-only medium and beside a writer. The
-fast one looks at structure, counts and references; with ``read_data`` every byte that holds something is read and held
-against its checksum.
+A check reads one snapshot, takes no lock and writes nothing, so it works on a read-only medium and beside a writer. The
+fast check covers structure, counts and references; ``read_data`` also verifies every checksum.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from imgsearch.storage.sqlite.rows import FEATURE_TYPE
 from imgsearch.storage.sqlite.schema import GENERATION_ROW, ITEM_ROW, ROOT_ROW, SETTING_ROW, expected_schema, schema_of
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.storage.sqlite.wal import is_altered, log_of
+from imgsearch.storage.sqlite.wal import is_corrupted, log_of
 from imgsearch.storage.successor import home, is_leftover
 
 if TYPE_CHECKING:
@@ -49,17 +48,17 @@ __all__ = [
 ]
 
 REPAIR_NAME: Final = f"{DATABASE_NAME}.repair{TEMPORARY_SUFFIX}"
-"""Where a repair gathers what is sound before it takes the place of what is not."""
+"""The new database that a repair builds before it replaces the damaged one."""
 LEFTOVER_NAMES: Final = ("index-*.faiss*", f"{DATABASE_NAME}{TEMPORARY_SUFFIX}*", f"{REPAIR_NAME}*")
 LENGTH_TOLERANCE: Final = 2e-3
-"""How far the length of a stored feature may be from 1: half precision makes it 5e-4 at most."""
+"""Tolerance for the length of a stored feature; half precision accounts for 5e-4 at most."""
 SELF_SEARCH_ITEMS: Final = 200
-"""Items that are searched for themselves in the index."""
+"""Number of items that the index must find by their own features."""
 MAX_FINDINGS: Final = 100
-"""Findings of SQLite's own check, which names no more by default."""
+"""Maximum number of findings of SQLite's own check, its default."""
 SNAPSHOT_ATTEMPTS: Final = 50
 NEAR: Final = 0.01
-"""Cosines so near to 1 are told apart by no code of one bit for a dimension."""
+"""One-bit codes cannot distinguish cosines this close to 1."""
 REPAIR_ADVICE: Final = "run 'imgsearch check --repair'"
 REBUILD_ADVICE: Final = f"the items are safe in the database, {REPAIR_ADVICE} or 'imgsearch rebuild'"
 
@@ -67,69 +66,69 @@ T = TypeVar("T")
 
 
 class Damage(StrEnum):
-    """What can be wrong with an instance."""
+    """Kinds of damage."""
 
     DATABASE = "DatabaseDamaged"
-    """SQLite finds the file inconsistent or cannot read it."""
+    """The database is inconsistent or unreadable to SQLite."""
     LOG = "LogDamaged"
-    """What was committed last, and not yet moved into the database, is not what was written."""
+    """The write-ahead log is corrupted."""
     SCHEMA = "SchemaAltered"
     SETTINGS = "SettingsDamaged"
     ITEM = "ItemDamaged"
-    """An item's row is not what was written."""
+    """An item's row does not match its checksum."""
     FEATURE = "FeatureDamaged"
-    """Not what was written, of another dimension, not finite or not of unit length."""
+    """A wrong checksum, dimension or length, or values that are not finite."""
     FEATURE_MISSING = "FeatureMissing"
     FEATURE_ORPHANED = "FeatureOrphaned"
     """A feature without an item."""
     LOCATION = "LocationDamaged"
-    """The folder that pictures lay in is not what was written; items only name it for previews."""
+    """A pictures' folder does not match its checksum; it is needed for previews only."""
     COUNTS = "CountsWrong"
     REMOVED = "RemovedWrong"
-    """The list of what the index holds and the items do not."""
+    """The list of removed items."""
     GENERATION = "GenerationDamaged"
     """The database's own record of the published index."""
     INDEX_MISSING = "IndexMissing"
     INDEX_LENGTH = "IndexLengthWrong"
     INDEX = "IndexDamaged"
-    """The index file is not what was written."""
+    """The index file does not match its checksum."""
     SELF_SEARCH = "SelfSearchFailed"
     """The index does not find an item by its own feature."""
     LEFTOVER = "Leftover"
-    """What a killed writer left behind: harmless, and removed by the next writer."""
+    """A file left by a killed writer: harmless, and removed by the next one."""
 
     @property
-    def of_the_index(self) -> bool:
-        """Whether a rebuild mends it."""
+    def affects_index(self) -> bool:
+        """Whether a rebuild repairs it."""
         return self in (Damage.INDEX_MISSING, Damage.INDEX_LENGTH, Damage.INDEX, Damage.SELF_SEARCH)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong."""
+    """One finding of a check."""
 
     damage: Damage
     file: Path
     message: str
-    """What is wrong with what, and what to do, on one line."""
+    """What is wrong and what to do, on one line."""
     product_id: str | None = None
     pic_name: str | None = None
-    """Of the item, where it is one and can be told. Not a Key: what is damaged may be none."""
+    """Of the item, if known. Not a Key: damaged values may be invalid."""
 
 
 def check(
     folder: Path, *, read_data: bool = False, locked: bool = False, settings: Sequence[str] = ()
 ) -> list[Problem]:
-    """Look for damage in an instance; equal instances give equal lists.
+    """Check an instance for damage; equal instances give equal lists.
 
     Args:
         folder: with an instance in it.
-        read_data: read and verify everything, not only what is quickly told.
+        read_data: read and verify all data, not only what can be checked quickly.
         locked: the caller holds the writer lock, so nobody else writes.
-        settings: names of those that must be there.
+        settings: names of required settings.
 
     Raises:
-        NewerFormat, OlderFormat: it cannot be judged by this release.
+        NewerFormat, OlderFormat: this release cannot check it.
         StorageUnwritable: the medium cannot be read.
     """
     path = folder / DATABASE_NAME
@@ -146,7 +145,7 @@ def check(
 
 
 class _Check:
-    """One look at one snapshot."""
+    """One check of one snapshot."""
 
     def __init__(self, folder: Path, store: Store, *, read_data: bool, locked: bool, settings: Sequence[str]) -> None:
         self._folder = folder
@@ -159,13 +158,13 @@ class _Check:
         self._problems: list[Problem] = []
 
     def run(self) -> list[Problem] | None:
-        """All that is wrong; None if the index, or what was read of the database, was replaced meanwhile."""
+        """All problems; None if the index or the database was replaced meanwhile."""
         with storage_errors(self._folder):
-            if is_altered(self._store.path):
+            if is_corrupted(self._store.path):
                 log = log_of(self._store.path)
-                self._report(Damage.LOG, f"{log} is not what was written: {REPAIR_ADVICE}", log)
-            self._connection.execute("BEGIN")  # and no end: of a damaged database, SQLite may not even commit nothing
-            # The index first, as long as a rebuild has not replaced it.
+                self._report(Damage.LOG, f"{log} is corrupted: {REPAIR_ADVICE}", log)
+            self._connection.execute("BEGIN")  # never committed: on a damaged database, even an empty commit may fail
+            # The index first, before a rebuild can replace it.
             published = self._guarded(lambda: _published(self._connection))
             generation = self._guarded(self._check_generation)
             if generation is not None:
@@ -189,7 +188,7 @@ class _Check:
             return None
         left = leftovers(self._folder, locked=self._locked)
         for path in left:
-            self._report(Damage.LEFTOVER, f"{path} was left by a writer that was killed: {REPAIR_ADVICE}", path)
+            self._report(Damage.LEFTOVER, f"{path} was left by a killed writer: {REPAIR_ADVICE}", path)
         return self._problems
 
     def _report(
@@ -199,16 +198,16 @@ class _Check:
         self._problems.append(Problem(damage, path or self._store.path, message, product_id, pic_name))
 
     def _guarded(self, step: Callable[[], T]) -> T | None:
-        """What a step gives; None where the database cannot even be read, which is told once for all steps.
+        """The result of a step; None if the database is unreadable, which is reported once for all steps.
 
         Raises:
-            sqlite3.Error: the system refused what it takes to look.
+            sqlite3.Error: the system refused access or resources.
         """
         try:
             return step()
         except (sqlite3.Error, UnicodeDecodeError) as error:
             if is_refusal(error):
-                raise  # it says nothing about the instance
+                raise  # this is no finding about the instance
             if not any(problem.damage is Damage.DATABASE for problem in self._problems):
                 self._report(Damage.DATABASE, f"{self._store.path} cannot be read ({error}): {REPAIR_ADVICE}")
             return None
@@ -223,7 +222,7 @@ class _Check:
     def _check_schema(self) -> None:
         for entry in sorted(set(expected_schema()).difference(schema_of(self._connection)), key=lambda e: e.position):
             self._report(
-                Damage.SCHEMA, f"the {entry.type} {entry.name} in {self._store.path} is altered: {REPAIR_ADVICE}"
+                Damage.SCHEMA, f"the {entry.type} {entry.name} in {self._store.path} is corrupted: {REPAIR_ADVICE}"
             )
 
     def _check_settings(self) -> None:
@@ -233,20 +232,18 @@ class _Check:
                 if not is_valid(row):
                     self._report(
                         Damage.SETTINGS,
-                        f"the setting {row[0]!r} ({table}) in {self._store.path} is not what was written: "
-                        f"{REPAIR_ADVICE}",
+                        f"the setting {row[0]!r} ({table}) in {self._store.path} is corrupted: {REPAIR_ADVICE}",
                     )
         names = [{row[0] for row in self._connection.execute(f"SELECT name FROM {table}")} for table in SETTING_TABLES]
         for name in sorted(names[0] ^ names[1], key=str):
             self._report(
-                Damage.SETTINGS, f"of the setting {name!r} in {self._store.path} a copy is missing: {REPAIR_ADVICE}"
+                Damage.SETTINGS, f"a copy of the setting {name!r} in {self._store.path} is missing: {REPAIR_ADVICE}"
             )
         for name in self._settings:
             if name not in names[0] | names[1]:
                 self._report(
                     Damage.SETTINGS,
-                    f"the setting {name!r} in {self._store.path} is missing, and its copy too: "
-                    "restore it from a backup",
+                    f"the setting {name!r} in {self._store.path} and its copy are missing: restore it from a backup",
                 )
         try:
             if not any(problem.damage is Damage.SETTINGS for problem in self._problems):
@@ -254,8 +251,7 @@ class _Check:
         except InstanceDamaged:
             self._report(
                 Damage.SETTINGS,
-                f"the tuning that all features in {self._store.path} have been through is not what was written: "
-                f"{REPAIR_ADVICE}",
+                f"the tuning applied to all features in {self._store.path} is corrupted: {REPAIR_ADVICE}",
             )
 
     def _check_references(self) -> None:
@@ -266,7 +262,7 @@ class _Check:
         ):
             self._report(
                 Damage.FEATURE_MISSING,
-                f"item {item_id} in {where} has lost its feature: {REPAIR_ADVICE}, then add the picture again",
+                f"item {item_id} in {where} has no feature: {REPAIR_ADVICE}, then add the picture again",
                 key=(key[0], key[1]),
             )
         for (item_id,) in self._connection.execute(
@@ -279,18 +275,18 @@ class _Check:
         ):
             self._report(
                 Damage.LOCATION,
-                f"item {item_id} in {where} names a folder that is not there: {REPAIR_ADVICE}",
+                f"item {item_id} in {where} refers to a missing folder record: {REPAIR_ADVICE}",
                 key=(key[0], key[1]),
             )
 
     def _check_counts(self) -> None:
-        told = dict(self._connection.execute("SELECT category_id, items FROM counts WHERE items <> 0"))
+        recorded = dict(self._connection.execute("SELECT category_id, items FROM counts WHERE items <> 0"))
         counted = dict(self._connection.execute("SELECT category_id, count(*) FROM items NOT INDEXED GROUP BY 1"))
-        for category in sorted({*told, *counted}, key=str):
-            if told.get(category, 0) != counted.get(category, 0):
+        for category in sorted({*recorded, *counted}, key=str):
+            if recorded.get(category, 0) != counted.get(category, 0):
                 self._report(
                     Damage.COUNTS,
-                    f"{self._store.path} counts {told.get(category, 0)} items of category {category} and holds "
+                    f"{self._store.path} counts {recorded.get(category, 0)} items of category {category} and holds "
                     f"{counted.get(category, 0)}: {REPAIR_ADVICE}",
                 )
 
@@ -299,7 +295,7 @@ class _Check:
             if not is_valid(row):
                 self._report(
                     Damage.LOCATION,
-                    f"folder {row[0]} of pictures in {self._store.path} is not what was written: {REPAIR_ADVICE}",
+                    f"the pictures' folder {row[0]} in {self._store.path} is corrupted: {REPAIR_ADVICE}",
                 )
 
     def _check_items(self) -> None:
@@ -307,18 +303,17 @@ class _Check:
             if not is_valid(row):
                 self._report(
                     Damage.ITEM,
-                    f"item {row[0]} in {self._store.path} is not what was written: {REPAIR_ADVICE}, "
-                    "then add the picture again",
+                    f"item {row[0]} in {self._store.path} is corrupted: {REPAIR_ADVICE}, then add the picture again",
                     key=(row[1], row[2]),
                 )
 
     def _check_features(self) -> None:
         dimension = stored_dimension(self._connection)
-        for item_id, feature, seal, *key in self._connection.execute(
+        for item_id, feature, checksum, *key in self._connection.execute(
             "SELECT features.id, feature, features.seal, product_id, pic_name "
             "FROM features LEFT JOIN items ON items.id = features.id ORDER BY features.id"
         ):
-            fault = feature_fault(item_id, feature, seal, dimension)
+            fault = feature_fault(item_id, feature, checksum, dimension)
             if fault is not None:
                 self._report(
                     Damage.FEATURE,
@@ -328,7 +323,7 @@ class _Check:
                 )
 
     def _check_generation(self) -> Generation | None:
-        """The published generation, if its record can be believed."""
+        """The published generation, if its record is valid."""
         where = self._store.path
         row = self._connection.execute(
             f"SELECT {', '.join(GENERATION_ROW)}, seal FROM generations ORDER BY number DESC LIMIT 1"
@@ -336,9 +331,7 @@ class _Check:
         if row is None:
             return None
         if not is_valid(row):
-            self._report(
-                Damage.GENERATION, f"the record of the index in {where} is not what was written: {REPAIR_ADVICE}"
-            )
+            self._report(Damage.GENERATION, f"the record of the index in {where} is corrupted: {REPAIR_ADVICE}")
             return None
         generation = Generation(*row[:-1])
         (wrong, removed) = self._connection.execute(
@@ -351,13 +344,13 @@ class _Check:
         if wrong or indexed != generation.items - removed:
             self._report(
                 Damage.REMOVED,
-                f"index {generation.number} holds {generation.items} items, of which {removed} are listed as removed "
-                f"({wrong} of them wrongly) in {where}, which has {indexed} of them: {REPAIR_ADVICE}",
+                f"index {generation.number} was built from {generation.items} items; {where} lists {removed} as "
+                f"removed ({wrong} wrongly) and has {indexed} of them: {REPAIR_ADVICE}",
             )
         return generation
 
     def _check_index(self, generation: Generation, path: Path) -> None:
-        """Look at the index file.
+        """Check the index file.
 
         Raises:
             FileNotFoundError
@@ -369,7 +362,7 @@ class _Check:
             )
         elif self._read_data:
             if checksum_of(path) != generation.checksum:
-                self._report(Damage.INDEX, f"{path} is not what was written: {REBUILD_ADVICE}", path)
+                self._report(Damage.INDEX, f"{path} is corrupted: {REBUILD_ADVICE}", path)
                 return
             try:
                 reader = IndexReader.open(self._folder, generation)
@@ -379,7 +372,7 @@ class _Check:
             self._guarded(lambda: self._search_selves(generation, reader, path))
 
     def _search_selves(self, generation: Generation, reader: IndexReader, path: Path) -> None:
-        """Search a sample of the items for themselves; always the same ones of the same generation."""
+        """Search a sample of items by their own features; a generation always has the same sample."""
         ids = [
             row[0]
             for row in self._connection.execute(
@@ -390,27 +383,27 @@ class _Check:
         size = min(SELF_SEARCH_ITEMS, len(ids))
         chosen = sorted(np.random.default_rng(generation.number).choice(ids, size, replace=False).tolist())
         for item_id in chosen:
-            feature = self._sound_feature(item_id)
+            feature = self._valid_feature(item_id)
             if feature is None:
-                continue  # told by itself
+                continue  # reported separately
             found = reader.shortlist(feature, 1, without=removed).tolist()
             if item_id in found:
                 continue
-            others = [other for other in map(self._sound_feature, found) if other is not None]
-            # Of copies of one picture, any may stand for the others.
+            others = [other for other in map(self._valid_feature, found) if other is not None]
+            # A copy of the same picture may take its place.
             if not any(float(other @ feature) >= float(feature @ feature) - NEAR for other in others):
                 self._report(
                     Damage.SELF_SEARCH, f"{path} does not find item {item_id} by its feature: {REBUILD_ADVICE}", path
                 )
 
-    def _sound_feature(self, item_id: int) -> npt.NDArray[np.float32] | None:
+    def _valid_feature(self, item_id: int) -> npt.NDArray[np.float32] | None:
         row = self._connection.execute("SELECT feature, seal FROM features WHERE id = ?", (item_id,)).fetchone()
         if row is None or feature_fault(item_id, row[0], row[1], None) is not None:
             return None
         return np.frombuffer(row[0], FEATURE_TYPE).astype(np.float32)
 
     def _published_now(self) -> int | None:
-        """The number of the generation that is published by now, outside of the snapshot; None if it is unreadable."""
+        """The currently published generation, outside the snapshot; None if unreadable."""
         try:
             with closing(Store.open(self._store.path, write=False, verify=False)) as store:
                 return _published(store.connection)
@@ -425,7 +418,7 @@ def _published(connection: sqlite3.Connection) -> int | None:
 
 
 def stored_dimension(connection: sqlite3.Connection) -> int | None:
-    """Of the stamp, else (where that is unreadable) of most of the features; None without any."""
+    """The dimension given by the setting ``model``, else that of most features; None without features."""
     for table in SETTING_TABLES:
         for row in connection.execute(f"SELECT {', '.join(SETTING_ROW)}, seal FROM {table} WHERE name = 'model'"):
             if is_valid(row):
@@ -436,17 +429,21 @@ def stored_dimension(connection: sqlite3.Connection) -> int | None:
     return None if row is None else int(row[0]) // FEATURE_TYPE.itemsize
 
 
-def feature_fault(item_id: int, feature: object, seal: object, dimension: int | None) -> str | None:
-    """What is wrong with a stored feature; None if nothing is.
+def feature_fault(item_id: int, feature: object, checksum: object, dimension: int | None) -> str | None:
+    """What is wrong with a stored feature; None if it is valid.
 
     Args:
-        item_id: under which it is stored.
-        feature: as it is stored.
-        seal: its checksum, as stored.
-        dimension: that it must have; None: not looked at.
+        item_id: of its item.
+        feature: the stored bytes.
+        checksum: the stored checksum.
+        dimension: the required one; None: any.
     """
-    if not isinstance(feature, bytes) or not isinstance(seal, int) or feature_checksum(item_id, feature) != seal:
-        return "is not what was written"
+    if (
+        not isinstance(feature, bytes)
+        or not isinstance(checksum, int)
+        or feature_checksum(item_id, feature) != checksum
+    ):
+        return "is corrupted"
     if len(feature) % FEATURE_TYPE.itemsize or not feature:
         return f"has {len(feature)} bytes"
     values = np.frombuffer(feature, FEATURE_TYPE).astype(np.float64)
@@ -459,9 +456,9 @@ def feature_fault(item_id: int, feature: object, seal: object, dimension: int | 
 
 
 def leftovers(folder: Path, *, locked: bool = False) -> list[Path]:
-    """What a killed writer left behind: files, and the folder of a successor that has become the instance.
+    """What killed writers left: files, and the folder of a successor that has become the instance.
 
-    Nothing while a writer is at work, whose files they may be.
+    Empty while another writer is at work, as the files may be its own.
 
     Args:
         folder: with an instance in it.
@@ -471,17 +468,17 @@ def leftovers(folder: Path, *, locked: bool = False) -> list[Path]:
     found = sorted(path for name in names for path in folder.glob(name))
     if not locked and writer_at_work(folder):
         return []
-    # In this order: what a writer published before it ended is seen as published here.
+    # In this order, so that what a writer published before it ended is seen as published.
     try:
         with closing(Store.open(folder / DATABASE_NAME, write=False, verify=False)) as store:
             published = {f"index-{row[0]}.faiss" for row in store.connection.execute("SELECT number FROM generations")}
             if is_leftover(home(folder), store):
                 found.append(home(folder))
     except (ImgsearchError, sqlite3.Error):
-        return []  # nobody can say what is published
+        return []  # unknown what is published
     return [path for path in found if path.name not in published and path.exists()]
 
 
 def readable_text(data: bytes) -> str:
-    """Text that is no longer UTF-8 is to be told, not to end the check."""
+    """Decode text leniently: invalid UTF-8 is to be reported, not to end the check."""
     return data.decode("utf-8", "replace")

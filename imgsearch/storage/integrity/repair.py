@@ -1,8 +1,8 @@
-"""Mending an instance: what is derived is made again, what is truth and broken is put aside and named.
+"""Repairing an instance: derived data is rebuilt, damaged items are quarantined and named.
 
-A database in which anything is wrong is written anew, from every row whose seal is right, and takes the place of the
-old one in a single transaction of SQLite, so a repair that is killed has changed nothing, and readers see the one or
-the other. An item that cannot be vouched for goes to the table ``quarantine`` with whatever could be read of it.
+A damaged database is rewritten from every row with a valid checksum and replaces the old one in a single SQLite
+transaction: a killed repair changes nothing, and readers see either the old or the new one. Items that cannot be
+verified go to the table ``quarantine`` with all that could be read of them.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from imgsearch.storage.integrity.check import (
 )
 from imgsearch.storage.sqlite.checksum import is_valid, register, row_checksum
 from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, sync_commits, transaction
-from imgsearch.storage.sqlite.header import mend_header
-from imgsearch.storage.sqlite.pages import sealed_rows
+from imgsearch.storage.sqlite.header import repair_header
+from imgsearch.storage.sqlite.pages import recover_rows
 from imgsearch.storage.sqlite.schema import ITEM_ROW, ROOT_ROW, SETTING_ROW, check_version, expected_schema, schema_of
 from imgsearch.storage.sqlite.settings import PROJECTION, SETTING_TABLES, TUNED
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.storage.sqlite.wal import log_of, write_mended
+from imgsearch.storage.sqlite.wal import log_of, write_repaired
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,38 +43,38 @@ if TYPE_CHECKING:
 __all__ = ["Loss", "Repair", "repair"]
 
 MAX_GAPS: Final = 1_000_000
-"""Ids that nothing names any more are looked for one by one, as long as they are not more than so many."""
+"""If ids are missing from all lists, gaps are searched id by id, up to this many."""
 
 QUARANTINE_ROW: Final = (*ITEM_ROW, "location", "reason", "quarantined")
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Something of the truth that was broken: an item that is no longer searched, or a part of one."""
+    """Lost data: an item that is no longer searchable, or a part of one."""
 
     product_id: str | None
     pic_name: str | None
     message: str
-    """What was wrong with what, and what to do."""
+    """What was wrong, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What a repair did."""
+    """The result of a repair."""
 
     repaired: list[Problem]
-    """What was wrong and is no longer."""
+    """Problems that were repaired."""
     lost: list[Loss]
     problems: list[Problem]
-    """What is wrong still."""
+    """Problems that remain."""
 
 
 def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
-    """Mend an instance; the caller holds the writer lock. Of a sound one, nothing is changed.
+    """Repair an instance; the caller holds the writer lock. Leaves an undamaged one unchanged.
 
     Args:
         folder: with an instance in it.
-        settings: names of those that must be there.
+        settings: names of required settings.
 
     Raises:
         InstanceDamaged: too little of the database is left; restore it from a backup.
@@ -90,12 +90,12 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
         return Repair([], [], [])
     lost: list[Loss] = []
     kinds = {problem.damage for problem in found}
-    broken = any(not kind.of_the_index and kind is not Damage.LEFTOVER for kind in kinds)
+    broken = any(not kind.affects_index and kind is not Damage.LEFTOVER for kind in kinds)
     if broken:
         with storage_errors(folder):
             lost = _Salvage(path, with_log=Damage.LOG in kinds, required=settings).run()
-    with closing(Engine.open(folder, write=True)) as engine:  # which removes what is left over
-        if broken or any(kind.of_the_index for kind in kinds):
+    with closing(Engine.open(folder, write=True)) as engine:  # removes leftovers
+        if broken or any(kind.affects_index for kind in kinds):
             if engine.store.count():
                 engine.rebuild()
             else:
@@ -105,13 +105,12 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
 
 
 class _Salvage:
-    """One way from a damaged database to a sound one.
+    """Builds a valid database from a damaged one.
 
     Args:
         path: of the database.
-        with_log: its write-ahead log is damaged, so SQLite would pass over the end of it: what is read is a copy with
-            the log mended.
-        required: settings that must be there.
+        with_log: the write-ahead log is damaged and SQLite would ignore its end, so read a copy with a repaired log.
+        required: names of required settings.
     """
 
     def __init__(self, path: Path, *, with_log: bool, required: Sequence[str]) -> None:
@@ -123,22 +122,22 @@ class _Salvage:
         self._now = int(time.time())
 
     def run(self) -> list[Loss]:
-        """Put a sound database in the place of the damaged one; return what was lost."""
+        """Replace the damaged database by a valid one; return what was lost."""
         self._discard()
         if self._source != self._path:
             shutil.copyfile(self._path, self._source)
-            write_mended(self._path, log_of(self._source))
-        mend_header(self._source)
+            write_repaired(self._path, log_of(self._source))
+        repair_header(self._source)
         try:
             with closing(self._open(self._source)) as old:
                 _restore_schema(old)
             with closing(self._open(self._source)) as old:
                 check_version(old, str(self._path))
-                (page_bytes,) = old.execute("PRAGMA page_size").fetchone()  # SQLite copies onto no other size
+                (page_bytes,) = old.execute("PRAGMA page_size").fetchone()  # must be equal
                 Store.create(self._temporary, self._settings(old), page_bytes)
                 with closing(sqlite3.connect(self._temporary, isolation_level=None)) as new:
                     register(new)
-                    new.execute("PRAGMA synchronous = OFF")  # it is not believed before it is copied
+                    new.execute("PRAGMA synchronous = OFF")  # it is not used before it is copied
                     with transaction(new, write=True):
                         self._copy(old, new)
                     if self._source == self._path:
@@ -156,7 +155,7 @@ class _Salvage:
 
     @staticmethod
     def _open(path: Path) -> sqlite3.Connection:
-        """Open the damaged database as SQLite opens what is to be recovered."""
+        """Open the damaged database the way SQLite's own recovery does."""
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
         connection.text_factory = readable_text
         try:
@@ -171,43 +170,45 @@ class _Salvage:
         return connection
 
     def _settings(self, old: sqlite3.Connection) -> dict[str, Any]:
-        sound: dict[str, Any] = {}
+        valid: dict[str, Any] = {}
         for table in SETTING_TABLES:
             for row in _rows(old, f"SELECT {', '.join(SETTING_ROW)}, seal FROM {table}"):
                 if is_valid(row):
-                    sound[row[0]] = json.loads(row[1])
-        if not sound:
-            raise InstanceDamaged(f"{self._path} has lost its settings, twice: restore it from a backup")
+                    valid[row[0]] = json.loads(row[1])
+        if not valid:
+            raise InstanceDamaged(f"{self._path} has lost both copies of its settings: restore it from a backup")
         for name in self._required:
-            if name not in sound:
-                raise InstanceDamaged(f"{self._path} has lost the setting {name!r}, twice: restore it from a backup")
-        if PROJECTION in sound:
-            sound[TUNED] = Projection.from_text(sound[PROJECTION]).name
-        elif TUNED in sound:
+            if name not in valid:
+                raise InstanceDamaged(
+                    f"{self._path} has lost both copies of the setting {name!r}: restore it from a backup"
+                )
+        if PROJECTION in valid:
+            valid[TUNED] = Projection.from_text(valid[PROJECTION]).name
+        elif TUNED in valid:
             raise InstanceDamaged(
-                f"{self._path} has lost its tuning, twice, and nothing can be compared with its features without it: "
-                "restore it from a backup, or make a new instance and add the pictures again"
+                f"{self._path} has lost both copies of its tuning, without which its features cannot be searched: "
+                "restore it from a backup, or create a new instance and add the pictures again"
             )
-        return sound
+        return valid
 
     def _copy(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         roots = self._copy_roots(old, new)
-        for aside in _rows(old, f"SELECT {', '.join(QUARANTINE_ROW)} FROM quarantine"):
-            _insert(new, "quarantine", QUARANTINE_ROW, aside)
+        for quarantined in _rows(old, f"SELECT {', '.join(QUARANTINE_ROW)} FROM quarantine"):
+            _insert(new, "quarantine", QUARANTINE_ROW, quarantined)
         dimension = stored_dimension(old)
         known = _keys_by_index(old)
-        late: dict[int, tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]] = {}
+        incomplete: dict[int, tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]] = {}
         for item_id in _ids(old, known):
             row = _one(old, f"SELECT {', '.join(ITEM_ROW)}, seal FROM items NOT INDEXED WHERE id = ?", item_id)
             feature = _one(old, "SELECT feature, seal FROM features WHERE id = ?", item_id)
             if row is None and feature is None and item_id not in known:
-                continue  # a gap that was always one
+                continue  # an id that was not in use
             if row is None or feature is None:
-                late[item_id] = row, feature
+                incomplete[item_id] = row, feature
             else:
                 self._copy_item(new, item_id, row, feature, known.get(item_id), roots, dimension)
-        if late:
-            self._copy_unreached(old, new, late, known, roots, dimension)
+        if incomplete:
+            self._copy_unreached(old, new, incomplete, known, roots, dimension)
         new.execute("DELETE FROM counts")
         new.execute("INSERT INTO counts SELECT category_id, count(*) FROM items GROUP BY category_id")
         self._keep_ids_unused(old, new)
@@ -216,24 +217,24 @@ class _Salvage:
         self,
         old: sqlite3.Connection,
         new: sqlite3.Connection,
-        late: dict[int, tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]],
+        incomplete: dict[int, tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]],
         known: dict[int, tuple[str, str]],
         roots: dict[int, str],
         dimension: int | None,
     ) -> None:
-        """Copy items of which SQLite reaches one part, or none: the other may still lie in the file.
+        """Copy items of which SQLite cannot reach the row or the feature; these may still be in the file.
 
-        A feature never changes under its id. An item's row may, so one is believed only if there is no other version,
-        and if the index of keys names it: else it may be one that was deleted.
+        A feature never changes under its id. An item's row may, so it is accepted only if there is a single version
+        and the index of keys has it: otherwise it may have been deleted.
         """
         with suppress(sqlite3.Error):
             old.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         (page_size,) = old.execute("PRAGMA page_size").fetchone()
-        rows, features = sealed_rows(self._source, page_size, set(late))
-        for item_id, (reached, feature) in late.items():
+        rows, features = recover_rows(self._source, page_size, set(incomplete))
+        for item_id, (reached, feature) in incomplete.items():
             versions = rows.get(item_id, [])
-            believed = len(versions) == 1 and versions[0][1:3] == known.get(item_id)
-            row = versions[0] if reached is None and believed else reached
+            accepted = len(versions) == 1 and versions[0][1:3] == known.get(item_id)
+            row = versions[0] if reached is None and accepted else reached
             self._copy_item(new, item_id, row, feature or features.get(item_id), known.get(item_id), roots, dimension)
 
     def _copy_roots(self, old: sqlite3.Connection, new: sqlite3.Connection) -> dict[int, str]:
@@ -254,9 +255,9 @@ class _Salvage:
         roots: dict[int, str],
         dimension: int | None,
     ) -> None:
-        sound = row is not None and is_valid(row)
+        valid = row is not None and is_valid(row)
         fault = "is missing" if feature is None else feature_fault(item_id, feature[0], feature[1], dimension)
-        if row is None or not sound:
+        if row is None or not valid:
             self._quarantine(
                 new, item_id, row, key, roots, "its row is missing" if row is None else "its row is damaged"
             )
@@ -271,19 +272,19 @@ class _Salvage:
                 Loss(
                     values["product_id"],
                     values["pic_name"],
-                    f"item {item_id} no longer knows where its picture lay, which only previews need: "
-                    "add it again from there",
+                    f"item {item_id} has lost the location of its picture, needed for previews only: "
+                    "add the picture again to restore it",
                 )
             )
-        # Of two with one key, which only a damaged index lets in, the later one wins.
+        # Two items with one key are possible only if the index was damaged; the later one wins.
         pair = values["product_id"], values["pic_name"]
         if new.execute(
             "SELECT 1 FROM items WHERE product_id = ? AND pic_name = ? AND id > ?", (*pair, item_id)
         ).fetchone():
             return
         new.execute("DELETE FROM items WHERE product_id = ? AND pic_name = ?", pair)
-        sealed = (*values.values(), row_checksum(*values.values()))
-        _insert(new, "items", (*ITEM_ROW, "seal"), sealed)
+        checked = (*values.values(), row_checksum(*values.values()))
+        _insert(new, "items", (*ITEM_ROW, "seal"), checked)
         _insert(new, "features", ("id", "feature", "seal"), (item_id, *feature))
 
     def _quarantine(
@@ -295,7 +296,7 @@ class _Salvage:
         roots: dict[int, str],
         reason: str,
     ) -> None:
-        """Put an item aside with whatever is known of it; the index of keys is believed where its row cannot be."""
+        """Quarantine an item with all that is known; its key is from the index of keys if its row is damaged."""
         values = dict(zip(ITEM_ROW, row, strict=False)) if row is not None else dict.fromkeys(ITEM_ROW)
         values["id"] = item_id
         if key is not None and reason.startswith("its row"):
@@ -303,27 +304,27 @@ class _Salvage:
         product_id, pic_name = (_text_or_none(values[name]) for name in ("product_id", "pic_name"))
         location = roots.get(values["root_id"]) if isinstance(values["root_id"], int) else None
         _insert(new, "quarantine", QUARANTINE_ROW, (*values.values(), location, reason, self._now))
-        whose = "a picture whose name is lost too" if product_id is None else f"{product_id!r}, {pic_name!r}"
+        whose = "a picture whose name is also lost" if product_id is None else f"{product_id!r}, {pic_name!r}"
         self._lost.append(
-            Loss(product_id, pic_name, f"item {item_id} ({whose}) is lost, {reason}: add the picture again")
+            Loss(product_id, pic_name, f"item {item_id} ({whose}) is lost because {reason}: add the picture again")
         )
 
     def _keep_ids_unused(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-        """An id is never given twice, also not one of an item that is gone."""
-        told = _one(old, "SELECT seq FROM sqlite_sequence WHERE name = ?", "items")
+        """Prevent reuse of ids, including those of deleted items."""
+        last = _one(old, "SELECT seq FROM sqlite_sequence WHERE name = ?", "items")
         (highest,) = new.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'items'").fetchone()
-        if told is not None and isinstance(told[0], int) and highest < told[0] < highest + MAX_GAPS:
+        if last is not None and isinstance(last[0], int) and highest < last[0] < highest + MAX_GAPS:
             new.execute("DELETE FROM sqlite_sequence WHERE name = 'items'")
-            new.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('items', ?)", told)
+            new.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('items', ?)", last)
 
 
 def _restore_schema(old: sqlite3.Connection) -> None:
-    """Give tables, indexes and triggers their own names and definitions again, wherever their pages are."""
+    """Restore names and definitions of tables, indexes and triggers; their root pages stay."""
     with suppress(sqlite3.Error):
         present = {entry.position: entry for entry in schema_of(old)}
-        altered = [entry for entry in expected_schema() if present.get(entry.position) != entry]
+        wrong = [entry for entry in expected_schema() if present.get(entry.position) != entry]
         with transaction(old, write=True):
-            for entry in altered:
+            for entry in wrong:
                 old.execute(
                     "UPDATE sqlite_schema SET type = ?, name = ?, tbl_name = ?, sql = ? WHERE rowid = ?",
                     (entry.type, entry.name, entry.table, entry.sql, entry.position),
@@ -331,9 +332,9 @@ def _restore_schema(old: sqlite3.Connection) -> None:
 
 
 def _ids(old: sqlite3.Connection, known: dict[int, tuple[str, str]]) -> list[int]:
-    """Every id that anything names, rising; and those between them, which a lost page may have held."""
+    """All ids found anywhere, ascending; if a page is unreadable, also those in between."""
     ids = set(known)
-    whole = True
+    complete = True
     for select in (
         "SELECT id FROM items NOT INDEXED ORDER BY id",
         "SELECT id FROM features ORDER BY id",
@@ -342,10 +343,10 @@ def _ids(old: sqlite3.Connection, known: dict[int, tuple[str, str]]) -> list[int
         for direction in ("ASC", "DESC"):
             reading = _Reading(old, f"{select} {direction}")
             ids.update(row[0] for row in reading if isinstance(row[0], int))
-            whole = whole and reading.whole
-            if reading.whole:
+            complete = complete and reading.complete
+            if reading.complete:
                 break
-    if not whole and ids:
+    if not complete and ids:
         span = range(max(1, min(ids)), max(ids) + 1)
         if len(span) - len(ids) <= MAX_GAPS:
             ids.update(span)
@@ -353,7 +354,7 @@ def _ids(old: sqlite3.Connection, known: dict[int, tuple[str, str]]) -> list[int
 
 
 def _keys_by_index(old: sqlite3.Connection) -> dict[int, tuple[str, str]]:
-    """What the index of keys says of each id."""
+    """The keys of all ids, from the index of keys."""
     known: dict[int, tuple[str, str]] = {}
     for direction in ("ASC", "DESC"):
         reading = _Reading(
@@ -363,20 +364,20 @@ def _keys_by_index(old: sqlite3.Connection) -> dict[int, tuple[str, str]]:
         )
         for item_id, product_id, pic_name in reading:
             known.setdefault(item_id, (product_id, pic_name))
-        if reading.whole:
+        if reading.complete:
             break
     return known
 
 
 class _Reading:
-    """Rows of a statement up to where the database cannot be read.
+    """The rows of a statement, up to the first unreadable one.
 
-    What the system refuses ends the repair instead: taken for damage, it would cost items that are whole.
+    Errors of the system end the repair instead: treated as damage, they would cost intact items.
     """
 
     def __init__(self, connection: sqlite3.Connection, sql: str) -> None:
         self._connection, self._sql = connection, sql
-        self.whole = True
+        self.complete = True
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         try:
@@ -384,7 +385,7 @@ class _Reading:
         except sqlite3.Error as error:
             if is_refusal(error):
                 raise
-            self.whole = False
+            self.complete = False
 
 
 def _rows(connection: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
@@ -392,7 +393,7 @@ def _rows(connection: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
 
 
 def _one(connection: sqlite3.Connection, sql: str, parameter: object) -> tuple[Any, ...] | None:
-    """A row, if there is one that can be read."""
+    """A row, if there is one and it is readable."""
     try:
         row: tuple[Any, ...] | None = connection.execute(sql, (parameter,)).fetchone()
     except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""Conditions as SQL: an expression over the columns of ``items``, with parameters."""
+"""Compiling conditions to SQL: a parameterised expression over the columns of ``items``."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Sql:
 
 @lru_cache(maxsize=64)
 def compiled(condition: Condition) -> Sql:
-    """What a condition is in SQL; the text is made of names and signs of ours only, every value is a parameter."""
+    """Compile a condition; the text contains only fixed names and operators, and every value is a parameter."""
     match condition:
         case Everything():
             return Sql("1")
         case Compare(field="content_hash", value=value):
-            # The prefix is indexed, the whole hash decides.
+            # The index covers the prefix; the whole hash decides.
             return Sql(
                 f"({content_prefix('content_hash')} = {content_prefix('?')} AND items.content_hash = ?)", (value, value)
             )

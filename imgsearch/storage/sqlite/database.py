@@ -1,7 +1,7 @@
-"""Connections to an instance's SQLite database, and what its failures mean.
+"""Connections to an instance's SQLite database, and the translation of SQLite's errors.
 
-WAL mode, ``synchronous=FULL``: a commit is on the disk when it returns, and readers see the state of their first
-statement until they end their transaction.
+WAL mode with ``synchronous=FULL``: a commit is on disk when it returns, and readers keep the snapshot of their first
+statement until their transaction ends.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ __all__ = [
 
 BUSY_TIMEOUT_S: Final = 30.0
 WRITER_CACHE_KIB: Final = 65_536
-"""Pages of indexes that one transaction fills in no order: of a million items, SQLite's own 2 MiB hold too few."""
+"""A transaction updates index pages in random order; with a million items, SQLite's default 2 MiB is too small."""
 _DAMAGE_WITHOUT_CODE: Final = ("Could not decode to UTF-8", "unsupported file format")
-"""What is said of text that was stored as UTF-8 and no longer is, and of a header that names an unknown format."""
+"""Messages for stored text that is no longer UTF-8, and for a header with an unknown format."""
 
 
 _REFUSALS: Final = ("SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_NOMEM", "SQLITE_BUSY", "SQLITE_PROTOCOL")
 _BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
-"""Another connection has what is needed, and goes on having it: imgsearch's own writers wait at the writer lock."""
+"""Another program holds a lock for long; imgsearch's own writers wait at the writer lock instead."""
 _UNREADABLE: Final = ("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS", "SQLITE_IOERR_DATA")
-"""What the medium no longer gives is as good as altered."""
+"""Data that the medium no longer returns counts as damaged."""
 
 
 MINIMUM_RELEASE: Final = (3, 37, 0)
-"""Of SQLite: the first one with STRICT tables, which the schema consists of."""
+"""The first SQLite with STRICT tables, which the schema uses."""
 
 
 def check_release() -> None:
-    """Refuse a SQLite that cannot open an instance.
+    """Raise if this SQLite is too old to open an instance.
 
     Raises:
         UsageError
@@ -63,10 +63,10 @@ def check_release() -> None:
 
 
 class FrozenConnection(sqlite3.Connection):
-    """To a database whose files stood still when it was opened, in a folder that this process may not write.
+    """A connection to a database in a folder that this process may not write, opened while it was idle.
 
-    SQLite then takes no lock and looks neither at the log nor for changes, so what it reads is right only as long as
-    the files stay as they were.
+    SQLite then takes no lock and ignores the log and changes, so reads are correct only while the files stay
+    unchanged.
     """
 
     path: Path
@@ -74,33 +74,33 @@ class FrozenConnection(sqlite3.Connection):
 
     @property
     def is_outdated(self) -> bool:
-        """Whether somebody has written since."""
+        """Whether the database was written since it was opened."""
         return _has_wal(self.path) or _state(self.path) != self.seen
 
     def check(self) -> None:
-        """Refuse what was read, if somebody has written since.
+        """Raise if the database was written since, as reads may then be wrong.
 
         Raises:
             InstanceLocked
         """
         if self.is_outdated:
             raise InstanceLocked(
-                f"{self.path.parent} was written by its owner while it was read, and this process may not write there "
-                "to follow: run the command again"
+                f"{self.path.parent} was written by its owner during the read, which this process cannot follow "
+                "without write permission: run the command again"
             )
 
 
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """Open an existing database.
 
-    Reading works where nothing may be written too. Where the log's shared memory is there, as it is while the owner has
-    the database open, commits are seen as they come. Where it cannot be made, the database is opened as it is, unless a
-    log with commits of its own lies there, which SQLite would then pass over.
+    Reading needs no write permission. If the log's shared memory exists, as it does while the owner has the database
+    open, new commits are visible. If it cannot be created, the database is opened as immutable, unless there is a log
+    with commits, which SQLite would then ignore.
 
     Raises:
         InstanceDamaged: the file is not a database.
-        InstanceLocked: a program keeps it locked.
-        StorageUnwritable: it cannot be opened for writing; or there are commits that cannot be read without writing.
+        InstanceLocked: another program keeps it locked.
+        StorageUnwritable: it cannot be opened for writing, or has commits that cannot be read without write permission.
         UsageError: this Python's SQLite is too old.
     """
     check_release()
@@ -114,7 +114,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         seen = _state(path)
         if _has_wal(path):
             raise StorageUnwritable(
-                f"{path.parent} has commits in its log that can be read only by who may write there: have its owner "
+                f"{path.parent} has commits in its log that cannot be read without write permission: have its owner "
                 "run 'imgsearch check' on it, or copy the folder"
             )
         connection = _connected(path, "mode=ro&immutable=1", write=False, factory=FrozenConnection)
@@ -136,11 +136,11 @@ def _connected(
     )
     try:
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA cell_size_check = ON")  # tells altered pages when they are read
+        connection.execute("PRAGMA cell_size_check = ON")  # detects corrupted pages on reading
         if write:
             sync_commits(connection)
             connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
-            connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten; the default varies
+            connection.execute("PRAGMA secure_delete = ON")  # overwrite deleted content; the default varies
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except BaseException:
         connection.close()
@@ -149,9 +149,9 @@ def _connected(
 
 
 def sync_commits(connection: sqlite3.Connection) -> None:
-    """Have each commit of a connection on the disk when it returns; not each build of SQLite does so by default."""
+    """Make every commit of a connection durable when it returns; not every build of SQLite does by default."""
     connection.execute("PRAGMA synchronous = FULL")
-    # On macOS, fsync leaves data in the cache of the disk. Elsewhere these change nothing.
+    # On macOS, fsync leaves data in the disk's cache. Elsewhere these have no effect.
     connection.execute("PRAGMA fullfsync = ON")
     connection.execute("PRAGMA checkpoint_fullfsync = ON")
 
@@ -164,28 +164,28 @@ def _has_wal(path: Path) -> bool:
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """What changes when the database file is written or replaced."""
+    """File attributes that change when the database is written or replaced."""
     status = path.stat()
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, *, write: bool = False) -> Iterator[None]:
-    """One transaction around a block: committed at its end, rolled back when it raises.
+    """Run a block in a transaction: committed at its end, rolled back on an exception.
 
-    A reading one pins the snapshot that its first statement sees.
+    A read transaction keeps the snapshot of its first statement.
 
     Raises:
-        InstanceLocked: what was read may be of no snapshot (``FrozenConnection``).
+        InstanceLocked: reads may not be of one snapshot (``FrozenConnection``).
     """
     connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
     try:
         yield
     except BaseException as error:
-        if connection.in_transaction:  # a full disk makes SQLite roll back by itself
+        if connection.in_transaction:  # SQLite itself rolls back when the disk is full
             connection.execute("ROLLBACK")
         if isinstance(connection, FrozenConnection) and isinstance(error, sqlite3.Error | InstanceDamaged):
-            connection.check()  # it need not be damage
+            connection.check()  # a concurrent write may be the cause
         raise
     connection.execute("COMMIT")
     if isinstance(connection, FrozenConnection):
@@ -193,10 +193,10 @@ def transaction(connection: sqlite3.Connection, *, write: bool = False) -> Itera
 
 
 def replace_content(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
-    """Put a copy of one database in the place of another one of the same page size, as one commit.
+    """Replace the content of a database by that of another one with the same page size, in one commit.
 
     Raises:
-        sqlite3.OperationalError: another program keeps the target locked; Python would try again for ever.
+        sqlite3.OperationalError: another program keeps the target locked; Python would retry forever.
     """
     deadline: list[float] = []
 
@@ -214,20 +214,20 @@ def replace_content(source: sqlite3.Connection, target: sqlite3.Connection) -> N
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether SQLite was refused a file, space or memory just now; else what it read may be damaged."""
+    """Whether the system refused SQLite a file, space or memory; otherwise the data may be damaged."""
     name = getattr(error, "sqlite_errorname", "") or ""
     return name.startswith(_REFUSALS) and name not in _UNREADABLE
 
 
 @contextmanager
 def storage_errors(folder: Path) -> Iterator[None]:
-    """Translate what SQLite and the operating system say about the storage into imgsearch's errors."""
+    """Translate errors of SQLite and the operating system into imgsearch's errors."""
     try:
         with file_errors(folder):
             yield
     except sqlite3.Error as error:
         raise _translate(error, folder) from error
-    except UnicodeDecodeError as error:  # Python cannot even read SQLite's message, which quotes an altered schema
+    except UnicodeDecodeError as error:  # SQLite's message quotes a corrupted schema
         raise _damaged(error, folder) from error
 
 
@@ -237,15 +237,15 @@ def _translate(error: sqlite3.Error, folder: Path) -> Exception:
         return storage_full(folder)
     if name.startswith(_BUSY):
         return InstanceLocked(
-            f"the database in {folder} is kept locked by another program, such as an open 'sqlite3' or a backup that "
-            f"locks it ({error}): end that, or wait for it, and run the command again"
+            f"the database in {folder} is locked by another program, such as an open 'sqlite3' or a backup "
+            f"({error}): end it or wait for it, then run the command again"
         )
     if name == "SQLITE_IOERR_GETTEMPPATH":
         return StorageUnwritable(
-            "there is no folder for SQLite's temporary files: give one that can be written in TMPDIR (SQLITE_TMPDIR)"
+            "there is no folder for SQLite's temporary files: set TMPDIR or SQLITE_TMPDIR to a writable one"
         )
     if name.startswith(("SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-        return StorageUnwritable(f"{folder} cannot be written or read ({error}): check the disk and permissions")
+        return StorageUnwritable(f"{folder} cannot be written or read ({error}): check the disk and the permissions")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")) or any(
         text in str(error) for text in _DAMAGE_WITHOUT_CODE
     ):

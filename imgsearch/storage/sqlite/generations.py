@@ -1,4 +1,4 @@
-"""Which index is published, and what of it is no longer true."""
+"""The published index, and the items added or removed since."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Generation", "Generations"]
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A published index file, as the database describes it."""
+    """A published index file, as recorded in the database."""
 
     number: int
     structure: str
@@ -30,17 +30,17 @@ class Generation:
     max_id: int
     nprobe: int | None
     recall: float | None
-    """recall@10 against exact search, measured when it was built; None for an exact one."""
+    """recall@10 against exact search, measured when it was built; None for an exact index."""
     created: int
     """Seconds since the epoch."""
     trained: int | None = None
-    """Items when the lists were trained; None in a flat one."""
+    """Number of items when the lists were trained; None for a flat index."""
     lists: str | None = None
-    """JSON: category to number of inverted lists, in the order in which they stand in the file; None in a flat one."""
+    """JSON: category to number of inverted lists, in file order; None for a flat index."""
 
     @property
     def file_name(self) -> str:
-        """Name of the index file inside the instance's folder."""
+        """Name of the index file in the instance's folder."""
         return f"index-{self.number}.faiss"
 
     @property
@@ -50,7 +50,7 @@ class Generation:
 
 
 class Generations(Settings):
-    """The published generation, and the items that are newer or gone."""
+    """The published generation, and the items that are newer or removed."""
 
     @translated
     def generation(self) -> Generation | None:
@@ -60,7 +60,7 @@ class Generations(Settings):
         ).fetchone()
         if row is None:
             return None
-        self._check_seals([row])
+        self._verify_rows([row])
         return Generation(*row[:-1])
 
     @translated
@@ -70,16 +70,16 @@ class Generations(Settings):
         return int(count)
 
     def removed_ids(self) -> npt.NDArray[np.int64]:
-        """Ids that the published generation holds and that are no longer items."""
+        """Ids in the published generation that belong to deleted items."""
         return self._ids("SELECT id FROM removed")
 
     def count_removed(self) -> int:
-        """How many items of the published generation are no longer items."""
+        """How many ids in the published generation belong to deleted items."""
         (count,) = self._connection.execute("SELECT count(*) FROM removed").fetchone()
         return int(count)
 
     def publish(self, generation: Generation) -> None:
-        """Make this generation, which holds every present item up to its ``max_id``, the one that readers use."""
+        """Make this generation current; it must hold every item up to its ``max_id``."""
         self._connection.execute("DELETE FROM generations")
         values = astuple(generation)
         self._connection.execute(
@@ -89,15 +89,15 @@ class Generations(Settings):
         self._connection.execute("DELETE FROM removed")
 
     def unpublish(self) -> None:
-        """Have no generation: everything is scanned."""
+        """Remove the generation, so that searches scan all items."""
         self._connection.execute("DELETE FROM generations")
         self._connection.execute("DELETE FROM removed")
 
     def count_unindexed(self) -> int:
-        """How many items the published index does not have."""
+        """How many items are not in the published index."""
         return self.count_newer(self._last_indexed())
 
     def _last_indexed(self) -> int:
-        """The highest id that the published index may have; 0 without one."""
+        """The highest id that the published index can contain; 0 without an index."""
         generation = self.generation()
         return 0 if generation is None else generation.max_id

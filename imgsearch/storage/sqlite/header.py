@@ -1,4 +1,4 @@
-"""The first 100 bytes of a database, without which SQLite reads nothing of it; most of them are known beforehand.
+"""Repairing the 100-byte header of a database: SQLite reads nothing without it, and most bytes are known.
 
 https://sqlite.org/fileformat2.html, section 1.3.
 """
@@ -14,26 +14,26 @@ from imgsearch.storage.sqlite.schema import APPLICATION_ID, PAGE_BYTES
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["mend_header"]
+__all__ = ["repair_header"]
 
 HEADER_BYTES: Final = 100
 FIXED: Final = {
     0: b"SQLite format 3\0",
-    18: bytes([2, 2, 0, 64, 32, 32]),  # WAL, no reserved bytes, shares of payload
+    18: bytes([2, 2, 0, 64, 32, 32]),  # WAL, no reserved bytes, payload fractions
     44: struct.pack(">I", 4),  # schema format
     56: struct.pack(">I", 1),  # UTF-8
     68: struct.pack(">I", APPLICATION_ID),
 }
 PAGE_SIZE_AT: Final = 16
 PAGE_COUNT_AT: Final = 28
-MOST_ALTERED: Final = 8
-"""Bytes of the fixed ones; a file in which more are other ones never was an instance's database."""
+MAX_CHANGED_BYTES: Final = 8
+"""If more of the fixed bytes differ, the file never was an instance's database."""
 
 
-def mend_header(path: Path) -> None:
-    """Put right what is known of a database's header; the caller holds the writer lock.
+def repair_header(path: Path) -> None:
+    """Restore the known bytes of a database's header; the caller holds the writer lock.
 
-    A file that is something else, or whose first page lies in the WAL, is left alone.
+    Leaves other kinds of files alone, and databases with a non-empty WAL, which may hold the first page.
     """
     wal = path.with_name(f"{path.name}-wal")
     if wal.exists() and wal.stat().st_size:
@@ -45,14 +45,14 @@ def mend_header(path: Path) -> None:
         before = bytes(header)
         for at, value in FIXED.items():
             header[at : at + len(value)] = value
-        if sum(old != new for old, new in zip(before, header, strict=True)) > MOST_ALTERED:
+        if sum(old != new for old, new in zip(before, header, strict=True)) > MAX_CHANGED_BYTES:
             return
         (page_size,) = struct.unpack_from(">H", header, PAGE_SIZE_AT)
         if not _is_page_size(page_size):
-            # Unless that is altered too, the number of pages tells; instances of the first formats had smaller ones.
+            # Derive it from the number of pages if that is intact; the first formats had smaller pages.
             (pages,) = struct.unpack_from(">I", header, PAGE_COUNT_AT)
-            told, rest = divmod(path.stat().st_size, max(1, pages))
-            page_size = told if not rest and _is_page_size(told) else PAGE_BYTES
+            derived, rest = divmod(path.stat().st_size, max(1, pages))
+            page_size = derived if not rest and _is_page_size(derived) else PAGE_BYTES
             struct.pack_into(">H", header, PAGE_SIZE_AT, page_size)
         pages = path.stat().st_size // (65536 if page_size == 1 else page_size)
         struct.pack_into(">I", header, PAGE_COUNT_AT, pages)
@@ -64,5 +64,5 @@ def mend_header(path: Path) -> None:
 
 
 def _is_page_size(size: int) -> bool:
-    """Whether it can stand in the header; 1 means 65,536 bytes."""
+    """Whether it is a valid header value; 1 means 65,536 bytes."""
     return size == 1 or (512 <= size <= 32_768 and not size & (size - 1))

@@ -1,8 +1,8 @@
-"""Rows off the leaf pages of a database whose inner pages are destroyed.
+"""Recovering rows from the leaf pages of a database whose interior pages are destroyed.
 
-SQLite reaches a row from the root of its table down; where a page in between is damaged, everything below is out of
-reach and still there. Here every page of the file is looked at by itself (https://sqlite.org/fileformat2.html, sections
-1.6 and 2.1), and a row counts if its seal is right. Pages on the free list are passed over: they hold what was deleted.
+SQLite reaches a row from the root of its table; if a page on the way is damaged, all rows below it are unreachable but
+still in the file. This module reads each page on its own (https://sqlite.org/fileformat2.html, sections 1.6 and 2.1)
+and accepts rows whose checksum matches. It skips pages on the free list, which hold deleted data.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["sealed_rows"]
+__all__ = ["recover_rows"]
 
 LEAF: Final = 0x0D
 HEADER_BYTES: Final = 100
 INTEGER_BYTES: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
-"""By the serial type of a value."""
+"""Size of an integer by its serial type."""
 
 
-def sealed_rows(
+def recover_rows(
     path: Path, page_size: int, wanted: set[int]
 ) -> tuple[dict[int, list[tuple[Any, ...]]], dict[int, tuple[bytes, int]]]:
-    """Rows with a right seal, of these ids, wherever they lie in the file.
+    """Find rows with these ids and a valid checksum anywhere in the file.
 
     Args:
-        path: of the database; its WAL is checkpointed.
+        path: of the database, after a checkpoint.
         page_size: in bytes.
         wanted: ids of items.
 
     Returns:
-        By id, all different rows of the table of items (with the seal, last), and features with their seals.
+        By id: all distinct rows of ``items`` (the checksum last), and features with their checksums.
     """
     items: dict[int, list[tuple[Any, ...]]] = {}
     features: dict[int, tuple[bytes, int]] = {}
@@ -60,7 +60,7 @@ class _Pages:
         self._size = page_size
 
     def rows(self, wanted: set[int]) -> Iterator[tuple[int, list[Any]]]:
-        """Id and columns of what look like rows on leaf pages of tables."""
+        """Yield id and columns of apparent rows on table leaf pages."""
         free = self._free_pages()
         for number in range(1, len(self._data) // self._size + 1):
             start = (number - 1) * self._size
@@ -73,7 +73,7 @@ class _Pages:
                     (offset,) = struct.unpack_from(">H", self._data, head + 8 + 2 * place)
                     row = self._row(start + offset, wanted)
                 except (struct.error, ValueError, IndexError):
-                    continue  # no row, or no longer one
+                    continue  # not a valid row
                 if row is not None:
                     yield row
 
@@ -96,7 +96,7 @@ class _Pages:
         return row_id, self._values(self._payload(at, length))
 
     def _payload(self, at: int, length: int) -> bytes:
-        """A row's bytes, those on overflow pages included."""
+        """A row's bytes, including those on overflow pages."""
         most, least = self._size - 35, (self._size - 12) * 32 // 255 - 23
         if length > len(self._data):
             raise ValueError(length)

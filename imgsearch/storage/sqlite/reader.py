@@ -1,4 +1,4 @@
-"""Reading items and features: by key, by id, by condition, and all of them in their order."""
+"""Reading items and features: by key, by id, by condition, or all in order."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from imgsearch.storage.port import Pictures, StoredPicture
 from imgsearch.storage.sqlite.conditions import Sql, compiled
 from imgsearch.storage.sqlite.generations import Generations
 from imgsearch.storage.sqlite.rows import (
+    CHECKED_FEATURE,
+    CHECKED_ITEM,
     FEATURE_TYPE,
     ITEM_COLUMNS,
     ITEM_SOURCE,
     ITEM_WIDTH,
     MAX_PARAMETERS,
-    SEALED_FEATURE,
-    SEALED_ITEM,
     numbers,
     translated,
 )
@@ -36,16 +36,16 @@ __all__ = ["Reader"]
 
 
 class Reader(Generations):
-    """What can be asked of the items."""
+    """Queries on items and features."""
 
     @translated
     def counts(self) -> dict[int, int]:
-        """Items per category, without the empty ones."""
+        """The number of items per category, empty categories left out."""
         return dict(self._connection.execute("SELECT category_id, items FROM counts WHERE items > 0"))
 
     @translated
     def count_products(self) -> int:
-        """How many different ProductIds there are."""
+        """The number of distinct ProductIds."""
         (count,) = self._connection.execute("SELECT count(DISTINCT product_id) FROM items").fetchone()
         return int(count)
 
@@ -88,16 +88,18 @@ class Reader(Generations):
     @translated
     def feature(self, item_id: int) -> npt.NDArray[np.float32]:
         """The stored feature of one item, shape (dimension,)."""
-        row = self._connection.execute(f"SELECT id, {SEALED_FEATURE} FROM features WHERE id = ?", (item_id,)).fetchone()
+        row = self._connection.execute(
+            f"SELECT id, {CHECKED_FEATURE} FROM features WHERE id = ?", (item_id,)
+        ).fetchone()
         if row is None:
             raise self.damage("the feature of an item")
         self._check_features([row])
         return np.frombuffer(row[1], FEATURE_TYPE).astype(np.float32)
 
     def pictures(self, ids: Iterable[int]) -> Iterator[StoredPicture]:
-        """Those of the ids that are items, with their features; in no particular order."""
+        """Yield the items among these ids with their features, in no particular order."""
         for rows in self._by_id(
-            f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id",
+            f"SELECT {ITEM_COLUMNS}, {CHECKED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id",
             ids,
         ):
             for row in rows:
@@ -105,22 +107,22 @@ class Reader(Generations):
                 yield StoredPicture(self._item(row), np.frombuffer(row[-2], FEATURE_TYPE).astype(np.float32))
 
     def features_of(self, ids: Iterable[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """The features of some items.
+        """The features of items.
 
         Args:
-            ids: each once.
+            ids: without duplicates.
 
         Returns:
             Ids of shape (n,) in no particular order, and features of shape (n, dimension), L2-normalised; (0, 0) if
             there are none.
 
         Raises:
-            InstanceDamaged: one has no feature, or not the one that was written.
+            InstanceDamaged: a feature is missing or corrupted.
         """
         wanted = list(ids)
         rows = [
             row
-            for cursor in self._by_id(f"SELECT id, {SEALED_FEATURE} FROM features", wanted, of="features")
+            for cursor in self._by_id(f"SELECT id, {CHECKED_FEATURE} FROM features", wanted, of="features")
             for row in cursor
         ]
         if len(rows) != len(wanted):
@@ -131,7 +133,7 @@ class Reader(Generations):
         return found, features.reshape(len(rows), -1 if rows else 0)
 
     def matching(self, ids: Iterable[int], condition: Condition) -> npt.NDArray[np.int64]:
-        """Those of the ids that are items and meet the condition, in no particular order."""
+        """The given ids that are items and meet the condition, in no particular order."""
         found = self._by_id("SELECT items.id FROM items", ids, where=compiled(condition))
         return np.concatenate([np.zeros(0, np.int64), *map(numbers, found)])
 
@@ -142,28 +144,28 @@ class Reader(Generations):
         marked: Condition,
         condition: Condition = EVERYTHING,
     ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
-        """Items whose features are known, as a search ranks them, and which of them are marked.
+        """Items whose features the caller has, as a search ranks them, and which of them are marked.
 
         Args:
-            ids: each once; shape (n,).
-            features: theirs; shape (n, dimension).
-            marked: what an item meets to be marked.
-            condition: what all of them are known to meet.
+            ids: without duplicates; shape (n,).
+            features: of these items; shape (n, dimension).
+            marked: the condition that marks an item.
+            condition: one that all of the items are known to meet.
 
         Raises:
-            InstanceDamaged: one is no item, does not meet the condition, or is not what was written.
+            InstanceDamaged: an item is missing, corrupted or does not meet the condition.
         """
         mark, known = compiled(marked), compiled(condition)
         rows = {
             row[0]: row
             for cursor in self._by_id(
-                f"SELECT {SEALED_ITEM}, {mark.text}, {known.text} FROM items",
+                f"SELECT {CHECKED_ITEM}, {mark.text}, {known.text} FROM items",
                 ids.tolist(),
                 (*mark.parameters, *known.parameters),
             )
             for row in cursor
         }
-        self._check_seals(rows.values(), ITEM_WIDTH)
+        self._verify_rows(rows.values(), ITEM_WIDTH)
         if len(rows) != len(ids) or not all(row[-1] for row in rows.values()):
             raise self.damage("an index of items")
         ordered = [rows[number] for number in ids.tolist()]
@@ -171,9 +173,9 @@ class Reader(Generations):
         return Pictures(ids, groups, features), np.array([row[-2] for row in ordered], np.bool_)
 
     def first_of_products(self, product_ids: Iterable[str], limit: int) -> npt.NDArray[np.int64]:
-        """Ids of the pictures of some products, of each the first ``limit`` by PicName; in no particular order.
+        """Ids of the first ``limit`` pictures of each product, by PicName; in no particular order.
 
-        By name, because that is how an index keeps them: not more than these are read, however many a product has.
+        The index of keys is sorted by PicName, so only these are read, however many pictures a product has.
         """
         wanted = list(product_ids)
         found: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
@@ -189,13 +191,13 @@ class Reader(Generations):
         return np.concatenate(found)
 
     def siblings(self, ids: Iterable[int], condition: Condition = EVERYTHING) -> Iterator[Pictures]:
-        """Those of the ids that are items and meet the condition, some at a time, at least one.
+        """Yield the items among these ids that meet the condition, in non-empty chunks.
 
         Raises:
-            InstanceDamaged: one is not what was written.
+            InstanceDamaged: an item is corrupted.
         """
         for cursor in self._by_id(
-            f"SELECT {SEALED_ITEM}, {SEALED_FEATURE} FROM items JOIN features ON features.id = items.id",
+            f"SELECT {CHECKED_ITEM}, {CHECKED_FEATURE} FROM items JOIN features ON features.id = items.id",
             ids,
             where=compiled(condition),
         ):
@@ -208,24 +210,24 @@ class Reader(Generations):
         """The keys of all items that meet the condition, sorted."""
         wanted = self._looked_up(condition)
         rows = self._connection.execute(
-            f"SELECT {SEALED_ITEM} FROM items WHERE {wanted.text}", wanted.parameters
+            f"SELECT {CHECKED_ITEM} FROM items WHERE {wanted.text}", wanted.parameters
         ).fetchall()
-        self._check_seals(rows)
+        self._verify_rows(rows)
         return sorted(Key(row[1], row[2]) for row in rows)
 
     def _looked_up(self, condition: Condition) -> Sql:
-        """The condition in the form in which its index is found: those of attributes are within categories."""
+        """Compile a condition so that SQLite uses an index: those of attributes lead with the category."""
         if is_of_attributes(condition):
             condition = category_condition(tuple(self.counts())).joined(condition)
         return compiled(condition)
 
     def identical_ids(self, same: Condition, condition: Condition, limit: int) -> npt.NDArray[np.int64]:
-        """The first ``limit`` ids of items that were made from a picture and meet the condition, rising.
+        """The first ``limit`` ids of items made from a picture that meet the condition, ascending.
 
         Args:
             same: a ``picture_condition``.
-            condition: what else they meet.
-            limit: how many at most.
+            condition: also to be met.
+            limit: the maximum number.
         """
         both = compiled(same.joined(condition))
         return self._rising(
@@ -234,15 +236,15 @@ class Reader(Generations):
         )
 
     def matching_ids(self, condition: Condition) -> npt.NDArray[np.int64]:
-        """Ids of the items that meet the condition, rising."""
-        # Sorted here: to have them in order, SQLite would go through all items.
+        """Ids of the items that meet the condition, ascending."""
+        # Sorted in NumPy: with ORDER BY, SQLite would scan all items.
         wanted = compiled(condition)
         return self._rising(f"SELECT id FROM items WHERE {wanted.text}", wanted.parameters)
 
     def categories(self, *, above: int = 0) -> npt.NDArray[np.int64]:
-        """Of the items with an id above ``above``, by rising id; shape (n,)."""
+        """Categories of the items with an id greater than ``above``, by ascending id; shape (n,)."""
         select = "SELECT id, category_id FROM items"
-        if above:  # their range of ids is gone through; an index has both columns of all
+        if above:  # a scan of the id range; an index covers both columns of all items
             rows = self._connection.execute(f"{select} NOT INDEXED WHERE id > ?", (above,))
         else:
             rows = self._connection.execute(select)
@@ -253,15 +255,15 @@ class Reader(Generations):
     def features(
         self, condition: Condition = EVERYTHING, *, above: int = 0, chunk: int = 1024
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
-        """Ids and features of the items that meet the condition and have an id above ``above``, by rising id.
+        """Yield ids and features of items that meet the condition and have an id above ``above``, ascending.
 
         Yields:
             Ids of shape (n,) and float16 features of shape (n, dimension), n at most ``chunk``.
         """
         if condition == EVERYTHING:
-            sql, parameters = f"SELECT id, {SEALED_FEATURE} FROM features WHERE id > ? ORDER BY id", (above,)
+            sql, parameters = f"SELECT id, {CHECKED_FEATURE} FROM features WHERE id > ? ORDER BY id", (above,)
         else:
-            # All are looked up by the condition, then sorted; the newer ones are gone through in their order.
+            # Look up all by the condition, then sort; or scan the newer ones in order.
             source, item_id = (
                 ("features CROSS JOIN items ON items.id = features.id", "features.id")
                 if above
@@ -269,7 +271,7 @@ class Reader(Generations):
             )
             wanted = compiled(condition)
             sql = (
-                f"SELECT items.id, {SEALED_FEATURE} FROM {source} "
+                f"SELECT items.id, {CHECKED_FEATURE} FROM {source} "
                 f"WHERE {item_id} > ? AND ({wanted.text}) ORDER BY {item_id}"
             )
             parameters = (above, *wanted.parameters)
@@ -282,55 +284,55 @@ class Reader(Generations):
 
     @translated
     def products_with_several(self) -> list[tuple[str, int]]:
-        """ProductIds with more than one picture, and how many each has, in the order of the ProductIds."""
+        """ProductIds with more than one picture, and their number of pictures, sorted by ProductId."""
         return self._connection.execute(
             "SELECT product_id, count(*) FROM items GROUP BY product_id HAVING count(*) > 1 ORDER BY product_id"
         ).fetchall()
 
     def contents_without_token(self) -> list[tuple[int, bytes]]:
-        """Id and content hash of items whose sources gave no token."""
+        """Id and content hash of items without a source token."""
         return self._connection.execute("SELECT id, content_hash FROM items WHERE token IS NULL").fetchall()
 
     def all_stored_records(self, *, chunk: int = 1024) -> Iterator[Upsert]:
-        """Every item with its feature as it would be written again, in the order they were added.
+        """Yield every item as the upsert that would write it again, in the order of addition.
 
         Raises:
-            InstanceDamaged: one is not what was written, or there are not as many as the counts say.
+            InstanceDamaged: an item is corrupted, or their number differs from the counts.
         """
-        told, given = self.count(), 0
+        expected, given = self.count(), 0
         cursor = self._connection.execute(
-            f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id "
+            f"SELECT {ITEM_COLUMNS}, {CHECKED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id "
             "ORDER BY items.id"
         )
         while rows := cursor.fetchmany(chunk):
             given += len(rows)
-            yield from map(self._as_written, rows)
-        if given != told:
+            yield from map(self._as_upsert, rows)
+        if given != expected:
             raise self.damage("the number of items")
 
     def stored_records(self, keys: Sequence[Key]) -> dict[Key, Upsert]:
-        """Those of the keys that are stored, as they would be written again."""
+        """The stored items among these keys, as the upserts that would write them again."""
         found: dict[Key, Upsert] = {}
         for start in range(0, len(keys), MAX_PARAMETERS // 2):
             some = keys[start : start + MAX_PARAMETERS // 2]
             rows = self._connection.execute(
                 f"WITH keys (product, name) AS (VALUES {','.join(['(?, ?)'] * len(some))}) "
-                f"SELECT {ITEM_COLUMNS}, {SEALED_FEATURE} FROM keys "
+                f"SELECT {ITEM_COLUMNS}, {CHECKED_FEATURE} FROM keys "
                 "CROSS JOIN items ON product_id = keys.product AND pic_name = keys.name "
                 "LEFT JOIN roots ON roots.id = items.root_id JOIN features ON features.id = items.id",
                 [part for key in some for part in (key.product_id, key.pic_name)],
             )
-            found.update((change.key, change) for change in map(self._as_written, rows))
+            found.update((change.key, change) for change in map(self._as_upsert, rows))
         return found
 
     def scan(
         self, condition: Condition, *, unindexed: bool = False
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
-        """Ids and features of what meets a condition, by rising id, piece by piece.
+        """Yield ids and features of the items that meet a condition, in chunks, by ascending id.
 
         Args:
-            condition: what they meet.
-            unindexed: only what the published index does not have.
+            condition: to be met.
+            unindexed: only items that are not in the published index.
 
         Yields:
             Ids of shape (n,) and float16 features of shape (n, dimension).

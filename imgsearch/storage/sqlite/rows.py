@@ -1,4 +1,4 @@
-"""Rows of an instance's database: every one that is read is held against its checksum and becomes a record."""
+"""Rows of an instance's database: verified against their checksums and converted to records."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ FEATURE_TYPE: Final = np.dtype("<f2")
 """Stored features are little-endian float16, L2-normalised."""
 
 MAX_PARAMETERS: Final = 500
-"""Ids per statement, far below SQLite's limit on parameters."""
+"""Ids per statement; far below SQLite's limit on parameters."""
 
-SEALED_ITEM: Final = f"{', '.join(f'items.{name}' for name in ITEM_ROW)}, items.seal"
-SEALED_FEATURE: Final = "feature, features.seal"
-ITEM_COLUMNS: Final = f"{SEALED_ITEM}, roots.path, roots.seal"
+CHECKED_ITEM: Final = f"{', '.join(f'items.{name}' for name in ITEM_ROW)}, items.seal"
+CHECKED_FEATURE: Final = "feature, features.seal"
+ITEM_COLUMNS: Final = f"{CHECKED_ITEM}, roots.path, roots.seal"
 ITEM_SOURCE: Final = "items LEFT JOIN roots ON roots.id = items.root_id"
 ITEM_WIDTH: Final = len(ITEM_ROW) + 1
-"""Columns of SEALED_ITEM."""
+"""Number of columns in CHECKED_ITEM."""
 EVERY_ROW: Final = Sql("1")
 
 
 def translated(read: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[R, P], T]:
-    """For reading methods that are called outside of the engine's own blocks: damage has its name there too."""
+    """Translate storage errors in reading methods called outside the engine's own blocks."""
 
     @functools.wraps(read)
     def translated(self: R, /, *args: P.args, **options: P.kwargs) -> T:
@@ -58,14 +58,14 @@ def translated(read: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[R, 
                 return read(self, *args, **options)
         except InstanceDamaged:
             if isinstance(self._connection, FrozenConnection):
-                self._connection.check()  # it need not be damage
+                self._connection.check()  # a concurrent write may be the cause
             raise
 
     return translated
 
 
 class Rows:
-    """A connection, and how its rows become records."""
+    """A connection, and the conversion of its rows to records."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -73,16 +73,16 @@ class Rows:
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """For what looks at the database as such: checks and repairs."""
+        """For checks and repairs, which inspect the database itself."""
         return self._connection
 
     def reading(self) -> AbstractContextManager[None]:
-        """A block that sees one snapshot."""
+        """Return a context manager; reads inside it see one snapshot."""
         self._follow()
         return transaction(self._connection)
 
     def _follow(self) -> None:
-        """Open the database again where the connection cannot see what was committed since."""
+        """Reopen the database if the connection cannot see later commits."""
         before = self._connection
         if isinstance(before, FrozenConnection) and not before.in_transaction and before.is_outdated:
             self._connection = connect(self.path, write=False)
@@ -90,31 +90,31 @@ class Rows:
             before.close()
 
     def damage(self, what: str) -> InstanceDamaged:
-        """What to tell people when something that was read is not what was written."""
+        """Return the error to raise when stored data does not match its checksum."""
         return InstanceDamaged(
-            f"{what} in {self.path} is not what was written: run 'imgsearch check --read-data' to see what is broken, "
-            "'imgsearch check --repair' to mend it"
+            f"{what} in {self.path} is corrupted: run 'imgsearch check --read-data' to see what is damaged, "
+            "'imgsearch check --repair' to repair it"
         )
 
-    def _check_seals(self, rows: Iterable[tuple[Any, ...]], width: int | None = None) -> None:
-        """Refuse rows that are not what was written.
+    def _verify_rows(self, rows: Iterable[tuple[Any, ...]], width: int | None = None) -> None:
+        """Raise if a row does not match its checksum.
 
         Args:
-            rows: a row's columns, then its seal.
-            width: how many columns that is with the seal; by default all.
+            rows: each a row's columns, then its checksum.
+            width: the number of these columns including the checksum; by default all.
         """
         if not all(is_valid(row[:width]) for row in rows):
             raise self.damage("a row")
 
     def _check_features(self, rows: Iterable[tuple[int, bytes, int]]) -> None:
-        """Refuse features that are not what was written: rows of id, feature and seal."""
-        for item_id, feature, seal in rows:
-            if feature_checksum(item_id, feature) != seal:
+        """Raise if a feature does not match its checksum; rows are (id, feature, checksum)."""
+        for item_id, feature, checksum in rows:
+            if feature_checksum(item_id, feature) != checksum:
                 raise self.damage("a feature")
 
     def _pictures(self, rows: list[tuple[Any, ...]]) -> Pictures:
-        """From rows that begin with SEALED_ITEM and SEALED_FEATURE; all are verified."""
-        self._check_seals(rows, ITEM_WIDTH)
+        """Convert and verify rows that begin with CHECKED_ITEM and CHECKED_FEATURE."""
+        self._verify_rows(rows, ITEM_WIDTH)
         self._check_features([(row[0], row[ITEM_WIDTH], row[ITEM_WIDTH + 1]) for row in rows])
         features = np.frombuffer(b"".join(row[ITEM_WIDTH] for row in rows), FEATURE_TYPE).astype(np.float32)
         return Pictures(
@@ -124,12 +124,12 @@ class Rows:
         )
 
     def _item(self, row: tuple[Any, ...]) -> Item:
-        """From a row that begins with ITEM_COLUMNS; it is verified."""
-        self._check_seals([row], ITEM_WIDTH)
+        """Convert and verify a row that begins with ITEM_COLUMNS."""
+        self._verify_rows([row], ITEM_WIDTH)
         (item_id, product_id, pic_name, category_id, given, mode, x1, x2, y1, y2, _, content, token, root_id) = row[:14]
-        root, root_seal = row[ITEM_WIDTH : ITEM_WIDTH + 2]
-        if root_id is not None and not is_valid((root_id, root, root_seal)):
-            raise self.damage("the place of a picture")
+        root, root_checksum = row[ITEM_WIDTH : ITEM_WIDTH + 2]
+        if root_id is not None and not is_valid((root_id, root, root_checksum)):
+            raise self.damage("the location of a picture")
         return Item(
             id=item_id,
             key=Key(product_id, pic_name),
@@ -143,8 +143,8 @@ class Rows:
             location=None if root is None else Location(root, row[14]).path(pic_name),
         )
 
-    def _as_written(self, row: tuple[Any, ...]) -> Upsert:
-        """From a row of ITEM_COLUMNS and SEALED_FEATURE; it is verified."""
+    def _as_upsert(self, row: tuple[Any, ...]) -> Upsert:
+        """Convert and verify a row of ITEM_COLUMNS and CHECKED_FEATURE."""
         self._check_features([(row[0], row[-2], row[-1])])
         item, subjects, relative, root = self._item(row), row[10], row[14], row[ITEM_WIDTH]
         extracted = Extracted(
@@ -168,7 +168,7 @@ class Rows:
         where: Sql = EVERY_ROW,
         of: str = "items",
     ) -> Iterator[sqlite3.Cursor]:
-        """Run a statement with these parameters for some ids at a time."""
+        """Run a statement for the ids, MAX_PARAMETERS at a time."""
         wanted = list(ids)
         for start in range(0, len(wanted), MAX_PARAMETERS):
             some = wanted[start : start + MAX_PARAMETERS]
@@ -184,11 +184,11 @@ class Rows:
         return ids
 
     def _ids(self, select: str, parameters: tuple[Any, ...] = ()) -> npt.NDArray[np.int64]:
-        """What a statement selects as ``id``; made one text by SQLite, as a row for each takes three times as long."""
+        """The ``id`` column of a statement; SQLite joins it to one text, as a row each takes three times as long."""
         (text,) = self._connection.execute(f"SELECT group_concat(id) FROM ({select})", parameters).fetchone()
         return np.zeros(0, np.int64) if text is None else np.fromstring(text, np.int64, sep=",")
 
 
 def numbers(rows: Iterable[tuple[int, ...]]) -> npt.NDArray[np.int64]:
-    """The whole numbers of some rows one after another; shape (rows * columns,)."""
+    """The integers of all rows, concatenated; shape (rows * columns,)."""
     return np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64)

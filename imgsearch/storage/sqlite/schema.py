@@ -1,7 +1,7 @@
 """The SQLite schema of an instance, and its ordered migrations.
 
 ``PRAGMA user_version`` is the format version. A migration is a script from one version to the next; they run in one
-transaction. A newer format than this release knows is refused, never guessed at.
+transaction. A format newer than this release knows is refused.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = [
 
 APPLICATION_ID: Final = 0x696D6773  # "imgs"
 PAGE_BYTES: Final = 8192
-"""A page holds fifteen features of 256 numbers and wastes 3 %; one of 4096 bytes holds seven, and wastes 10 %."""
+"""Holds fifteen features of 256 numbers and wastes 3 %; a page of 4096 bytes holds seven and wastes 10 %."""
 
-# What the seal of a row, its checksum, is over: all of its columns, in this order.
+# The columns that a row's checksum (column ``seal``) covers, in this order: all of them.
 SETTING_ROW: Final = ("name", "value")
 ROOT_ROW: Final = ("id", "path")
 ITEM_ROW: Final = (
@@ -52,12 +52,12 @@ ATTRIBUTES: Final = tuple(name for name in ITEM_ROW if "_attr" in name)
 
 
 def content_prefix(content_hash: str) -> str:
-    """What the index of content hashes is over, of a column or a parameter."""
+    """The indexed prefix of a content hash (a column or a parameter)."""
     return f"substr({content_hash}, 1, 8)"
 
 
 def _index_within_categories(name: str) -> str:
-    # Partial, so that an attribute that nobody uses costs nothing.
+    # Partial, so that an unused attribute costs nothing.
     return f"""
     DROP INDEX items_{name};
     CREATE INDEX items_{name} ON items (category_id, {name}) WHERE {name} IS NOT NULL;
@@ -210,10 +210,10 @@ FORMAT_VERSION: Final = len(MIGRATIONS)
 
 @dataclass(frozen=True, slots=True)
 class SchemaEntry:
-    """One table, index or trigger, as the database describes it (without the place of its pages)."""
+    """A table, index or trigger as recorded in the database, without its root page."""
 
     position: int
-    """The rowid in SQLite's own table: the same in every instance, as all go through the same migrations."""
+    """The rowid in ``sqlite_schema``: the same in every instance, as all run the same migrations."""
     type: str
     name: str
     table: str
@@ -221,7 +221,7 @@ class SchemaEntry:
 
 
 def schema_of(connection: sqlite3.Connection) -> list[SchemaEntry]:
-    """What a database holds, without the statistics that SQLite may add."""
+    """The schema of a database, without statistics tables that SQLite may add."""
     rows = connection.execute("SELECT rowid, type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid")
     return [SchemaEntry(*row) for row in rows if not str(row[2]).startswith("sqlite_stat")]
 
@@ -235,7 +235,7 @@ def expected_schema() -> list[SchemaEntry]:
 
 
 def check_schema(connection: sqlite3.Connection, where: str) -> None:
-    """Refuse a database of ``FORMAT_VERSION`` whose tables, indexes and triggers are not as they were made.
+    """Raise if a table, index or trigger of a database differs from the schema of ``FORMAT_VERSION``.
 
     Raises:
         InstanceDamaged
@@ -243,7 +243,7 @@ def check_schema(connection: sqlite3.Connection, where: str) -> None:
     missing = set(expected_schema()).difference(schema_of(connection))
     if missing:
         names = ", ".join(sorted(entry.name for entry in missing))
-        raise InstanceDamaged(f"the schema of {where} is altered ({names}): run 'imgsearch check --repair'")
+        raise InstanceDamaged(f"the schema of {where} is corrupted ({names}): run 'imgsearch check --repair'")
 
 
 def check_version(connection: sqlite3.Connection, where: str) -> int:
@@ -251,7 +251,7 @@ def check_version(connection: sqlite3.Connection, where: str) -> int:
 
     Raises:
         InstanceDamaged: it is not an instance's database.
-        NewerFormat: a later release wrote it.
+        NewerFormat: a newer release wrote it.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -259,13 +259,13 @@ def check_version(connection: sqlite3.Connection, where: str) -> int:
         raise InstanceDamaged(f"{where} is not the database of an imgsearch instance")
     if version > FORMAT_VERSION:
         raise NewerFormat(
-            f"{where} has format {version}; this release knows up to {FORMAT_VERSION}: install a newer imgsearch"
+            f"{where} has format {version}; this release supports up to {FORMAT_VERSION}: install a newer imgsearch"
         )
     return int(version)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database (an empty one included) to ``FORMAT_VERSION``, in one transaction."""
+    """Migrate a database (or set up an empty one) to ``FORMAT_VERSION`` in one transaction."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == FORMAT_VERSION:
         return

@@ -1,4 +1,4 @@
-"""What is fixed or told of an instance as a whole, in two tables of which one mends the other."""
+"""Settings of the instance as a whole, stored in two tables so that one can repair the other."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["PROJECTION", "SETTING_TABLES", "TUNED", "Settings"]
 
 SETTING_TABLES: Final = ("settings", "settings_copy")
 TUNED: Final = "tuned"
-"""The setting that names the projection which is applied to all stored features; not there without one."""
+"""Name of the projection applied to all stored features; absent without one."""
 PROJECTION: Final = "projection"
-"""The setting that holds it. Apart, so that a search reads the name only."""
+"""The projection itself. Stored separately, so that a search reads only the name."""
 
 
 class Settings(Rows):
@@ -31,33 +31,33 @@ class Settings(Rows):
 
     @translated
     def settings(self) -> dict[str, Any]:
-        """Everything that was given to ``create`` and set since."""
+        """All settings, given to ``create`` or set since."""
         rows = self._connection.execute("SELECT name, value, seal FROM settings").fetchall()
-        self._check_seals(rows)
+        self._verify_rows(rows)
         return {name: json.loads(value) for name, value, _ in rows}
 
     @translated
     def made_by(self) -> dict[str, Any]:
-        """The model that made the features, as it was given to ``create``: another one after a reindex."""
+        """The model that computed the features: the one given to ``create``, or the one of the last reindex."""
         row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = 'model'").fetchone()
         if row is None:
             raise self.damage("the setting 'model'")
-        self._check_seals([row])
+        self._verify_rows([row])
         model: dict[str, Any] = json.loads(row[1])
         return model
 
     def set_setting(self, name: str, value: Any) -> None:
-        """Add a setting, or change it, in both places."""
+        """Add or change a setting in both tables."""
         row = (name, json.dumps(value))
         for table in SETTING_TABLES:
             self._connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", (*row, row_checksum(*row)))
 
     @translated
     def tuning(self) -> Projection | None:
-        """The projection that all stored features have been through, as of this snapshot; None without one.
+        """The projection applied to all stored features, as of this snapshot; None without one.
 
         Raises:
-            InstanceDamaged: it is not what was written.
+            InstanceDamaged: it is corrupted.
         """
         name = self._setting(TUNED)
         if name is None:
@@ -73,7 +73,7 @@ class Settings(Rows):
         return self._tuning
 
     def set_tuning(self, tuning: Projection | None) -> None:
-        """Say what all stored features have been through; it is the caller's to make that true in the same commit."""
+        """Record the projection; the caller must apply it to all stored features in the same commit."""
         if tuning is not None:
             self.set_setting(TUNED, tuning.name)
             self.set_setting(PROJECTION, tuning.as_text())
@@ -85,5 +85,5 @@ class Settings(Rows):
         row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = ?", (name,)).fetchone()
         if row is None:
             return None
-        self._check_seals([row])
+        self._verify_rows([row])
         return json.loads(row[1])

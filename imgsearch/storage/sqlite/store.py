@@ -1,4 +1,4 @@
-"""The truth of an instance: items, their features and their attributes in SQLite; opening it, and writing to it."""
+"""The truth of an instance in SQLite: opening it and writing items, features and attributes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from imgsearch.storage.sqlite.schema import (
     migrate,
 )
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
-from imgsearch.storage.sqlite.wal import is_altered, log_of
+from imgsearch.storage.sqlite.wal import is_corrupted, log_of
 from imgsearch.types import Item, Upsert
 from imgsearch.values import ATTRIBUTE_COLUMNS, Attributes, Key, Location
 
@@ -53,15 +53,15 @@ __all__ = ["DATABASE_NAME", "Store"]
 
 DATABASE_NAME: Final = "instance.db"
 OPEN_ATTEMPTS: Final = 10
-"""Where an owner writes while somebody opens the database who may not write there."""
+"""Needed when the owner writes while a process without write permission opens the database."""
 VERIFY_BELOW_BYTES: Final = 8 * 2**20
-"""Databases below this size have their whole structure verified whenever they are opened."""
+"""The structure of smaller databases is verified completely on every opening."""
 
 
 class Store(Reader):
     """One connection to an instance's database.
 
-    Writing methods run inside ``with store.writing():``, so that the caller decides what is one commit.
+    Call writing methods inside ``with store.writing():``; the caller decides what makes up a commit.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
@@ -70,7 +70,7 @@ class Store(Reader):
 
     @classmethod
     def create(cls, path: Path, settings: dict[str, Any], page_bytes: int = PAGE_BYTES) -> None:
-        """Make a new database at ``path`` (no file may be there) with these settings."""
+        """Create a database at ``path``, where no file may exist, with these settings."""
         check_release()
         with storage_errors(path.parent):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -86,7 +86,7 @@ class Store(Reader):
                         connection.executemany(
                             f"INSERT INTO {table} VALUES (?, ?, ?)", [(*row, row_checksum(*row)) for row in rows]
                         )
-                # Closing would do so as well, but says nothing if it fails; and the log is not renamed with the file.
+                # Closing would checkpoint too, but hides failures; and the log is not renamed with the file.
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             finally:
                 connection.close()
@@ -98,16 +98,16 @@ class Store(Reader):
         Args:
             path: of the database.
             write: for writing; the caller holds the writer lock.
-            verify: look at the log, the schema, and the whole structure of a small database, before anything is
-                believed, or moved from the log to its place.
+            verify: check the log, the schema and the whole structure of a small database before using its content or
+                checkpointing the log.
 
         Raises:
             InstanceDamaged, InstanceLocked, NewerFormat, OlderFormat, StorageUnwritable
         """
         for attempt in range(OPEN_ATTEMPTS):
             with storage_errors(path.parent):
-                if verify and is_altered(path):
-                    raise InstanceDamaged(f"{log_of(path)} is not what was written: run 'imgsearch check --repair'")
+                if verify and is_corrupted(path):
+                    raise InstanceDamaged(f"{log_of(path)} is corrupted: run 'imgsearch check --repair'")
             connection = connect(path, write=write)
             try:
                 with storage_errors(path.parent):
@@ -126,40 +126,39 @@ class Store(Reader):
         return cls(connection, path, write=write)
 
     def close(self) -> None:
-        """Close the connection; the store is of no use after that."""
+        """Close the connection; the store cannot be used afterwards."""
         if self._write:
             self._empty_wal()
         self._connection.close()
 
     def _empty_wal(self) -> None:
-        """Move what lies in the WAL to its place, as far as no reader needs it where it is.
+        """Move the WAL's content into the database, unless readers still need it.
 
-        SQLite does so when the last connection is closed, but not where that one may only read. Old versions of pages
-        there still hold what was deleted since, and each commit hangs on those before it: one altered bit takes all
-        behind it along.
+        SQLite does so when the last connection closes, but not if that one is read-only. Old page versions in the log
+        still hold deleted data, and each commit depends on those before it: one flipped bit loses all later ones.
         """
-        with suppress(sqlite3.Error):  # where it cannot be done now, the log keeps it, and the next writer tries again
+        with suppress(sqlite3.Error):  # on failure the log keeps it, and the next writer tries again
             self._connection.execute("PRAGMA busy_timeout = 0")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def writing(self) -> AbstractContextManager[None]:
-        """A block that is committed as a whole, or not at all."""
+        """Return a context manager that commits a block atomically."""
         return transaction(self._connection, write=True)
 
     @property
     def page_bytes(self) -> int:
-        """Of the database; older releases made smaller pages."""
+        """The page size of the database; older releases used smaller pages."""
         (size,) = self._connection.execute("PRAGMA page_size").fetchone()
         return int(size)
 
     def rewrite_features(
         self, converted: Callable[[npt.NDArray[np.float16]], npt.NDArray[np.float16]], *, chunk: int
     ) -> None:
-        """Put others in the place of all features, some at a time, by rising id.
+        """Convert all stored features, in chunks, by ascending id.
 
         Args:
-            converted: from features of shape (n, dimension), n at most ``chunk``, to those that are stored instead.
-            chunk: how many at a time.
+            converted: maps features of shape (n, dimension), n at most ``chunk``, to their replacements.
+            chunk: the maximum number of features per call.
         """
         last = 0
         while (piece := next(self.features(above=last, chunk=chunk), None)) is not None:
@@ -172,7 +171,7 @@ class Store(Reader):
             last = int(ids[-1])
 
     def upsert(self, change: Upsert) -> bool:
-        """Write one item under a new id; return whether there was one with the same key."""
+        """Write an item under a new id; return whether it replaced one with the same key."""
         replaced = bool(self.delete(product_condition(change.key.product_id, change.key.pic_name)))
         self.insert([change])
         return replaced
@@ -183,7 +182,7 @@ class Store(Reader):
             self.delete(product_condition(key.product_id, key.pic_name))
 
     def insert(self, changes: Sequence[Upsert]) -> range:
-        """Write items, none of whose keys is stored, under new ids that rise in their order; return these."""
+        """Write items whose keys are not stored yet, under new ascending ids; return the ids."""
         (last,) = self._connection.execute(
             "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'items'), 0)"
         ).fetchone()
@@ -209,7 +208,7 @@ class Store(Reader):
         return range(last + 1, last + 1 + len(items))
 
     def _columns(self, change: Upsert, roots: dict[str, int]) -> tuple[Any, ...]:
-        """ITEM_ROW without the id, as SQLite gives it back: what is sealed is what will be read."""
+        """ITEM_ROW without the id, as SQLite will return it: the checksum must cover what is read."""
         extracted, location = change.extracted, change.location
         if location is not None and location.root not in roots:
             roots[location.root] = self._root_id(location.root)
@@ -228,19 +227,19 @@ class Store(Reader):
             *change.attributes.columns().values(),
         )
 
-    def _seal_item(self, item_id: int) -> None:
-        """Checksum an item as it is stored; after every change of it."""
+    def _update_checksum(self, item_id: int) -> None:
+        """Recompute the checksum of a stored item, after every change to it."""
         self._connection.execute(f"UPDATE items SET seal = {FUNCTION}({', '.join(ITEM_ROW)}) WHERE id = ?", (item_id,))
 
     def update(
         self, item: Item, attributes: Attributes, category_id: int, category_given: bool, location: Location | None
     ) -> int:
-        """Change what can be changed without the picture; without a location, the stored one stays.
+        """Change metadata, which needs no picture; without a location, the stored one stays.
 
-        Of another category it becomes a new item, as an index keeps those of each category apart.
+        A change of category makes it a new item, as an index has separate lists for each category.
 
         Returns:
-            The item's id from now on.
+            The item's id after the change.
         """
         if category_id != item.category_id:
             before = self.stored_records([item.key])[item.key]
@@ -264,33 +263,33 @@ class Store(Reader):
                 "UPDATE items SET root_id = ?, relative_path = ? WHERE id = ?",
                 (self._root_id(location.root), location.relative, item.id),
             )
-        self._seal_item(item.id)
+        self._update_checksum(item.id)
         return item.id
 
     def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
-        """Remember the sources' tokens for items found unchanged: pairs of id and token."""
+        """Store the sources' change tokens of unchanged items: pairs of item id and token."""
         self._connection.executemany("UPDATE items SET token = ? WHERE id = ?", [(token, i) for i, token in tokens])
         for item_id, _ in tokens:
-            self._seal_item(item_id)
+            self._update_checksum(item_id)
 
     def delete(self, condition: Condition) -> list[Key]:
         """Delete all items that meet the condition; return their keys, sorted."""
         return self._delete(self._looked_up(condition), compiled(condition))
 
-    def _delete(self, wanted: Sql, put_aside: Sql) -> list[Key]:
-        """Delete what meets a condition among the items, and among what a repair has put aside."""
+    def _delete(self, wanted: Sql, quarantined: Sql) -> list[Key]:
+        """Delete what meets a condition from the items and from the quarantine."""
         rows = self._connection.execute(
             f"DELETE FROM items WHERE {wanted.text} RETURNING {', '.join(ITEM_ROW)}, seal", wanted.parameters
         ).fetchall()
-        self._check_seals(rows)
+        self._verify_rows(rows)
         keys = sorted(Key(row[1], row[2]) for row in rows)
-        # What a repair has put aside under these names goes too.
-        self._connection.execute(f"DELETE FROM quarantine AS items WHERE {put_aside.text}", put_aside.parameters)
+        # Items that a repair has quarantined under these names go too.
+        self._connection.execute(f"DELETE FROM quarantine AS items WHERE {quarantined.text}", quarantined.parameters)
         return keys
 
     def prune_roots(self) -> None:
-        """Delete the folders that no item's picture lay in any more; a commit of its own."""
-        # The statement itself keeps the references whole; SQLite would look through all items for each folder.
+        """Delete folders that no item refers to any more, in a separate commit."""
+        # The statement itself preserves the references; SQLite would scan all items for each folder.
         self._connection.execute("PRAGMA foreign_keys = OFF")
         try:
             with self.writing():
@@ -310,7 +309,7 @@ class Store(Reader):
 
     @contextmanager
     def beside(self, predecessor: Store) -> Iterator[None]:
-        """A block in which statements may read the tables of another instance as ``predecessor.…``; not in a commit."""
+        """Attach another instance's database as ``predecessor`` during a block; not inside a transaction."""
         self._connection.execute("ATTACH ? AS predecessor", (f"{predecessor.path.absolute().as_uri()}?mode=ro",))
         try:
             yield
@@ -321,7 +320,7 @@ class Store(Reader):
         """Inside ``beside``: delete the items that the predecessor does not have.
 
         Args:
-            same_content: those that it has of another picture as well.
+            same_content: also delete those that it has with another picture.
         """
         picture = " AND other.content_hash = items.content_hash" if same_content else ""
         unknown = Sql(
@@ -331,20 +330,20 @@ class Store(Reader):
         self._delete(unknown, unknown)
 
     def take_quarantine_of_predecessor(self) -> None:
-        """Inside ``beside``: have what a repair has put aside there, and nothing else of the kind."""
+        """Inside ``beside``: replace the quarantine by the predecessor's."""
         self._connection.execute("DELETE FROM quarantine")
         self._connection.execute("INSERT INTO quarantine SELECT * FROM predecessor.quarantine")
 
     def replace(self, predecessor: Store) -> None:
-        """Put a copy of this database in the place of another one of the same page size; a commit of its own.
+        """Replace the content of another database of the same page size by a copy of this one, in one commit.
 
-        Readers of the other one see what it was, or the copy.
+        Readers of the other database see either the old content or the copy.
         """
         replace_content(self._connection, predecessor.connection)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool, verify: bool) -> None:
-    """Bring a connection that was just made to where a store can use it; takes and raises what ``Store.open`` does."""
+    """Prepare a new connection for a store; arguments and errors are those of ``Store.open``."""
     register(connection)
     version = check_version(connection, str(path))
     if write:
@@ -361,7 +360,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool, verify:
 
 
 def _check_structure(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a database in which a page, or an entry of an index, contradicts the others.
+    """Raise if pages or index entries of a database are inconsistent.
 
     Raises:
         InstanceDamaged

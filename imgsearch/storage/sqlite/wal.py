@@ -1,11 +1,11 @@
-"""Looking at SQLite's write-ahead log for bits that rotted there.
+"""Detecting and correcting bit rot in SQLite's write-ahead log.
 
-Commits lie in ``instance.db-wal`` until a writer moves them into the database, such as after a kill. Each frame of the
-log has a checksum that builds on the one before (https://sqlite.org/fileformat2.html, section 4), and SQLite takes the
-first one that does not fit for the end: so an altered bit would take along, in silence, all that was committed behind
-it. Here the end is told from damage: a frame is damaged if inverting a single bit makes it fit. What a writer leaves
-that was killed, or was without power, does not become whole so, nor does what one is about just now; and only what a
-commit stands behind counts. More altered bits in one frame look like such an end, and are taken for it.
+Commits stay in ``instance.db-wal`` until a checkpoint moves them into the database, for example after a kill. Each
+frame's checksum continues that of the frame before it (https://sqlite.org/fileformat2.html, section 4), and SQLite
+treats the first mismatch as the end of the log: one flipped bit would silently drop all later commits. This module
+distinguishes damage from the end: a frame is damaged if flipping a single bit makes its checksum match. Frames that a
+kill, a power loss or a write in progress leaves incomplete do not become valid that way; and only frames of a complete
+commit count. Several flipped bits in one frame are indistinguishable from the end of the log and treated as such.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["is_altered", "log_of", "write_mended"]
+__all__ = ["is_corrupted", "log_of", "write_repaired"]
 
 HEADER: Final = struct.Struct(">IIII8s8s")
 """Magic number, version, size of a page in bytes, number of the checkpoint, salts, checksum of these."""
 FRAME: Final = struct.Struct(">II8s8s")
-"""Page, size of the database in pages if it ends a commit (else 0), salts, checksum."""
+"""Page number, size of the database in pages if the frame ends a commit (else 0), salts, checksum."""
 CHECKED_OF_HEADER: Final = 24
 CHECKED_OF_FRAME: Final = 8
 VERSION: Final = 3_007_000
 BYTE_ORDERS: Final = {0x377F0682: "<", 0x377F0683: ">"}
-"""By the magic number: in which order the checksum takes bytes for words; its own words are big-endian."""
+"""By magic number: byte order of the words that the checksum reads; the checksum itself is big-endian."""
 BITS: Final = np.arange(32, dtype=np.uint32)
 
 Sum = tuple[int, int]
 
 
 def log_of(database: Path) -> Path:
-    """Where the write-ahead log of a database lies, if there is one."""
+    """The path of a database's write-ahead log, whether it exists or not."""
     return database.with_name(f"{database.name}-wal")
 
 
-def is_altered(database: Path) -> bool:
-    """Whether something that was committed to the log is no longer what was written.
+def is_corrupted(database: Path) -> bool:
+    """Whether a committed frame of the log is corrupted.
 
     Raises:
         OSError
@@ -52,11 +52,13 @@ def is_altered(database: Path) -> bool:
     return bool(_patches(log_of(database)))
 
 
-def write_mended(database: Path, target: Path) -> None:
-    """Copy the log of a database, with each frame as it was, or (if two bits could be meant) so that SQLite reads it.
+def write_repaired(database: Path, target: Path) -> None:
+    """Copy the log of a database with corrupted bits corrected.
+
+    If two bits are possible, only the frame's checksum is corrected, so that SQLite reads the frame.
 
     Args:
-        database: whose log it is.
+        database: the database whose log it is.
         target: the new file.
 
     Raises:
@@ -70,7 +72,7 @@ def write_mended(database: Path, target: Path) -> None:
 
 
 def _patches(path: Path) -> dict[int, bytes]:
-    """What to write where; empty if nothing is altered."""
+    """Corrections by offset; empty if nothing is corrupted."""
     try:
         with path.open("rb") as file:
             return _Walk(file).patches()
@@ -80,12 +82,12 @@ def _patches(path: Path) -> dict[int, bytes]:
 
 @dataclass
 class _Walk:
-    """One way through a log, from checksum to checksum."""
+    """One pass over a log, from checksum to checksum."""
 
     file: BinaryIO
-    """Read piece by piece, not mapped: another process may cut it off at any moment, which is no more than its end."""
+    """Read in pieces, not mapped: another process may truncate it at any time, which then simply ends the log."""
     _found: dict[int, bytes] = field(default_factory=dict)
-    """What is to be written, as far as no commit stands behind it yet."""
+    """Corrections in frames without a commit frame after them so far."""
     _sure: dict[int, bytes] = field(default_factory=dict)
 
     def patches(self) -> dict[int, bytes]:
@@ -93,21 +95,21 @@ class _Walk:
         header = self._header()
         if header is None:
             return {}
-        order, page_bytes, salts, told = header
-        actual = told  # what the checksums are once everything altered is written anew
+        order, page_bytes, salts, claimed = header
+        actual = claimed  # the checksum once all corrections are applied
         place = HEADER.size
         while True:
-            after = self._frame(place, order, page_bytes, salts, told, actual)
+            after = self._frame(place, order, page_bytes, salts, claimed, actual)
             if after is None:
                 break
-            told, actual, ends_commit = after
+            claimed, actual, ends_commit = after
             if ends_commit:
                 self._sure |= self._found
             place += FRAME.size + page_bytes
         return self._sure
 
     def _header(self) -> tuple[str, int, bytes, Sum] | None:
-        """Byte order, size of a page, salts and checksum; None if this is no log."""
+        """Byte order, page size, salts and checksum; None if this is not a log."""
         raw = self._bytes(0, HEADER.size)
         if len(raw) < HEADER.size:
             return None
@@ -115,40 +117,40 @@ class _Walk:
         for order in BYTE_ORDERS.values():
             checked = raw[:CHECKED_OF_HEADER]
             computed = _checksum(checked, order)
-            # In this order: nothing is altered, one of the bits that are checked, or one of the checksum.
+            # In this order: no bit flipped, one of the checked bits, or one of the checksum.
             candidates = [] if computed != stored else [(checked, computed)]
             candidates += [(_with(checked, flip), stored) for flip in _one_bit(checked, order, computed, stored)]
             if _bits(computed, stored) == 1:
                 candidates.append((checked, computed))
-            for candidate, told in candidates:
+            for candidate, claimed in candidates:
                 magic, version, page_bytes, _, salts, _ = HEADER.unpack(candidate + raw[CHECKED_OF_HEADER:])
-                meant = BYTE_ORDERS.get(magic) == order and version == VERSION and 512 <= page_bytes <= 65_536
-                whole = candidate + struct.pack(">II", *told)
-                if meant and (whole == raw or salts == self._bytes(HEADER.size + 8, len(salts))):
+                plausible = BYTE_ORDERS.get(magic) == order and version == VERSION and 512 <= page_bytes <= 65_536
+                whole = candidate + struct.pack(">II", *claimed)
+                if plausible and (whole == raw or salts == self._bytes(HEADER.size + 8, len(salts))):
                     if whole != raw:
                         self._found[0] = whole
-                    return order, page_bytes, salts, told
+                    return order, page_bytes, salts, claimed
         return None
 
     def _frame(
-        self, place: int, order: str, page_bytes: int, salts: bytes, told: Sum, actual: Sum
+        self, place: int, order: str, page_bytes: int, salts: bytes, claimed: Sum, actual: Sum
     ) -> tuple[Sum, Sum, bool] | None:
-        """The checksums behind the frame that begins there, and whether it ends a commit; None behind the last one.
+        """The checksums after the frame at an offset, and whether it ends a commit; None at the end of the log.
 
         Args:
-            place: in bytes.
-            order: of bytes.
-            page_bytes: size of a page.
-            salts: those of this log; frames with others are left from before.
-            told: the checksum that the frame before says it has.
-            actual: the one that it has once everything altered is written anew.
+            place: the offset in bytes.
+            order: the byte order.
+            page_bytes: the page size.
+            salts: of this log; frames with other salts are left over from an earlier one.
+            claimed: the checksum that the frame before claims to have.
+            actual: its checksum once all corrections are applied.
         """
         whole = self._bytes(place, FRAME.size + page_bytes)
         if len(whole) < FRAME.size + page_bytes:
             return None
         raw, checked = whole[: FRAME.size], whole[:CHECKED_OF_FRAME] + whole[FRAME.size :]
         stored = _sum_of(raw[16:])
-        computed = _checksum(checked, order, told)
+        computed = _checksum(checked, order, claimed)
         if raw[8:16] != salts:
             if computed != stored or (int.from_bytes(raw[8:16]) ^ int.from_bytes(salts)).bit_count() != 1:
                 return None
@@ -157,7 +159,7 @@ class _Walk:
             goes_on = self._goes_on(place + FRAME.size + page_bytes, order, page_bytes, salts, stored)
             flips = _one_bit(checked, order, computed, stored)
             if _bits(computed, stored) == 1 and not (flips and goes_on):
-                stored = computed  # the checksum itself is altered, or nobody can tell
+                stored = computed  # the checksum itself is corrupted, or it is ambiguous
             elif len(flips) == 1:
                 checked = _with(checked, flips[0])
                 at = flips[0][0]
@@ -170,16 +172,16 @@ class _Walk:
             self._found[place + 16] = struct.pack(">II", *actual)
         return stored, actual, bool(int.from_bytes(checked[4:8]))
 
-    def _goes_on(self, place: int, order: str, page_bytes: int, salts: bytes, told: Sum) -> bool:
-        """Whether the frame that begins there follows one that has the checksum ``told``."""
+    def _goes_on(self, place: int, order: str, page_bytes: int, salts: bytes, claimed: Sum) -> bool:
+        """Whether the frame at this offset continues the checksum ``claimed``."""
         whole = self._bytes(place, FRAME.size + page_bytes)
         if len(whole) < FRAME.size + page_bytes or whole[8:16] != salts:
             return False
         checked = whole[:CHECKED_OF_FRAME] + whole[FRAME.size :]
-        return _checksum(checked, order, told) == _sum_of(whole[16 : FRAME.size])
+        return _checksum(checked, order, claimed) == _sum_of(whole[16 : FRAME.size])
 
     def _bytes(self, place: int, count: int) -> bytes:
-        """What stands there; less at the end of the file."""
+        """Bytes at an offset; fewer at the end of the file."""
         self.file.seek(place)
         return self.file.read(count)
 
@@ -190,28 +192,28 @@ def _sum_of(raw: bytes) -> Sum:
 
 
 def _bits(one: Sum, other: Sum) -> int:
-    """In how many bits two checksums differ."""
+    """The number of bits in which two checksums differ."""
     return (one[0] ^ other[0]).bit_count() + (one[1] ^ other[1]).bit_count()
 
 
 def _with(data: bytes, flip: tuple[int, int]) -> bytes:
-    altered = bytearray(data)
-    altered[flip[0]] ^= 1 << flip[1]
-    return bytes(altered)
+    flipped = bytearray(data)
+    flipped[flip[0]] ^= 1 << flip[1]
+    return bytes(flipped)
 
 
 # The checksum takes two words at a time: first += second + word; second += first + next word (modulo 2**32). That is
-# linear, so each word has its share in the end, whatever the others are.
+# linear, so each word adds its own share to the result, independently of the others.
 
 
 @lru_cache(maxsize=4)
 def _shares(pairs: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-    """What one of each word adds to the checksum, shape (pairs, 2 words, 2 sums); and what each sum before adds to it.
+    """What the value 1 in each word, and in each initial sum, adds to the checksum.
 
-    The second has the shape (2 sums before, 2 sums).
+    Shapes (pairs, 2 words, 2 sums) and (2 initial sums, 2 sums).
     """
     shares = np.zeros((pairs, 2, 2), np.uint32)
-    # A word that comes last adds to both sums if it is a first one, else to the second.
+    # In the last pair, the first word adds to both sums, the second word to the second sum only.
     of_word: list[Sum] = [(1, 1), (0, 1)]
     of_sum: list[Sum] = [(1, 0), (0, 1)]
     for pair in reversed(range(pairs)):
@@ -223,7 +225,7 @@ def _shares(pairs: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
 
 
 def _step(sums: Sum) -> Sum:
-    """What becomes of the sums when two words of 0 are taken in."""
+    """The sums after two words of value 0."""
     first = (sums[0] + sums[1]) & 0xFFFFFFFF
     return first, (sums[1] + first) & 0xFFFFFFFF
 
@@ -243,16 +245,16 @@ def _checksum(data: bytes, order: str, before: Sum = (0, 0)) -> Sum:
 
 
 def _one_bit(data: bytes, order: str, computed: Sum, stored: Sum) -> list[tuple[int, int]]:
-    """Bits (byte and number in it) any one of which, inverted, makes the checksum what is stored.
+    """Single bits (byte and number in it) any one of which, inverted, makes the checksum what is stored.
 
-    Of the highest bits of words, some cannot be told apart.
+    Of the highest bits of words, some cannot be distinguished.
     """
     words = _words(data, order)
     shares, _ = _shares(len(words))
     with np.errstate(over="ignore"):
         missing = np.array(stored, np.uint32) - np.array(computed, np.uint32)
         values = np.uint32(1) << BITS
-        # A bit that is set was not, so its value is taken away.
+        # Flipping a set bit subtracts its value.
         changes = np.where(words[:, :, None] & values, np.uint32(0) - values, values).astype(np.uint32)
         fits = (changes[:, :, :, None] * shares[:, :, None, :] == missing).all(axis=3)
     return [

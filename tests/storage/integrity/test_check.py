@@ -548,11 +548,11 @@ import resource, sys
 from pathlib import Path
 from imgsearch.storage.integrity import repair
 from imgsearch.errors import StorageUnwritable
-mend_header = repair.mend_header
+repair_header = repair.repair_header
 def hinder(path):
-    mend_header(path)
+    repair_header(path)
     resource.setrlimit(resource.RLIMIT_NOFILE, (4, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-repair.mend_header = hinder  # the database can be opened after it, and nothing beside it
+repair.repair_header = hinder  # the database can be opened after it, and nothing beside it
 try:
     repair.repair(Path(sys.argv[1]))
 except StorageUnwritable as error:

@@ -260,7 +260,7 @@ def test_a_snapshot_that_the_owner_writes_over_is_told_as_that(still: Path, clos
         if said[0].isdecimal():
             said.append(reader.stdout.readline())
         assert said[-1].startswith("InstanceLocked 5"), said
-        assert "was written by its owner while it was read" in said[-1]
+        assert "was written by its owner during the read" in said[-1]
         assert "run the command again" in said[-1]
         assert _asked(reader, "search") == "320 {0: 107, 1: 107, 2: 106}"
         owner.close()
@@ -269,7 +269,7 @@ def test_a_snapshot_that_the_owner_writes_over_is_told_as_that(still: Path, clos
 def test_commits_that_cannot_be_reached_are_told_in_words(shown: Path) -> None:
     _change(shown, "unlink", f"{DATABASE_NAME}-shm")
     process = child(FOLLOW_AS_NOBODY, shown)
-    assert "commits in its log that can be read only by who may write there" in process.communicate(timeout=60)[1]
+    assert "commits in its log that cannot be read without write permission" in process.communicate(timeout=60)[1]
 
 
 @needs_root
@@ -344,7 +344,7 @@ def test_a_database_that_another_program_keeps_locked(
             connection.execute("UPDATE counts SET items = items + 1")
     with closing(connect(engine.folder / DATABASE_NAME, write=True)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(InstanceLocked, match=r"kept locked by another program.*run the command again") as locked:
+        with pytest.raises(InstanceLocked, match=r"is locked by another program.*run the command again") as locked:
             _write(engine.folder, work, tmp_path)
         assert locked.value.exit_code == 5
         other.execute("ROLLBACK")
@@ -379,7 +379,7 @@ def test_a_full_database_keeps_what_was_acknowledged(engine: Engine) -> None:
     connection = engine.store._connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages + 2}")
-    with pytest.raises(StorageFull, match="nothing that was acknowledged is lost") as full:
+    with pytest.raises(StorageFull, match="nothing acknowledged is lost") as full:
         fill(engine, scattered(1000), first=10)
     assert (full.value.code, full.value.exit_code) == ("InstanceOverQuota", 8)
     assert engine.store.count() == 10

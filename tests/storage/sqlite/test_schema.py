@@ -96,7 +96,7 @@ def test_foreign_and_newer_databases_are_refused_and_left_alone(
 def test_a_newer_format_names_both_versions(home: Path) -> None:
     with closing(sqlite3.connect(home / DATABASE_NAME, isolation_level=None)) as connection:
         connection.execute("PRAGMA user_version = 97")
-    with pytest.raises(NewerFormat, match=rf"format 97; this release knows up to {FORMAT_VERSION}: install"):
+    with pytest.raises(NewerFormat, match=rf"format 97; this release supports up to {FORMAT_VERSION}: install"):
         Store.open(home / DATABASE_NAME, write=False)
 
 

@@ -17,7 +17,7 @@ from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import Damage, check
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite.store import DATABASE_NAME
-from imgsearch.storage.sqlite.wal import FRAME, HEADER, _Walk, is_altered, log_of, write_mended
+from imgsearch.storage.sqlite.wal import FRAME, HEADER, _Walk, is_corrupted, log_of, write_repaired
 from tests.storage.builders import CALIBRATION, change, child, clustered, query
 
 COUNT = 90
@@ -87,12 +87,12 @@ def frames(data: bytes) -> list[int]:
 
 def test_a_whole_log_is_whole(killed: Path, tmp_path: Path) -> None:
     folder = copy(killed, tmp_path / "instance")
-    assert not is_altered(folder / DATABASE_NAME)
-    write_mended(folder / DATABASE_NAME, tmp_path / "mended")
+    assert not is_corrupted(folder / DATABASE_NAME)
+    write_repaired(folder / DATABASE_NAME, tmp_path / "mended")
     assert (tmp_path / "mended").read_bytes() == log(folder).read_bytes()
     assert names(folder) == EVERYBODY
     assert check(folder, read_data=True) == []
-    assert not is_altered(tmp_path / "nothing.db")
+    assert not is_corrupted(tmp_path / "nothing.db")
 
 
 @pytest.mark.parametrize("places", [12, pytest.param(500, marks=pytest.mark.long)])
@@ -130,8 +130,8 @@ def test_nearly_every_altered_bit_is_put_back(killed: Path, tmp_path: Path) -> N
     for _ in range(200):
         place, bit = chance.randrange(len(whole)), chance.randrange(8)
         invert(log(folder), place, bit)
-        told += is_altered(folder / DATABASE_NAME)
-        write_mended(folder / DATABASE_NAME, tmp_path / "mended")
+        told += is_corrupted(folder / DATABASE_NAME)
+        write_repaired(folder / DATABASE_NAME, tmp_path / "mended")
         restored += (tmp_path / "mended").read_bytes() == whole
         invert(log(folder), place, bit)
     assert told >= 198
@@ -145,7 +145,7 @@ def test_what_a_killed_writer_leaves_is_no_damage(killed: Path, tmp_path: Path) 
     chance = random.Random(6)
     for size in [0, 1, HEADER.size, HEADER.size + FRAME.size, *(chance.randrange(len(whole)) for _ in range(60))]:
         log(folder).write_bytes(whole[:size])
-        assert not is_altered(folder / DATABASE_NAME), size
+        assert not is_corrupted(folder / DATABASE_NAME), size
 
 
 def test_what_a_power_loss_leaves_is_no_damage(killed: Path, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_what_a_power_loss_leaves_is_no_damage(killed: Path, tmp_path: Path) -> 
             ):
                 data[sector : sector + 512] = before  # it held next to nothing
         log(folder).write_bytes(data)
-        assert not is_altered(folder / DATABASE_NAME)
+        assert not is_corrupted(folder / DATABASE_NAME)
 
 
 def test_what_no_commit_stands_behind_is_no_damage(killed: Path, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_what_no_commit_stands_behind_is_no_damage(killed: Path, tmp_path: Path)
     log(folder).write_bytes(data[: commits[-1]])
     assert commits[-2] < commits[-1] - page_bytes(data)  # there are such frames
     invert(log(folder), commits[-1] - 100, 3)
-    assert not is_altered(folder / DATABASE_NAME)
+    assert not is_corrupted(folder / DATABASE_NAME)
 
 
 def test_frames_of_an_earlier_log_are_no_damage(killed: Path, tmp_path: Path) -> None:
@@ -188,11 +188,11 @@ def test_frames_of_an_earlier_log_are_no_damage(killed: Path, tmp_path: Path) ->
         connection.execute("UPDATE counts SET items = items + 1")
         size = log(folder).stat().st_size
         assert size == log(killed).stat().st_size
-        assert not is_altered(folder / DATABASE_NAME)
+        assert not is_corrupted(folder / DATABASE_NAME)
         invert(log(folder), size - 500, 1)
-        assert not is_altered(folder / DATABASE_NAME)
+        assert not is_corrupted(folder / DATABASE_NAME)
         invert(log(folder), HEADER.size + FRAME.size + 77, 1)
-        assert is_altered(folder / DATABASE_NAME)
+        assert is_corrupted(folder / DATABASE_NAME)
         invert(log(folder), HEADER.size + FRAME.size + 77, 1)
 
 
@@ -213,7 +213,7 @@ def test_a_log_that_is_cut_off_meanwhile(killed: Path, tmp_path: Path, monkeypat
             return read(walk, place, count)
 
         monkeypatch.setattr(_Walk, "_bytes", cut_off)
-        assert not is_altered(folder / DATABASE_NAME)
+        assert not is_corrupted(folder / DATABASE_NAME)
         assert steps > step
 
 
@@ -222,7 +222,7 @@ def test_several_altered_frames(killed: Path, tmp_path: Path) -> None:
     data = log(folder).read_bytes()
     for place in frames(data)[::5]:
         invert(log(folder), place + 1000, 2)
-    assert is_altered(folder / DATABASE_NAME)
+    assert is_corrupted(folder / DATABASE_NAME)
     assert repair(folder).lost == []
     assert names(folder) == EVERYBODY
 
