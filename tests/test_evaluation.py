@@ -416,7 +416,9 @@ def test_figures_are_of_what_the_pipeline_finds(labelled: Path, monkeypatch: pyt
             asked.append(options)
             number = int(Path(getattr(picture, "path")).stem)  # noqa: B009
             category = (3, 88888888, 9, 4)[number]
-            yield Extracted(b"", None, Region(0, 80, 0, 120 - 60 * (number % 2)), (), category, (), np.zeros(1, np.float32))
+            yield Extracted(
+                b"", None, Region(0, 80, 0, 120 - 60 * (number % 2)), (), category, (), np.zeros(1, np.float32)
+            )
 
     monkeypatch.setattr(Instance, "analyse", analyse)
     table = labelled / "labels.csv"
