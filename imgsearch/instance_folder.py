@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-    from imgsearch.storage.integrity.check import Problem
-    from imgsearch.storage.integrity.repair import Repair
+    from imgsearch.storage.integrity.problems import Problem, Repair
     from imgsearch.storage.permissions import Exposure
 
     StrPath = str | os.PathLike[str]

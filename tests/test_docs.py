@@ -16,7 +16,7 @@ import imgsearch
 from imgsearch import Instance, Searcher, Writer, errors
 from imgsearch.cli.app import app
 from imgsearch.errors import ImgsearchError
-from imgsearch.storage.integrity.check import Damage
+from imgsearch.storage.integrity.problems import Damage
 from tests.conftest import ROOT, command
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -170,3 +170,21 @@ def test_nothing_of_the_evaluation_data_is_here() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in filter(None, os.fsdecode(listed).split("\0")):
         assert not name.startswith("shared/"), name
+
+
+def test_the_layout_names_every_module() -> None:
+    """A reader finds each module with a line on what is in it, below its package, and none that is gone."""
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").partition("## Layout")[2].partition("\n## ")[0]
+    told = set()
+    for part in text.split("**`imgsearch/")[1:]:
+        package = part.partition("`**")[0]
+        told |= {f"{package}{name}" for name in re.findall(r"^\| `(\w+\.py)` \| \S", part, re.MULTILINE)}
+    source = ROOT / "imgsearch"
+    modules = {path.relative_to(source).as_posix() for path in source.rglob("*.py") if path.name != "__init__.py"}
+    assert told == modules
+
+
+def test_no_module_is_too_long() -> None:
+    """What has more than 400 lines has more than one job."""
+    for path in (ROOT / "imgsearch").rglob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path

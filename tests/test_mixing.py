@@ -19,7 +19,7 @@ import pytest
 from imgsearch import AddPicture, FilePicture, Instance, Key, Outcome, SearchOptions, Status
 from imgsearch.errors import DeviceUnusable, UsageError
 from imgsearch.opened import _default_workers
-from imgsearch.storage.integrity.check import Damage
+from imgsearch.storage.integrity.problems import Damage
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.vision.devices import Device
 from tests.conftest import ROOT

@@ -12,8 +12,7 @@ from imgsearch.cli.output import Format, console, print_document, print_line, re
 from imgsearch.errors import InstanceDamaged
 
 if TYPE_CHECKING:
-    from imgsearch.storage.integrity.check import Problem
-    from imgsearch.storage.integrity.repair import Loss
+    from imgsearch.storage.integrity.problems import Loss, Problem
     from imgsearch.storage.permissions import Exposure
 
 __all__ = ["check"]

@@ -5,7 +5,7 @@ This is the only place that chooses a backend, by the content of the instance's 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from imgsearch.durable_fs import file_errors
 
@@ -15,12 +15,78 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imgsearch.storage.engine import Engine
-    from imgsearch.storage.integrity.check import Problem
-    from imgsearch.storage.integrity.repair import Repair
+    from imgsearch.storage.integrity.problems import Problem, Repair
     from imgsearch.storage.permissions import Exposure
-    from imgsearch.storage.port import Backend
+    from imgsearch.storage.port import Storage
 
-__all__ = ["LocalBackend", "backend_of"]
+__all__ = ["Backend", "LocalBackend", "backend_of"]
+
+
+class Backend(Protocol):
+    """A kind of storage: operations on an instance's folder before it is opened."""
+
+    def exists(self, folder: Path) -> bool:
+        """Whether the folder names an instance."""
+
+    def check_exists(self, folder: Path) -> None:
+        """Raise unless the folder names an instance.
+
+        Raises:
+            InstanceNotFound, InstanceDamaged
+        """
+
+    def is_leftover(self, path: Path) -> bool:
+        """Whether a file in a folder without an instance may be left by a killed ``create``."""
+
+    def create(self, folder: Path, settings: dict[str, Any]) -> None:
+        """Create an empty instance atomically."""
+
+    def open(self, folder: Path, *, write: bool = False) -> Storage:
+        """Open an instance; for writing, only inside ``writing``.
+
+        Raises:
+            InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable
+        """
+
+    def writing(self, folder: Path, timeout: float) -> AbstractContextManager[None]:
+        """Be the only writer inside the block.
+
+        Raises:
+            InstanceLocked: another process writes for longer than ``timeout`` seconds.
+        """
+
+    def shared_file_system(self, folder: Path) -> str | None:
+        """The type of the file system if other machines may share it, so that it is not safe; else None."""
+
+    def disk_bytes(self, folder: Path) -> int:
+        """The instance's size on this machine's disk."""
+
+    def check(self, folder: Path, *, read_data: bool, settings: Sequence[str]) -> list[Problem]:
+        """Check for damage, without writing and without a lock.
+
+        Args:
+            folder: of the instance, which may be impossible to open.
+            read_data: read all data and verify checksums.
+            settings: names of required settings.
+
+        Raises:
+            InstanceNotFound, NewerFormat, OlderFormat, StorageUnwritable
+        """
+
+    def repair(self, folder: Path, *, settings: Sequence[str], lock_timeout: float) -> Repair:
+        """Rebuild derived data, and quarantine damaged items.
+
+        Raises:
+            InstanceDamaged: too little of the data is left.
+            InstanceNotFound, InstanceLocked, NewerFormat, StorageFull, StorageUnwritable
+        """
+
+    def exposures(self, folder: Path) -> list[Exposure]:
+        """What other users of this machine may read or modify.
+
+        Raises:
+            InstanceNotFound, InstanceDamaged, StorageUnwritable
+        """
 
 
 class LocalBackend:

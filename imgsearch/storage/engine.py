@@ -126,7 +126,7 @@ class Engine:
 
     def _remove_leftovers(self) -> None:
         """Remove files of killed writers, and generations that are no longer published."""
-        from imgsearch.storage.integrity.check import leftovers  # only writers need it: searches start faster
+        from imgsearch.storage.integrity.problems import leftovers  # only writers need it: searches start faster
 
         with storage_errors(self.folder):
             for path in leftovers(self.folder, locked=True):

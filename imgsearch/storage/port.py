@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from imgsearch.errors import InstanceDamaged
     from imgsearch.filters.tree import Condition
     from imgsearch.projection import Projection
-    from imgsearch.storage.integrity.check import Problem
-    from imgsearch.storage.integrity.repair import Repair
-    from imgsearch.storage.permissions import Exposure
     from imgsearch.types import Item, Upsert
     from imgsearch.values import Attributes, Key, Location
 
@@ -38,7 +35,7 @@ if TYPE_CHECKING:
     Feature = npt.NDArray[np.float32]
     Stored = npt.NDArray[np.float16]
 
-__all__ = ["Backend", "Generation", "Index", "IndexReplaced", "Pictures", "Storage", "StoredPicture", "Truth"]
+__all__ = ["Generation", "Index", "IndexReplaced", "Pictures", "Storage", "StoredPicture", "Truth"]
 
 
 class IndexReplaced(Exception):
@@ -357,70 +354,3 @@ class Storage(Protocol):
 
     def drop_index_if_empty(self) -> None:
         """Remove the index of an empty instance: it still holds data of deleted items."""
-
-
-class Backend(Protocol):
-    """A kind of storage: operations on an instance's folder before it is opened."""
-
-    def exists(self, folder: Path) -> bool:
-        """Whether the folder names an instance."""
-
-    def check_exists(self, folder: Path) -> None:
-        """Raise unless the folder names an instance.
-
-        Raises:
-            InstanceNotFound, InstanceDamaged
-        """
-
-    def is_leftover(self, path: Path) -> bool:
-        """Whether a file in a folder without an instance may be left by a killed ``create``."""
-
-    def create(self, folder: Path, settings: dict[str, Any]) -> None:
-        """Create an empty instance atomically."""
-
-    def open(self, folder: Path, *, write: bool = False) -> Storage:
-        """Open an instance; for writing, only inside ``writing``.
-
-        Raises:
-            InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable
-        """
-
-    def writing(self, folder: Path, timeout: float) -> AbstractContextManager[None]:
-        """Be the only writer inside the block.
-
-        Raises:
-            InstanceLocked: another process writes for longer than ``timeout`` seconds.
-        """
-
-    def shared_file_system(self, folder: Path) -> str | None:
-        """The type of the file system if other machines may share it, so that it is not safe; else None."""
-
-    def disk_bytes(self, folder: Path) -> int:
-        """The instance's size on this machine's disk."""
-
-    def check(self, folder: Path, *, read_data: bool, settings: Sequence[str]) -> list[Problem]:
-        """Check for damage, without writing and without a lock.
-
-        Args:
-            folder: of the instance, which may be impossible to open.
-            read_data: read all data and verify checksums.
-            settings: names of required settings.
-
-        Raises:
-            InstanceNotFound, NewerFormat, OlderFormat, StorageUnwritable
-        """
-
-    def repair(self, folder: Path, *, settings: Sequence[str], lock_timeout: float) -> Repair:
-        """Rebuild derived data, and quarantine damaged items.
-
-        Raises:
-            InstanceDamaged: too little of the data is left.
-            InstanceNotFound, InstanceLocked, NewerFormat, StorageFull, StorageUnwritable
-        """
-
-    def exposures(self, folder: Path) -> list[Exposure]:
-        """What other users of this machine may read or modify.
-
-        Raises:
-            InstanceNotFound, InstanceDamaged, StorageUnwritable
-        """

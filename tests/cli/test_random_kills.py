@@ -22,7 +22,8 @@ import pytest
 from imgsearch.jobs.indexing import COMMIT_ITEMS
 from imgsearch.search.ranking import Query, Ranker
 from imgsearch.storage.engine import Engine
-from imgsearch.storage.integrity.check import Damage, check
+from imgsearch.storage.integrity.check import check
+from imgsearch.storage.integrity.problems import Damage
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.values import Key
 from tests.conftest import command, whole_lines

@@ -19,7 +19,8 @@ from imgsearch.jobs.creation import make
 from imgsearch.search.ranking import Query, Ranker
 from imgsearch.service.categories import OTHER, Kind
 from imgsearch.storage.engine import Engine
-from imgsearch.storage.integrity.check import Damage, check
+from imgsearch.storage.integrity.check import check
+from imgsearch.storage.integrity.problems import Damage
 from imgsearch.storage.lock import LOCK_NAME, writer_lock
 from imgsearch.storage.sqlite.rows import FEATURE_TYPE
 from imgsearch.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS

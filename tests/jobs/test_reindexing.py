@@ -36,7 +36,7 @@ from imgsearch.errors import InstanceExists, StampMismatch
 from imgsearch.jobs import creation
 from imgsearch.sources import files
 from imgsearch.storage.engine import Engine
-from imgsearch.storage.integrity.check import Damage
+from imgsearch.storage.integrity.problems import Damage
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.storage.successor import home
 from imgsearch.transfer.file_format import item_document

@@ -34,7 +34,7 @@ from imgsearch.search.options import SearchOptions, SearchResult
 from imgsearch.search.ranking import Hit
 from imgsearch.search.siblings import ranking_weights
 from imgsearch.storage.engine import Engine
-from imgsearch.storage.integrity.check import Damage, Problem
+from imgsearch.storage.integrity.problems import Damage, Problem
 from imgsearch.storage.lock import LOCK_NAME
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.types import AddPicture, DeletePictures, Operation, Status

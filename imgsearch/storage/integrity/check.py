@@ -9,17 +9,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from imgsearch.durable_fs import TEMPORARY_SUFFIX
 from imgsearch.errors import ImgsearchError, InstanceDamaged
 from imgsearch.storage.faiss.index_file import checksum_of
 from imgsearch.storage.faiss.index_reader import IndexReader
-from imgsearch.storage.lock import HOLDER_NAME, writer_at_work
+from imgsearch.storage.integrity.problems import Damage, Problem, leftovers
 from imgsearch.storage.sqlite.checksum import feature_checksum, is_valid
 from imgsearch.storage.sqlite.database import FrozenConnection, is_refusal, storage_errors
 from imgsearch.storage.sqlite.generations import Generation
@@ -28,7 +25,6 @@ from imgsearch.storage.sqlite.schema import GENERATION_ROW, ITEM_ROW, ROOT_ROW, 
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.storage.sqlite.wal import is_corrupted, log_of
-from imgsearch.storage.successor import home, is_leftover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,19 +33,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
-    "REPAIR_NAME",
-    "Damage",
-    "Problem",
     "check",
     "feature_fault",
-    "leftovers",
     "readable_text",
     "stored_dimension",
 ]
 
-REPAIR_NAME: Final = f"{DATABASE_NAME}.repair{TEMPORARY_SUFFIX}"
-"""The new database that a repair builds before it replaces the damaged one."""
-LEFTOVER_NAMES: Final = ("index-*.faiss*", f"{DATABASE_NAME}{TEMPORARY_SUFFIX}*", f"{REPAIR_NAME}*")
 LENGTH_TOLERANCE: Final = 2e-3
 """Tolerance for the length of a stored feature; half precision accounts for 5e-4 at most."""
 SELF_SEARCH_ITEMS: Final = 200
@@ -63,57 +52,6 @@ REPAIR_ADVICE: Final = "run 'imgsearch check --repair'"
 REBUILD_ADVICE: Final = f"the items are safe in the database, {REPAIR_ADVICE} or 'imgsearch rebuild'"
 
 T = TypeVar("T")
-
-
-class Damage(StrEnum):
-    """Kinds of damage."""
-
-    DATABASE = "DatabaseDamaged"
-    """The database is inconsistent or unreadable to SQLite."""
-    LOG = "LogDamaged"
-    """The write-ahead log is corrupted."""
-    SCHEMA = "SchemaAltered"
-    SETTINGS = "SettingsDamaged"
-    ITEM = "ItemDamaged"
-    """An item's row does not match its checksum."""
-    FEATURE = "FeatureDamaged"
-    """A wrong checksum, dimension or length, or values that are not finite."""
-    FEATURE_MISSING = "FeatureMissing"
-    FEATURE_ORPHANED = "FeatureOrphaned"
-    """A feature without an item."""
-    LOCATION = "LocationDamaged"
-    """A pictures' folder does not match its checksum; it is needed for previews only."""
-    COUNTS = "CountsWrong"
-    REMOVED = "RemovedWrong"
-    """The list of removed items."""
-    GENERATION = "GenerationDamaged"
-    """The database's own record of the published index."""
-    INDEX_MISSING = "IndexMissing"
-    INDEX_LENGTH = "IndexLengthWrong"
-    INDEX = "IndexDamaged"
-    """The index file does not match its checksum."""
-    SELF_SEARCH = "SelfSearchFailed"
-    """The index does not find an item by its own feature."""
-    LEFTOVER = "Leftover"
-    """A file left by a killed writer: harmless, and removed by the next one."""
-
-    @property
-    def affects_index(self) -> bool:
-        """Whether a rebuild repairs it."""
-        return self in (Damage.INDEX_MISSING, Damage.INDEX_LENGTH, Damage.INDEX, Damage.SELF_SEARCH)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One finding of a check."""
-
-    damage: Damage
-    file: Path
-    message: str
-    """What is wrong and what to do, on one line."""
-    product_id: str | None = None
-    pic_name: str | None = None
-    """Of the item, if known. Not a Key: damaged values may be invalid."""
 
 
 def check(
@@ -453,30 +391,6 @@ def feature_fault(item_id: int, feature: object, checksum: object, dimension: in
         return "is not finite"
     length = float(np.sqrt(values @ values))
     return None if abs(length - 1) <= LENGTH_TOLERANCE else f"has length {length:.4g} instead of 1"
-
-
-def leftovers(folder: Path, *, locked: bool = False) -> list[Path]:
-    """What killed writers left: files, and the folder of a successor that has become the instance.
-
-    Empty while another writer is at work, as the files may be its own.
-
-    Args:
-        folder: with an instance in it.
-        locked: the caller holds the writer lock.
-    """
-    names = LEFTOVER_NAMES if locked else (*LEFTOVER_NAMES, HOLDER_NAME)
-    found = sorted(path for name in names for path in folder.glob(name))
-    if not locked and writer_at_work(folder):
-        return []
-    # In this order, so that what a writer published before it ended is seen as published.
-    try:
-        with closing(Store.open(folder / DATABASE_NAME, write=False, verify=False)) as store:
-            published = {f"index-{row[0]}.faiss" for row in store.connection.execute("SELECT number FROM generations")}
-            if is_leftover(home(folder), store):
-                found.append(home(folder))
-    except (ImgsearchError, sqlite3.Error):
-        return []  # unknown what is published
-    return [path for path in found if path.name not in published and path.exists()]
 
 
 def readable_text(data: bytes) -> str:

@@ -12,21 +12,13 @@ import shutil
 import sqlite3
 import time
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.projection import Projection
 from imgsearch.storage.engine import Engine
-from imgsearch.storage.integrity.check import (
-    REPAIR_NAME,
-    Damage,
-    Problem,
-    check,
-    feature_fault,
-    readable_text,
-    stored_dimension,
-)
+from imgsearch.storage.integrity.check import check, feature_fault, readable_text, stored_dimension
+from imgsearch.storage.integrity.problems import REPAIR_NAME, Damage, Loss, Repair
 from imgsearch.storage.sqlite.checksum import is_valid, register, row_checksum
 from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, sync_commits, transaction
 from imgsearch.storage.sqlite.header import repair_header
@@ -40,33 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Loss", "Repair", "repair"]
+__all__ = ["repair"]
 
 MAX_GAPS: Final = 1_000_000
 """If ids are missing from all lists, gaps are searched id by id, up to this many."""
 
 QUARANTINE_ROW: Final = (*ITEM_ROW, "location", "reason", "quarantined")
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Lost data: an item that is no longer searchable, or a part of one."""
-
-    product_id: str | None
-    pic_name: str | None
-    message: str
-    """What was wrong, and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """The result of a repair."""
-
-    repaired: list[Problem]
-    """Problems that were repaired."""
-    lost: list[Loss]
-    problems: list[Problem]
-    """Problems that remain."""
 
 
 def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:

@@ -20,7 +20,8 @@ from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import category_condition, product_condition
 from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
-from imgsearch.storage.integrity.check import REPAIR_NAME, Damage, check
+from imgsearch.storage.integrity.check import check
+from imgsearch.storage.integrity.problems import REPAIR_NAME, Damage
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.lock import HOLDER_NAME, writer_lock
 from imgsearch.storage.sqlite import store as store_module

@@ -14,7 +14,8 @@ import pytest
 from imgsearch.errors import InstanceDamaged
 from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
-from imgsearch.storage.integrity.check import Damage, check
+from imgsearch.storage.integrity.check import check
+from imgsearch.storage.integrity.problems import Damage
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.storage.sqlite.wal import FRAME, HEADER, _Walk, is_corrupted, log_of, write_repaired
