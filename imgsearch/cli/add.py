@@ -125,20 +125,8 @@ def add(
     )
     given = paths or []
     if reindex:
-        if (
-            given
-            or manifest
-            or request != FileRequest()
-            or model
-            or weights
-            or kind is not Kind.PRODUCT
-            or nul
-            or dry_run
-        ):
-            raise UsageError(
-                "--reindex reads the pictures from their original locations with their original options: leave out "
-                "paths, --manifest, --dry-run and options of pictures, keys and models"
-            )
+        others = (given, manifest, request != FileRequest(), model, weights, kind is not Kind.PRODUCT, nul, dry_run)
+        _check_reindex(others=any(others))
         _reindex(instance, workers, device, lock_timeout, quiet=quiet, chosen=chosen)
         return
     _check(given, manifest, request, FileRequest(product_from=product_from, include_hidden=include_hidden))
@@ -172,6 +160,14 @@ def add(
     summary.show(chosen, perf_counter() - begun, quiet=quiet)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)
+
+
+def _check_reindex(*, others: bool) -> None:
+    if others:
+        raise UsageError(
+            "--reindex reads the pictures from their original locations with their original options: leave out "
+            "paths, --manifest, --dry-run and options of pictures, keys and models"
+        )
 
 
 def _reindex(
