@@ -76,7 +76,7 @@ def test_each_source_is_measured_with_its_own_parameters(labelled: Path, paramet
     assert (left_out.hit1, left_out.mean_average_precision) == (plain.hit1, plain.mean_average_precision)
     assert left_out.mean_reciprocal_rank == plain.mean_reciprocal_rank
     assert left_out.calibration != plain.calibration
-    assert any("trained without two" in line and str(parameters) in line for line in told), "what is not measured is told"
+    assert any("trained without two" in line and str(parameters) in line for line in told), "not measured, and not told"
 
 
 @pytest.mark.networks

@@ -239,7 +239,7 @@ def saved(features: np.ndarray[Any, Any]) -> Callable[[Path], None]:
         (cut(STAMP_NAME, 20), "not a JSON object", 0),
         (cut(FEATURES_NAME, 0), "not a NumPy file", 0),
         (cut(FEATURES_NAME, 100), "not a NumPy file", 0),
-        (cut(FEATURES_NAME, 128 + 512 * 20), "cut off", 0),
+        (cut(FEATURES_NAME, 128 + 512 * 20), "truncated", 0),
         (saved(FEATURES[:, :8]), "not of", 0),
         (saved(FEATURES.astype("<i4")), "not of", 0),
         (saved(np.asfortranarray(FEATURES)), "not of", 0),

@@ -10,6 +10,7 @@ import pytest
 
 from imgsearch import AddPicture, FilePicture, Instance, Key, Kind, PictureOptions, Region
 from imgsearch.errors import InputError, InvalidModel, StampMismatch, UnreadableSource
+from imgsearch.opened import Opened
 from imgsearch.types import Content, Extracted
 from imgsearch.vision.pipeline import LOOK_AHEAD_PER_WORKER
 from tests.pictures import jpeg, write_catalogue
@@ -84,7 +85,7 @@ def test_a_model_that_fails_ends_the_run(folder: Path, tmp_path: Path, monkeypat
     """It is no picture's fault, so it is not told of each picture."""
     Instance.create(folder)
     with Instance.open(folder) as instance:
-        monkeypatch.setattr(Instance, "_convert", staticmethod(fail))
+        monkeypatch.setattr(Opened, "convert", fail)
         with pytest.raises(InvalidModel, match="planted"):
             list(instance.analyse([(Bytes(jpeg(1)), PictureOptions())]))
 

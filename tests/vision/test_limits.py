@@ -28,7 +28,7 @@ def test_bytes(limits: Limits, largest: int) -> None:
         with pytest.raises(PictureTooLarge) as caught:
             limits.check_bytes(size)
         assert f"{size:,}" in caught.value.message
-        assert f"below {largest + 1:,}" in caught.value.message
+        assert f"fewer than {largest + 1:,}" in caught.value.message
         assert "--max-bytes" in caught.value.message
 
 

@@ -54,7 +54,7 @@ from imgsearch.vision.openvino_export import converted_model
 from imgsearch.vision.models import find_model
 said = []
 model = converted_model(find_model(sys.argv[1], Path(sys.argv[2])), Path(sys.argv[3]), said.append)
-heavy = [name for name in ("torch", "timm", "torchvision", "openvino", "openvino_telemetry") if name in sys.modules]
+heavy = [name for name in ("torch", "timm", "torchvision", "openvino_telemetry") if name in sys.modules]
 print(json.dumps({"path": str(model.path), "said": said, "heavy": heavy}))
 """
 
