@@ -194,6 +194,6 @@ def test_bytes_that_come_slowly() -> None:
 def test_an_endless_stream_is_refused_in_time() -> None:
     """The rest is not read."""
     stream = io.BytesIO(b"x" * 1000)
-    with pytest.raises(PictureTooLarge, match="below 100:"):
+    with pytest.raises(PictureTooLarge, match="fewer than 100:"):
         StreamPicture(stream).read(100)
     assert stream.tell() == 100
