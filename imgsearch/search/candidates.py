@@ -131,7 +131,8 @@ class Snapshot:
     @cached_property
     def index(self) -> Index:
         """The index of the published generation."""
-        return self._storage.index()
+        assert self._generation is not None
+        return self._storage.index(self._generation)
 
     @cached_property
     def removed(self) -> Ids:

@@ -22,6 +22,7 @@ from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.lock import HOLDER_NAME, LOCK_NAME, writer_lock
 from imgsearch.storage.port import IndexReplaced
 from imgsearch.storage.sqlite.database import storage_errors
+from imgsearch.storage.sqlite.generations import Generation
 from imgsearch.storage.sqlite.rows import FEATURE_TYPE
 from imgsearch.storage.sqlite.schema import PAGE_BYTES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.projection import Projection
-    from imgsearch.storage.sqlite.generations import Generation
+    from imgsearch.storage.port import Generation as PublishedGeneration
 
     Converted = Callable[[npt.NDArray[np.float16]], npt.NDArray[np.float16]]
 
@@ -158,15 +159,14 @@ class Engine:
         if self.store.generation() is not None:
             Thread(target=import_module, args=("faiss",), name="imgsearch-faiss").start()
 
-    def index(self) -> IndexReader:
-        """The index of the published generation, opened once per generation.
+    def index(self, generation: PublishedGeneration) -> IndexReader:
+        """The index of a published generation, opened once per generation.
 
         Raises:
             IndexReplaced: a rebuild has replaced it since the snapshot, or its file is missing.
             InstanceDamaged: its file is corrupted.
         """
-        generation = self.store.generation()
-        assert generation is not None
+        assert isinstance(generation, Generation)  # as this storage's truth gave it
         if self._reader is None or self._reader.generation != generation:
             try:
                 self._reader = IndexReader.open(self.folder, generation)

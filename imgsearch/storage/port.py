@@ -316,8 +316,11 @@ class Storage(Protocol):
     def prepare(self) -> None:
         """Start loading in the background what index searches need."""
 
-    def index(self) -> Index:
+    def index(self, generation: Generation) -> Index:
         """The index of the generation that the current snapshot names.
+
+        Args:
+            generation: as ``store.generation()`` of this storage returned it.
 
         Raises:
             IndexReplaced: it has been replaced since.

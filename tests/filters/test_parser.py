@@ -274,7 +274,7 @@ def test_nesting_runs_up_to_the_limit_and_is_refused_beyond(shop: Shop) -> None:
     condition = category_condition((3,)).joined(parse_filter(nested(deepest)))
     (rows,) = [ids for ids, _ in shop.store.features(condition, above=1)]
     assert len(rows) == len(shop.matches("int_attr=1") - {"p0"})
-    with pytest.raises(InvalidFilter, match=f"more than {MAX_NESTING} levels"):
+    with pytest.raises(InvalidFilter, match=f"more than {MAX_NESTING} nested levels"):
         parse_filter(nested(230))
 
 

@@ -287,8 +287,8 @@ def test_by_later_features_a_sibling_of_another_category_speaks_too(rivals: Engi
     """A predicted category may be wrong. What is found belongs to the category that is searched all the same."""
     write(rivals.store, [change("b", "2", stored(WANTED), category=5)])
     asked, weights = query(stored(WANTED)), WITH_LIFT.without_lift()
-    (hit,) = rivals.search(asked, CALIBRATION, num=10, categories=(5,), weights=weights).hits
-    others = rivals.search(asked, CALIBRATION, num=10, categories=(0, OTHER), weights=weights).hits
+    (hit,) = Ranker(rivals).search(asked, CALIBRATION, num=10, categories=(5,), weights=weights).hits
+    others = Ranker(rivals).search(asked, CALIBRATION, num=10, categories=(0, OTHER), weights=weights).hits
     assert [(one.item.key.product_id, one.item.key.pic_name) for one in others] == [("b", "1"), ("a", "1"), ("a", "2")]
     joint = [
         with_siblings(stored(WANTED), stored(WANTED), [FAIR], weights),

@@ -18,7 +18,7 @@ import numpy as np
 
 from imgsearch.errors import InstanceDamaged, InstanceEmpty
 from imgsearch.filters.tree import EVERYTHING, And, Compare, Everything, Not, OneOf, Or, product_condition
-from imgsearch.storage.port import IndexReplaced, Pictures, StoredPicture
+from imgsearch.storage.port import Generation, IndexReplaced, Pictures, StoredPicture
 from imgsearch.types import Item, Upsert
 from imgsearch.values import Attributes, Key, Location
 
@@ -78,7 +78,7 @@ def _value(change: Upsert, name: str) -> Any:
             return change.attributes.columns()[name]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MemoryGeneration:
     """What was indexed."""
 
@@ -366,8 +366,8 @@ class MemoryStorage:
     def prepare(self) -> None:
         pass
 
-    def index(self) -> MemoryIndex:
-        if self.store.state.generation is None:
+    def index(self, generation: Generation) -> MemoryIndex:
+        if self.store.state.generation != generation:
             raise IndexReplaced
         return MemoryIndex(self.store.state.generation)
 

@@ -267,7 +267,7 @@ def test_an_update_keeps_the_picture(filled: Storage) -> None:
 
 def test_an_index_names_what_is_near(filled: Storage) -> None:
     """Of what it holds, at least as many as are wanted, without those that do not count."""
-    store, index = filled.store, filled.index()
+    store, index = filled.store, filled.index(filled.store.generation())
     removed = store.removed_ids()
     assert len(removed) == 2
     own = store.item(numbered(12).key)
@@ -288,7 +288,7 @@ def test_rebuilding_takes_all_in(filled: Storage) -> None:
     assert (generation.number, generation.items, generation.is_exact) == (before.number + 1, 28, True)
     store = filled.store
     assert (store.count_unindexed(), store.count_removed(), store.generation()) == (0, 0, generation)
-    assert len(filled.index().shortlist(FEATURES[0], 100)) == 28
+    assert len(filled.index(generation).shortlist(FEATURES[0], 100)) == 28
     assert generation.recall is None
 
 
