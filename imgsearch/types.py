@@ -31,15 +31,15 @@ __all__ = [
 ]
 
 MAX_RESULTS: Final = 500
-"""Of one query in all: an order has no more places, and no page lies behind them."""
+"""Maximum number of results of a query in total."""
 SURE: Final = 0.98
-"""Chance of the categories that are searched together."""
+"""Required total probability of the categories searched together."""
 MAX_LIKELY: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The bytes of one picture, and the source's token for this very version of them (None: not to be relied on)."""
+    """The bytes of a picture, and the source's token for this version of it (None: unreliable)."""
 
     data: bytes
     token: bytes | None = None
@@ -48,20 +48,20 @@ class Content:
 
 
 class PictureSource(Protocol):
-    """Something that one picture can be read from."""
+    """A source of one picture."""
 
     def token(self) -> bytes | None:
-        """A cheap fingerprint of the present version, without reading it; None where there is none.
+        """A cheap fingerprint of the current version, without reading it; None if there is none.
 
-        Two equal tokens mean equal bytes, so a picture whose stored token is the same is not read again.
+        Equal tokens imply equal bytes, so a picture with an unchanged token is not read again.
         """
 
     def read(self, max_bytes: int) -> Content:
         """Return the bytes; called in a worker thread.
 
         Raises:
-            PictureTooLarge: more than ``max_bytes``, found out before reading them all.
-            UnreadableSource: they cannot be had.
+            PictureTooLarge: ``max_bytes`` or more, detected before reading all.
+            UnreadableSource: it cannot be read.
         """
 
 
@@ -70,7 +70,7 @@ class AddPicture:
     """Add or replace one item."""
 
     source: str
-    """How a person knows it: a path, a manifest line."""
+    """A description for people: a path, a manifest line."""
     key: Key
     picture: PictureSource
     options: PictureOptions = PictureOptions()
@@ -80,10 +80,10 @@ class AddPicture:
     def __post_init__(self) -> None:
         for name, kind in (("key", Key), ("options", PictureOptions), ("attributes", Attributes)):
             if not isinstance(getattr(self, name), kind):
-                raise InvalidValue(f"{name} is {reprlib.repr(getattr(self, name))}; it has to be of {kind.__name__}")
+                raise InvalidValue(f"{name} is {reprlib.repr(getattr(self, name))}; it must be a {kind.__name__}")
         if not callable(getattr(self.picture, "read", None)) or not callable(getattr(self.picture, "token", None)):
             raise InvalidValue(
-                f"{reprlib.repr(self.picture)} is no source of a picture: make one of it with imgsearch.as_picture",
+                f"{reprlib.repr(self.picture)} is not a PictureSource: convert it with imgsearch.as_picture",
                 code="InvalidPicContent",
             )
 
@@ -93,7 +93,7 @@ class DeletePictures:
     """Delete one picture of a product, or all of them.
 
     Raises:
-        InvalidValue: nothing can be called so.
+        InvalidValue: invalid names.
     """
 
     source: str
@@ -106,7 +106,7 @@ class DeletePictures:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Something that a source found and cannot turn into an operation."""
+    """An entry of a source that cannot become an operation."""
 
     source: str
     error: ImgsearchError
@@ -114,7 +114,7 @@ class Refused:
     pic_name: str | None = None
 
     def outcome(self) -> Outcome:
-        """What becomes of it, whether or not anything is carried out."""
+        """Its outcome, also in a dry run."""
         return Outcome(Status.FAILED, self.source, self.product_id, self.pic_name, error=self.error)
 
 
@@ -123,23 +123,23 @@ Operation = AddPicture | DeletePictures | Refused
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """All that is kept of a picture."""
+    """The result of extraction: all that is kept of a picture."""
 
     content_hash: bytes
-    """BLAKE2b-128 of the picture's bytes: two equal ones are the identical picture."""
+    """BLAKE2b-128 of the picture's bytes: equal hashes mean identical pictures."""
     token: bytes | None
     region: Region
     subjects: tuple[Region, ...]
-    """All subjects that were found, the main one first (MultiRegion); empty where none were looked for."""
+    """All detected subjects, the main one first (MultiRegion); empty without detection."""
     category_id: int
-    """As given, or the most likely one; 88888888 in a generic instance."""
+    """The given or most likely one; 88888888 in a generic instance."""
     chances: tuple[tuple[int, float], ...]
-    """Predicted categories with their chances, the most likely first; empty where nothing was predicted."""
+    """Predicted categories with probabilities, the most likely first; empty without prediction."""
     feature: npt.NDArray[np.float32]
     """Shape (dimension,), L2-normalised."""
 
     def likely_categories(self) -> tuple[int, ...]:
-        """The categories to look in: the one in use, or as many as it takes to have the right one among them."""
+        """The categories to search: the given one, or as many as needed to probably include the right one."""
         if not self.chances:
             return (self.category_id,)
         chosen: list[int] = []
@@ -154,7 +154,7 @@ class Extracted:
 
 @dataclass(frozen=True, slots=True)
 class Upsert:
-    """One item to be written: new, or in place of the one with the same key."""
+    """An item to be written: new, or replacing the one with the same key."""
 
     key: Key
     extracted: Extracted
@@ -178,11 +178,11 @@ class Item:
     token: bytes | None
     attributes: Attributes = field(repr=False)
     location: Path | None = None
-    """Where its owner kept the picture when it was added, if that was a file."""
+    """The file of the picture when it was added, if any."""
 
 
 class Status(StrEnum):
-    """What became of one operation."""
+    """The result of an operation."""
 
     ADDED = "added"
     REPLACED = "replaced"
@@ -193,7 +193,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one picture; it is committed (or refused) when the caller sees it."""
+    """The outcome for one picture; already committed (or refused)."""
 
     status: Status
     source: str
@@ -203,4 +203,4 @@ class Outcome:
     region: Region | None = None
     error: ImgsearchError | None = None
     count: int = 1
-    """Pictures that it speaks of: of a deletion that was submitted to a ``Writer``, as many as were there."""
+    """Number of pictures; for a deletion submitted to a ``Writer``, the number deleted."""

@@ -1,4 +1,4 @@
-"""Values that callers give: keys, regions, attributes, options of a picture. Each is checked where it enters.
+"""Input values: keys, regions, attributes, picture options. Each is validated on construction.
 
 Whole numbers may be NumPy's; they become Python's own.
 """
@@ -71,7 +71,7 @@ class Region:
 
     @classmethod
     def parse(cls, text: str) -> Region:
-        """Read ``x1,x2,y1,y2``.
+        """Parse ``x1,x2,y1,y2``.
 
         Raises:
             InvalidRegion: not four whole numbers, negative, or not ``x1 < x2`` and ``y1 < y2``.
@@ -99,7 +99,7 @@ class Region:
 
     @property
     def bounds(self) -> tuple[int, int, int, int]:
-        """In the service's order: both x first."""
+        """The bounds in the service's order: x first."""
         return self.x1, self.x2, self.y1, self.y2
 
     def __str__(self) -> str:
@@ -107,10 +107,10 @@ class Region:
 
 
 class RegionMode(IntEnum):
-    """How the region of a picture is decided (service.md, section 4); stored, so the numbers stay."""
+    """How the region of a picture is chosen (service.md, section 4); stored, so the numbers must not change."""
 
     SUBJECT = 0
-    """Crop true or unset, no region: the subject is found."""
+    """Crop true or unset, no region: the subject is detected."""
     GIVEN = 1
     """Crop true or unset, with a region."""
     WHOLE = 2
@@ -119,11 +119,11 @@ class RegionMode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PictureOptions:
-    """CategoryId, Crop and Region as the caller gave them.
+    """CategoryId, Crop and Region as given by the caller.
 
     Raises:
-        InvalidCategory, InvalidRegion, InvalidValue: of a wrong type. Whether there is such a category, and whether the
-            region lies inside the picture, is told when they are used.
+        InvalidCategory, InvalidRegion, InvalidValue: wrong type. Whether the category exists, and the region is inside the
+            picture, is checked on use.
     """
 
     category_id: int | None = None
@@ -134,7 +134,7 @@ class PictureOptions:
         if self.category_id is not None:
             number = whole_number(self.category_id)
             if number is None:
-                raise InvalidCategory(f"category {reprlib.repr(self.category_id)} is not the number of a category")
+                raise InvalidCategory(f"category {reprlib.repr(self.category_id)} is not a category number")
             object.__setattr__(self, "category_id", number)
         if not isinstance(self.crop, bool):
             raise InvalidValue(f"crop {reprlib.repr(self.crop)} is not True or False")
@@ -143,20 +143,20 @@ class PictureOptions:
 
     @property
     def region_mode(self) -> RegionMode:
-        """What Crop and Region mean together."""
+        """The mode that follows from Crop and Region."""
         if not self.crop:
             return RegionMode.WHOLE
         return RegionMode.SUBJECT if self.region is None else RegionMode.GIVEN
 
     @property
     def given_region(self) -> Region | None:
-        """The region that counts: none where Crop is false."""
+        """The effective region: None if Crop is false."""
         return self.region if self.region_mode is RegionMode.GIVEN else None
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """ProductId and PicName: what an item is known by.
+    """ProductId and PicName, which identify an item.
 
     Raises:
         InvalidValue: empty, longer than 512 characters, or not valid text.
@@ -178,7 +178,7 @@ class Key:
 
 
 def check_text(value: str, code: str, name: str, limit: int) -> None:
-    """Refuse what cannot be stored as text of at most ``limit`` characters.
+    """Raise if a value cannot be stored as text of at most ``limit`` characters.
 
     Raises:
         InvalidValue: with ``code``.
@@ -190,15 +190,15 @@ def check_text(value: str, code: str, name: str, limit: int) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InvalidValue(f"{name} {value!r} is not valid UTF-8; rename it or give another", code=code) from None
+        raise InvalidValue(f"{name} {value!r} is not valid UTF-8; rename it or use another", code=code) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """CustomContent, IntAttr…4 and StrAttr…4; None where not set. Field names are the filter's spelling.
+    """CustomContent, IntAttr…4 and StrAttr…4; None if unset. Field names are those of filters.
 
     Raises:
-        InvalidValue: too long, out of the 32-bit range, or of another type.
+        InvalidValue: too long, out of the 32-bit range, or of a wrong type.
     """
 
     custom_content: str | None = None
@@ -220,7 +220,7 @@ class Attributes:
                 number = whole_number(value)
                 if number is None or number not in INT32:
                     raise InvalidValue(
-                        f"{service_name} {reprlib.repr(value)} is not a 32-bit whole number", code="InvalidIntAttr"
+                        f"{service_name} {reprlib.repr(value)} is not a 32-bit integer", code="InvalidIntAttr"
                     )
                 object.__setattr__(self, name, number)
                 continue
@@ -243,7 +243,7 @@ class Attributes:
 
     @classmethod
     def from_service_fields(cls, document: Mapping[str, Any]) -> Attributes:
-        """Pick the attributes out of a document under the service's field names."""
+        """Read the attributes from a document with the service's field names."""
         return cls(**{name: document.get(SERVICE_NAMES[name]) for name in ATTRIBUTE_COLUMNS})
 
 
@@ -254,11 +254,11 @@ SERVICE_NAMES: Final = {name: "".join(part.capitalize() for part in name.split("
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where the owner keeps a picture: a folder, and the path below it if that is not the PicName."""
+    """The location of a picture: a folder, and the path below it if different from the PicName."""
 
     root: str
     relative: str | None = None
 
     def path(self, pic_name: str) -> Path:
-        """The whole path."""
+        """The complete path."""
         return Path(self.root, self.relative if self.relative is not None else pic_name)

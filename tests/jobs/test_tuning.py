@@ -471,7 +471,7 @@ def test_another_tuning_is_refused(tuned: Path, tmp_path: Path) -> None:
     plain = make(tmp_path / "plain", FEATURES)
     other = make(tmp_path / "other", of_products(20, 3, view=0.3, seed=4))
     assert tune(other).kept
-    for target, words in ((plain, "are not"), (other, "otherwise")):
+    for target, words in ((plain, "are not"), (other, "differently")):
         before = state(target)
         with pytest.raises(StampMismatch, match=f"{words}.*tune --reset") as caught:
             statuses(target, out)
