@@ -122,8 +122,8 @@ class PictureOptions:
     """CategoryId, Crop and Region as given by the caller.
 
     Raises:
-        InvalidCategory, InvalidRegion, InvalidValue: wrong type. Whether the category exists, and the region is inside the
-            picture, is checked on use.
+        InvalidCategory, InvalidRegion, InvalidValue: wrong type. On use it is checked whether the category exists and
+            the region is inside the picture.
     """
 
     category_id: int | None = None
