@@ -1,4 +1,4 @@
-"""The small typed records that travel from room to room: what is asked for, what is stored, what came of it."""
+"""The small typed records that travel between packages: what is asked for, what is stored, what came of it."""
 
 from __future__ import annotations
 
