@@ -240,7 +240,7 @@ class Instance(InstanceWriting):
 
     @property
     def model_is_at_hand(self) -> bool:
-        """Whether the model lies in the cache, ready to be loaded; else the first picture takes some seconds more."""
+        """Whether the model is in the cache, ready to be loaded; if not, the first picture takes longer."""
         return self._opened.model_is_at_hand
 
     def prepare_networks(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imgsearch.instance_folder import InstanceFolder
 from imgsearch.pictures import addition
@@ -88,9 +88,17 @@ class InstanceWriting(InstanceFolder):
         device: str = CPU,
         lock_timeout: float = 0.0,
     ) -> list[Outcome]:
-        """Carry out operations; all is committed when this returns. Takes and raises what ``apply_stream`` does."""
-        options: dict[str, Any] = {"workers": workers, "readers": readers, "rebuild": rebuild, "device": device}
-        return list(self.apply_stream(operations, lock_timeout=lock_timeout, **options))
+        """Execute operations; all are committed at return. Arguments and errors are those of ``apply_stream``."""
+        return list(
+            self.apply_stream(
+                operations,
+                workers=workers,
+                readers=readers,
+                rebuild=rebuild,
+                device=device,
+                lock_timeout=lock_timeout,
+            )
+        )
 
     def apply_stream(
         self,
@@ -102,17 +110,17 @@ class InstanceWriting(InstanceFolder):
         device: str = CPU,
         lock_timeout: float = 0.0,
     ) -> Iterator[Outcome]:
-        """Carry out operations in their order while the outcomes are iterated.
+        """Execute operations in order while the outcomes are iterated.
 
-        Pictures are read and extracted side by side; commits are batches, in order. An outcome is yielded when it is
-        committed: it is then on the disk and found by searches. A failed picture is an outcome too and does not end
-        the stream. A picture whose bytes, options and attributes are those stored is not extracted again.
+        Pictures are read and extracted in parallel and committed in order, in batches. An outcome is yielded after its
+        commit: it is then on disk, and searches find it. A failed picture is an outcome too and does not end the
+        stream. A picture whose bytes, options and attributes are unchanged is not extracted again.
 
         Args:
             operations: read no further ahead than needed.
             workers: pictures under way at once; by default three per core, more with another device than the CPU.
             readers: pictures that are read at once beside these, for sources that wait for a network.
-            rebuild: train the index anew at the end, whether or not that is due, before another writer can come.
+            rebuild: rebuild the index at the end, even if it is not due, before releasing the lock.
             device: where the networks run: ``cpu``, ``cuda`` or ``cuda:N``.
             lock_timeout: seconds to wait for another writer.
 
@@ -134,27 +142,27 @@ class InstanceWriting(InstanceFolder):
         )
 
     def indexing(self, *, workers: int | None = None, device: str = CPU, lock_timeout: float = 30.0) -> Writer:
-        """A writer for a program that goes on: any thread submits, networks are loaded once; see ``Writer``."""
+        """A writer for continuous use: any thread may submit, and networks are loaded once; see ``Writer``."""
         from imgsearch.jobs.writer import Writer
 
         return Writer(self._opened, workers=workers, device=device, lock_timeout=lock_timeout)
 
     def reindex(self, *, workers: int | None = None, device: str = CPU, lock_timeout: float = 0.0) -> list[Outcome]:
-        """Make the features of all items anew; takes and raises what ``reindex_stream`` does."""
+        """Recompute the features of all items. Arguments and errors are those of ``reindex_stream``."""
         return list(self.reindex_stream(workers=workers, device=device, lock_timeout=lock_timeout))
 
     def reindex_stream(
         self, *, workers: int | None = None, device: str = CPU, lock_timeout: float = 0.0
     ) -> Iterator[Outcome]:
-        """Make the features of all items anew as this release makes them, while the outcomes are iterated.
+        """Recompute the features of all items with this release's version, while the outcomes are iterated.
 
-        The pictures are read where they lie, as they are now. What is made lies in a folder inside of the instance's
-        until all items are done, and takes its place then, in one commit; until then the instance is what it was. So an
-        outcome says what is done, not what is found, and a later call goes on from there. Where the stream has a
-        failure, the instance stays as it was, and ``needs_reindex`` true. Where that is false, there is nothing to do.
+        Pictures are read from their original locations, in their present state. New features are kept in a folder
+        inside the instance's, and replace the old ones in one commit when all items are done; until then searches use
+        the old ones, and a later call continues where this one stopped. After a failure the instance is unchanged and
+        ``needs_reindex`` stays true. If that is false, there is nothing to do.
 
         Raises:
-            InstanceExists: other files lie where the new features go.
+            InstanceExists: other files are in the place of the new features.
             UsageError, DeviceUnusable, InvalidModel, InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
         """
         from imgsearch.jobs.reindexing import reindex_stream
@@ -162,10 +170,10 @@ class InstanceWriting(InstanceFolder):
         return reindex_stream(self._opened, workers=workers, device=device, lock_timeout=lock_timeout)
 
     def dry_run(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
-        """What ``apply`` would do, without reading a picture: each operation is compared with what is stored now.
+        """What ``apply`` would do, without reading a picture: each operation is compared with the stored items.
 
-        So a picture that cannot be decoded is told as added, and of several operations on one key each is told as
-        if it were the only one.
+        So a picture that cannot be decoded is reported as added, and each of several operations on one key is reported
+        as if it were the only one.
         """
         from imgsearch.jobs.dry_run import dry_run
 
@@ -215,7 +223,7 @@ class InstanceWriting(InstanceFolder):
             engine.count_to_index()
 
     def rebuild(self, *, lock_timeout: float = 0.0) -> Generation:
-        """Train the index anew from the stored features and swap it in; searches go on meanwhile.
+        """Rebuild the index from the stored features and publish it; searches continue meanwhile.
 
         Raises:
             InstanceEmpty: there are no items.

@@ -1,1 +1,1 @@
-"""Work over an instance: indexing, its dry run, making features anew, tuning."""
+"""Jobs over an instance: creating, reading, indexing and its dry run, reindexing, tuning."""

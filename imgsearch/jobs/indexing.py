@@ -345,7 +345,7 @@ def bring_index_up_to_date(engine: Storage, *, rebuild: bool = False) -> None:
 
     Args:
         engine: whose lock the caller holds.
-        rebuild: train the index anew, whether or not that is due.
+        rebuild: rebuild the index, even if it is not due.
 
     Raises:
         StorageFull, StorageUnwritable

@@ -35,7 +35,7 @@ __all__ = ["count_reindexed", "operations", "reindex_stream", "succeed", "succes
 
 
 def reindex_stream(opened: Opened, *, workers: int | None, device: str, lock_timeout: float) -> Iterator[Outcome]:
-    """Make the features of all items anew; see ``Instance.reindex_stream``."""
+    """Recompute the features of all items; see ``Instance.reindex_stream``."""
     if opened.needs_reindex:
         with opened.writing(lock_timeout) as engine:
             if not isinstance(engine, Engine):  # a successor is a folder inside the instance's

@@ -1,4 +1,4 @@
-"""Small copies and sizes of pictures, told in memory to whoever has the pictures."""
+"""Thumbnails and dimensions of pictures, computed in memory for whoever has the pictures."""
 
 from __future__ import annotations
 
