@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from imgsearch.errors import ImgsearchError
     from imgsearch.evaluation.evaluate import Evaluation, evaluate
     from imgsearch.instance import Instance
-    from imgsearch.instance_writing import Deletion
-    from imgsearch.jobs.reading import InstanceInfo
+    from imgsearch.jobs.deleting import Deletion
+    from imgsearch.jobs.reading import InstanceInfo, Listing
     from imgsearch.jobs.tuning import TuningReport
     from imgsearch.jobs.writer import Writer
     from imgsearch.pictures import PictureLike, as_picture
@@ -33,7 +33,7 @@ _HOMES = {
     "AddPicture": "types",
     "Attributes": "values",
     "CATEGORIES": "service.categories",
-    "Deletion": "instance_writing",
+    "Deletion": "jobs.deleting",
     "DeletePictures": "types",
     "Evaluation": "evaluation.evaluate",
     "FilePicture": "sources.files",
@@ -45,6 +45,7 @@ _HOMES = {
     "Key": "values",
     "Kind": "service.categories",
     "Limits": "vision.limits",
+    "Listing": "jobs.reading",
     "Outcome": "types",
     "PictureLike": "pictures",
     "PictureOptions": "values",
@@ -76,6 +77,7 @@ __all__ = [
     "Key",
     "Kind",
     "Limits",
+    "Listing",
     "Outcome",
     "PictureLike",
     "PictureOptions",

@@ -24,14 +24,17 @@ __all__ = [
     "Category",
     "Crop",
     "DeviceOption",
+    "FilterOption",
     "FormatOption",
     "InstanceOption",
+    "IntAttr",
     "KindOption",
     "LockTimeout",
     "Model",
     "Nul",
     "Quiet",
     "RegionOption",
+    "StrAttr",
     "Weights",
     "Workers",
     "announcer",
@@ -106,6 +109,17 @@ Workers = Annotated[
 DeviceOption = Annotated[
     str, typer.Option("--device", metavar="cpu|cuda|cuda:N", help="Device that runs the networks: the CPU or a GPU.")
 ]
+FilterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--filter",
+        metavar="EXPR",
+        show_default=False,
+        help='Only items whose attributes match, for example: int_attr>=10 AND str_attr="red"',
+    ),
+]
+IntAttr = Annotated[int | None, typer.Option(metavar="NUMBER", show_default=False)]
+StrAttr = Annotated[str | None, typer.Option(metavar="TEXT", show_default=False)]
 LockTimeout = Annotated[
     float, typer.Option("--lock-timeout", metavar="SECONDS", min=0, help="How long to wait for another writer.")
 ]

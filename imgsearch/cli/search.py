@@ -15,6 +15,7 @@ from imgsearch.cli.options import (
     STDIN,
     Category,
     Crop,
+    FilterOption,
     FormatOption,
     InstanceOption,
     Nul,
@@ -94,12 +95,7 @@ def search(
     all_subjects: Annotated[
         bool, typer.Option("--all-subjects", help="Search with every subject of a picture, one result list each.")
     ] = False,
-    filter_: Annotated[
-        str | None,
-        typer.Option(
-            "--filter", metavar="EXPR", show_default=False, help='For example: int_attr>=10 AND str_attr="red"'
-        ),
-    ] = None,
+    filter_: FilterOption = None,
     distinct_product: Annotated[
         bool, typer.Option("--distinct-product", help="Only the best result of each product.")
     ] = False,
