@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CACHE_VARIABLE", "INSTANCE_VARIABLE", "cache_folder", "default_instance", "log_file"]
+__all__ = ["CACHE_VARIABLE", "INSTANCE_VARIABLE", "cache_folder", "configuration_file", "default_instance", "log_file"]
 
 INSTANCE_VARIABLE: Final = "IMGSEARCH_INSTANCE"
 CACHE_VARIABLE: Final = "IMGSEARCH_CACHE"
@@ -31,6 +31,13 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path(APPLICATION, appauthor=False)
+
+
+def configuration_file() -> Path:
+    """``imgsearch/config.toml`` in the user's configuration directory."""
+    from platformdirs import user_config_path
+
+    return user_config_path(APPLICATION, appauthor=False) / "config.toml"
 
 
 def log_file() -> Path:

@@ -8,19 +8,20 @@ import sys
 import traceback
 from contextlib import suppress
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from imgsearch.cli.output import Format, print_document, resolve_format, safe
+from imgsearch.cli.output import FORMAT_VARIABLE, Format, print_document, resolve_format, safe
 from imgsearch.durable_fs import file_errors, make_private_folder, private_opener
 from imgsearch.errors import ImgsearchError, StorageError, UsageError
 from imgsearch.service.documents import error_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "print_error", "reporting", "warn"]
+__all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "exit_code_of", "print_error", "reporting", "warn"]
 
 BUG = 70
 INTERRUPTED = 130
@@ -53,6 +54,38 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(_report_bug()) from None
 
     return run
+
+
+_USAGE_ERRORS: Any = typer.BadParameter.__mro__[2]
+"""``ClickException``; typer may bring its own copy of click."""
+
+
+def exit_code_of(app: Callable[..., Any], words: Sequence[str]) -> int:
+    """Run an application; a command line that it cannot parse is reported like every other error."""
+    if not words:  # that prints the help
+        app([], prog_name="imgsearch")
+    try:
+        code: int | None = app(list(words), prog_name="imgsearch", standalone_mode=False)
+    except _USAGE_ERRORS as error:
+        message = " ".join(error.format_message().split()).removesuffix(".")
+        context = getattr(error, "ctx", None)
+        command = "imgsearch" if context is None else context.command_path
+        end = "" if message.endswith("?") else "."
+        usage = UsageError(f"{message}{end} See '{command} --help'")
+        print_error(usage, _format_in(words))
+        return usage.exit_code
+    return code or 0
+
+
+def _format_in(words: Sequence[str]) -> Format:
+    """The output format that a command line asks for, if only that much of it can be understood."""
+    given = os.environ.get(FORMAT_VARIABLE)
+    for word, following in pairwise((*words, "")):
+        if word == "--format":
+            given = following
+        elif word.startswith("--format="):
+            given = word.partition("=")[2]
+    return Format(given) if given in set(Format) else resolve_format(None)
 
 
 def _check_working_folder() -> None:

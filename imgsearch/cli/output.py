@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.durable_fs import file_errors
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 __all__ = [
+    "FORMAT_VARIABLE",
     "Format",
     "console",
     "print_document",
@@ -27,6 +28,9 @@ __all__ = [
     "safe",
     "text",
 ]
+
+
+FORMAT_VARIABLE: Final = "IMGSEARCH_FORMAT"
 
 
 class Format(StrEnum):

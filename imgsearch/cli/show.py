@@ -10,7 +10,6 @@ from imgsearch.cli.errors import warn
 from imgsearch.cli.options import FormatOption, InstanceOption, Nul, open_instance
 from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, text
 from imgsearch.errors import ItemNotFound
-from imgsearch.opened import absent, no_product
 from imgsearch.service.categories import CATEGORIES
 from imgsearch.service.documents import whole_item_document
 from imgsearch.values import Key
@@ -22,8 +21,10 @@ __all__ = ["show"]
 
 
 def show(
-    product_id: Annotated[str, typer.Argument(help="Show all pictures of this product, …")],
-    pic_name: Annotated[str | None, typer.Argument(show_default=False, help="… or only this one.")] = None,
+    product_id: Annotated[str, typer.Argument(metavar="PRODUCT_ID", help="Show all pictures of this product, …")],
+    pic_name: Annotated[
+        str | None, typer.Argument(metavar="PIC_NAME", show_default=False, help="… or only this one.")
+    ] = None,
     instance: InstanceOption = None,
     nul: Nul = False,
     output_format: FormatOption = None,
@@ -47,6 +48,8 @@ def show(
     else:
         _print_table(items)
     if not items:
+        from imgsearch.opened import absent, no_product
+
         missing = no_product(product_id, target.folder) if pic_name is None else absent(key, target.folder)
         warn(missing.message)
         raise typer.Exit(ItemNotFound.exit_code)
