@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "init": "init:init",
     "add": "add:add",
     "search": "search:search",
+    "compare": "compare:compare",
     "list": "list:list_",
     "show": "show:show",
     "update": "update:update",
