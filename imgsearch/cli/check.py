@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imgsearch.cli.advice import complete
 from imgsearch.cli.errors import warn
 from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, instance_folder, warn_of_shared_storage
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe, text
@@ -97,7 +98,7 @@ def _fields(problem: Problem) -> dict[str, Any]:
         "File": str(problem.file),
         "ProductId": problem.product_id,
         "PicName": problem.pic_name,
-        "Message": problem.message,
+        "Message": complete(problem.message),
     }
 
 
@@ -106,7 +107,7 @@ def _print_tables(
 ) -> None:
     where = console()
     for title, found in (("Repaired", repaired or []), ("Problem", problems), ("Harmless", leftovers or [])):
-        _print_rows(title, [(problem.damage.value, problem.message) for problem in found])
+        _print_rows(title, [(problem.damage.value, complete(problem.message)) for problem in found])
     _print_rows("Lost", [(_name(loss), loss.message) for loss in lost or []])
     if problems:
         where.print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")

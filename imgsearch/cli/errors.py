@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from imgsearch.cli.advice import complete
 from imgsearch.cli.output import FORMAT_VARIABLE, Format, print_document, resolve_format, safe
 from imgsearch.durable_fs import file_errors, make_private_folder, private_opener
 from imgsearch.errors import ImgsearchError, MemoryRefused, StorageError, UsageError
@@ -124,15 +125,16 @@ def _check_working_folder() -> None:
 
 def print_error(error: ImgsearchError, output_format: Format) -> None:
     """Print one line for people, and for JSON formats a document."""
+    message = complete(error.message)
     if output_format.is_json:
         with suppress(OSError, StorageError):  # stdout itself may be unwritable or closed
-            print_document(error_document(error))
-    warn(error.message)
+            print_document(error_document(error) | {"Message": message})
+    warn(message)
 
 
 def warn(message: str) -> None:
     """Print one line to stderr."""
-    typer.echo(f"imgsearch: {safe(message)}", err=True)
+    typer.echo(f"imgsearch: {safe(complete(message))}", err=True)
 
 
 def _report_bug() -> int:

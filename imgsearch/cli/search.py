@@ -21,11 +21,12 @@ from imgsearch.cli.options import (
     Nul,
     Quiet,
     RegionOption,
+    check_no_instance,
     open_instance,
     picture_options,
 )
-from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe, text
-from imgsearch.errors import ImgsearchError, InputError, UsageError
+from imgsearch.cli.output import Format, console, print_document, print_name, resolve_format, safe, text
+from imgsearch.errors import ImgsearchError, InputError, StorageError, UsageError
 from imgsearch.service.categories import CATEGORIES
 from imgsearch.service.documents import error_document, search_document
 from imgsearch.values import Key, PictureOptions
@@ -110,6 +111,9 @@ def search(
         bool,
         typer.Option("--no-lift", help="Do not lift the other pictures of a product, to show more products per page."),
     ] = False,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="With --format paths, print the Score and a tab before each path.")
+    ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Show the pictures in the terminal.")] = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", show_default=False, help="Write a contact sheet of the results.")
@@ -119,11 +123,12 @@ def search(
     output_format: FormatOption = None,
 ) -> None:
     """Find similar pictures, best first."""
-    from imgsearch.search.options import SearchOptions
+    from imgsearch.search.options import SearchOptions, SearchResult
     from imgsearch.sources.files import is_folder
 
     chosen = resolve_format(output_format)
     _check(images or [], product_id, pic_name, words)
+    check_no_instance(images or [])
     if not images and (region is not None or not crop or all_subjects or combine):
         raise UsageError(
             "--region, --no-crop, --all-subjects and --combine need picture files, not --product-id and --pic-name or "
@@ -138,6 +143,7 @@ def search(
         ("--all-subjects", all_subjects, "--combine", combine),
         ("--combine", combine, "--exclude-self", exclude_self),
         ("--combine", combine, "--region", region is not None),
+        ("--scores", scores, f"--format {chosen}", chosen is not Format.PATHS),
         ("--preview", preview, f"--format {chosen}", output_format is not None and chosen is not Format.TABLE),
     )
     options = picture_options(category, crop=crop, region=region)
@@ -171,11 +177,18 @@ def search(
                     failed = failed or results
                 for result in [results] if isinstance(results, InputError) else results:
                     answer = _Answer(question, result)
-                    _print(answer, chosen, target, several=several or all_subjects, nul=nul, preview=preview)
+                    if chosen is Format.PATHS and isinstance(answer.result, SearchResult):
+                        _print_paths(answer.result, nul=nul, scores=scores)
+                    else:
+                        _print(answer, chosen, target, several=several or all_subjects, preview=preview)
                     if html is not None:
                         answers.append(answer)
         if html is not None:
-            _write_sheet(html, answers, target)
+            try:
+                _write_sheet(html, answers, target)
+            except StorageError as error:  # the results are printed already, and a second document would follow
+                warn(f"the contact sheet was not written: {error.message}")
+                raise typer.Exit(error.exit_code) from None
     if failed is not None:
         raise typer.Exit(1 if asked > 1 else failed.exit_code)
 
@@ -271,7 +284,13 @@ def _pictures(images: list[str]) -> Iterator[tuple[str, PictureSource]]:
                     yield str(found), FilePicture(found)
 
 
-def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool, nul: bool, preview: bool) -> None:
+def _print_paths(result: SearchResult, *, nul: bool, scores: bool) -> None:
+    for hit in result.hits:
+        path = str(hit.item.location or hit.item.key.pic_name)
+        print_name(f"{hit.score:.6f}\t{path}" if scores else path, nul=nul)
+
+
+def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool, preview: bool) -> None:
     name, result = answer.question.name, answer.result
     if isinstance(result, InputError):
         if chosen.is_json:
@@ -282,8 +301,6 @@ def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool
         print_document(
             {"Query": safe(name)} | document if several else document, one_line=several or chosen is Format.JSONL
         )
-    elif chosen is Format.PATHS:
-        print_names([str(hit.item.location or hit.item.key.pic_name) for hit in result.hits], nul=nul)
     else:
         _print_table(name, result)
     if preview and not isinstance(result, InputError) and chosen is Format.TABLE:
