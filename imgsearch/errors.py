@@ -343,6 +343,8 @@ class RemoteCode(StrEnum):
     """The path has objects, but no ``increment.meta``."""
     INVALID_ENDPOINT = "InvalidEndpoint"
     """Not an endpoint of the storage."""
+    ANSWER_UNKNOWN = "UnsupportedAnswer"
+    """The storage answers in a form that cannot be understood."""
     UNAVAILABLE = "NetworkException"
     """The storage cannot be reached or keeps failing."""
 
