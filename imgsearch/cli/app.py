@@ -24,6 +24,7 @@ __all__ = ["COMMANDS", "app_for"]
 COMMANDS: Final = {
     "init": "init:init",
     "add": "add:add",
+    "sync": "sync:sync",
     "search": "search:search",
     "list": "list:list_",
     "show": "show:show",
