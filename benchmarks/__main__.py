@@ -21,6 +21,7 @@ from benchmarks import (
     precision,
     quality,
     robustness,
+    sync,
 )
 
 MODULES = (
@@ -38,6 +39,7 @@ MODULES = (
     isolation,
     device,
     memory,
+    sync,
     oss_import,
     models,
 )

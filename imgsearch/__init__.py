@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from imgsearch.search.ranking import Hit
     from imgsearch.search.searcher import Searcher
     from imgsearch.service.categories import CATEGORIES, Kind
-    from imgsearch.sources.files import FilePicture
+    from imgsearch.sources.files import FilePicture, FileRequest
     from imgsearch.types import AddPicture, DeletePictures, Item, Outcome, PictureSource, Status
     from imgsearch.values import Attributes, Key, PictureOptions, Region
     from imgsearch.vision.limits import Limits
@@ -39,6 +39,7 @@ _HOMES = {
     "DeletePictures": "types",
     "Evaluation": "evaluation.evaluate",
     "FilePicture": "sources.files",
+    "FileRequest": "sources.files",
     "Hit": "search.ranking",
     "ImgsearchError": "errors",
     "Instance": "instance",
@@ -73,6 +74,7 @@ __all__ = [
     "Deletion",
     "Evaluation",
     "FilePicture",
+    "FileRequest",
     "Hit",
     "ImgsearchError",
     "Instance",

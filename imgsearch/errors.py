@@ -20,6 +20,9 @@ The tree::
     │   │   ├── DamagedPicture           3   PictureError
     │   │   └── DecoderFailed            3   PictureError
     │   ├── UnreadableSource             3   PictureError, AccessDenied, TimeoutForTransferImage, InternalOssError, …
+    │   │   └── NothingFound             3   PictureError
+    │   ├── KeyTaken                     3   DuplicateKey
+    │   ├── TooManyDeletions             3   TooManyDeletions
     │   ├── InvalidRegion                3   InvalidRegion
     │   ├── InvalidCategory              3   InvalidCategory
     │   ├── InvalidFilter                3   InvalidFilterClause
@@ -73,11 +76,13 @@ __all__ = [
     "InvalidRegion",
     "InvalidValue",
     "ItemNotFound",
+    "KeyTaken",
     "MemoryExceeded",
     "MemoryRefused",
     "NewerFormat",
     "NotFound",
     "NotTunable",
+    "NothingFound",
     "OlderFormat",
     "PictureError",
     "PictureTooLarge",
@@ -87,6 +92,7 @@ __all__ = [
     "StorageError",
     "StorageFull",
     "StorageUnwritable",
+    "TooManyDeletions",
     "UnreadableSource",
     "UnsupportedPicFormat",
     "UnsupportedPicPixels",
@@ -199,6 +205,22 @@ class UnreadableSource(InputError):
     """A file or an object in a bucket is missing, not a file, forbidden, or cannot be transferred."""
 
     code = "PictureError"
+
+
+class NothingFound(UnreadableSource):
+    """A given folder holds no picture."""
+
+
+class KeyTaken(InputError):
+    """Another picture of the same run has the same key."""
+
+    code = "DuplicateKey"
+
+
+class TooManyDeletions(InputError):
+    """A synchronisation would delete a larger share of the items than allowed."""
+
+    code = "TooManyDeletions"
 
 
 class InvalidRegion(InputError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from imgsearch.errors import ImgsearchError, InvalidValue
 from imgsearch.values import Attributes, Key, Location, PictureOptions, Region, RegionMode
@@ -25,8 +25,10 @@ __all__ = [
     "Operation",
     "Outcome",
     "PictureSource",
+    "Recalled",
     "Refused",
     "Status",
+    "StoredVersion",
     "Upsert",
 ]
 
@@ -153,6 +155,14 @@ class Extracted:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """What is stored of the same bytes under another key: no network runs for them again."""
+
+    extracted: Extracted
+    """Its feature is as it is stored: tuned, if the instance is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Upsert:
     """An item to be written: new, or replacing the one with the same key."""
 
@@ -183,6 +193,28 @@ class Item:
     """All subjects detected in it, the main one first (MultiRegion); empty without detection."""
 
 
+class StoredVersion(NamedTuple):
+    """As much of an item as tells whether its picture is unchanged."""
+
+    product_id: str
+    pic_name: str
+    id: int
+    token: bytes | None
+    relative: str
+    """The path of its file below its folder."""
+    category_id: int
+    category_given: int
+    region_mode: int
+    x1: int
+    x2: int
+    y1: int
+    y2: int
+    is_of_folder: int
+    """Whether its file lies in the folder asked about."""
+    has_attributes: int
+    """Whether its attributes are those asked about."""
+
+
 class Status(StrEnum):
     """The result of an operation."""
 
@@ -191,6 +223,8 @@ class Status(StrEnum):
     UNCHANGED = "unchanged"
     DELETED = "deleted"
     FAILED = "failed"
+    RENAMED = "renamed"
+    """Stored under a new key in place of one whose file is gone, with the same feature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,3 +240,5 @@ class Outcome:
     error: ImgsearchError | None = None
     count: int = 1
     """Number of pictures; for a deletion submitted to a ``Writer``, the number deleted."""
+    renamed_from: Key | None = None
+    """The former key of a renamed picture."""

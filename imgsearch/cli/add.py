@@ -6,11 +6,21 @@ import sys
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imgsearch.cli.errors import warn
+from imgsearch.cli.folder_options import (
+    Exclude,
+    FollowLinks,
+    IncludeHidden,
+    ProductFrom,
+    ProductId,
+    Report,
+    ReportFile,
+    patterns,
+)
 from imgsearch.cli.options import (
     STDIN,
     Category,
@@ -47,6 +57,7 @@ if TYPE_CHECKING:
 
     from imgsearch.instance import Instance
     from imgsearch.sources.port import Source
+    from imgsearch.sources.walking import PassedOver
     from imgsearch.types import Outcome
 
 __all__ = ["add"]
@@ -69,16 +80,11 @@ def add(
     reindex: Annotated[
         bool, typer.Option("--reindex", help="Recompute the features of all items from their original pictures.")
     ] = False,
-    product_id: Annotated[
-        str | None, typer.Option(metavar="ID", show_default=False, help="ProductId of all pictures.")
-    ] = None,
+    product_id: ProductId = None,
     pic_name: Annotated[
         str | None, typer.Option(metavar="NAME", show_default=False, help="PicName, if there is one picture.")
     ] = None,
-    product_from: Annotated[
-        Literal["name", "parent"],
-        typer.Option(help="Derive ProductId from the PicName without suffix, or from the picture's folder."),
-    ] = "name",
+    product_from: ProductFrom = "name",
     category: Category = None,
     crop: Crop = True,
     region: RegionOption = None,
@@ -102,13 +108,21 @@ def add(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only report what would be done; decodes no picture and stores nothing.")
     ] = False,
-    include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Include hidden files and folders.")] = False,
+    include_hidden: IncludeHidden = False,
+    exclude: Exclude = None,
+    follow_links: FollowLinks = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="A folder without a picture is not a failure.")
+    ] = False,
+    report: ReportFile = None,
     lock_timeout: LockTimeout = 0.0,
     quiet: Quiet = False,
     output_format: FormatOption = None,
 ) -> None:
     """Index pictures: add new ones, replace changed ones, skip unchanged ones."""
     from imgsearch.sources.files import FileRequest
+    from imgsearch.sources.local import LocalFiles
+    from imgsearch.sources.walking import PassedOver
 
     chosen = resolve_format(output_format)
     attributes = Attributes(
@@ -121,18 +135,33 @@ def add(
         options=picture_options(category, crop=crop, region=region),
         attributes=attributes,
         include_hidden=include_hidden,
+        exclude=patterns(exclude),
+        follow_links=follow_links,
+        allow_empty=allow_empty,
     )
     given = paths or []
     if reindex:
-        others = (given, manifest, request != FileRequest(), model, weights, kind is not Kind.PRODUCT, nul, dry_run)
+        others = (
+            given,
+            manifest,
+            request != FileRequest(),
+            model,
+            weights,
+            kind is not Kind.PRODUCT,
+            nul,
+            dry_run,
+            report,
+        )
         _check_reindex(others=any(others))
         _reindex(instance, workers, device, lock_timeout, quiet=quiet, chosen=chosen)
         return
     _check(given, manifest, request, FileRequest(product_from=product_from, include_hidden=include_hidden))
     check_device(device)
     begun = perf_counter()
-    source = _source(given, manifest, request, nul=nul)
     with ExitStack() as stack:
+        told = stack.enter_context(Report.opened(report))
+        passed_over = PassedOver(None if report is None else told.skip)
+        source = _source(given, manifest, request, passed_over, nul=nul)
         target: Instance | None
         if dry_run:
             source.check()
@@ -143,9 +172,14 @@ def add(
                 open_or_make(instance, kind, model, weights, lock_timeout=lock_timeout, quiet=quiet)
             )
             warn_of_shared_storage(target.folder)
-            read = source.operations(target.has_item)
+            read = (
+                source.batches()
+                if isinstance(source, LocalFiles)
+                else warning_of_ignored_regions(source.operations(target.has_item))
+            )
             outcomes = target.apply_stream(
-                read if manifest is None else warning_of_ignored_regions(read),
+                read,
+                distinct=manifest is None,
                 workers=workers,
                 device=device,
                 lock_timeout=lock_timeout,
@@ -153,7 +187,10 @@ def add(
         summary = Summary()
         for outcome in with_progress(outcomes, source.countable, quiet=quiet):
             summary.count(outcome)
+            told.count(outcome)
             print_outcome(outcome, chosen, quiet=quiet)
+        if manifest is None:
+            summary.add_facts(Skipped=passed_over.document())
         if dry_run:
             summary.add_facts(DryRun=True)
     summary.show(chosen, perf_counter() - begun, quiet=quiet)
@@ -205,7 +242,7 @@ def _check(paths: list[str], manifest: Path | None, request: Any, plain: Any) ->
         raise UsageError("--pic-name applies to one picture: give exactly one file with it")
 
 
-def _source(paths: list[str], manifest: Path | None, request: Any, *, nul: bool) -> Source:
+def _source(paths: list[str], manifest: Path | None, request: Any, passed_over: PassedOver, *, nul: bool) -> Source:
     from imgsearch.sources import stdin
     from imgsearch.sources.local import LocalFiles, LocalManifest
 
@@ -213,7 +250,7 @@ def _source(paths: list[str], manifest: Path | None, request: Any, *, nul: bool)
         return LocalManifest(manifest)
     if STDIN not in paths:
         named = [Path(path) for path in paths]
-        return LocalFiles(named, request, named)
+        return LocalFiles(named, request, named, passed_over)
 
     def listed() -> Iterator[Path]:
         for path in paths:
@@ -222,4 +259,4 @@ def _source(paths: list[str], manifest: Path | None, request: Any, *, nul: bool)
             else:
                 yield Path(path)
 
-    return LocalFiles(listed(), request)
+    return LocalFiles(listed(), request, passed_over=passed_over)

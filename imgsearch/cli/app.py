@@ -24,6 +24,7 @@ __all__ = ["COMMANDS", "app_for"]
 COMMANDS: Final = {
     "init": "init:init",
     "add": "add:add",
+    "sync": "sync:sync",
     "search": "search:search",
     "compare": "compare:compare",
     "list": "list:list_",

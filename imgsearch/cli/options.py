@@ -328,7 +328,7 @@ def open_or_make(
                 announce=announce,
                 lock_timeout=lock_timeout,
             )
-            announce(f"Created a {kind} instance in {safe(str(folder))}")
+            typer.echo(f"Created a {kind} instance in {safe(str(folder))}", err=True)  # also if quiet
         except InstanceExists:
             if not Instance.exists(folder):
                 raise  # otherwise another process has just created it

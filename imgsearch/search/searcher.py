@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from imgsearch.errors import InputError, UsageError
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING
-from imgsearch.opened import absent
+from imgsearch.opened import absent, stored_item
 from imgsearch.ordered_futures import in_groups
 from imgsearch.pictures import as_picture, as_pictures
 from imgsearch.search.options import SearchOptions, SearchResult
@@ -273,7 +273,7 @@ class Searcher:
         self._filter(search)
         check_category(category_id)
         with self._instance.reading() as engine:
-            item = engine.store.item(key)
+            item = stored_item(engine.store, key)
         if item is None:
             raise absent(key, self._instance.folder)
         query = Query.with_item(item)

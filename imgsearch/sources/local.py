@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from imgsearch.sources.files import FileRequest
+    from imgsearch.sources.files import FileBatch, FileRequest
+    from imgsearch.sources.walking import PassedOver
     from imgsearch.types import Operation
     from imgsearch.values import Key
 
@@ -35,17 +36,23 @@ class LocalFiles:
     paths: Iterable[Path]
     request: FileRequest
     countable: list[Path] | None = None
+    passed_over: PassedOver | None = None
+    """Told of what is passed over in folders."""
 
     def check(self) -> None:
         """Nothing to check: invalid paths are refused one by one."""
 
     def operations(self, is_stored: Callable[[Key], bool]) -> Iterator[Operation]:  # noqa: ARG002  # a token costs nothing
         """One operation per picture, in a stable order."""
-        return files.operations(self.paths, self.request)
+        return files.operations(self.paths, self.request, self.passed_over)
+
+    def batches(self) -> Iterator[FileBatch | AddPicture | Refused]:
+        """The same, those of folders in batches."""
+        return files.batches(self.paths, self.request, self.passed_over)
 
     def dry_run(self, max_bytes: int) -> Iterator[Operation]:
         """The same, after checking that each file exists and is not too large."""
-        return _looked_up(files.operations(self.paths, self.request), max_bytes)
+        return _looked_up(files.operations(self.paths, self.request, self.passed_over), max_bytes)
 
 
 @dataclass(frozen=True, slots=True)

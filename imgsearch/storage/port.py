@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from imgsearch.errors import InstanceDamaged
     from imgsearch.filters.tree import Condition
     from imgsearch.projection import Projection
-    from imgsearch.types import Item, Upsert
+    from imgsearch.types import Item, StoredVersion, Upsert
     from imgsearch.values import Attributes, Key, Location
 
     Ids = npt.NDArray[np.int64]
@@ -208,6 +208,18 @@ class Truth(Protocol):
             start: how many to skip.
             limit: the maximum number; None: all.
         """
+
+    def versions(self, keys: Sequence[tuple[str, str]], folder: str, attributes: Attributes) -> Iterator[StoredVersion]:
+        """The items with these keys (ProductId, PicName), in no particular order; checksums are not verified.
+
+        Args:
+            keys: each once or more.
+            folder: what ``is_of_folder`` is about.
+            attributes: what ``has_attributes`` is about.
+        """
+
+    def ids_below(self, folder: str) -> Ids:
+        """Ids of the items whose files lie below an absolute folder, whichever folder was given, ascending."""
 
     def has(self, item_id: int) -> bool:
         """Whether there is an item with that id."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from threading import Lock, Thread
@@ -16,7 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, Self
 
 from imgsearch.service.categories import OTHER, Kind
-from imgsearch.types import Content, Extracted
+from imgsearch.types import Content, Extracted, Recalled
 from imgsearch.values import PictureOptions, RegionMode
 from imgsearch.vision.category import CategoryPredictor, outline
 from imgsearch.vision.models import CATEGORISER, CATEGORY_SIZE, EMBEDDER, LOCATOR, LOCATOR_SIZE
@@ -106,18 +107,20 @@ class Pipeline:
             decoders.close()
 
     def submit(
-        self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], bool]
-    ) -> Future[Extracted | Content]:
+        self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], Recalled | bool]
+    ) -> Future[Extracted | Recalled | Content]:
         """Read and extract in a worker thread.
 
         Args:
             picture: where the bytes come from.
             options: CategoryId, Crop, Region.
-            is_known: told the content hash; True ends the work there.
+            is_known: told the content hash, in a worker thread. True, or what is stored of the same bytes, ends the
+                work there, as does an error.
 
         Returns:
-            A future of what was extracted, or of the bare token (a Content without data) for a known picture; it
-            raises what ``extract`` and ``PictureSource.read`` raise.
+            A future of what was extracted; of what is stored, with the new token; or of the bare token (a Content
+            without data) for a known picture. It raises what ``extract``, ``PictureSource.read`` and ``is_known``
+            raise.
         """
         if self._readers is None:
             return self._threads.submit(self._extract_unknown, partial(self._read, picture), options, is_known)
@@ -143,11 +146,14 @@ class Pipeline:
         return picture.read(self._limits.max_bytes)
 
     def _extract_unknown(
-        self, read: Callable[[], Content], options: PictureOptions, is_known: Callable[[bytes], bool]
-    ) -> Extracted | Content:
+        self, read: Callable[[], Content], options: PictureOptions, is_known: Callable[[bytes], Recalled | bool]
+    ) -> Extracted | Recalled | Content:
         content = read()
         digest = content_hash(content.data)
-        if is_known(digest):
+        known = is_known(digest)
+        if isinstance(known, Recalled):
+            return Recalled(replace(known.extracted, token=content.token))
+        if known:
             return Content(b"", content.token)
         return self._extract(content, digest, options)
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from typer.testing import CliRunner
 
 import imgsearch.cli.app
 import imgsearch.jobs.reindexing
+import imgsearch.jobs.sync
 import imgsearch.jobs.tuning
 import imgsearch.search.searcher
 import imgsearch.sources.stdin
@@ -41,7 +43,7 @@ from imgsearch.jobs import indexing
 from imgsearch.opened import Opened
 from imgsearch.sources import files, manifest
 from imgsearch.storage.sqlite import database, store
-from imgsearch.types import Content, Extracted, PictureSource
+from imgsearch.types import Content, Extracted, PictureSource, Recalled
 from imgsearch.values import PictureOptions, Region, RegionMode
 from imgsearch.vision.pipeline import content_hash
 
@@ -72,13 +74,16 @@ class ArithmeticPipeline:
     look_ahead = 1
 
     def submit(
-        self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], bool]
-    ) -> Future[Extracted | Content]:
-        future: Future[Extracted | Content] = Future()
+        self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], Recalled | bool]
+    ) -> Future[Extracted | Recalled | Content]:
+        future: Future[Extracted | Recalled | Content] = Future()
         try:
             content = picture.read(2**20)
             known = is_known(content_hash(content.data))
-            future.set_result(Content(b"", content.token) if known else self.extract(content, options))
+            if isinstance(known, Recalled):
+                future.set_result(Recalled(replace(known.extracted, token=content.token)))
+            else:
+                future.set_result(Content(b"", content.token) if known else self.extract(content, options))
         except InputError as error:
             future.set_exception(error)
         return future
