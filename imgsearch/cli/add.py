@@ -40,6 +40,7 @@ from imgsearch.cli.options import (
     Workers,
     check_device,
     existing,
+    new_instance_discarded,
     open_instance,
     open_or_make,
     picture_options,
@@ -48,7 +49,6 @@ from imgsearch.cli.options import (
 from imgsearch.cli.output import Format, resolve_format, safe
 from imgsearch.cli.summary import Summary, dry_run_of, print_outcome, warning_of_ignored_regions, with_progress
 from imgsearch.errors import UsageError
-from imgsearch.service.categories import Kind
 from imgsearch.values import Attributes
 from imgsearch.vision.devices import CPU
 
@@ -99,7 +99,7 @@ def add(
     str_attr2: StrAttr = None,
     str_attr3: StrAttr = None,
     str_attr4: StrAttr = None,
-    kind: KindOption = Kind.PRODUCT,
+    kind: KindOption = None,
     model: Model = None,
     weights: Weights = None,
     workers: Workers = None,
@@ -147,7 +147,7 @@ def add(
             request != FileRequest(),
             model,
             weights,
-            kind is not Kind.PRODUCT,
+            kind is not None,
             nul,
             dry_run,
             report,
@@ -158,7 +158,9 @@ def add(
     _check(given, manifest, request, FileRequest(product_from=product_from, include_hidden=include_hidden))
     check_device(device)
     begun = perf_counter()
+    summary = Summary()
     with ExitStack() as stack:
+        stack.enter_context(new_instance_discarded(instance, lambda: bool(summary.exit_code)))
         told = stack.enter_context(Report.opened(report))
         passed_over = PassedOver(None if report is None else told.skip)
         source = _source(given, manifest, request, passed_over, nul=nul)
@@ -184,7 +186,6 @@ def add(
                 device=device,
                 lock_timeout=lock_timeout,
             )
-        summary = Summary()
         for outcome in with_progress(outcomes, source.countable, quiet=quiet):
             summary.count(outcome)
             told.count(outcome)

@@ -32,7 +32,7 @@ __all__ = ["init"]
 
 def init(
     instance: InstanceOption = None,
-    kind: KindOption = Kind.PRODUCT,
+    kind: KindOption = None,
     model: Model = None,
     weights: Weights = None,
     region_id: Annotated[
@@ -83,6 +83,7 @@ def init(
         "max_side": max_side,
         "max_pixels": None if max_megapixels is None else round(max_megapixels * MEGAPIXEL),
     }
+    kind = kind or Kind.PRODUCT
     folder = instance_folder(instance)
     warn_of_shared_storage(folder)
     Instance.create(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +12,13 @@ from imgsearch.cli.advice import instance_is
 from imgsearch.cli.configuration import SETTINGS, active
 from imgsearch.cli.errors import warn
 from imgsearch.cli.output import FORMAT_VARIABLE, Format, safe
-from imgsearch.errors import InstanceExists, StorageError, UsageError
+from imgsearch.errors import ImgsearchError, InstanceExists, StorageError, UsageError
 from imgsearch.locations import INSTANCE_VARIABLE, default_instance
 from imgsearch.service.categories import CATEGORIES, Kind, parse_category
 from imgsearch.values import PictureOptions, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from imgsearch.instance import Instance
 
@@ -44,6 +45,7 @@ __all__ = [
     "check_device",
     "check_no_instance",
     "instance_folder",
+    "new_instance_discarded",
     "open_instance",
     "open_or_make",
     "picture_options",
@@ -116,7 +118,14 @@ FormatOption = Annotated[
         help="Output format; by default table on a terminal, else json.",
     ),
 ]
-KindOption = Annotated[Kind, typer.Option("--kind", help="Kind of a new instance: with or without categories.")]
+KindOption = Annotated[
+    Kind | None,
+    typer.Option(
+        "--kind",
+        show_default=False,
+        help="Kind of a new instance: product, with categories (the default), or generic, without.",
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -287,7 +296,7 @@ def picture_options(category: str | None, *, crop: bool, region: str | None) -> 
 
 
 def existing(
-    given: Path | None, kind: Kind, model: str | None, weights: Path | None, *, quiet: bool
+    given: Path | None, kind: Kind | None, model: str | None, weights: Path | None, *, quiet: bool
 ) -> Instance | None:
     """Open the instance if it exists; arguments and errors are those of ``open_or_make``."""
     from imgsearch.instance import Instance
@@ -297,7 +306,7 @@ def existing(
 
 def open_or_make(
     given: Path | None,
-    kind: Kind,
+    kind: Kind | None,
     model: str | None,
     weights: Path | None,
     *,
@@ -309,6 +318,7 @@ def open_or_make(
 
     Raises:
         StampMismatch: it exists with another model than requested.
+        UsageError: it exists with another kind than requested.
         InstanceExists: the folder holds other files.
         InstanceLocked, InvalidModel, InstanceDamaged, NewerFormat, StorageFull, StorageUnwritable
     """
@@ -321,18 +331,49 @@ def open_or_make(
         try:
             Instance.create(
                 folder,
-                kind,
+                kind or Kind.PRODUCT,
                 model=model or DEFAULT_MODEL,
                 weights=weights,
                 region_id=region_id,
                 announce=announce,
                 lock_timeout=lock_timeout,
             )
-            typer.echo(f"Created a {kind} instance in {safe(str(folder))}", err=True)  # also if quiet
+            typer.echo(f"Created a {kind or Kind.PRODUCT} instance in {safe(str(folder))}", err=True)  # also if quiet
         except InstanceExists:
             if not Instance.exists(folder):
                 raise  # otherwise another process has just created it
     opened = Instance.open(folder, announce=announce)
+    if kind is not None and kind is not opened.kind:
+        opened.close()
+        raise UsageError(
+            f"{folder} is a {opened.kind} instance, which --kind {kind} does not change: leave the option out, or "
+            "name a new instance"
+        )
     if model is not None or weights is not None:
         opened.check_model(model or opened.model.name, weights)
     return opened
+
+
+@contextmanager
+def new_instance_discarded(given: Path | None, has_failed: Callable[[], bool]) -> Iterator[None]:
+    """Remove an instance that was created in the block, if the block failed and nothing was added.
+
+    Args:
+        given: the instance, which the block closes.
+        has_failed: whether a block that raised nothing has failed.
+    """
+    from imgsearch.instance import Instance
+
+    folder = instance_folder(given)
+    before, was_there = folder.exists(), Instance.exists(folder)
+    failed = True
+    try:
+        yield
+        failed = has_failed()
+    finally:
+        if failed and not was_there:
+            with suppress(ImgsearchError, OSError):  # the failure itself is what counts
+                if Instance.remove_if_empty(folder):
+                    if not before:
+                        folder.rmdir()
+                    typer.echo(f"Removed the new instance in {safe(str(folder))}: nothing was added to it", err=True)

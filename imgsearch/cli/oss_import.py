@@ -25,6 +25,7 @@ from imgsearch.cli.options import (
     check_device,
     existing,
     instance_folder,
+    new_instance_discarded,
     open_or_make,
     warn_of_shared_storage,
 )
@@ -39,7 +40,6 @@ from imgsearch.cli.summary import (
     with_progress,
 )
 from imgsearch.errors import InstanceEmpty, RemoteCode, RemoteError, UsageError
-from imgsearch.service.categories import Kind
 from imgsearch.vision.devices import CPU
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def oss_import(
         float, typer.Option(metavar="SECONDS", min=0.1, help="Time limit per picture, including retries.")
     ] = TIMEOUT_SECONDS,
     downloads: Annotated[int, typer.Option(min=1, help="Number of parallel downloads.")] = DOWNLOADS,
-    kind: KindOption = Kind.PRODUCT,
+    kind: KindOption = None,
     model: Model = None,
     weights: Weights = None,
     workers: Workers = None,
@@ -137,8 +137,10 @@ def oss_import(
 
     chosen = resolve_format(output_format)
     begun = perf_counter()
+    summary = Summary(is_batch=True)
     with ExitStack() as stack:
         stack.enter_context(run_log(log_file))
+        stack.enter_context(new_instance_discarded(instance, lambda: bool(summary.exit_code)))
         check_device(device)
         address = OssAddress.parse(source)
         if role_arn is not None:
@@ -171,7 +173,6 @@ def oss_import(
                 )
             warn_of_shared_storage(target.folder)
             outcomes = _applied(target, folder, workers, downloads, device, rebuild, lock_timeout, quiet)
-        summary = Summary(is_batch=True)
         for outcome in with_progress(outcomes, None, quiet=quiet):
             summary.count(outcome)
             print_outcome(outcome, chosen, quiet=quiet)
