@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imgsearch.cli.errors import warn
 from imgsearch.cli.options import (
     STDIN,
     Crop,
@@ -62,8 +63,9 @@ def compare(
             announce=announcer(quiet=quiet),
         )
     except InputError as error:
-        named = error.message.replace("first: ", f"{first}: ", 1).replace("second: ", f"{second}: ", 1)
-        raise type(error)(named, code=error.code) from None
+        raise type(error)(_named(error.message, first, second), code=error.code) from None
+    for warning in result.warnings:
+        warn(_named(warning, first, second))
     score = round(result.score, SCORE_DIGITS)
     if chosen is Format.TABLE:
         same = "the same picture" if result.identical else f"Score {score:.3f}, distance {result.distance} of 512 bits"
@@ -73,6 +75,10 @@ def compare(
     else:
         document = {"Success": True, "Score": score, "Distance": result.distance}
         print_document(document, one_line=chosen is Format.JSONL)
+
+
+def _named(message: str, first: str, second: str) -> str:
+    return message.replace("first: ", f"{first}: ", 1).replace("second: ", f"{second}: ", 1)
 
 
 def _picture(given: str) -> PictureSource:

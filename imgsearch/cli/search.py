@@ -152,6 +152,10 @@ def search(
         num, start, any_category, filter_, distinct_product, min_score, exclude_self, lift=not no_lift
     )
     several = not combine and (len(images or []) > 1 or any(is_folder(Path(image)) for image in images or []))
+    if images and not (several or combine):
+        from imgsearch.vision.decoder_start import start_ahead
+
+        start_ahead()
     if html is not None:
         from imgsearch.cli.html_page import check_writable
 
@@ -160,8 +164,7 @@ def search(
     asked = 0
     answers: list[_Answer] = []
     with open_instance(instance, quiet=quiet) as target:
-        # A single picture needs no isolation and no parallelism.
-        with target.searching(workers=None if several or combine else 1, isolated=several or combine) as searcher:
+        with target.searching(workers=None if several or combine else 1) as searcher:
             answered: Iterable[tuple[_Question, list[SearchResult] | InputError]]
             if words is not None:
                 answered = [(_Question(words), [searcher.by_text(words, options.category_id, wanted)])]
@@ -177,6 +180,8 @@ def search(
                     failed = failed or results
                 for result in [results] if isinstance(results, InputError) else results:
                     answer = _Answer(question, result)
+                    if isinstance(result, SearchResult) and result.warning is not None:
+                        warn(f"{question.name}: {result.warning}")
                     if chosen is Format.PATHS and isinstance(answer.result, SearchResult):
                         _print_paths(answer.result, nul=nul, scores=scores)
                     else:
