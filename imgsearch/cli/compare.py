@@ -18,6 +18,7 @@ from imgsearch.cli.options import (
     RegionOption,
     Weights,
     announcer,
+    check_no_links,
     picture_options,
 )
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format
@@ -50,6 +51,7 @@ def compare(
     from imgsearch.vision.models import DEFAULT_MODEL
 
     chosen = resolve_format(output_format)
+    check_no_links([first, second], "download the pictures first")
     if first == second == STDIN:
         raise UsageError("stdin holds one picture: give - only once")
     try:

@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     from imgsearch.instance import Instance
 
 __all__ = [
+    "DOWNLOADS",
     "STDIN",
+    "TIMEOUT_SECONDS",
+    "AllowPrivate",
     "Category",
     "Crop",
     "DeviceOption",
+    "Downloads",
     "FilterOption",
     "FormatOption",
     "GlobalInstance",
@@ -39,11 +43,13 @@ __all__ = [
     "Quiet",
     "RegionOption",
     "StrAttr",
+    "Timeout",
     "Weights",
     "Workers",
     "announcer",
     "check_device",
     "check_no_instance",
+    "check_no_links",
     "instance_folder",
     "new_instance_discarded",
     "open_instance",
@@ -213,6 +219,20 @@ LockTimeout = Annotated[
 Nul = Annotated[
     bool, typer.Option("-0", "--null", help="Separate names by NUL instead of newline (--format paths, and stdin).")
 ]
+DOWNLOADS = 16
+"""At 100 ms per request, enough to keep two cores busy."""
+TIMEOUT_SECONDS = 60.0
+Timeout = Annotated[
+    float,
+    typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Time limit per downloaded picture, with retries."),
+]
+Downloads = Annotated[int, typer.Option("--downloads", min=1, help="Number of parallel downloads.")]
+AllowPrivate = Annotated[
+    bool,
+    typer.Option(
+        "--allow-private", help="Let links lead to addresses that are not public: loopback, private networks."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing on success.")]
 
 
@@ -248,6 +268,16 @@ def check_device(name: str) -> None:
     from imgsearch.vision.devices import Device
 
     Device.parse(name).check()
+
+
+def check_no_links(paths: list[str], advice: str) -> None:
+    """Raise if a path is a link; it is not repeated, as it may hold a password.
+
+    Raises:
+        UsageError
+    """
+    if any(path.lower().startswith(("http://", "https://")) for path in paths):
+        raise UsageError(f"a link is no path: {advice}")
 
 
 def announcer(*, quiet: bool = False) -> Callable[[str], None]:

@@ -13,13 +13,17 @@ import typer
 
 from imgsearch.cli.errors import warn
 from imgsearch.cli.options import (
+    DOWNLOADS,
+    TIMEOUT_SECONDS,
     DeviceOption,
+    Downloads,
     FormatOption,
     InstanceOption,
     KindOption,
     LockTimeout,
     Model,
     Quiet,
+    Timeout,
     Weights,
     Workers,
     check_device,
@@ -54,9 +58,6 @@ if TYPE_CHECKING:
 __all__ = ["oss_import"]
 
 log: Final = logging.getLogger("imgsearch")
-DOWNLOADS: Final = 16
-"""At 100 ms per request, enough to keep two cores busy."""
-TIMEOUT_SECONDS: Final = 60.0
 
 
 def oss_import(
@@ -113,10 +114,8 @@ def oss_import(
     log_file: Annotated[
         Path | None, typer.Option(metavar="FILE", show_default=False, help="Append timestamped lines to this file.")
     ] = None,
-    timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.1, help="Time limit per picture, including retries.")
-    ] = TIMEOUT_SECONDS,
-    downloads: Annotated[int, typer.Option(min=1, help="Number of parallel downloads.")] = DOWNLOADS,
+    timeout: Timeout = TIMEOUT_SECONDS,
+    downloads: Downloads = DOWNLOADS,
     kind: KindOption = None,
     model: Model = None,
     weights: Weights = None,
