@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from imgsearch.jobs.tuning import TuningReport
     from imgsearch.jobs.writer import Writer
     from imgsearch.pictures import PictureLike, as_picture
+    from imgsearch.search.compare import Comparison, compare
     from imgsearch.search.options import SearchOptions, SearchResult
     from imgsearch.search.ranking import Hit
     from imgsearch.search.searcher import Searcher
@@ -33,6 +34,7 @@ _HOMES = {
     "AddPicture": "types",
     "Attributes": "values",
     "CATEGORIES": "service.categories",
+    "Comparison": "search.compare",
     "Deletion": "jobs.deleting",
     "DeletePictures": "types",
     "Evaluation": "evaluation.evaluate",
@@ -59,6 +61,7 @@ _HOMES = {
     "TuningReport": "jobs.tuning",
     "Writer": "jobs.writer",
     "as_picture": "pictures",
+    "compare": "search.compare",
     "evaluate": "evaluation.evaluate",
 }
 
@@ -66,6 +69,7 @@ __all__ = [
     "CATEGORIES",
     "AddPicture",
     "Attributes",
+    "Comparison",
     "DeletePictures",
     "Deletion",
     "Evaluation",
@@ -93,6 +97,7 @@ __all__ = [
     "Writer",
     "__version__",
     "as_picture",
+    "compare",
     "evaluate",
 ]
 

@@ -45,7 +45,8 @@ The tree::
     ├── RemoteError                      7   NetworkException, …: one of RemoteCode
     └── StorageError
         ├── StorageFull                  8   InstanceOverQuota
-        └── StorageUnwritable            8   NoPermission
+        ├── StorageUnwritable            8   NoPermission
+        └── MemoryRefused                8   InstanceOverQuota
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ __all__ = [
     "ItemNotFound",
     "KeyTaken",
     "MemoryExceeded",
+    "MemoryRefused",
     "NewerFormat",
     "NotFound",
     "NotTunable",
@@ -363,6 +365,8 @@ class RemoteCode(StrEnum):
     """The path has objects, but no ``increment.meta``."""
     INVALID_ENDPOINT = "InvalidEndpoint"
     """Not an endpoint of the storage."""
+    ANSWER_UNKNOWN = "UnsupportedAnswer"
+    """The storage answers in a form that cannot be understood."""
     UNAVAILABLE = "NetworkException"
     """The storage cannot be reached or keeps failing."""
 
@@ -390,3 +394,9 @@ class StorageUnwritable(StorageError):
     """A read-only medium, missing permission or a failing device."""
 
     code = "NoPermission"
+
+
+class MemoryRefused(StorageError):
+    """The system gives this process no more memory or threads; nothing acknowledged is lost."""
+
+    code = "InstanceOverQuota"

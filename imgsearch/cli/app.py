@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "add": "add:add",
     "sync": "sync:sync",
     "search": "search:search",
+    "compare": "compare:compare",
     "list": "list:list_",
     "show": "show:show",
     "update": "update:update",

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imgsearch.cli.advice import instance_is
 from imgsearch.cli.configuration import SETTINGS, active
 from imgsearch.cli.errors import warn
 from imgsearch.cli.output import FORMAT_VARIABLE, Format, safe
-from imgsearch.errors import InstanceExists, UsageError
+from imgsearch.errors import InstanceExists, StorageError, UsageError
 from imgsearch.locations import INSTANCE_VARIABLE, default_instance
 from imgsearch.service.categories import CATEGORIES, Kind, parse_category
 from imgsearch.values import PictureOptions, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from imgsearch.instance import Instance
 
@@ -41,6 +42,7 @@ __all__ = [
     "Workers",
     "announcer",
     "check_device",
+    "check_no_instance",
     "instance_folder",
     "open_instance",
     "open_or_make",
@@ -207,7 +209,25 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing on suc
 
 def instance_folder(given: Path | None) -> Path:
     """The given folder or the default one; either may be a name of the configuration file."""
+    instance_is(given)
     return active().folder(given if given is not None else default_instance())
+
+
+def check_no_instance(paths: Iterable[str]) -> None:
+    """Refuse an instance's folder in the place of pictures: most often, its option was forgotten.
+
+    Raises:
+        UsageError
+    """
+    from imgsearch.instance_folder import InstanceFolder
+
+    for path in paths:
+        try:
+            is_instance = path != STDIN and InstanceFolder.exists(path)
+        except (OSError, ValueError, StorageError):  # reading it will say why
+            is_instance = False
+        if is_instance:
+            raise UsageError(f"{path} is an instance, not a picture or a folder of pictures: name it with -i {path}")
 
 
 def check_device(name: str) -> None:

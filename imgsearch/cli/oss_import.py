@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from imgsearch.cli.errors import warn
 from imgsearch.cli.options import (
     DeviceOption,
     FormatOption,
@@ -151,6 +152,8 @@ def oss_import(
         bucket = _reader(address, url, role_arn, sts_endpoint, region or endpoint_region(url), downloads, timeout)
         folder = OssFolder(bucket, region, stack)
         folder.check()
+        if bucket.listing_failure is not None and not quiet:
+            warn(f"without listings, stored objects are looked up one by one: {bucket.listing_failure}")
         if dry_run:
             outcomes: Iterable[Outcome] = dry_run_of(folder, target)
         else:
