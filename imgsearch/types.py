@@ -198,12 +198,12 @@ class Item:
 class StoredVersion(NamedTuple):
     """As much of an item as tells whether its picture is unchanged."""
 
-    product_id: str
-    pic_name: str
+    position: int
+    """The place of its key among those asked about."""
     id: int
     token: bytes | None
-    relative: str
-    """The path of its file below its folder."""
+    relative: str | None
+    """The path of its file below its folder, if that is not its PicName."""
     category_id: int
     category_given: int
     region_mode: int

@@ -209,8 +209,10 @@ class Truth(Protocol):
             limit: the maximum number; None: all.
         """
 
-    def versions(self, keys: Sequence[tuple[str, str]], folder: str, attributes: Attributes) -> Iterator[StoredVersion]:
-        """The items with these keys (ProductId, PicName), in no particular order; checksums are not verified.
+    def versions(
+        self, keys: Sequence[tuple[str, str]], folder: str, attributes: Attributes
+    ) -> dict[int, StoredVersion]:
+        """The items with these keys (ProductId, PicName), by the key's position; checksums are not verified.
 
         Args:
             keys: each once or more.

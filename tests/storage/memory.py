@@ -210,15 +210,20 @@ class MemoryTruth:
         found = sorted(self.items(condition), key=lambda item: item.key)
         yield from found[start : None if limit is None else start + limit]
 
-    def versions(self, keys: Sequence[tuple[str, str]], folder: str, attributes: Attributes) -> Iterator[StoredVersion]:
+    def versions(
+        self, keys: Sequence[tuple[str, str]], folder: str, attributes: Attributes
+    ) -> dict[int, StoredVersion]:
+        found: dict[int, StoredVersion] = {}
         for number, change in self.state.items.items():
-            key, place, extracted = (change.key.product_id, change.key.pic_name), change.location, change.extracted
-            if key in keys:
-                yield StoredVersion(
-                    *(*key, number, extracted.token, (place and place.relative) or key[1]),
+            place, extracted = change.location, change.extracted
+            own = (change.key.product_id, change.key.pic_name)
+            for position in (position for position, key in enumerate(keys) if key == own):
+                found[position] = StoredVersion(
+                    *(position, number, extracted.token, None if place is None else place.relative),
                     *(extracted.category_id, change.category_given, change.region_mode, *extracted.region.bounds),
                     *(place is not None and place.root == folder, change.attributes == attributes),
                 )
+        return found
 
     def ids_below(self, folder: str) -> Ids:
         below = [
