@@ -53,11 +53,11 @@ def test_a_cut_off_picture_is_added_with_a_warning(run: Run, tmp_path: Path) -> 
     assert "cut off" not in lines.stderr
     paths[1].write_bytes(paths[1].read_bytes()[:-1])
     whole = run("add", tmp_path / "pictures")
-    assert set(whole.document) == SUMMARY | {"Warnings"}
+    assert whole.document["Warnings"] == 1
     assert whole.stderr.count("\n") == 1
     assert f"{paths[1]}: the file is cut off" in whole.stderr
     again = run("add", tmp_path / "pictures", "--format", "json")
-    assert (set(again.document), again.stderr) == (SUMMARY, ""), "unchanged, so nothing is looked at"
+    assert ("Warnings" in again.document, again.stderr) == (False, ""), "unchanged, so nothing is looked at"
 
 
 def test_pictures_as_they_come(run: Run, tmp_path: Path) -> None:
