@@ -21,6 +21,7 @@ from imgsearch.cli.folder_options import (
     ReportFile,
     patterns,
 )
+from imgsearch.cli.opening import existing, new_instance_discarded, open_instance, open_or_make, warn_of_shared_storage
 from imgsearch.cli.options import (
     DOWNLOADS,
     STDIN,
@@ -45,12 +46,7 @@ from imgsearch.cli.options import (
     Workers,
     check_device,
     check_no_links,
-    existing,
-    new_instance_discarded,
-    open_instance,
-    open_or_make,
     picture_options,
-    warn_of_shared_storage,
 )
 from imgsearch.cli.output import Format, resolve_format, safe
 from imgsearch.cli.summary import Summary, dry_run_of, print_outcome, warning_of_ignored_regions, with_progress

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsearch.cli.errors import warn
+from imgsearch.cli.opening import announcer
 from imgsearch.cli.options import (
     STDIN,
     Crop,
@@ -17,7 +18,6 @@ from imgsearch.cli.options import (
     Quiet,
     RegionOption,
     Weights,
-    announcer,
     check_no_links,
     picture_options,
 )

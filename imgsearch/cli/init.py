@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from imgsearch.cli.options import (
-    FormatOption,
-    InstanceOption,
-    KindOption,
-    LockTimeout,
-    Model,
-    Weights,
-    announcer,
-    instance_folder,
-    open_instance,
-    warn_of_shared_storage,
-)
+from imgsearch.cli.opening import announcer, instance_folder, open_instance, warn_of_shared_storage
+from imgsearch.cli.options import FormatOption, InstanceOption, KindOption, LockTimeout, Model, Weights
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
 from imgsearch.errors import UsageError
 from imgsearch.service.categories import Kind

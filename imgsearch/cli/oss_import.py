@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from imgsearch.cli.errors import warn
+from imgsearch.cli.opening import (
+    existing,
+    instance_folder,
+    new_instance_discarded,
+    open_or_make,
+    warn_of_shared_storage,
+)
 from imgsearch.cli.options import (
     DOWNLOADS,
     TIMEOUT_SECONDS,
@@ -27,11 +34,6 @@ from imgsearch.cli.options import (
     Weights,
     Workers,
     check_device,
-    existing,
-    instance_folder,
-    new_instance_discarded,
-    open_or_make,
-    warn_of_shared_storage,
 )
 from imgsearch.cli.output import print_line, resolve_format
 from imgsearch.cli.run_log import opened_text, run_log

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsearch.cli.errors import warn
+from imgsearch.cli.opening import open_instance
 from imgsearch.cli.options import (
     AllowPrivate,
     Category,
@@ -23,7 +24,6 @@ from imgsearch.cli.options import (
     RegionOption,
     check_no_instance,
     check_no_links,
-    open_instance,
     picture_options,
 )
 from imgsearch.cli.output import Format, console, print_document, print_name, resolve_format, safe, text

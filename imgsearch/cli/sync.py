@@ -19,6 +19,7 @@ from imgsearch.cli.folder_options import (
     ReportFile,
     patterns,
 )
+from imgsearch.cli.opening import existing, new_instance_discarded, open_or_make, warn_of_shared_storage
 from imgsearch.cli.options import (
     STDIN,
     Category,
@@ -36,11 +37,7 @@ from imgsearch.cli.options import (
     Weights,
     Workers,
     check_device,
-    existing,
-    new_instance_discarded,
-    open_or_make,
     picture_options,
-    warn_of_shared_storage,
 )
 from imgsearch.cli.output import resolve_format
 from imgsearch.cli.summary import Summary, dry_run_of, print_outcome, with_progress
