@@ -19,6 +19,7 @@ from imgsearch.cli.folder_options import (
     ProductId,
     Report,
     ReportFile,
+    check_product,
     patterns,
 )
 from imgsearch.cli.opening import existing, new_instance_discarded, open_instance, open_or_make, warn_of_shared_storage
@@ -139,6 +140,7 @@ def add(
     from imgsearch.sources.walking import PassedOver
 
     chosen = resolve_format(output_format)
+    check_product(product_id, product_from)
     attributes = Attributes(
         custom_content, int_attr, int_attr2, int_attr3, int_attr4, str_attr, str_attr2, str_attr3, str_attr4
     )
