@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from imgsearch.errors import ImgsearchError
     from imgsearch.evaluation.evaluate import Evaluation, evaluate
     from imgsearch.instance import Instance
-    from imgsearch.instance_writing import Deletion
-    from imgsearch.jobs.reading import InstanceInfo
+    from imgsearch.jobs.deleting import Deletion
+    from imgsearch.jobs.reading import InstanceInfo, Listing
     from imgsearch.jobs.tuning import TuningReport
     from imgsearch.jobs.writer import Writer
     from imgsearch.pictures import PictureLike, as_picture
+    from imgsearch.search.compare import Comparison, compare
     from imgsearch.search.options import SearchOptions, SearchResult
     from imgsearch.search.ranking import Hit
     from imgsearch.search.searcher import Searcher
@@ -33,7 +34,8 @@ _HOMES = {
     "AddPicture": "types",
     "Attributes": "values",
     "CATEGORIES": "service.categories",
-    "Deletion": "instance_writing",
+    "Comparison": "search.compare",
+    "Deletion": "jobs.deleting",
     "DeletePictures": "types",
     "Evaluation": "evaluation.evaluate",
     "FilePicture": "sources.files",
@@ -45,6 +47,7 @@ _HOMES = {
     "Key": "values",
     "Kind": "service.categories",
     "Limits": "vision.limits",
+    "Listing": "jobs.reading",
     "Outcome": "types",
     "PictureLike": "pictures",
     "PictureOptions": "values",
@@ -57,6 +60,7 @@ _HOMES = {
     "TuningReport": "jobs.tuning",
     "Writer": "jobs.writer",
     "as_picture": "pictures",
+    "compare": "search.compare",
     "evaluate": "evaluation.evaluate",
 }
 
@@ -64,6 +68,7 @@ __all__ = [
     "CATEGORIES",
     "AddPicture",
     "Attributes",
+    "Comparison",
     "DeletePictures",
     "Deletion",
     "Evaluation",
@@ -76,6 +81,7 @@ __all__ = [
     "Key",
     "Kind",
     "Limits",
+    "Listing",
     "Outcome",
     "PictureLike",
     "PictureOptions",
@@ -89,6 +95,7 @@ __all__ = [
     "Writer",
     "__version__",
     "as_picture",
+    "compare",
     "evaluate",
 ]
 

@@ -12,11 +12,13 @@ __all__ = ["main", "run"]
 
 def main() -> None:
     """Run the command line; raises SystemExit with its exit code."""
+    own_process.open_standard_streams()
     own_process.claim(sys.argv[1:])
     try:
         from imgsearch.cli.app import app_for
+        from imgsearch.cli.errors import exit_code_of
 
-        app_for(sys.argv[1:])(prog_name="imgsearch")
+        sys.exit(exit_code_of(app_for(sys.argv[1:]), sys.argv[1:]))
     except KeyboardInterrupt:  # before a command started
         sys.exit(130)
 

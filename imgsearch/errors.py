@@ -42,7 +42,8 @@ The tree::
     ├── RemoteError                      7   NetworkException, …: one of RemoteCode
     └── StorageError
         ├── StorageFull                  8   InstanceOverQuota
-        └── StorageUnwritable            8   NoPermission
+        ├── StorageUnwritable            8   NoPermission
+        └── MemoryRefused                8   InstanceOverQuota
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ __all__ = [
     "InvalidValue",
     "ItemNotFound",
     "MemoryExceeded",
+    "MemoryRefused",
     "NewerFormat",
     "NotFound",
     "NotTunable",
@@ -368,3 +370,9 @@ class StorageUnwritable(StorageError):
     """A read-only medium, missing permission or a failing device."""
 
     code = "NoPermission"
+
+
+class MemoryRefused(StorageError):
+    """The system gives this process no more memory or threads; nothing acknowledged is lost."""
+
+    code = "InstanceOverQuota"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from imgsearch.instance_writing import Deletion, InstanceWriting
+from imgsearch.instance_writing import InstanceWriting
 from imgsearch.locations import cache_folder
 from imgsearch.opened import Opened, absent
 from imgsearch.pictures import as_picture, as_pictures
@@ -18,12 +18,13 @@ from imgsearch.pictures import as_picture, as_pictures
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     import numpy as np
     import numpy.typing as npt
 
     from imgsearch.errors import InputError
-    from imgsearch.jobs.reading import InstanceInfo
+    from imgsearch.jobs.reading import InstanceInfo, Listing
     from imgsearch.pictures import PictureLike
     from imgsearch.search.searcher import Searcher
     from imgsearch.types import Extracted, Item
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
 
-__all__ = ["Deletion", "Instance"]
+__all__ = ["Instance"]
 
 
 class Instance(InstanceWriting):
@@ -167,9 +168,36 @@ class Instance(InstanceWriting):
         Raises:
             InvalidFilter, InvalidCategory, InstanceDamaged
         """
-        from imgsearch.jobs.reading import items
+        from imgsearch.jobs.reading import items, selection
 
-        return items(self._opened, filter, category)
+        return items(self._opened, selection(filter, category))
+
+    def listing(
+        self,
+        filter: str | None = None,  # noqa: A002  # its name in SearchOptions
+        *,
+        category: int | str | None = None,
+        product_id: str | None = None,
+        start: int = 0,
+        num: int | None = None,
+    ) -> AbstractContextManager[Listing]:
+        """A page of the stored items, in the order of (ProductId, PicName); memory does not grow with their number.
+
+        Use as a context manager: its items are those of one moment, and are read while they are iterated.
+
+        Args:
+            filter: an expression over attributes.
+            category: of these items only.
+            product_id: of these items only.
+            start: how many to skip.
+            num: the maximum number; None: all.
+
+        Raises:
+            InvalidFilter, InvalidCategory, InvalidValue, InvalidPaging, InstanceDamaged
+        """
+        from imgsearch.jobs.reading import listing, selection
+
+        return listing(self._opened, selection(filter, category, product_id), start=start, num=num)
 
     def item(self, key: Key) -> Item:
         """One stored item.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imgsearch.errors import UsageError
 from imgsearch.instance_folder import InstanceFolder
 from imgsearch.pictures import addition
 from imgsearch.values import Key
@@ -13,9 +13,10 @@ from imgsearch.vision.devices import CPU
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from imgsearch.filters.tree import Condition
+    from imgsearch.jobs.deleting import Deletion
     from imgsearch.jobs.tuning import TuningReport
     from imgsearch.jobs.writer import Writer
     from imgsearch.opened import Opened
@@ -26,14 +27,7 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
 
-__all__ = ["Deletion", "InstanceWriting"]
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """What a deletion removed, or would remove."""
-
-    keys: list[Key]
+__all__ = ["InstanceWriting"]
 
 
 class InstanceWriting(InstanceFolder):
@@ -188,10 +182,9 @@ class InstanceWriting(InstanceFolder):
         Raises:
             InvalidValue, InstanceLocked, StorageFull, StorageUnwritable
         """
-        from imgsearch.filters.tree import product_condition
+        from imgsearch.jobs.deleting import of_key
 
-        Key(product_id, "any" if pic_name is None else pic_name)  # refuses what no item can be called
-        return self._delete(product_condition(product_id, pic_name), dry_run, lock_timeout)
+        return self._delete(of_key(product_id, pic_name), dry_run, lock_timeout)
 
     def delete_matching(self, expression: str, *, dry_run: bool = False, lock_timeout: float = 0.0) -> Deletion:
         """Delete all items that a filter selects.
@@ -204,14 +197,97 @@ class InstanceWriting(InstanceFolder):
         return self._delete(parse_filter(expression), dry_run, lock_timeout)
 
     def _delete(self, condition: Condition, dry_run: bool, lock_timeout: float) -> Deletion:
-        if dry_run:
-            with self._opened.reading() as engine, engine.store.reading():
-                return Deletion(engine.store.keys(condition))
-        with self._opened.writing(lock_timeout) as engine:
-            with engine.committing() as store:
-                deletion = Deletion(store.delete(condition))
-            engine.drop_index_if_empty()
-            return deletion
+        from imgsearch.jobs.deleting import delete_matching
+
+        return delete_matching(self._opened, condition, dry_run=dry_run, lock_timeout=lock_timeout)
+
+    def delete_stream(
+        self, selections: Iterable[tuple[str, str | None]], *, dry_run: bool = False, lock_timeout: float = 0.0
+    ) -> Iterator[Deletion]:
+        """Delete many products and pictures, in commits of many; yields what each selection deleted, in order.
+
+        Args:
+            selections: ProductId, and PicName or None for all of its pictures; read no further ahead than a commit.
+            dry_run: delete nothing.
+            lock_timeout: seconds to wait for another writer.
+
+        Raises:
+            InvalidValue: of the first invalid selection, when those before it are done.
+            InstanceLocked, StorageFull, StorageUnwritable
+        """
+        from imgsearch.jobs.deleting import delete_stream
+
+        return delete_stream(self._opened, selections, dry_run=dry_run, lock_timeout=lock_timeout)
+
+    def delete_files(self, paths: Iterable[StrPath], *, dry_run: bool = False, lock_timeout: float = 0.0) -> Deletion:
+        """Delete the items that were made from these files, whether the files still exist or not.
+
+        Raises:
+            InstanceLocked, StorageFull, StorageUnwritable
+        """
+        from imgsearch.jobs.deleting import of_files
+
+        return self._delete(of_files(map(Path, paths)), dry_run, lock_timeout)
+
+    def update(
+        self,
+        filter: str | None = None,  # noqa: A002  # its name in SearchOptions
+        *,
+        product_id: str | None = None,
+        pic_name: str | None = None,
+        attributes: Mapping[str, int | str | None] | None = None,
+        category: int | str | None = None,
+        dry_run: bool = False,
+        lock_timeout: float = 0.0,
+    ) -> list[Key]:
+        """Change attributes or category of stored items without their pictures, in one commit.
+
+        Args:
+            filter: of the items that it selects; or
+            product_id: of all pictures of a product; and
+            pic_name: of this one only.
+            attributes: new values by the names in filters, such as ``str_attr``; None unsets one. Others stay.
+            category: the new category.
+            dry_run: change nothing.
+            lock_timeout: seconds to wait for another writer.
+
+        Returns:
+            The keys of the items that differ afterwards.
+
+        Raises:
+            UsageError: not exactly one of filter and product; nothing to change; an attribute that does not exist.
+            ItemNotFound: there is no such product or picture.
+            InvalidFilter, InvalidValue, InvalidCategory, InstanceLocked, StorageFull, StorageUnwritable
+        """
+        from imgsearch.jobs.updating import Changes, update_items
+        from imgsearch.service.categories import parse_category
+
+        changes = Changes(attributes or {}, None if category is None else parse_category(category))
+        selected = self._selected(filter, product_id, pic_name)
+        return update_items(self._opened, selected, changes, dry_run=dry_run, lock_timeout=lock_timeout)
+
+    def _selected(self, expression: str | None, product_id: str | None, pic_name: str | None) -> Condition:
+        """Items selected by a filter or by their key.
+
+        Raises:
+            UsageError, InvalidFilter, InvalidValue, ItemNotFound
+        """
+        from imgsearch.filters.parser import parse_filter
+        from imgsearch.filters.tree import product_condition
+        from imgsearch.opened import absent, no_product
+
+        if (expression is None) == (product_id is None) or (pic_name is not None and product_id is None):
+            raise UsageError("give either a filter, or a product and possibly one of its pictures")
+        if product_id is None:
+            assert expression is not None
+            return parse_filter(expression)
+        key = Key(product_id, "any" if pic_name is None else pic_name)
+        condition = product_condition(product_id, pic_name)
+        with self._opened.reading() as engine:
+            if not engine.store.count(condition):
+                folder = self._opened.folder
+                raise no_product(product_id, folder) if pic_name is None else absent(key, folder)
+        return condition
 
     def check_rebuildable(self) -> None:
         """Refuse to rebuild where there is nothing to index.

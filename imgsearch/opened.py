@@ -49,6 +49,11 @@ def absent(key: Key, folder: Path) -> ItemNotFound:
     return ItemNotFound(f"there is no picture {key.pic_name!r} of product {key.product_id!r} in {folder}")
 
 
+def no_product(product_id: str, folder: Path) -> ItemNotFound:
+    """The error for a missing product."""
+    return ItemNotFound(f"there is no product {product_id!r} in {folder}")
+
+
 class Opened:
     """One instance, open for reading; thread-safe.
 

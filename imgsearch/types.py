@@ -179,6 +179,8 @@ class Item:
     attributes: Attributes = field(repr=False)
     location: Path | None = None
     """The file of the picture when it was added, if any."""
+    subjects: tuple[Region, ...] = ()
+    """All subjects detected in it, the main one first (MultiRegion); empty without detection."""
 
 
 class Status(StrEnum):

@@ -18,12 +18,14 @@ from imgsearch.cli.options import (
     DeviceOption,
     FormatOption,
     InstanceOption,
+    IntAttr,
     KindOption,
     LockTimeout,
     Model,
     Nul,
     Quiet,
     RegionOption,
+    StrAttr,
     Weights,
     Workers,
     check_device,
@@ -48,9 +50,6 @@ if TYPE_CHECKING:
     from imgsearch.types import Outcome
 
 __all__ = ["add"]
-
-StrAttr = Annotated[str | None, typer.Option(metavar="TEXT", show_default=False)]
-IntAttr = Annotated[int | None, typer.Option(metavar="NUMBER", show_default=False)]
 
 
 def add(

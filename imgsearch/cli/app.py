@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.completion import completion_init  # type: ignore[attr-defined]  # it is documented there
 
 import imgsearch
+from imgsearch.cli.configuration import load
 from imgsearch.cli.errors import reporting
+from imgsearch.cli.options import GlobalInstance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,6 +25,10 @@ COMMANDS: Final = {
     "init": "init:init",
     "add": "add:add",
     "search": "search:search",
+    "compare": "compare:compare",
+    "list": "list:list_",
+    "show": "show:show",
+    "update": "update:update",
     "delete": "delete:delete",
     "rebuild": "rebuild:rebuild",
     "tune": "tune:tune",
@@ -30,29 +39,50 @@ COMMANDS: Final = {
     "import": "export_import:import_",
     "oss-import": "oss_import:oss_import",
     "eval": "evaluate:evaluate",
+    "config": "config:config",
+    "completion": "completion:completion",
 }
 """Module below ``imgsearch.cli`` and function of each command."""
+
+
+COMPLETE_VARIABLE: Final = "_IMGSEARCH_COMPLETE"
+WITH_VALUE: Final = frozenset({"-i", "--instance", "--config"})
+"""Options before the command whose value is a word of its own."""
 
 
 def app_for(words: Sequence[str]) -> typer.Typer:
     """The application for a command line.
 
-    If its first word is a command, only that one is loaded: importing all commands takes as long as opening an
-    instance.
+    If it names a command, only that one is loaded: importing all commands takes as long as opening an instance.
     """
-    return _made(words[:1] if words and words[0] in COMMANDS else COMMANDS)
+    command = _command_of(words)
+    return _made([command] if command in COMMANDS else COMMANDS)
+
+
+def _command_of(words: Sequence[str]) -> str | None:
+    """The first word that is neither an option nor the value of one."""
+    left = iter(words)
+    for word in left:
+        if word in WITH_VALUE:
+            next(left, None)
+        elif not word.startswith("-"):
+            return word
+    return None
 
 
 def _made(names: Iterable[str]) -> typer.Typer:
+    if COMPLETE_VARIABLE in os.environ:  # a shell asks what could come next
+        completion_init()
     app = typer.Typer(
         name="imgsearch",
         no_args_is_help=True,
+        add_completion=False,  # the command does it
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         epilog="Exit codes: 0 done, 1 some items failed, 2 usage, 3 bad input, 4 not found, 5 locked, 6 damaged, "
         "7 remote storage, 8 disk full, 70 bug, 130 interrupted.",
     )
-    app.callback()(_imgsearch)
+    app.callback()(reporting(_imgsearch))
     for name in names:
         module, _, function = COMMANDS[name].partition(":")
         app.command(name)(reporting(getattr(import_module(f"imgsearch.cli.{module}"), function)))
@@ -66,11 +96,19 @@ def _version(value: bool) -> None:
 
 
 def _imgsearch(
+    instance: GlobalInstance = None,  # noqa: ARG001  # each command takes it from here
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", show_default=False, help="The configuration file; by default 'config.toml' of this user."
+        ),
+    ] = None,
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Index a catalogue of pictures and search it by picture, locally: no picture leaves this machine."""
+    load(config).apply()
 
 
 @cache

@@ -2,57 +2,147 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, Nul, open_instance, warn_of_shared_storage
+from imgsearch.cli.errors import warn
+from imgsearch.cli.options import (
+    STDIN,
+    FilterOption,
+    FormatOption,
+    InstanceOption,
+    LockTimeout,
+    Nul,
+    Quiet,
+    open_instance,
+    warn_of_shared_storage,
+)
 from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe
-from imgsearch.errors import UsageError
+from imgsearch.errors import InputError, UsageError
+from imgsearch.values import Key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imgsearch.instance import Instance
 
 __all__ = ["delete"]
 
 
 def delete(
     product_id: Annotated[
-        str | None, typer.Argument(show_default=False, help="Delete all pictures of this product, …")
+        str | None,
+        typer.Argument(
+            show_default=False,
+            help="Delete all pictures of this product, …; - reads a list from stdin, a line each: ProductId, or "
+            "ProductId, a tab and PicName.",
+        ),
     ] = None,
     pic_name: Annotated[str | None, typer.Argument(show_default=False, help="… or only this one.")] = None,
     instance: InstanceOption = None,
-    filter_: Annotated[
-        str | None,
+    filter_: FilterOption = None,
+    file: Annotated[
+        list[Path] | None,
         typer.Option(
-            "--filter",
-            metavar="EXPR",
-            show_default=False,
-            help='Delete all matches, for example: int_attr>=10 AND str_attr="red"',
+            metavar="PATH", show_default=False, help="Delete what was added from this file; it may be gone. Repeatable."
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be deleted.")] = False,
     lock_timeout: LockTimeout = 0.0,
     nul: Nul = False,
+    quiet: Quiet = False,
     output_format: FormatOption = None,
 ) -> None:
-    """Delete a product, one picture, or all matches of a filter; deleting nothing is not an error."""
-    if (product_id is None) == (filter_ is None):
-        raise UsageError("specify what to delete: PRODUCT_ID [PIC_NAME], or --filter EXPR")
+    """Delete products, single pictures, or all matches of a filter; deleting nothing is not an error."""
+    ways = {"PRODUCT_ID": product_id is not None, "--filter": filter_ is not None, "--file": bool(file)}
+    _check_ways([name for name, given in ways.items() if given])
     chosen = resolve_format(output_format)
+    failures: list[dict[str, Any]] = []
     with open_instance(instance) as target:
         if not dry_run:
             warn_of_shared_storage(target.folder)
         if filter_ is not None:
-            deletion = target.delete_matching(filter_, dry_run=dry_run, lock_timeout=lock_timeout)
+            keys = target.delete_matching(filter_, dry_run=dry_run, lock_timeout=lock_timeout).keys
+        elif file:
+            keys = target.delete_files(file, dry_run=dry_run, lock_timeout=lock_timeout).keys
+        elif product_id == STDIN:
+            lines = _selections(nul, failures)
+            deletions = target.delete_stream(lines, dry_run=dry_run, lock_timeout=lock_timeout)
+            keys = [key for deletion in deletions for key in deletion.keys]
         else:
             assert product_id is not None
-            deletion = target.delete(product_id, pic_name, dry_run=dry_run, lock_timeout=lock_timeout)
-    names = [key.pic_name for key in deletion.keys]
-    if chosen is Format.TABLE:
+            keys = target.delete(product_id, pic_name, dry_run=dry_run, lock_timeout=lock_timeout).keys
+            if not keys and not quiet:
+                _hint(target, product_id, pic_name)
+    _print(keys, failures, chosen, dry_run=dry_run, nul=nul, quiet=quiet)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _check_ways(given: list[str]) -> None:
+    if not given:
+        raise UsageError(
+            "say what to delete: PRODUCT_ID [PIC_NAME], - for a list on stdin, --filter EXPR or --file PATH"
+        )
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} are different ways to say what to delete: use only one of them")
+
+
+def _selections(nul: bool, failures: list[dict[str, Any]]) -> Iterator[tuple[str, str | None]]:
+    """ProductId and PicName of each line of stdin; lines that name no item are reported and passed over."""
+    from imgsearch.sources.stdin import read_lines
+
+    for number, line in enumerate(read_lines(sys.stdin.buffer, nul=nul), 1):
+        product_id, tab, pic_name = line.partition("\t")
+        try:
+            Key(product_id, pic_name if tab else "any")
+        except InputError as error:
+            source = f"stdin, {'entry' if nul else 'line'} {number}"
+            failures.append({"Source": source, "Code": error.code, "Message": error.message})
+            warn(f"{source}: {error.message} ({error.code})")
+        else:
+            yield product_id, pic_name if tab else None
+
+
+def _hint(target: Instance, product_id: str, pic_name: str | None) -> None:
+    """Say why nothing was deleted, if a common slip explains it."""
+    if pic_name is None:
+        warn(f"there is no product {product_id!r} in {target.folder}")
+        if "/" in product_id or Path(product_id).suffix:
+            warn(f"if it is a file, 'imgsearch delete --file {product_id}' deletes what was added from it")
+        return
+    with target.listing(product_id=product_id, num=1) as listing:
+        total, first = listing.total, next(listing.items, None)
+    if first is None:
+        warn(f"there is no product {product_id!r} in {target.folder}")
+    else:
+        count = "1 picture" if total == 1 else f"{total} pictures, such as"
+        warn(f"product {product_id!r} has no picture {pic_name!r}; it has {count} {first.key.pic_name!r}")
+    with target.listing(product_id=pic_name, num=1) as listing:
+        if listing.total:
+            warn("the second argument is a PicName; to delete several products, list them on stdin: imgsearch delete -")
+
+
+def _print(
+    keys: list[Key], failures: list[dict[str, Any]], chosen: Format, *, dry_run: bool, nul: bool, quiet: bool
+) -> None:
+    names = [key.pic_name for key in keys]
+    if chosen is Format.PATHS:
+        print_names(names, nul=nul)
+    elif quiet and not failures:
+        return
+    elif chosen is Format.TABLE:
         where = console()
-        for key in deletion.keys:
+        for key in keys:
             where.print(f"{safe(key.product_id)}  {safe(key.pic_name)}", markup=False)
         where.print(f"{len(names)} {'would be deleted' if dry_run else 'deleted'}")
-    elif chosen is Format.PATHS:
-        print_names(names, nul=nul)
     else:
-        document = {"Success": True, "Deleted": 0 if dry_run else len(names), "PicNames": names}
-        print_document(document | {"DryRun": True} if dry_run else document)
+        document: dict[str, Any] = {"Success": not failures, "Deleted": 0 if dry_run else len(names), "PicNames": names}
+        if failures:
+            document["Failures"] = failures
+        if dry_run:
+            document["DryRun"] = True
+        print_document(document, one_line=chosen is Format.JSONL)

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imgsearch.cli.advice import instance_is
+from imgsearch.cli.configuration import SETTINGS, active
 from imgsearch.cli.errors import warn
-from imgsearch.cli.output import Format, safe
-from imgsearch.errors import InstanceExists
+from imgsearch.cli.output import FORMAT_VARIABLE, Format, safe
+from imgsearch.errors import InstanceExists, StorageError, UsageError
 from imgsearch.locations import INSTANCE_VARIABLE, default_instance
-from imgsearch.service.categories import Kind, parse_category
+from imgsearch.service.categories import CATEGORIES, Kind, parse_category
 from imgsearch.values import PictureOptions, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from imgsearch.instance import Instance
 
@@ -24,18 +26,23 @@ __all__ = [
     "Category",
     "Crop",
     "DeviceOption",
+    "FilterOption",
     "FormatOption",
+    "GlobalInstance",
     "InstanceOption",
+    "IntAttr",
     "KindOption",
     "LockTimeout",
     "Model",
     "Nul",
     "Quiet",
     "RegionOption",
+    "StrAttr",
     "Weights",
     "Workers",
     "announcer",
     "check_device",
+    "check_no_instance",
     "instance_folder",
     "open_instance",
     "open_or_make",
@@ -46,19 +53,68 @@ __all__ = [
 STDIN = "-"
 """The path that stands for standard input."""
 
+
+def _of_the_command_line(context: typer.Context, given: Path | None) -> Path | None:
+    """The option of the command, or the one before it; they may not differ."""
+    before = context.find_root().params.get("instance")
+    if before is not None and given is not None and Path(given) != Path(before):
+        raise typer.BadParameter(f"the instance is given twice: {before} before the command, {given} after it")
+    chosen = given if given is not None else before
+    return None if chosen is None else Path(chosen)
+
+
+def _names_of_instances(incomplete: str) -> list[str]:
+    from imgsearch.cli.configuration import load
+
+    try:
+        return [name for name in load(None).instances if name.startswith(incomplete)]
+    except UsageError:
+        return []
+
+
+def _names_of_categories(incomplete: str) -> list[str]:
+    return [name for name in CATEGORIES.values() if name.casefold().startswith(incomplete.casefold())]
+
+
+def _names_of_models(incomplete: str) -> list[str]:
+    from imgsearch.vision.known_models import KNOWN_MODELS
+
+    return [model.name for model in KNOWN_MODELS if model.name.startswith(incomplete)]
+
+
+GlobalInstance = Annotated[
+    Path | None,
+    typer.Option(
+        "-i",
+        "--instance",
+        metavar="DIR|NAME",
+        show_default=False,
+        help="The instance, as after the command.",
+        autocompletion=_names_of_instances,
+    ),
+]
 InstanceOption = Annotated[
     Path | None,
     typer.Option(
         "-i",
         "--instance",
-        metavar="DIR",
+        metavar="DIR|NAME",
         show_default=False,
-        help=f"The instance's folder; by default {INSTANCE_VARIABLE}, else 'default' in your data directory.",
+        help=f"The instance's folder, or its name in the configuration file; by default {INSTANCE_VARIABLE}, else "
+        "'default' in your data directory.",
+        callback=_of_the_command_line,
+        autocompletion=_names_of_instances,
     ),
 ]
 FormatOption = Annotated[
     Format | None,
-    typer.Option("--format", show_default=False, help="Output format; by default table on a terminal, else json."),
+    typer.Option(
+        "--format",
+        show_default=False,
+        envvar=FORMAT_VARIABLE,
+        show_envvar=False,
+        help="Output format; by default table on a terminal, else json.",
+    ),
 ]
 KindOption = Annotated[Kind, typer.Option("--kind", help="Kind of a new instance: with or without categories.")]
 Model = Annotated[
@@ -68,6 +124,7 @@ Model = Annotated[
         metavar="NAME|FOLDER",
         show_default=False,
         help="A model listed by 'imgsearch models', any other from timm, or a folder with a model's ONNX files.",
+        autocompletion=_names_of_models,
     ),
 ]
 Weights = Annotated[
@@ -80,7 +137,14 @@ Weights = Annotated[
     ),
 ]
 Category = Annotated[
-    str | None, typer.Option("--category", metavar="ID|NAME", show_default=False, help="Category, such as 3 or Bag.")
+    str | None,
+    typer.Option(
+        "--category",
+        metavar="ID|NAME",
+        show_default=False,
+        help="Category, such as 3 or Bag.",
+        autocompletion=_names_of_categories,
+    ),
 ]
 Crop = Annotated[
     bool, typer.Option("--crop/--no-crop", help="Detect the subject (or use --region), or use the whole picture.")
@@ -99,15 +163,43 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=1,
+        envvar=SETTINGS["workers"].variable,
+        show_envvar=False,
         show_default=False,
         help="Pictures processed at once; by default three per core, more with a GPU.",
     ),
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="cpu|cuda|cuda:N", help="Device that runs the networks: the CPU or a GPU.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="cpu|cuda|cuda:N",
+        envvar=SETTINGS["device"].variable,
+        show_envvar=False,
+        help="Device that runs the networks: the CPU or a GPU.",
+    ),
 ]
+FilterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--filter",
+        metavar="EXPR",
+        show_default=False,
+        help='Only items whose attributes match, for example: int_attr>=10 AND str_attr="red"',
+    ),
+]
+IntAttr = Annotated[int | None, typer.Option(metavar="NUMBER", show_default=False)]
+StrAttr = Annotated[str | None, typer.Option(metavar="TEXT", show_default=False)]
 LockTimeout = Annotated[
-    float, typer.Option("--lock-timeout", metavar="SECONDS", min=0, help="How long to wait for another writer.")
+    float,
+    typer.Option(
+        "--lock-timeout",
+        metavar="SECONDS",
+        min=0,
+        envvar=SETTINGS["lock-timeout"].variable,
+        show_envvar=False,
+        help="How long to wait for another writer.",
+    ),
 ]
 Nul = Annotated[
     bool, typer.Option("-0", "--null", help="Separate names by NUL instead of newline (--format paths, and stdin).")
@@ -116,8 +208,26 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing on suc
 
 
 def instance_folder(given: Path | None) -> Path:
-    """The given folder, or the default one."""
-    return given if given is not None else default_instance()
+    """The given folder or the default one; either may be a name of the configuration file."""
+    instance_is(given)
+    return active().folder(given if given is not None else default_instance())
+
+
+def check_no_instance(paths: Iterable[str]) -> None:
+    """Refuse an instance's folder in the place of pictures: most often, its option was forgotten.
+
+    Raises:
+        UsageError
+    """
+    from imgsearch.instance_folder import InstanceFolder
+
+    for path in paths:
+        try:
+            is_instance = path != STDIN and InstanceFolder.exists(path)
+        except (OSError, ValueError, StorageError):  # reading it will say why
+            is_instance = False
+        if is_instance:
+            raise UsageError(f"{path} is an instance, not a picture or a folder of pictures: name it with -i {path}")
 
 
 def check_device(name: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.durable_fs import file_errors
+from imgsearch.errors import StorageUnwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,16 +18,21 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 __all__ = [
+    "FORMAT_VARIABLE",
     "Format",
     "console",
     "print_document",
     "print_line",
+    "print_name",
     "print_names",
     "print_streamed",
     "resolve_format",
     "safe",
     "text",
 ]
+
+
+FORMAT_VARIABLE: Final = "IMGSEARCH_FORMAT"
 
 
 class Format(StrEnum):
@@ -59,7 +66,12 @@ def print_document(document: dict[str, Any], *, one_line: bool = False) -> None:
 
 
 def print_streamed(
-    before: dict[str, Any], name: str, values: Iterable[dict[str, Any]], after: dict[str, Any], *, one_line: bool
+    before: dict[str, Any],
+    name: str,
+    values: Iterable[dict[str, Any]],
+    after: dict[str, Any] | None = None,
+    *,
+    one_line: bool,
 ) -> None:
     """Print a document like ``print_document``, streaming the values of one list field.
 
@@ -67,20 +79,21 @@ def print_streamed(
         before: its first fields, at least one.
         name: of the list field.
         values: of the list.
-        after: its last fields, at least one.
+        after: its last fields.
         one_line: print one line even on a terminal.
     """
     indent = None if one_line else _indent()
     end, level = ("", "") if indent is None else ("\n", " " * indent)
     comma = f",{end}" if end else ", "
-    head, tail = (_as_json(part, indent) for part in (before, after))
+    head = _as_json(before, indent)
+    tail = f"{comma}{level}{_as_json(after, indent)[1:].lstrip()}" if after else f"{end}}}"
     print_line(f"{head[:-1].rstrip()}{comma}{level}{json.dumps(name)}: [", end="")
     divider = ""
     for value in values:
         text = _as_json(value, indent).replace("\n", f"\n{2 * level}")
         print_line(f"{divider}{end}{2 * level}{text}", end="")
         divider = "," if end else ", "
-    print_line(f"{f'{end}{level}' if divider else ''}]{comma}{level}{tail[1:].lstrip()}")
+    print_line(f"{f'{end}{level}' if divider else ''}]{tail}")
 
 
 def _indent() -> int | None:
@@ -99,14 +112,24 @@ def _escaped(character: str) -> str:
 def print_line(line: str, end: str = "\n") -> None:
     """Write to stdout unbuffered: a line is an acknowledgement."""
     with file_errors("standard output"):
-        sys.stdout.buffer.write((line + end).encode("utf-8", "surrogateescape"))
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write((line + end).encode("utf-8", "surrogateescape"))
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            raise StorageUnwritable("standard output is closed, so the result cannot be printed") from None
 
 
-def print_names(names: list[str], *, nul: bool) -> None:
+def print_name(name: str, *, nul: bool) -> None:
+    """Print a name on a line of its own, or followed by a NUL byte."""
+    print_line(name, "\0" if nul else "\n")
+
+
+def print_names(names: Iterable[str], *, nul: bool) -> None:
     """Print one name per line, or separated by NUL bytes."""
     for name in names:
-        print_line(name, "\0" if nul else "\n")
+        print_name(name, nul=nul)
 
 
 def safe(value: str) -> str:

@@ -15,22 +15,24 @@ from imgsearch.cli.options import (
     STDIN,
     Category,
     Crop,
+    FilterOption,
     FormatOption,
     InstanceOption,
     Nul,
     Quiet,
     RegionOption,
+    check_no_instance,
     open_instance,
     picture_options,
 )
-from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe, text
-from imgsearch.errors import ImgsearchError, InputError, UsageError
+from imgsearch.cli.output import Format, console, print_document, print_name, resolve_format, safe, text
+from imgsearch.errors import ImgsearchError, InputError, StorageError, UsageError
 from imgsearch.service.categories import CATEGORIES
 from imgsearch.service.documents import error_document, search_document
 from imgsearch.values import Key, PictureOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from imgsearch.instance import Instance
     from imgsearch.search.options import SearchOptions, SearchResult
@@ -94,12 +96,10 @@ def search(
     all_subjects: Annotated[
         bool, typer.Option("--all-subjects", help="Search with every subject of a picture, one result list each.")
     ] = False,
-    filter_: Annotated[
-        str | None,
-        typer.Option(
-            "--filter", metavar="EXPR", show_default=False, help='For example: int_attr>=10 AND str_attr="red"'
-        ),
-    ] = None,
+    combine: Annotated[
+        bool, typer.Option("--combine", help="All pictures are one query: several views of one product.")
+    ] = False,
+    filter_: FilterOption = None,
     distinct_product: Annotated[
         bool, typer.Option("--distinct-product", help="Only the best result of each product.")
     ] = False,
@@ -111,6 +111,9 @@ def search(
         bool,
         typer.Option("--no-lift", help="Do not lift the other pictures of a product, to show more products per page."),
     ] = False,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="With --format paths, print the Score and a tab before each path.")
+    ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Show the pictures in the terminal.")] = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", show_default=False, help="Write a contact sheet of the results.")
@@ -120,23 +123,35 @@ def search(
     output_format: FormatOption = None,
 ) -> None:
     """Find similar pictures, best first."""
-    from imgsearch.search.options import SearchOptions
+    from imgsearch.search.options import SearchOptions, SearchResult
     from imgsearch.sources.files import is_folder
 
     chosen = resolve_format(output_format)
     _check(images or [], product_id, pic_name, words)
-    if not images and (region is not None or not crop or all_subjects):
+    check_no_instance(images or [])
+    if not images and (region is not None or not crop or all_subjects or combine):
         raise UsageError(
-            "--region, --no-crop and --all-subjects need a picture file, not --product-id and --pic-name or --text"
+            "--region, --no-crop, --all-subjects and --combine need picture files, not --product-id and --pic-name or "
+            "--text"
         )
     if words is not None and exclude_self:
         raise UsageError("--exclude-self needs a picture, not --text")
+    _check_together(
+        ("--category", category is not None, "--any-category", any_category),
+        ("--all-subjects", all_subjects, "--region", region is not None),
+        ("--all-subjects", all_subjects, "--no-crop", not crop),
+        ("--all-subjects", all_subjects, "--combine", combine),
+        ("--combine", combine, "--exclude-self", exclude_self),
+        ("--combine", combine, "--region", region is not None),
+        ("--scores", scores, f"--format {chosen}", chosen is not Format.PATHS),
+        ("--preview", preview, f"--format {chosen}", output_format is not None and chosen is not Format.TABLE),
+    )
     options = picture_options(category, crop=crop, region=region)
     key = None if product_id is None or pic_name is None else Key(product_id, pic_name)
     wanted = SearchOptions(
         num, start, any_category, filter_, distinct_product, min_score, exclude_self, lift=not no_lift
     )
-    several = len(images or []) > 1 or any(is_folder(Path(image)) for image in images or [])
+    several = not combine and (len(images or []) > 1 or any(is_folder(Path(image)) for image in images or []))
     if html is not None:
         from imgsearch.cli.html_page import check_writable
 
@@ -146,12 +161,14 @@ def search(
     answers: list[_Answer] = []
     with open_instance(instance, quiet=quiet) as target:
         # A single picture needs no isolation and no parallelism.
-        with target.searching(workers=None if several else 1, isolated=several) as searcher:
-            answered = (
-                _answers(searcher, images or [], key, options, wanted, all_subjects=all_subjects)
-                if words is None
-                else [(_Question(words), [searcher.by_text(words, options.category_id, wanted)])]
-            )
+        with target.searching(workers=None if several or combine else 1, isolated=several or combine) as searcher:
+            answered: Iterable[tuple[_Question, list[SearchResult] | InputError]]
+            if words is not None:
+                answered = [(_Question(words), [searcher.by_text(words, options.category_id, wanted)])]
+            elif combine:
+                answered = [_combined(searcher, images or [], options, wanted)]
+            else:
+                answered = _answers(searcher, images or [], key, options, wanted, all_subjects=all_subjects)
             for question, results in answered:
                 asked += 1
                 if isinstance(results, InputError):
@@ -160,11 +177,18 @@ def search(
                     failed = failed or results
                 for result in [results] if isinstance(results, InputError) else results:
                     answer = _Answer(question, result)
-                    _print(answer, chosen, target, several=several or all_subjects, nul=nul, preview=preview)
+                    if chosen is Format.PATHS and isinstance(answer.result, SearchResult):
+                        _print_paths(answer.result, nul=nul, scores=scores)
+                    else:
+                        _print(answer, chosen, target, several=several or all_subjects, preview=preview)
                     if html is not None:
                         answers.append(answer)
         if html is not None:
-            _write_sheet(html, answers, target)
+            try:
+                _write_sheet(html, answers, target)
+            except StorageError as error:  # the results are printed already, and a second document would follow
+                warn(f"the contact sheet was not written: {error.message}")
+                raise typer.Exit(error.exit_code) from None
     if failed is not None:
         raise typer.Exit(1 if asked > 1 else failed.exit_code)
 
@@ -180,6 +204,42 @@ def _check(images: list[str], product_id: str | None, pic_name: str | None, word
         raise UsageError(
             "nothing to search with: give a picture, - for one on stdin, --product-id and --pic-name, or --text"
         )
+
+
+def _check_together(*pairs: tuple[str, bool, str, bool]) -> None:
+    """Refuse options of which one would be ignored.
+
+    Raises:
+        UsageError
+    """
+    for one, has_one, other, has_other in pairs:
+        if has_one and has_other:
+            raise UsageError(f"{one} and {other} cannot be used together")
+
+
+def _combined(
+    searcher: Searcher, images: list[str], options: PictureOptions, search: SearchOptions
+) -> tuple[_Question, list[SearchResult]]:
+    """All pictures as one query.
+
+    Raises:
+        InputError: of the first picture that cannot be used.
+    """
+    searcher.prepare(options)
+    pictures = list(_pictures(images))
+    for name, picture in pictures:
+        if isinstance(picture, _NoPicture):
+            raise type(picture.error)(f"{name}: {picture.error.message}", code=picture.error.code)
+    name, first = pictures[0]
+    question = _Question(f"{name} and {len(pictures) - 1} more", first)
+    try:
+        return question, [searcher.by_views((picture for _, picture in pictures), options, search)]
+    except InputError as error:
+        place, _, message = error.message.partition(": ")
+        if not place.startswith("pictures["):
+            raise
+        number = int(place.removeprefix("pictures[").removesuffix("]"))
+        raise type(error)(f"{pictures[number][0]}: {message}", code=error.code) from None
 
 
 def _answers(
@@ -224,7 +284,13 @@ def _pictures(images: list[str]) -> Iterator[tuple[str, PictureSource]]:
                     yield str(found), FilePicture(found)
 
 
-def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool, nul: bool, preview: bool) -> None:
+def _print_paths(result: SearchResult, *, nul: bool, scores: bool) -> None:
+    for hit in result.hits:
+        path = str(hit.item.location or hit.item.key.pic_name)
+        print_name(f"{hit.score:.6f}\t{path}" if scores else path, nul=nul)
+
+
+def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool, preview: bool) -> None:
     name, result = answer.question.name, answer.result
     if isinstance(result, InputError):
         if chosen.is_json:
@@ -235,8 +301,6 @@ def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool
         print_document(
             {"Query": safe(name)} | document if several else document, one_line=several or chosen is Format.JSONL
         )
-    elif chosen is Format.PATHS:
-        print_names([str(hit.item.location or hit.item.key.pic_name) for hit in result.hits], nul=nul)
     else:
         _print_table(name, result)
     if preview and not isinstance(result, InputError) and chosen is Format.TABLE:

@@ -1,7 +1,7 @@
 """Conditions on items, as a storage-independent syntax tree.
 
 Each storage compiles them to its own queries. An unset field meets no comparison, not even ``!=`` and ``not in``;
-fields other than attributes are always set.
+fields other than attributes and locations are always set.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from imgsearch.values import ATTRIBUTE_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import PurePath
 
     from imgsearch.values import Region
 
@@ -30,8 +31,10 @@ __all__ = [
     "Or",
     "category_condition",
     "is_of_attributes",
+    "location_condition",
     "picture_condition",
     "product_condition",
+    "uses_attributes",
 ]
 
 
@@ -60,7 +63,7 @@ class Compare(Condition):
 
     field: str
     """An attribute, as ``ATTRIBUTE_COLUMNS`` names it; or one of ``product_id``, ``pic_name``, ``content_hash``,
-    ``region``, which are compared for equality only."""
+    ``region``, ``root`` and ``relative`` (of the location), which are compared for equality only."""
     operator: Operator
     value: Value
 
@@ -115,10 +118,24 @@ def picture_condition(content_hash: bytes, region: Region | None = None) -> Cond
     return same if region is None else same.joined(Compare("region", "=", region))
 
 
+def location_condition(path: PurePath) -> Condition:
+    """Items made from the file at an absolute path, whichever of its folders was given."""
+    places = tuple(
+        Compare("root", "=", str(folder)).joined(Compare("relative", "=", path.relative_to(folder).as_posix()))
+        for folder in path.parents
+    )
+    return Or(places) if len(places) > 1 else places[0]
+
+
 def is_of_attributes(condition: Condition) -> bool:
     """Whether it refers to attributes only, and to at least one."""
     fields = set(_fields(condition))
     return bool(fields) and fields.issubset(ATTRIBUTE_COLUMNS)
+
+
+def uses_attributes(condition: Condition) -> bool:
+    """Whether it refers to an attribute."""
+    return not set(_fields(condition)).isdisjoint(ATTRIBUTE_COLUMNS)
 
 
 def _fields(condition: Condition) -> Iterator[str]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from imgsearch.errors import InvalidPaging
 from imgsearch.filters.parser import parse_filter
-from imgsearch.filters.tree import EVERYTHING, category_condition
+from imgsearch.filters.tree import EVERYTHING, category_condition, product_condition
 from imgsearch.jobs.indexing import devices_of
 from imgsearch.jobs.reindexing import count_reindexed
 from imgsearch.service.categories import parse_category
 from imgsearch.storage.backends import backend_of
 from imgsearch.transfer.file_format import tuned_stamp
+from imgsearch.values import Key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from imgsearch.types import Item
     from imgsearch.vision.limits import Limits
 
-__all__ = ["InstanceInfo", "info", "items"]
+__all__ = ["InstanceInfo", "Listing", "info", "items", "listing", "selection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +83,49 @@ def info(opened: Opened) -> InstanceInfo:
         )
 
 
-def items(opened: Opened, expression: str | None, category: int | str | None) -> Iterator[Item]:
-    """Yield items that match filter and category, in the order of addition; see ``Instance.items``."""
-    condition = EVERYTHING if expression is None else parse_filter(expression)
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of the items that meet a condition; both fields are of one snapshot."""
+
+    total: int
+    """How many items meet the condition, on all pages."""
+    items: Iterator[Item]
+    """Those of the page, in the order of (ProductId, PicName); read as they are iterated."""
+
+
+def selection(expression: str | None, category: int | str | None, product_id: str | None = None) -> Condition:
+    """The condition of a filter, a category and a product together; each None for all.
+
+    Raises:
+        InvalidFilter, InvalidCategory, InvalidValue
+    """
+    parts = []
+    if product_id is not None:
+        Key(product_id, "any")  # refuses what no item can be called
+        parts.append(product_condition(product_id))
     if category is not None:
-        condition = category_condition((parse_category(category),)).joined(condition)
-    return _items(opened, condition)
+        parts.append(category_condition((parse_category(category),)))
+    if expression is not None:
+        parts.append(parse_filter(expression))
+    return parts[0].joined(*parts[1:]) if parts else EVERYTHING
 
 
-def _items(opened: Opened, condition: Condition) -> Iterator[Item]:
+def items(opened: Opened, condition: Condition) -> Iterator[Item]:
+    """Yield items that meet a condition, in the order of addition; see ``Instance.items``."""
     with opened.reading() as engine, engine.errors(), engine.store.reading():
         yield from engine.store.items(condition)
+
+
+@contextmanager
+def listing(opened: Opened, condition: Condition, *, start: int = 0, num: int | None = None) -> Iterator[Listing]:
+    """A page of the items that meet a condition, by key; see ``Instance.listing``.
+
+    Raises:
+        InvalidPaging
+    """
+    for name, value in (("start", start), ("num", num)):
+        if value is not None and value < 0:
+            raise InvalidPaging(f"{name} {value} is negative", code=f"Invalid{name.capitalize()}Parameter")
+    with opened.reading() as engine, engine.errors(), engine.store.reading():
+        found = engine.store.items_by_key(condition, start=start, limit=num)
+        yield Listing(engine.store.count(condition), found)

@@ -9,14 +9,16 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.service.categories import CATEGORIES, Kind
+from imgsearch.values import RegionMode
 
 if TYPE_CHECKING:
     from imgsearch.errors import ImgsearchError
     from imgsearch.jobs.reading import InstanceInfo
     from imgsearch.search.options import SearchResult
     from imgsearch.search.ranking import Hit
+    from imgsearch.types import Item
 
-__all__ = ["error_document", "info_document", "search_document"]
+__all__ = ["error_document", "info_document", "item_document", "search_document", "whole_item_document"]
 
 SCORE_DIGITS: Final = 6
 CONFIDENCE_DIGITS: Final = 4
@@ -57,16 +59,43 @@ def search_document(result: SearchResult, kind: Kind) -> dict[str, Any]:
 
 
 def _auction(hit: Hit) -> dict[str, Any]:
-    item = hit.item
-    attributes = item.attributes.service_fields()
+    return {
+        **_identity(hit.item),
+        "Score": round(hit.score, SCORE_DIGITS),
+        "SortExprValues": hit.sort_expr_values,
+        **_rest(hit.item),
+    }
+
+
+def _identity(item: Item) -> dict[str, Any]:
     return {
         "ProductId": item.key.product_id,
         "PicName": item.key.pic_name,
         "CategoryId": item.category_id,
-        "CustomContent": attributes.pop("CustomContent"),
-        "Score": round(hit.score, SCORE_DIGITS),
-        "SortExprValues": hit.sort_expr_values,
-        **attributes,
+        "CustomContent": item.attributes.custom_content,
+    }
+
+
+def _rest(item: Item) -> dict[str, Any]:
+    attributes = item.attributes.service_fields()
+    del attributes["CustomContent"]
+    return {**attributes, "Path": None if item.location is None else str(item.location)}
+
+
+def item_document(item: Item) -> dict[str, Any]:
+    """A stored item, as ``list`` prints it."""
+    return {**_identity(item), "Region": str(item.region), **_rest(item)}
+
+
+def whole_item_document(item: Item) -> dict[str, Any]:
+    """All that is stored of an item but its feature, as ``show`` prints it."""
+    return {
+        **item_document(item),
+        "CategoryGiven": item.category_given,
+        "Crop": item.region_mode is not RegionMode.WHOLE,
+        "RegionGiven": item.region_mode is RegionMode.GIVEN,
+        "MultiRegion": [{"Region": str(region)} for region in item.subjects],
+        "ContentHash": item.content_hash.hex(),
     }
 
 

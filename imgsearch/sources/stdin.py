@@ -13,7 +13,7 @@ from imgsearch.types import Content
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["StreamPicture", "read_paths"]
+__all__ = ["StreamPicture", "read_lines", "read_paths"]
 
 BLOCK_BYTES = 65536
 MAX_PATH_BYTES = 2**20
@@ -30,6 +30,16 @@ def read_paths(stream: BinaryIO, *, nul: bool) -> Iterator[Path]:
     for name in _parts(stream, separator):
         if not _is_empty(name, nul):
             yield _path(name, nul)
+
+
+def read_lines(stream: BinaryIO, *, nul: bool) -> Iterator[str]:
+    """Yield lines, or texts separated by NUL bytes, as they arrive; skips empty ones.
+
+    Bytes that are not UTF-8 become surrogates, which no name may contain.
+    """
+    for line in _parts(stream, b"\0" if nul else b"\n"):
+        if not _is_empty(line, nul):
+            yield (line if nul else line.removesuffix(b"\r")).decode("utf-8", "surrogateescape")
 
 
 def _parts(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:

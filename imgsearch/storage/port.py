@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from imgsearch.filters.tree import EVERYTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -200,6 +200,15 @@ class Truth(Protocol):
     def items(self, condition: Condition) -> Iterator[Item]:
         """The items that meet a condition, in the order they were added."""
 
+    def items_by_key(self, condition: Condition, *, start: int = 0, limit: int | None = None) -> Iterator[Item]:
+        """The items that meet a condition, in the order of their keys (by code point), with flat memory.
+
+        Args:
+            condition: to be met.
+            start: how many to skip.
+            limit: the maximum number; None: all.
+        """
+
     def has(self, item_id: int) -> bool:
         """Whether there is an item with that id."""
 
@@ -278,6 +287,14 @@ class Truth(Protocol):
         self, item: Item, attributes: Attributes, category_id: int, category_given: bool, location: Location | None
     ) -> int:
         """Change metadata, which needs no picture; return the item's id after the change."""
+
+    def set_attributes(self, ids: Iterable[int], values: Mapping[str, Any]) -> None:
+        """Set attributes of items; attributes that are not named keep their values.
+
+        Args:
+            ids: of the items.
+            values: by the names in ``ATTRIBUTE_COLUMNS``; valid, None to unset.
+        """
 
     def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
         """Store the sources' change tokens: pairs of item id and token."""

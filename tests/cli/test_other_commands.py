@@ -76,14 +76,6 @@ def test_delete(run: Run, tmp_path: Path) -> None:
     assert run("info").document["TotalCount"] == 0
 
 
-@pytest.mark.parametrize("arguments", [[], ["p", "--filter", "int_attr=1"]], ids=str)
-def test_delete_wants_one_way(run: Run, catalogue: Path, arguments: list[str]) -> None:
-    """Exit code 2 for none or both."""
-    run("add", catalogue)
-    assert run("delete", *arguments).returncode == 2
-    assert run("info").document["TotalCount"] == 12
-
-
 def test_rebuild(run: Run, catalogue: Path, folder: Path) -> None:
     """A new generation replaces the old file; the results stay."""
     run("add", catalogue)

@@ -23,7 +23,7 @@ from imgsearch.types import Item, Upsert
 from imgsearch.values import Attributes, Key, Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -74,6 +74,10 @@ def _value(change: Upsert, name: str) -> Any:
             return getattr(change.key, name)
         case "category_id" | "content_hash" | "region":
             return getattr(change.extracted, name)
+        case "root":
+            return None if change.location is None else change.location.root
+        case "relative":
+            return None if change.location is None else change.location.relative or change.key.pic_name
         case _:
             return change.attributes.columns()[name]
 
@@ -202,6 +206,10 @@ class MemoryTruth:
     def items(self, condition: Condition) -> Iterator[Item]:
         return map(self._item, self._chosen(condition))
 
+    def items_by_key(self, condition: Condition, *, start: int = 0, limit: int | None = None) -> Iterator[Item]:
+        found = sorted(self.items(condition), key=lambda item: item.key)
+        yield from found[start : None if limit is None else start + limit]
+
     def has(self, item_id: int) -> bool:
         return item_id in self.state.items
 
@@ -298,6 +306,12 @@ class MemoryTruth:
         self.upsert(after)
         return self.state.last_id
 
+    def set_attributes(self, ids: Iterable[int], values: Mapping[str, Any]) -> None:
+        for number in ids:
+            change = self.state.items[number]
+            changed = replace(change, attributes=replace(change.attributes, **values))
+            self.state.items = self.state.items | {number: changed}
+
     def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
         for number, token in tokens:
             change = self.state.items[number]
@@ -334,6 +348,7 @@ class MemoryTruth:
             extracted.token,
             change.attributes,
             None if location is None else location.path(change.key.pic_name),
+            extracted.subjects,
         )
 
     def _pictures(self, ids: Ids, features: Feature) -> Pictures:

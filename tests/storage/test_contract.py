@@ -7,7 +7,8 @@ and compares all that they can be asked, answers to searches included.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,7 +20,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from imgsearch.errors import InstanceDamaged, InstanceEmpty
 from imgsearch.filters.parser import parse_filter
-from imgsearch.filters.tree import EVERYTHING, Condition, category_condition, picture_condition, product_condition
+from imgsearch.filters.tree import (
+    EVERYTHING,
+    Condition,
+    category_condition,
+    location_condition,
+    picture_condition,
+    product_condition,
+)
 from imgsearch.search.ranking import Query, Ranker
 from imgsearch.search.siblings import WITH_LIFT, WITHOUT_LIFT
 from imgsearch.storage.engine import Engine
@@ -201,6 +209,9 @@ def test_conditions_mean_the_same_everywhere(filled: Storage, name: str) -> None
     assert store.count(condition) == len(expected)
     ids = store.matching_ids(condition)
     assert [item.id for item in store.items(condition)] == ids.tolist()
+    by_key = [item.key for item in store.items_by_key(condition)]
+    assert by_key == sorted(by_key) == store.keys(condition)
+    assert [item.key for item in store.items_by_key(condition, start=2, limit=3)] == by_key[2:5]
     assert (numbers_of(filled, ids), ids.tolist()) == (expected, sorted(ids.tolist()))
     everything = store.matching_ids(EVERYTHING).tolist()
     assert numbers_of(filled, store.matching([*everything, 10**6], condition)) == expected
@@ -263,6 +274,34 @@ def test_an_update_keeps_the_picture(filled: Storage) -> None:
     assert after.location == Path("/new/8.jpg")
     assert np.array_equal(filled.store.feature(moved), FEATURES[8])
     assert not filled.store.has(item.id)
+
+
+def test_attributes_are_set_in_bulk(filled: Storage) -> None:
+    """Of the named items, the named attributes; None unsets one."""
+    ids = filled.store.matching_ids(parse_filter("int_attr in (1, 2)")).tolist()
+    before = {item.id: item for item in filled.store.items(EVERYTHING)}
+    with filled.committing() as store:
+        store.set_attributes(ids, {"str_attr2": "new", "int_attr": None})
+    for item in filled.store.items(EVERYTHING):
+        attributes = before[item.id].attributes
+        changed = replace(attributes, str_attr2="new", int_attr=None) if item.id in ids else attributes
+        assert item == replace(before[item.id], attributes=changed)
+    assert filled.store.matching_ids(parse_filter('str_attr2="new"')).tolist() == ids
+
+
+def test_items_are_found_by_their_file(storage: Storage) -> None:
+    """Whichever of its folders was given, and whether the PicName is the path below it or not."""
+    places = {
+        "1": Location("/shop/a", "b/1.jpg"),
+        "b/1.jpg": Location("/shop/a"),
+        "2": Location("/shop/a/b", "1.jpg"),
+        "other": Location("/shop/a/b", "2.jpg"),
+        "none": None,
+    }
+    with storage.committing() as store:
+        store.insert([change("p", name, FEATURES[0], location=place) for name, place in places.items()])
+    found = storage.store.keys(location_condition(PurePosixPath("/shop/a/b/1.jpg")))
+    assert [key.pic_name for key in found] == ["1", "2", "b/1.jpg"]
 
 
 def test_an_index_names_what_is_near(filled: Storage) -> None:

@@ -37,6 +37,10 @@ def compiled(condition: Condition) -> Sql:
             )
         case Compare(field="region", value=Region() as region):
             return Sql("(items.x1, items.x2, items.y1, items.y2) = (?, ?, ?, ?)", region.bounds)
+        case Compare(field="root", value=value):
+            return Sql("items.root_id = (SELECT id FROM roots WHERE path = ?)", (value,))
+        case Compare(field="relative", value=value):
+            return Sql("coalesce(items.relative_path, items.pic_name) = ?", (value,))
         case Compare(field=field, operator=operator, value=value):
             return Sql(f"items.{field} {'<>' if operator == '!=' else operator} ?", (value,))
         case OneOf(field=field, values=values, is_negated=negated):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgsearch.filters.tree import EVERYTHING, category_condition, is_of_attributes
+from imgsearch.filters.tree import EVERYTHING, category_condition, is_of_attributes, uses_attributes
 from imgsearch.storage.port import Pictures, StoredPicture
 from imgsearch.storage.sqlite.conditions import Sql, compiled
 from imgsearch.storage.sqlite.generations import Generations
@@ -80,6 +80,19 @@ class Reader(Generations):
         ids = self._rising(f"SELECT id FROM items WHERE {wanted.text}", wanted.parameters)
         for rows in self._by_id(f"SELECT {ITEM_COLUMNS} FROM {ITEM_SOURCE}", ids.tolist()):
             yield from map(self._item, sorted(rows, key=itemgetter(0)))
+
+    def items_by_key(self, condition: Condition, *, start: int = 0, limit: int | None = None) -> Iterator[Item]:
+        """The items that meet the condition, by (ProductId, PicName); memory does not grow with their number."""
+        wanted = self._looked_up(condition)
+        # Attributes have indexes, and what they find is sorted; all else is read in the order of the keys' index, where
+        # SQLite would rather sort a whole category.
+        index, unary = ("", "+") if uses_attributes(condition) else ("INDEXED BY items_key", "")
+        rows = self._connection.execute(
+            f"SELECT {ITEM_COLUMNS} FROM items {index} LEFT JOIN roots ON roots.id = items.root_id "
+            f"WHERE {wanted.text} ORDER BY {unary}items.product_id, {unary}items.pic_name LIMIT ? OFFSET ?",
+            (*wanted.parameters, -1 if limit is None else limit, start),
+        )
+        yield from map(self._item, rows)
 
     def has(self, item_id: int) -> bool:
         """Whether there is an item with that id."""

@@ -141,17 +141,18 @@ class Rows:
             token=token,
             attributes=Attributes(*row[15 : len(ITEM_ROW)]),
             location=None if root is None else Location(root, row[14]).path(pic_name),
+            subjects=tuple(map(Region.parse, json.loads(row[10]))) if row[10] else (),
         )
 
     def _as_upsert(self, row: tuple[Any, ...]) -> Upsert:
         """Convert and verify a row of ITEM_COLUMNS and CHECKED_FEATURE."""
         self._check_features([(row[0], row[-2], row[-1])])
-        item, subjects, relative, root = self._item(row), row[10], row[14], row[ITEM_WIDTH]
+        item, relative, root = self._item(row), row[14], row[ITEM_WIDTH]
         extracted = Extracted(
             item.content_hash,
             item.token,
             item.region,
-            tuple(map(Region.parse, json.loads(subjects))) if subjects else (),
+            item.subjects,
             item.category_id,
             (),
             np.frombuffer(row[-2], FEATURE_TYPE).astype(np.float32),

@@ -24,7 +24,7 @@ from imgsearch.storage.sqlite.database import (
     transaction,
 )
 from imgsearch.storage.sqlite.reader import Reader
-from imgsearch.storage.sqlite.rows import FEATURE_TYPE, ITEM_WIDTH
+from imgsearch.storage.sqlite.rows import CHECKED_ITEM, FEATURE_TYPE, ITEM_WIDTH, MAX_PARAMETERS
 from imgsearch.storage.sqlite.schema import (
     FORMAT_VERSION,
     ITEM_ROW,
@@ -40,7 +40,7 @@ from imgsearch.types import Item, Upsert
 from imgsearch.values import ATTRIBUTE_COLUMNS, Attributes, Key, Location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -266,6 +266,25 @@ class Store(Reader):
         self._update_checksum(item.id)
         return item.id
 
+    def set_attributes(self, ids: Iterable[int], values: Mapping[str, Any]) -> None:
+        """Set attributes of items; attributes that are not named keep their values."""
+        assert values
+        assert set(values).issubset(ATTRIBUTE_COLUMNS)
+        names = ", ".join(f"{name} = ?" for name in values)
+        wanted = list(ids)
+        for start in range(0, len(wanted), MAX_PARAMETERS):
+            some = wanted[start : start + MAX_PARAMETERS]
+            # Verified first: a new checksum would make a corrupted row look right.
+            self._verify_rows(
+                self._connection.execute(f"SELECT {CHECKED_ITEM} FROM items WHERE id IN ({_marks(some)})", some)
+            )
+            self._connection.execute(
+                f"UPDATE items SET {names} WHERE id IN ({_marks(some)})", (*values.values(), *some)
+            )
+            self._connection.execute(
+                f"UPDATE items SET seal = {FUNCTION}({', '.join(ITEM_ROW)}) WHERE id IN ({_marks(some)})", some
+            )
+
     def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
         """Store the sources' change tokens of unchanged items: pairs of item id and token."""
         self._connection.executemany("UPDATE items SET token = ? WHERE id = ?", [(token, i) for i, token in tokens])
@@ -340,6 +359,10 @@ class Store(Reader):
         Readers of the other database see either the old content or the copy.
         """
         replace_content(self._connection, predecessor.connection)
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool, verify: bool) -> None:

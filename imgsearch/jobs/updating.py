@@ -1,0 +1,97 @@
+"""Changing metadata of stored items, which needs no picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from imgsearch.errors import InvalidCategory, UsageError
+from imgsearch.jobs.indexing import bring_index_up_to_date
+from imgsearch.service.categories import Kind, check_category
+from imgsearch.values import ATTRIBUTE_COLUMNS, Attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from imgsearch.filters.tree import Condition
+    from imgsearch.opened import Opened
+    from imgsearch.storage.port import Truth
+    from imgsearch.types import Item
+    from imgsearch.values import Key
+
+__all__ = ["Changes", "update_items"]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """New values of attributes and category; everything that is not named keeps its value.
+
+    Raises:
+        UsageError: nothing is to be changed, or an attribute does not exist.
+        InvalidValue, InvalidCategory
+    """
+
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """By the names in filters (``str_attr2``); None unsets one."""
+    category_id: int | None = None
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.attributes).difference(ATTRIBUTE_COLUMNS))
+        if unknown:
+            raise UsageError(f"there is no attribute {unknown[0]!r}; it is one of: {', '.join(ATTRIBUTE_COLUMNS)}")
+        if not self.attributes and self.category_id is None:
+            raise UsageError("nothing to change: give an attribute, a category, or an attribute to unset")
+        valid = Attributes(**self.attributes)
+        object.__setattr__(self, "attributes", {name: getattr(valid, name) for name in self.attributes})
+        check_category(self.category_id)
+
+    def applied(self, attributes: Attributes) -> Attributes:
+        """These attributes, changed."""
+        return replace(attributes, **self.attributes)
+
+    def changes(self, item: Item) -> bool:
+        """Whether an item would differ afterwards."""
+        return self.changes_category(item) or self.applied(item.attributes) != item.attributes
+
+    def changes_category(self, item: Item) -> bool:
+        """Whether its category would be another one, or be given where it was predicted."""
+        return self.category_id is not None and (self.category_id, True) != (item.category_id, item.category_given)
+
+
+def update_items(
+    opened: Opened, condition: Condition, changes: Changes, *, dry_run: bool = False, lock_timeout: float = 0.0
+) -> list[Key]:
+    """Change all items that meet a condition, in one commit; see ``Instance.update``.
+
+    Returns:
+        The keys of the items that differ afterwards, in the order of addition.
+
+    Raises:
+        InvalidCategory: a category for an instance without categories.
+        InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
+    """
+    if changes.category_id is not None and opened.kind is Kind.GENERIC:
+        raise InvalidCategory(f"{opened.folder} is a generic instance, whose items have no categories")
+    if dry_run:
+        with opened.reading() as engine, engine.errors(), engine.store.reading():
+            return [item.key for item in engine.store.items(condition) if changes.changes(item)]
+    with opened.writing(lock_timeout) as engine:
+        with engine.committing() as store:
+            keys = list(_changed(store, condition, changes))
+        bring_index_up_to_date(engine)  # an item of another category is a new one
+    return keys
+
+
+def _changed(store: Truth, condition: Condition, changes: Changes) -> Iterator[Key]:
+    together: list[int] = []
+    for item in store.items(condition):
+        if not changes.changes(item):
+            continue
+        if changes.changes_category(item):
+            assert changes.category_id is not None
+            store.update(item, changes.applied(item.attributes), changes.category_id, True, None)
+        else:
+            together.append(item.id)
+        yield item.key
+    if together:
+        store.set_attributes(together, changes.attributes)

@@ -1,0 +1,83 @@
+"""Command lines that cannot be parsed, and completion in a real shell."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["serach"], "search"),
+        (["search", "--fliter", "x", "a.jpg"], "--filter"),
+        (["search", "a.jpg", "--num", "abc"], "'abc'"),
+        (["add", "--kind", "shop"], "shop"),
+        (["info", "surplus"], "surplus"),
+        (["--unknown"], "--unknown"),
+        (["show"], "PRODUCT_ID"),
+    ],
+    ids=str,
+)
+def test_a_line_that_cannot_be_parsed(run: Run, words: list[str], hint: str) -> None:
+    """Exit code 2, one line for people with what was meant, and a document in JSON formats."""
+    result = run(*words, "--format", "json") if len(words) > 1 else run(*words)
+    assert (result.returncode, result.document["Success"], result.document["Code"]) == (2, False, "BadRequest")
+    (line,) = result.stderr.splitlines()
+    assert hint in line
+    assert "--help" in line
+    assert result.document["Message"] in line
+
+
+def test_no_document_in_other_formats(run: Run) -> None:
+    for words in (["search", "--format", "paths", "--fliter"], ["search", "--format=table", "--fliter"]):
+        result = run(*words)
+        assert (result.returncode, result.stdout) == (2, "")
+
+
+def test_without_a_word_the_help_is_shown(run: Run) -> None:
+    result = run()
+    assert result.returncode == 2
+    assert "oss-import" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(run: Run, shell: str) -> None:
+    result = run("completion", shell)
+    assert result.returncode == 0
+    assert f"complete_{shell}" in result.stdout
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is missing")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("imgsearch li", {"list"}),
+        ("imgsearch add --category B", {"Bag", "Bottle", "Bottoms"}),
+        ("imgsearch search --distinct", {"--distinct-product"}),
+        ("imgsearch info -i sh", {"shop"}),
+        ("imgsearch init --model efficientnet-lite1", {"efficientnet-lite1"}),
+    ],
+)
+def test_completion_in_bash(tmp_path: Path, line: str, expected: set[str]) -> None:
+    """The script defines what bash calls; commands, options and values are completed."""
+    (tmp_path / "config.toml").write_text('[instances]\nshop = "x"\n')
+    program = tmp_path / "imgsearch"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m imgsearch "$@"\n')
+    program.chmod(0o755)
+    words = line.split()
+    script = (
+        f"source <(imgsearch completion bash)\nCOMP_WORDS=({line})\nCOMP_CWORD={len(words) - 1}\n"
+        '_imgsearch_completion imgsearch\nprintf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    paths = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "IMGSEARCH_CONFIG": f"{tmp_path}/config.toml"}
+    environment = {**os.environ, **paths}
+    shown = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert set(shown.stdout.split()) == expected
