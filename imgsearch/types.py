@@ -137,6 +137,8 @@ class Extracted:
     """Predicted categories with probabilities, the most likely first; empty without prediction."""
     feature: npt.NDArray[np.float32]
     """Shape (dimension,), L2-normalised."""
+    picture_hash: bytes | None = None
+    """The perceptual hash of the whole picture (``vision/picture_hash.py``); None for a query."""
 
     def likely_categories(self) -> tuple[int, ...]:
         """The categories to search: the given one, or as many as needed to probably include the right one."""
@@ -181,6 +183,8 @@ class Item:
     """The file of the picture when it was added, if any."""
     subjects: tuple[Region, ...] = ()
     """All subjects detected in it, the main one first (MultiRegion); empty without detection."""
+    picture_hash: bytes | None = field(default=None, repr=False)
+    """Its perceptual hash; None if it was added before format 4, or imported without one."""
 
 
 class Status(StrEnum):

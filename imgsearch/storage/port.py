@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Feature = npt.NDArray[np.float32]
     Stored = npt.NDArray[np.float16]
 
-__all__ = ["Generation", "Index", "IndexReplaced", "Pictures", "Storage", "StoredPicture", "Truth"]
+__all__ = ["Fingerprints", "Generation", "Index", "IndexReplaced", "Pictures", "Storage", "StoredPicture", "Truth"]
 
 
 class IndexReplaced(Exception):
@@ -65,6 +65,18 @@ class Pictures:
     def take(self, positions: Ids) -> Pictures:
         """The items at these positions, in this order."""
         return Pictures(self.ids[positions], [self.groups[n] for n in positions.tolist()], self.features[positions])
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """What recognises copies of pictures, in columns."""
+
+    ids: Ids
+    """Shape (n,)."""
+    contents: list[bytes]
+    """The content hash of each item."""
+    hashes: list[bytes | None]
+    """The perceptual hash of each item; None where it has none."""
 
 
 class Generation(Protocol):
@@ -275,6 +287,9 @@ class Truth(Protocol):
     def all_stored_records(self, *, chunk: int = 1024) -> Iterator[Upsert]:
         """Yield every item as the upsert that would write it again, in the order of addition."""
 
+    def fingerprints(self, condition: Condition) -> Iterator[Fingerprints]:
+        """Yield what recognises copies, of the items that meet a condition, in chunks, by ascending id."""
+
     # Writing
 
     def upsert(self, change: Upsert) -> bool:
@@ -298,6 +313,9 @@ class Truth(Protocol):
 
     def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
         """Store the sources' change tokens: pairs of item id and token."""
+
+    def set_picture_hashes(self, hashes: Sequence[tuple[int, bytes]]) -> None:
+        """Store perceptual hashes of items that had none: pairs of item id and hash."""
 
     def remove(self, keys: Iterable[Key]) -> None:
         """Delete items by their keys."""
