@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from imgsearch.evaluation.evaluate import Evaluation, evaluate
     from imgsearch.instance import Instance
     from imgsearch.jobs.deleting import Deletion
+    from imgsearch.jobs.duplicates import Duplicate, DuplicateGroup, Duplicates
     from imgsearch.jobs.reading import InstanceInfo, Listing
     from imgsearch.jobs.tuning import TuningReport
     from imgsearch.jobs.writer import Writer
@@ -35,6 +36,9 @@ _HOMES = {
     "CATEGORIES": "service.categories",
     "Deletion": "jobs.deleting",
     "DeletePictures": "types",
+    "Duplicate": "jobs.duplicates",
+    "DuplicateGroup": "jobs.duplicates",
+    "Duplicates": "jobs.duplicates",
     "Evaluation": "evaluation.evaluate",
     "FilePicture": "sources.files",
     "Hit": "search.ranking",
@@ -67,6 +71,9 @@ __all__ = [
     "Attributes",
     "DeletePictures",
     "Deletion",
+    "Duplicate",
+    "DuplicateGroup",
+    "Duplicates",
     "Evaluation",
     "FilePicture",
     "Hit",

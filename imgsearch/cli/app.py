@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "search": "search:search",
     "list": "list:list_",
     "show": "show:show",
+    "duplicates": "duplicates:duplicates",
     "update": "update:update",
     "delete": "delete:delete",
     "rebuild": "rebuild:rebuild",

@@ -69,10 +69,12 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """What recognises copies of pictures, in columns."""
+    """What copies of pictures are recognised by, in columns."""
 
     ids: Ids
     """Shape (n,)."""
+    products: list[str]
+    """The ProductId of each item."""
     contents: list[bytes]
     """The content hash of each item."""
     hashes: list[bytes | None]
@@ -288,7 +290,7 @@ class Truth(Protocol):
         """Yield every item as the upsert that would write it again, in the order of addition."""
 
     def fingerprints(self, condition: Condition) -> Iterator[Fingerprints]:
-        """Yield what recognises copies, of the items that meet a condition, in chunks, by ascending id."""
+        """Yield what copies are recognised by, of the items that meet a condition, in chunks, by ascending id."""
 
     # Writing
 

@@ -105,8 +105,7 @@ def _structure(luminance: Vector) -> Vector:
     """Low frequencies of the cosine transform, without the mean, of length 1 for pictures with contrast."""
     waves, weights = _waves()
     values = (waves @ luminance @ waves.T * weights).ravel()
-    found: Vector = values / np.float32(max(float(np.linalg.norm(values)), LEAST_CONTRAST))
-    return found
+    return (values / max(float(np.linalg.norm(values)), LEAST_CONTRAST)).astype(np.float32)
 
 
 @lru_cache(maxsize=1)

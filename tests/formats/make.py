@@ -8,7 +8,7 @@ written then. So this file stands on nothing but numpy and the engine's own meth
     git worktree remove ../release
 
 For format 1 the commit was 43a7a65, the last one before rows were sealed; for format 2 it was d76144d, for format 3
-7d239f4.
+7d239f4, for format 4 f07d678.
 
 Beside the folder ``instance``, ``truth.json`` says what was put into it: each item that is left, with its feature.
 """

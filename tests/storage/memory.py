@@ -271,9 +271,12 @@ class MemoryTruth:
 
     def fingerprints(self, condition: Condition) -> Iterator[Fingerprints]:
         chosen = self._chosen(condition)
-        found = [self.state.items[number].extracted for number in chosen]
+        found = [self.state.items[number] for number in chosen]
         yield Fingerprints(
-            np.array(chosen, np.int64), [one.content_hash for one in found], [one.picture_hash for one in found]
+            np.array(chosen, np.int64),
+            [one.key.product_id for one in found],
+            [one.extracted.content_hash for one in found],
+            [one.extracted.picture_hash for one in found],
         )
 
     def stored_records(self, keys: Sequence[Key]) -> dict[Key, Upsert]:

@@ -163,6 +163,7 @@ def test_fingerprints_are_those_of_the_items(filled: Storage) -> None:
         store.set_picture_hashes([(items[1].id, b"h" * 32)])
     pieces = list(filled.store.fingerprints(condition))
     assert np.concatenate([piece.ids for piece in pieces]).tolist() == [item.id for item in items]
+    assert [one for piece in pieces for one in piece.products] == ["p1"] * len(items)
     assert [one for piece in pieces for one in piece.contents] == [item.content_hash for item in items]
     assert [one for piece in pieces for one in piece.hashes] == [None, b"h" * 32, *[None] * (len(items) - 2)]
     assert list(filled.store.items(condition))[1] == replace(items[1], picture_hash=b"h" * 32)

@@ -21,6 +21,7 @@ from imgsearch.storage.sqlite.rows import (
     ITEM_SOURCE,
     ITEM_WIDTH,
     MAX_PARAMETERS,
+    PRODUCT_COLUMN,
     numbers,
     translated,
 )
@@ -355,6 +356,7 @@ class Reader(Generations):
             self._verify_rows(rows)
             yield Fingerprints(
                 np.fromiter((row[0] for row in rows), np.int64, len(rows)),
+                [row[PRODUCT_COLUMN] for row in rows],
                 [row[CONTENT_COLUMN] for row in rows],
                 [row[HASH_COLUMN] for row in rows],
             )

@@ -44,6 +44,7 @@ ITEM_COLUMNS: Final = f"{CHECKED_ITEM}, roots.path, roots.seal"
 ITEM_SOURCE: Final = "items LEFT JOIN roots ON roots.id = items.root_id"
 ITEM_WIDTH: Final = len(ITEM_ROW) + 1
 """Number of columns in CHECKED_ITEM."""
+PRODUCT_COLUMN: Final = ITEM_ROW.index("product_id")
 CONTENT_COLUMN: Final = ITEM_ROW.index("content_hash")
 HASH_COLUMN: Final = ITEM_ROW.index("picture_hash")
 EVERY_ROW: Final = Sql("1")
