@@ -103,8 +103,8 @@ def duplicates(
         _print(chosen, found, groups, target, nul=nul)
         if found.unhashed and not quiet:
             warn(
-                f"{found.unhashed} of {found.compared} pictures have no perceptual hash: an older release added them, or "
-                "they were imported without one. Of these, only copies with the same bytes are found; "
+                f"{found.unhashed} of {found.compared} pictures have no perceptual hash: an older release added them, "
+                "or they were imported without one. Of these, only copies with the same bytes are found; "
                 "'imgsearch add --reindex' computes it"
             )
 

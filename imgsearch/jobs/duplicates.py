@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
-from imgsearch.errors import InvalidValue, PictureTooLarge, UnreadableSource
+from imgsearch.errors import InputError, InvalidValue
 from imgsearch.search.duplicates import Level, Products, find_groups
-from imgsearch.search.score import Calibration
+from imgsearch.search.score import Calibration, cosines
 from imgsearch.sources.files import FilePicture
 from imgsearch.storage.port import IndexReplaced
+from imgsearch.vision.thumbnail import dimensions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from imgsearch.search.duplicates import Group
     from imgsearch.storage.port import Truth
     from imgsearch.types import Item
+    from imgsearch.vision.limits import Limits
 
 __all__ = ["Duplicate", "DuplicateGroup", "Duplicates", "duplicates", "spare_files"]
 
 Choice = TypeVar("Choice", Level, Products)
 ITEMS_AT_ONCE: Final = 1_024
 NO_FILE: Final = -1
+BYTES_COUNTED: Final = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class DuplicateGroup:
 
     level: Level
     pictures: list[Duplicate]
-    """At least two; the first has the largest file, and of these it was added first."""
+    """At least two: the one with the most pixels, of these the largest file, and of these the first added; then the
+    others by falling Score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +99,13 @@ def duplicates(
                         engine,
                         condition,
                         Calibration(*opened.model.score_curve),
-                        lambda ids: _file_sizes(engine.store, ids),
+                        lambda ids: _preference(engine.store, ids, opened.limits),
                         min_score=min_score if wanted is Level.SIMILAR else None,
                         products=counting,
                     )
                 except IndexReplaced:
                     continue
+                calibration = Calibration(*opened.model.score_curve)
                 same = sum(group.level is Level.SAME for group in found.groups)
                 yield Duplicates(
                     found.compared,
@@ -108,7 +113,7 @@ def duplicates(
                     same,
                     len(found.groups) - same,
                     sum(len(group.ids) for group in found.groups),
-                    _read(engine.store, found.groups),
+                    _read(engine.store, found.groups, calibration),
                 )
                 return
 
@@ -121,22 +126,25 @@ def _member(kind: type[Choice], value: str) -> Choice:
         raise InvalidValue(f"{value!r} is not one of {names}") from None
 
 
-def _file_sizes(store: Truth, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Bytes of the files of items now, NO_FILE without one: the largest is the least edited one, as a rule."""
-    sizes = np.full(len(ids), NO_FILE, np.int64)
+def _preference(store: Truth, ids: npt.NDArray[np.int64], limits: Limits) -> npt.NDArray[np.int64]:
+    """What the files of items are worth now: the most pixels first, then the most bytes; NO_FILE without one.
+
+    Copies are smaller than their original, or cropped, or more strongly compressed.
+    """
+    worth = np.full(len(ids), NO_FILE, np.int64)
     places = {number: place for place, number in enumerate(ids.tolist())}
     for start in range(0, len(ids), ITEMS_AT_ONCE):
         for picture in store.pictures(ids[start : start + ITEMS_AT_ONCE].tolist()):
             path = picture.item.location
             if path is not None:
-                try:
-                    sizes[places[picture.item.id]] = path.stat().st_size
-                except (OSError, ValueError):
-                    continue
-    return sizes
+                with suppress(OSError, ValueError, InputError):
+                    size = min(path.stat().st_size, BYTES_COUNTED)
+                    width, height = dimensions(FilePicture(path), limits)
+                    worth[places[picture.item.id]] = width * height * (BYTES_COUNTED + 1) + size
+    return worth
 
 
-def _read(store: Truth, groups: list[Group]) -> Iterator[DuplicateGroup]:
+def _read(store: Truth, groups: list[Group], calibration: Calibration) -> Iterator[DuplicateGroup]:
     """Yield the groups with their items, about ITEMS_AT_ONCE items at a time."""
     waiting: list[Group] = []
     count = 0
@@ -144,24 +152,23 @@ def _read(store: Truth, groups: list[Group]) -> Iterator[DuplicateGroup]:
         waiting.append(group)
         count += len(group.ids)
         if count >= ITEMS_AT_ONCE:
-            yield from _with_items(store, waiting)
+            yield from _with_items(store, waiting, calibration)
             waiting, count = [], 0
-    yield from _with_items(store, waiting)
+    yield from _with_items(store, waiting, calibration)
 
 
-def _with_items(store: Truth, groups: list[Group]) -> list[DuplicateGroup]:
+def _with_items(store: Truth, groups: list[Group], calibration: Calibration) -> Iterator[DuplicateGroup]:
     ids = {number for group in groups for number in group.ids.tolist()}
-    items = {picture.item.id: picture.item for picture in store.pictures(sorted(ids))}
-    return [
-        DuplicateGroup(
-            group.level,
-            [
-                Duplicate(items[number], score)
-                for number, score in zip(group.ids.tolist(), group.scores.tolist(), strict=True)
-            ],
-        )
-        for group in groups
-    ]
+    stored = {picture.item.id: picture for picture in store.pictures(sorted(ids))}
+    for group in groups:
+        pictures = [stored[number] for number in group.ids.tolist()]
+        first = pictures[0]
+        scores = calibration.scores(cosines(first.feature, np.stack([one.feature for one in pictures]))).tolist()
+        listed = [
+            Duplicate(one.item, 1.0 if one.item.content_hash == first.item.content_hash else score)
+            for one, score in zip(pictures, scores, strict=True)
+        ]
+        yield DuplicateGroup(group.level, [listed[0], *sorted(listed[1:], key=lambda one: -one.score)])
 
 
 def spare_files(group: DuplicateGroup, max_bytes: int) -> tuple[list[Path], int]:
@@ -204,6 +211,6 @@ def _identity(item: Item, max_bytes: int) -> tuple[int, int] | None:
         unchanged = item.token is not None and picture.token() == item.token
         if not unchanged and content_hash(picture.read(max_bytes).data) != item.content_hash:
             return None
-    except (OSError, ValueError, UnreadableSource, PictureTooLarge):
+    except (OSError, ValueError, InputError):
         return None
     return status.st_dev, status.st_ino

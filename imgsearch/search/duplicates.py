@@ -61,9 +61,7 @@ class Group:
 
     level: Level
     ids: Ids
-    """At least two, the first picture first, the others by falling Score."""
-    scores: npt.NDArray[np.float64]
-    """Towards the first picture; 1 for the same bytes."""
+    """At least two, the first picture first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +111,14 @@ def find_groups(
         IndexReplaced: take a new snapshot.
         InstanceDamaged
     """
-    pictures = PictureClasses.read(storage.store, condition, within_products=products is Products.WITHIN)
-    stars = _Stars(pictures, calibration, preference)
-    found = stars.grouped(Level.SAME, *_same_pairs(storage.store, pictures, products), doubles=True)
+    within = products is Products.WITHIN
+    pictures = PictureClasses.read(storage.store, condition, within_products=within)
+    pictures = _with_equal_hashes(storage.store, pictures, within=within)
+    stars = _Stars(pictures, preference)
+    found = stars.grouped(Level.SAME, _near_pairs(storage.store, pictures, within=within), doubles=True)
     if min_score is not None:
-        pairs, cosines = similar_pairs(storage, condition, pictures, stars.left(), calibration, min_score)
-        wanted = _of_wanted_products(pictures, pairs, products)
-        found += stars.grouped(Level.SIMILAR, pairs[wanted], cosines[wanted])
+        pairs = similar_pairs(storage, condition, pictures, stars.left(), calibration, min_score)
+        found += stars.grouped(Level.SIMILAR, _allowed(pictures, pairs, within=within))
     if products is Products.ACROSS:
         found = [group for group in found if len(set(_products(pictures, group.ids))) > 1]
     return Groups(found, len(pictures.ids), pictures.unhashed)
@@ -130,35 +129,42 @@ def _products(pictures: PictureClasses, ids: Ids) -> list[int]:
     return found
 
 
-def _of_wanted_products(pictures: PictureClasses, pairs: Numbers, products: Products) -> npt.NDArray[np.bool_]:
-    """Which pairs of classes can be in a group that counts; shape (n,)."""
-    if products is not Products.WITHIN:
-        return np.ones(len(pairs), np.bool_)
+def _allowed(pictures: PictureClasses, pairs: Numbers, *, within: bool) -> Numbers:
+    """The pairs of classes that may be in one group."""
+    if not within:
+        return pairs
     both = pictures.product_of(pairs)
-    same: npt.NDArray[np.bool_] = both[:, 0] == both[:, 1]
-    return same
+    allowed: Numbers = pairs[both[:, 0] == both[:, 1]]
+    return allowed
 
 
-def _same_pairs(store: Truth, pictures: PictureClasses, products: Products) -> tuple[Numbers, Cosines]:
-    """Pairs of classes that show the same though their bytes differ, shape (n, 2), and their cosines."""
+def _with_equal_hashes(store: Truth, pictures: PictureClasses, *, within: bool) -> PictureClasses:
+    """Join classes with equal hashes, if their features agree: however many these are, they are then one."""
     hashed = np.flatnonzero(pictures.hashed)
-    hashes = pictures.hashes[hashed]
-    number, first = equal_rows([hashes[:, word] for word in range(HASH_WORDS)])
-    # Of equal hashes, however many, each is paired with the first one only.
+    columns = [pictures.hashes[hashed, word] for word in range(HASH_WORDS)]
+    if within:
+        columns.append(pictures.product_of(hashed).view(np.uint64))
+    number, first = equal_rows(columns)
     others = np.flatnonzero(first[number] != np.arange(len(hashed)))
-    equal = np.stack([first[number[others]], others], axis=1)
-    pairs = hashed[np.concatenate([equal, first[near_pairs(hashes[first], LARGEST_DISTANCE)]])]
-    pairs = pairs[_of_wanted_products(pictures, pairs, products)]
-    pairs = pairs[np.argsort(pictures.first[pairs[:, 0]])]  # so that neighbours are read together
+    return pictures.joined(_same(store, pictures, hashed[np.stack([first[number[others]], others], axis=1)]))
+
+
+def _near_pairs(store: Truth, pictures: PictureClasses, *, within: bool) -> Numbers:
+    """Pairs of classes that show the same though their hashes differ, shape (n, 2)."""
+    hashed = np.flatnonzero(pictures.hashed)
+    pairs = hashed[near_pairs(pictures.hashes[hashed], LARGEST_DISTANCE)]
+    return _same(store, pictures, _allowed(pictures, pairs, within=within))
+
+
+def _same(store: Truth, pictures: PictureClasses, pairs: Numbers) -> Numbers:
+    """Those of some pairs of classes that show the same."""
+    pairs = pairs[np.argsort(pictures.first[pairs[:, 0]], kind="stable")]  # so that neighbours are read together
     kept: list[Numbers] = [np.zeros((0, 2), np.int64)]
-    cosines: list[Cosines] = [np.zeros(0, np.float32)]
     for start in range(0, len(pairs), PAIRS_AT_ONCE):
         some = pairs[start : start + PAIRS_AT_ONCE]
-        near = cosines_of_pairs(store, pictures.first_ids(some))
-        same = is_same(distances(pictures.hashes[some[:, 0]], pictures.hashes[some[:, 1]]), near)
-        kept.append(some[same])
-        cosines.append(near[same])
-    return np.concatenate(kept), np.concatenate(cosines)
+        cosines = cosines_of_pairs(store, pictures.first_ids(some))
+        kept.append(some[is_same(distances(pictures.hashes[some[:, 0]], pictures.hashes[some[:, 1]]), cosines)])
+    return np.concatenate(kept)
 
 
 class _Stars:
@@ -167,71 +173,51 @@ class _Stars:
     Pictures are taken by falling preference, then in the order of addition.
     """
 
-    def __init__(
-        self, pictures: PictureClasses, calibration: Calibration, preference: Callable[[Ids], Numbers]
-    ) -> None:
+    def __init__(self, pictures: PictureClasses, preference: Callable[[Ids], Numbers]) -> None:
         self._pictures = pictures
-        self._calibration = calibration
         self._preference = preference
         self._is_taken = np.zeros(len(pictures.first), np.bool_)
-        order = np.argsort(pictures.class_of, kind="stable")
-        self._items = order
-        self._begins = np.searchsorted(pictures.class_of[order], np.arange(len(pictures.first) + 1))
+        self._items = np.argsort(pictures.class_of, kind="stable")
+        self._begins = np.searchsorted(pictures.class_of[self._items], np.arange(len(pictures.first) + 1))
 
     def left(self) -> Numbers:
         """The classes that are not a later picture of a group."""
         return np.flatnonzero(~self._is_taken)
 
-    def grouped(self, level: Level, pairs: Numbers, cosines: Cosines, *, doubles: bool = False) -> list[Group]:
+    def grouped(self, level: Level, pairs: Numbers, *, doubles: bool = False) -> list[Group]:
         """The groups that the pairs make.
 
         Args:
             level: of the groups.
             pairs: of classes, shape (n, 2).
-            cosines: of the pairs.
-            doubles: classes of several items are groups, too, and all items of a class are members.
+            doubles: classes of several items are groups, too, and all items of a class are members; else only the
+                preferred one.
         """
-        sizes = np.diff(self._begins)
-        several = np.flatnonzero((sizes > 1) & ~self._is_taken) if doubles else np.zeros(0, np.int64)
+        several = np.flatnonzero(np.diff(self._begins) > 1) if doubles else np.zeros(0, np.int64)
         classes = np.union1d(pairs, several)
         both = np.concatenate([pairs, pairs[:, ::-1]])
-        order = np.argsort(both[:, 0], kind="stable")
-        owners, partners, near = both[order, 0], both[order, 1], np.concatenate([cosines, cosines])[order]
-        begins, ends = (np.searchsorted(owners, classes, side) for side in ("left", "right"))
-        items = [self._of_class(number, whole=doubles) for number in classes.tolist()]
-        ranks = self._ranks(items)
-        taken = self._is_taken.copy()
+        both = both[np.argsort(both[:, 0], kind="stable")]
+        begins, ends = (np.searchsorted(both[:, 0], classes, side) for side in ("left", "right"))
+        members = self._members(classes)
+        place_of = {number: place for place, number in enumerate(classes.tolist())}
+        taken = self._is_taken[classes]
         found = []
-        for place in sorted(range(len(classes)), key=lambda place: ranks[place]):
-            number = int(classes[place])
-            if taken[number]:
+        for place in sorted(range(len(classes)), key=lambda place: members[place][0]):
+            if taken[place]:
                 continue
-            mine = slice(int(begins[place]), int(ends[place]))
-            free = ~taken[partners[mine]]
-            others, scores = partners[mine][free], self._calibration.scores(near[mine][free])
-            if not len(others) and len(items[place]) < 2:
-                continue
-            taken[number] = taken[others] = True
-            self._is_taken[others] = True
-            members, marks = [items[place]], [np.ones(len(items[place]))]
-            for other, score in sorted(zip(others.tolist(), scores.tolist(), strict=True), key=lambda one: -one[1]):
-                members.append(self._of_class(other, whole=doubles))
-                marks.append(np.full(len(members[-1]), score))
-            ids = self._pictures.ids[np.concatenate(members)]
-            found.append(Group(level, ids, np.concatenate(marks)))
+            partners = [place_of[number] for number in both[begins[place] : ends[place], 1].tolist()]
+            group = [place, *(partner for partner in partners if not taken[partner])]
+            taken[group] = True
+            self._is_taken[classes[group[1:]]] = True
+            items = [item for one in group for _, item in (members[one] if doubles else members[one][:1])]
+            if len(items) > 1:
+                found.append(Group(level, self._pictures.ids[items]))
         return sorted(found, key=lambda group: int(group.ids[0]))
 
-    def _of_class(self, number: int, *, whole: bool) -> Numbers:
-        """The places of a class's items, the preferred one first; without ``whole``, only the first one's."""
-        members = self._items[self._begins[number] : self._begins[number + 1]]
-        return members if whole else members[:1]
-
-    def _ranks(self, items: list[Numbers]) -> list[tuple[int, int]]:
-        """What classes are ordered by; puts the preferred item of each class first."""
+    def _members(self, classes: Numbers) -> list[list[tuple[int, int]]]:
+        """The items of each class by falling preference, as pairs to sort by and their places."""
+        items = [self._items[self._begins[number] : self._begins[number + 1]] for number in classes.tolist()]
         if not items:
             return []
-        places = np.concatenate(items)
-        preferred = dict(zip(places.tolist(), self._preference(self._pictures.ids[places]).tolist(), strict=True))
-        for number, members in enumerate(items):
-            items[number] = np.array(sorted(members.tolist(), key=lambda place: (-preferred[place], place)), np.int64)
-        return [(-preferred[int(members[0])], int(members[0])) for members in items]
+        worth = iter(self._preference(self._pictures.ids[np.concatenate(items)]).tolist())
+        return [sorted((-next(worth), item) for item in some.tolist()) for some in items]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -28,7 +28,7 @@ CONTENT_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class PictureClasses:
-    """Items by ascending id, and the class of each; some 100 bytes an item."""
+    """Items by ascending id, and the class of each: those that are one picture for sure. Some 100 bytes an item."""
 
     ids: Ids
     products: Numbers
@@ -65,6 +65,20 @@ class PictureClasses:
         best[class_of[hashed]] = np.flatnonzero(hashed)
         unhashed = len(hashed) - int(np.count_nonzero(hashed))
         return cls(ids, products, class_of, first, hashes[best], hashed[best], unhashed)
+
+    def joined(self, pairs: Numbers) -> PictureClasses:
+        """The same items, each pair of classes being one.
+
+        Args:
+            pairs: shape (n, 2); each class is the second one of at most one pair, and then of none the first.
+        """
+        label = np.arange(len(self.first))
+        label[pairs[:, 1]] = pairs[:, 0]
+        kept, number = np.unique(label, return_inverse=True)
+        first = np.full(len(kept), len(self.ids), np.int64)
+        np.minimum.at(first, number, self.first)
+        class_of = number[self.class_of]
+        return replace(self, class_of=class_of, first=first, hashes=self.hashes[kept], hashed=self.hashed[kept])
 
     def first_ids(self, classes: Numbers) -> Ids:
         """The id of the first item of each class; same shape."""

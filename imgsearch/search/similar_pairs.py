@@ -58,7 +58,7 @@ def similar_pairs(
     left: Numbers,
     calibration: Calibration,
     min_score: float,
-) -> tuple[Numbers, Cosines]:
+) -> Numbers:
     """Pairs with at least a Score.
 
     Args:
@@ -70,19 +70,16 @@ def similar_pairs(
         min_score: 0 to 1.
 
     Returns:
-        Pairs of classes, shape (n, 2), without duplicates, and their cosines.
+        Pairs of classes, shape (n, 2), without duplicates.
     """
     class_at = np.full(len(pictures.ids), -1, np.int64)
     class_at[pictures.first[left]] = left
     store, generation = storage.store, storage.store.generation()
-    approximate = generation is not None and len(left) > EXACT_UP_TO
+    approximate = generation is not None and not generation.is_exact and len(left) > EXACT_UP_TO
     pairs: list[Numbers] = [np.zeros((0, 2), np.int64)]
-    cosines: list[Cosines] = [np.zeros(0, np.float32)]
 
     def keep(found: Numbers, near: Cosines) -> None:
-        enough = calibration.scores(near) >= min_score
-        pairs.append(np.sort(found[enough], axis=1))
-        cosines.append(near[enough])
+        pairs.append(np.sort(found[calibration.scores(near) >= min_score], axis=1))
 
     for classes, features in _features(store, condition, pictures, class_at, unindexed=approximate):
         for others, theirs in _features(store, condition, pictures, class_at, unindexed=approximate):
@@ -98,8 +95,7 @@ def similar_pairs(
             others = np.where(pictures.ids[places] == candidates, class_at[places], -1)
             found = np.stack([owners, others], axis=1)[(others >= 0) & (others != owners)]
             keep(found, cosines_of_pairs(store, pictures.first_ids(found)))
-    unique, places = np.unique(np.concatenate(pairs), axis=0, return_index=True)
-    return unique, np.concatenate(cosines)[places]
+    return np.unique(np.concatenate(pairs), axis=0)
 
 
 def _features(
