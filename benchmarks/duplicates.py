@@ -7,7 +7,7 @@ Photos of the gallery that are one picture (it has some under the names of sever
 recoloured photo that looks as before is left out; both are decided on pixels.
 
 The synthetic pictures (``catalogue.py``) get hashes that agree as far as their features do, and every fiftieth becomes
-a copy of the one before, by turns with the same bytes and with up to a tenth of the bits of its hash changed.
+a copy of the one before, by turns with the same bytes and with as many bits of its hash changed as by a crop.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ ONE_PICTURE = 1.0
 PARTS = 2
 LARGEST = 1_000_000
 EVERY = 50
-CHANGED_BITS = 26
+CHANGED_BITS = (14, 32)
+"""At most, of each half of a hash."""
 
 
 def _saved(image: Image.Image, kind: str, **options: int) -> bytes:
@@ -193,7 +194,8 @@ def _items(size: int) -> Iterator[Upsert]:
                 if number % (2 * EVERY) == EVERY - 1:
                     content = before.content_hash
                 flipped = np.zeros(256, np.uint8)
-                flipped[generator.choice(256, int(generator.integers(CHANGED_BITS)), replace=False)] = 1
+                for half, most in enumerate(CHANGED_BITS):
+                    flipped[128 * half + generator.choice(128, int(generator.integers(most + 1)), replace=False)] = 1
                 assert before.picture_hash is not None
                 own = (np.frombuffer(before.picture_hash, np.uint8) ^ np.packbits(flipped)).tobytes()
                 feature = before.feature

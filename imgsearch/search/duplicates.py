@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Group", "Groups", "Level", "Products", "find_groups", "is_same"]
 
-LARGEST_DISTANCE: Final = 26
-COSINE_WEIGHT: Final = 100.0
-"""A cosine of 0.99 counts like one differing bit. Both are chosen on half of the evaluation photos."""
+LARGEST_DISTANCE: Final = 58
+COSINE_WEIGHT: Final = 200.0
+"""A cosine of 0.99 counts like two differing bits. Both are chosen on half of the evaluation photos."""
 PAIRS_AT_ONCE: Final = 8_192
 
 

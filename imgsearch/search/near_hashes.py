@@ -1,9 +1,9 @@
 """Pairs of nearly equal hashes among a million of them, in one pass and little memory.
 
-Each of several tables sorts all hashes by a few of their bits, drawn at random, and compares those that agree in them
-(locality-sensitive hashing: Indyk and Motwani, "Approximate nearest neighbors", STOC 1998). Few bits of near hashes
-differ, so one of the tables brings them together: of pairs at the largest distance, one in 170 is missed among a
-million hashes, and none to speak of among ten thousand, as fewer bits are then enough.
+Few are compared each with each. Of many, each of several tables sorts all by a few of their bits and compares those
+that agree in them (locality-sensitive hashing: Indyk and Motwani, "Approximate nearest neighbors", STOC 1998). A table
+takes its bits from one half of the hash: compression and resizing hardly change the second half (structure), a crop
+changes less of the first (colours). So one of the tables brings copies together, nearly always.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     Words = npt.NDArray[np.uint64]
@@ -21,10 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["distances", "near_pairs"]
 
-TABLES: Final = 32
-BUCKET: Final = 2
-"""Binary logarithm of how many hashes agree in the bits of a table, if hashes are random."""
-MOST_KEY_BITS: Final = 20
+TABLES: Final = (24, 8)
+"""Of each half."""
+EXACT_UP_TO: Final = 2_000
+MANY: Final = 200_000
+BUCKET: Final = 16
+BUCKET_OF_MANY: Final = 4
+"""About so many hashes agree in the bits of a table: more of them cost time, fewer are found less surely."""
 PIECES: Final = 3
 WINDOW: Final = 256
 """In its table, a hash is compared with so many that follow it."""
@@ -47,12 +52,8 @@ def near_pairs(hashes: Words, most: int) -> Numbers:
     found = np.zeros(0, np.int64)
     if count < 2:
         return found.reshape(0, 2)
-    generator = np.random.Generator(np.random.PCG64(SEED))
-    key_bits = min(max(round(math.log2(count)) - BUCKET, 1), MOST_KEY_BITS)
     partners = np.zeros(count, np.int32)
-    columns = [hashes[:, word].copy() for word in range(hashes.shape[1])]
-    for _ in range(TABLES):
-        keys = _keys(columns, key_bits, generator)
+    for keys in _tables(hashes):
         first, second = _near_in_table(hashes, keys, most)
         wanted = (partners[first] < PARTNERS) | (partners[second] < PARTNERS)
         pairs = np.minimum(first, second)[wanted] * count + np.maximum(first, second)[wanted]
@@ -67,6 +68,20 @@ def distances(first: Words, second: Words) -> npt.NDArray[np.int64]:
     """Numbers of differing bits, row by row; shape (n,)."""
     found: npt.NDArray[np.int64] = np.bitwise_count(first ^ second).sum(axis=1, dtype=np.int64)
     return found
+
+
+def _tables(hashes: Words) -> Iterator[npt.NDArray[np.uint32]]:
+    """Yield a key for each hash, table by table; those that are to be compared have the same key."""
+    count, half = len(hashes), hashes.shape[1] // 2
+    if count <= EXACT_UP_TO:
+        yield np.zeros(count, np.uint32)
+        return
+    generator = np.random.Generator(np.random.PCG64(SEED))
+    key_bits = round(math.log2(count / (BUCKET_OF_MANY if count > MANY else BUCKET)))
+    columns = [hashes[:, word].copy() for word in range(hashes.shape[1])]
+    for tables, part in zip(TABLES, (columns[:half], columns[half:]), strict=True):
+        for _ in range(tables):
+            yield _keys(part, key_bits, generator)
 
 
 def _keys(columns: list[Words], key_bits: int, generator: np.random.Generator) -> npt.NDArray[np.uint32]:
@@ -89,7 +104,7 @@ def _near_in_table(hashes: Words, keys: npt.NDArray[np.uint32], most: int) -> tu
     first: list[Numbers] = [np.zeros(0, np.int64)]
     second: list[Numbers] = [np.zeros(0, np.int64)]
     places = np.arange(len(hashes))
-    for offset in range(1, WINDOW + 1):
+    for offset in range(1, (len(hashes) if len(hashes) <= EXACT_UP_TO else WINDOW) + 1):
         places = places[: np.searchsorted(places, len(keys) - offset)]
         # A run of equal keys that is too short for this offset is too short for the next.
         places = places[keys[places] == keys[places + offset]]

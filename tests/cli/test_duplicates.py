@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Run
 
-SIZE = (240, 180)
+SIZE = (300, 240)
 
 
 def scene(seed: int) -> Image.Image:
@@ -47,7 +47,7 @@ def pictures(tmp_path: Path) -> Path:
         whole = saved(image, quality=95)
         (pictures / f"{number}.jpg").write_bytes(whole)
         (pictures / f"{number}-copy.jpg").write_bytes(whole)
-        (pictures / f"{number}-half.jpg").write_bytes(saved(image.resize((120, 90)), quality=90))
+        (pictures / f"{number}-half.jpg").write_bytes(saved(image.resize((150, 120)), quality=90))
         (pictures / f"{number}-poor.jpg").write_bytes(saved(image, quality=50))
     (pictures / "0-recoloured.jpg").write_bytes(saved(Image.fromarray(np.asarray(scene(0))[..., ::-1]), quality=95))
     return pictures

@@ -33,7 +33,7 @@ def test_copies_are_near(seed: int) -> None:
     image = scene(seed)
     cropped = image.crop((6, 6, SIDE - 6, SIDE - 6))
     for edited in (image.resize((90, 90)), image.filter(ImageFilter.GaussianBlur(1)), cropped):
-        assert differing(hashed(image), hashed(edited)) <= 26
+        assert differing(hashed(image), hashed(edited)) <= 58
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -43,7 +43,7 @@ def test_others_are_far(seed: int) -> None:
     pixels = np.asarray(image)
     others = [scene(seed + 10), Image.fromarray(pixels[..., ::-1]), image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
     for other in (*others, image.rotate(180)):
-        assert differing(hashed(image), hashed(other)) > 30
+        assert differing(hashed(image), hashed(other)) > 62
 
 
 def test_it_does_not_depend_on_the_machine() -> None:
@@ -54,7 +54,7 @@ def test_it_does_not_depend_on_the_machine() -> None:
     assert len(picture_hash(pixels)) == HASH_BYTES == 32
 
 
-HEX = "3fb43a83a29b2f8b93731fd4f2143e811645fc68b17651475838e164c6e7416a"
+HEX = "dba1fd9ba665536e6f198f165eaf0d9a23d4091cb84278d5ed39ae59ad16e5ed"
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
