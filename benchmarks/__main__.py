@@ -22,6 +22,7 @@ from benchmarks import (
     precision,
     quality,
     robustness,
+    sync,
 )
 
 MODULES = (
@@ -40,6 +41,7 @@ MODULES = (
     isolation,
     device,
     memory,
+    sync,
     oss_import,
     models,
 )

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from imgsearch.jobs.tuning import TuningReport
     from imgsearch.jobs.writer import Writer
     from imgsearch.pictures import PictureLike, as_picture
+    from imgsearch.search.compare import Comparison, compare
     from imgsearch.search.options import SearchOptions, SearchResult
     from imgsearch.search.ranking import Hit
     from imgsearch.search.searcher import Searcher
     from imgsearch.service.categories import CATEGORIES, Kind
-    from imgsearch.sources.files import FilePicture
+    from imgsearch.sources.files import FilePicture, FileRequest
     from imgsearch.types import AddPicture, DeletePictures, Item, Outcome, PictureSource, Status
     from imgsearch.values import Attributes, Key, PictureOptions, Region
     from imgsearch.vision.limits import Limits
@@ -34,6 +35,7 @@ _HOMES = {
     "AddPicture": "types",
     "Attributes": "values",
     "CATEGORIES": "service.categories",
+    "Comparison": "search.compare",
     "Deletion": "jobs.deleting",
     "DeletePictures": "types",
     "Duplicate": "jobs.duplicates",
@@ -41,6 +43,7 @@ _HOMES = {
     "Duplicates": "jobs.duplicates",
     "Evaluation": "evaluation.evaluate",
     "FilePicture": "sources.files",
+    "FileRequest": "sources.files",
     "Hit": "search.ranking",
     "ImgsearchError": "errors",
     "Instance": "instance",
@@ -62,6 +65,7 @@ _HOMES = {
     "TuningReport": "jobs.tuning",
     "Writer": "jobs.writer",
     "as_picture": "pictures",
+    "compare": "search.compare",
     "evaluate": "evaluation.evaluate",
 }
 
@@ -69,6 +73,7 @@ __all__ = [
     "CATEGORIES",
     "AddPicture",
     "Attributes",
+    "Comparison",
     "DeletePictures",
     "Deletion",
     "Duplicate",
@@ -76,6 +81,7 @@ __all__ = [
     "Duplicates",
     "Evaluation",
     "FilePicture",
+    "FileRequest",
     "Hit",
     "ImgsearchError",
     "Instance",
@@ -98,6 +104,7 @@ __all__ = [
     "Writer",
     "__version__",
     "as_picture",
+    "compare",
     "evaluate",
 ]
 

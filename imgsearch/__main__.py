@@ -12,6 +12,7 @@ __all__ = ["main", "run"]
 
 def main() -> None:
     """Run the command line; raises SystemExit with its exit code."""
+    own_process.open_standard_streams()
     own_process.claim(sys.argv[1:])
     try:
         from imgsearch.cli.app import app_for

@@ -20,10 +20,12 @@ The tree::
     │   │   ├── DamagedPicture           3   PictureError
     │   │   └── DecoderFailed            3   PictureError
     │   ├── UnreadableSource             3   PictureError, AccessDenied, TimeoutForTransferImage, InternalOssError, …
+    │   │   └── NothingFound             3   PictureError
+    │   ├── TooManyDeletions             3   TooManyDeletions
     │   ├── InvalidRegion                3   InvalidRegion
     │   ├── InvalidCategory              3   InvalidCategory
     │   ├── InvalidFilter                3   InvalidFilterClause
-    │   ├── InvalidValue                 3   InvalidProductId, InvalidPicName, InvalidIntAttr, …
+    │   ├── InvalidValue                 3   InvalidProductId, InvalidPicName, DuplicateKey, …
     │   ├── InvalidPaging                3   InvalidNumParameter, InvalidStartParameter, OverflowMaxResultNum
     │   ├── InvalidManifest              3   InvalidMetaItem
     │   ├── InvalidExport                3   BadRequest
@@ -42,7 +44,8 @@ The tree::
     ├── RemoteError                      7   NetworkException, …: one of RemoteCode
     └── StorageError
         ├── StorageFull                  8   InstanceOverQuota
-        └── StorageUnwritable            8   NoPermission
+        ├── StorageUnwritable            8   NoPermission
+        └── MemoryRefused                8   InstanceOverQuota
 """
 
 from __future__ import annotations
@@ -73,9 +76,11 @@ __all__ = [
     "InvalidValue",
     "ItemNotFound",
     "MemoryExceeded",
+    "MemoryRefused",
     "NewerFormat",
     "NotFound",
     "NotTunable",
+    "NothingFound",
     "OlderFormat",
     "PictureError",
     "PictureTooLarge",
@@ -85,6 +90,7 @@ __all__ = [
     "StorageError",
     "StorageFull",
     "StorageUnwritable",
+    "TooManyDeletions",
     "UnreadableSource",
     "UnsupportedPicFormat",
     "UnsupportedPicPixels",
@@ -194,9 +200,19 @@ class DecoderFailed(PictureError):
 
 
 class UnreadableSource(InputError):
-    """A file or an object in a bucket is missing, not a file, forbidden, or cannot be transferred."""
+    """A file, an object in a bucket or a linked picture is missing, no file, forbidden, or cannot be transferred."""
 
     code = "PictureError"
+
+
+class NothingFound(UnreadableSource):
+    """A given folder holds no picture."""
+
+
+class TooManyDeletions(InputError):
+    """A synchronisation would delete a larger share of the items than allowed."""
+
+    code = "TooManyDeletions"
 
 
 class InvalidRegion(InputError):
@@ -341,6 +357,8 @@ class RemoteCode(StrEnum):
     """The path has objects, but no ``increment.meta``."""
     INVALID_ENDPOINT = "InvalidEndpoint"
     """Not an endpoint of the storage."""
+    ANSWER_UNKNOWN = "UnsupportedAnswer"
+    """The storage answers in a form that cannot be understood."""
     UNAVAILABLE = "NetworkException"
     """The storage cannot be reached or keeps failing."""
 
@@ -368,3 +386,9 @@ class StorageUnwritable(StorageError):
     """A read-only medium, missing permission or a failing device."""
 
     code = "NoPermission"
+
+
+class MemoryRefused(StorageError):
+    """The system gives this process no more memory or threads; nothing acknowledged is lost."""
+
+    code = "InstanceOverQuota"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgsearch.errors import UsageError
-from imgsearch.instance_folder import InstanceFolder
+from imgsearch.instance_syncing import InstanceSyncing
 from imgsearch.pictures import addition
 from imgsearch.values import Key
 from imgsearch.vision.devices import CPU
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from imgsearch.filters.tree import Condition
     from imgsearch.jobs.deleting import Deletion
     from imgsearch.jobs.tuning import TuningReport
+    from imgsearch.jobs.unchanged import Given
     from imgsearch.jobs.writer import Writer
     from imgsearch.opened import Opened
     from imgsearch.pictures import PictureLike
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["InstanceWriting"]
 
 
-class InstanceWriting(InstanceFolder):
+class InstanceWriting(InstanceSyncing):
     """Adding, deleting, indexing, moving items in and out."""
 
     _opened: Opened
@@ -55,7 +56,7 @@ class InstanceWriting(InstanceFolder):
             InputError: the picture or one of the values cannot be used.
             InstanceLocked, InstanceDamaged, InvalidModel, StampMismatch, StorageFull, StorageUnwritable
         """
-        from imgsearch.jobs.indexing import apply_one
+        from imgsearch.jobs.applying import apply_one
 
         operation = addition(
             picture,
@@ -96,11 +97,12 @@ class InstanceWriting(InstanceFolder):
 
     def apply_stream(
         self,
-        operations: Iterable[Operation],
+        operations: Iterable[Given],
         *,
         workers: int | None = None,
         readers: int = 0,
         rebuild: bool = False,
+        distinct: bool = False,
         device: str = CPU,
         lock_timeout: float = 0.0,
     ) -> Iterator[Outcome]:
@@ -108,13 +110,15 @@ class InstanceWriting(InstanceFolder):
 
         Pictures are read and extracted in parallel and committed in order, in batches. An outcome is yielded after its
         commit: it is then on disk, and searches find it. A failed picture is an outcome too and does not end the
-        stream. A picture whose bytes, options and attributes are unchanged is not extracted again.
+        stream. A picture whose bytes, options and attributes are unchanged is not extracted again, nor one whose
+        bytes are stored with the same options under another key.
 
         Args:
             operations: read no further ahead than needed.
             workers: pictures under way at once; by default three per core, more with another device than the CPU.
             readers: pictures that are read at once beside these, for sources that wait for a network.
             rebuild: rebuild the index at the end, even if it is not due, before releasing the lock.
+            distinct: refuse a picture whose key another picture among the operations has, instead of replacing it.
             device: where the networks run: ``cpu``, ``cuda`` or ``cuda:N``.
             lock_timeout: seconds to wait for another writer.
 
@@ -123,7 +127,7 @@ class InstanceWriting(InstanceFolder):
             InstanceEmpty: there are no items, which ``rebuild`` needs before anything is done.
             InstanceLocked, InstanceDamaged, InvalidModel, StampMismatch, StorageFull, StorageUnwritable
         """
-        from imgsearch.jobs.indexing import apply_stream
+        from imgsearch.jobs.applying import apply_stream
 
         return apply_stream(
             self._opened,
@@ -131,6 +135,7 @@ class InstanceWriting(InstanceFolder):
             workers=workers,
             readers=readers,
             rebuild=rebuild,
+            distinct=distinct,
             device=device,
             lock_timeout=lock_timeout,
         )
@@ -274,7 +279,7 @@ class InstanceWriting(InstanceFolder):
             UsageError, InvalidFilter, InvalidValue, ItemNotFound
         """
         from imgsearch.filters.parser import parse_filter
-        from imgsearch.filters.tree import product_condition
+        from imgsearch.filters.tree import named_condition
         from imgsearch.opened import absent, no_product
 
         if (expression is None) == (product_id is None) or (pic_name is not None and product_id is None):
@@ -283,7 +288,7 @@ class InstanceWriting(InstanceFolder):
             assert expression is not None
             return parse_filter(expression)
         key = Key(product_id, "any" if pic_name is None else pic_name)
-        condition = product_condition(product_id, pic_name)
+        condition = named_condition(product_id, pic_name)
         with self._opened.reading() as engine:
             if not engine.store.count(condition):
                 folder = self._opened.folder

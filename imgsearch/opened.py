@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.storage.port import Storage, Truth
+    from imgsearch.types import Item
     from imgsearch.values import Key
     from imgsearch.vision.openvino_export import ConvertedModel
     from imgsearch.vision.pipeline import Pipeline
     from imgsearch.vision.textual import TextEncoder
 
-__all__ = ["SETTINGS", "Opened", "absent"]
+__all__ = ["SETTINGS", "Opened", "absent", "stored_item"]
 
 WORKERS_PER_CORE: Final = 3
 """One decodes, one waits for the network, one for the GIL or the disk: fewer leave cores idle."""
@@ -52,6 +53,11 @@ def absent(key: Key, folder: Path) -> ItemNotFound:
 def no_product(product_id: str, folder: Path) -> ItemNotFound:
     """The error for a missing product."""
     return ItemNotFound(f"there is no product {product_id!r} in {folder}")
+
+
+def stored_item(store: Truth, key: Key) -> Item | None:
+    """The item with a key, however its accents are spelled."""
+    return next((item for spelled in key.spellings() if (item := store.item(spelled)) is not None), None)
 
 
 class Opened:

@@ -6,13 +6,16 @@ do so.
 
 from __future__ import annotations
 
+import io
+import os
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["claim", "command_line", "is_ours"]
+__all__ = ["claim", "command_line", "is_ours", "open_standard_streams"]
 
 _words: list[str] | None = None
 
@@ -21,6 +24,22 @@ def claim(words: Sequence[str]) -> None:
     """Mark the process as ours, and record its arguments."""
     global _words  # noqa: PLW0603  # there is one process
     _words = list(words)
+
+
+def open_standard_streams() -> None:
+    """Fill in standard streams that the caller has closed: a file opened later would get their numbers.
+
+    What is written to a closed stdout fails, so no result is lost in silence; what is written to a closed stderr does
+    not. Characters that the streams' encoding lacks are escaped.
+    """
+    for number, name, flags in ((0, "stdin", os.O_RDONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            if os.open(os.devnull, flags) != number:
+                raise OSError(f"{name} is closed")
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def is_ours() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from imgsearch.errors import ImgsearchError, InvalidValue
 from imgsearch.values import Attributes, Key, Location, PictureOptions, Region, RegionMode
@@ -21,12 +21,15 @@ __all__ = [
     "Content",
     "DeletePictures",
     "Extracted",
+    "Fingerprints",
     "Item",
     "Operation",
     "Outcome",
     "PictureSource",
+    "Recalled",
     "Refused",
     "Status",
+    "StoredVersion",
     "Upsert",
 ]
 
@@ -139,6 +142,8 @@ class Extracted:
     """Shape (dimension,), L2-normalised."""
     picture_hash: bytes | None = None
     """The perceptual hash of the whole picture (``vision/picture_hash.py``); None for a query."""
+    warning: str | None = None
+    """What is wrong with a picture that is used all the same, such as a file that is cut off."""
 
     def likely_categories(self) -> tuple[int, ...]:
         """The categories to search: the given one, or as many as needed to probably include the right one."""
@@ -152,6 +157,14 @@ class Extracted:
             if total >= SURE or len(chosen) == MAX_LIKELY:
                 break
         return tuple(chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What is stored of the same bytes under another key: no network runs for them again."""
+
+    extracted: Extracted
+    """Its feature is as it is stored: tuned, if the instance is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +200,42 @@ class Item:
     """Its perceptual hash; None if it was added before format 4, or imported without one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """What copies of pictures are recognised by, in columns."""
+
+    ids: npt.NDArray[np.int64]
+    """Shape (n,)."""
+    products: list[str]
+    """The ProductId of each item."""
+    contents: list[bytes]
+    """The content hash of each item."""
+    hashes: list[bytes | None]
+    """The perceptual hash of each item; None where it has none."""
+
+
+class StoredVersion(NamedTuple):
+    """As much of an item as tells whether its picture is unchanged."""
+
+    position: int
+    """The place of its key among those asked about."""
+    id: int
+    token: bytes | None
+    relative: str | None
+    """The path of its file below its folder, if that is not its PicName."""
+    category_id: int
+    category_given: int
+    region_mode: int
+    x1: int
+    x2: int
+    y1: int
+    y2: int
+    is_of_folder: int
+    """Whether its file lies in the folder asked about."""
+    has_attributes: int
+    """Whether its attributes are those asked about."""
+
+
 class Status(StrEnum):
     """The result of an operation."""
 
@@ -195,6 +244,8 @@ class Status(StrEnum):
     UNCHANGED = "unchanged"
     DELETED = "deleted"
     FAILED = "failed"
+    RENAMED = "renamed"
+    """Stored under a new key in place of one whose file is gone, with the same feature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,3 +261,7 @@ class Outcome:
     error: ImgsearchError | None = None
     count: int = 1
     """Number of pictures; for a deletion submitted to a ``Writer``, the number deleted."""
+    renamed_from: Key | None = None
+    """The former key of a renamed picture."""
+    warning: str | None = None
+    """What is wrong with a picture that was added all the same."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 import reprlib
+import unicodedata
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from pathlib import Path
@@ -26,6 +27,8 @@ __all__ = [
     "PictureOptions",
     "Region",
     "RegionMode",
+    "nfc",
+    "spellings",
 ]
 
 MAX_ID_CHARS: Final = 512
@@ -175,6 +178,25 @@ class Key:
             check_text(value, code, name, MAX_ID_CHARS)
             if not value:
                 raise InvalidValue(f"{name} is empty", code=f"NoSpecified{name}")
+
+    def spellings(self) -> list[Key]:
+        """This key, and those that differ from it only by the spelling of accents; itself first."""
+        if self.product_id.isascii() and self.pic_name.isascii():
+            return [self]
+        pairs = ((product, name) for product in spellings(self.product_id) for name in spellings(self.pic_name))
+        return [Key(*pair) for pair in pairs if max(map(len, pair)) <= MAX_ID_CHARS]
+
+
+def nfc(text: str) -> str:
+    """A text with composed characters (Unicode normalisation form C), as most systems spell names."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def spellings(text: str) -> tuple[str, ...]:
+    """A text, and the same text with composed and with decomposed characters; itself first, none twice."""
+    if text.isascii():
+        return (text,)
+    return tuple(dict.fromkeys((text, nfc(text), unicodedata.normalize("NFD", text))))
 
 
 def check_text(value: str, code: str, name: str, limit: int) -> None:

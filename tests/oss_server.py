@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import socket
 import struct
 import time
@@ -133,6 +134,8 @@ class OssServer:
         self.checks_signatures = True
         self.other_endpoint: str | None = None
         """Where the buckets are served instead."""
+        self.unlike = ""
+        """XML element that the answers of this storage lack, such as ``Type``."""
         self.counts: Counter[str] = Counter()
         self.fetched: list[str] = []
         """Keys of all objects whose body was sent to its end, in order."""
@@ -377,7 +380,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._object(key, objects, fault)
         elif "location" in self.query:
             body = f"<LocationConstraint>oss-{self.oss.locations[self.bucket]}</LocationConstraint>"
-            self._send(200, body.encode())
+            self._send(200, b"Bucket of the intranet" if self.oss.unlike == "LocationConstraint" else body.encode())
         else:
             self._list(objects)
 
@@ -429,6 +432,8 @@ class _Handler(BaseHTTPRequestHandler):
             "<StorageClass>Standard</StorageClass></Contents>"
             for name in page
         )
+        if self.oss.unlike:
+            contents = re.sub(f"<{self.oss.unlike}>.*?</{self.oss.unlike}>", "", contents)
         token = f"<NextContinuationToken>{quote(page[-1], safe='')}</NextContinuationToken>" if more else ""
         self._send(
             200,

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 import imgsearch
 from imgsearch import Instance, Searcher, Writer, errors
@@ -141,11 +142,33 @@ def test_options_of_unattended_imports_exist() -> None:
     assert options <= parameters, options - parameters
 
 
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_shown_commands_exist(path: Path) -> None:
+    """Each command line that a document shows has a command and options that exist."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    text = path.read_text(encoding="utf-8")
+    shown = re.findall(r"^\$ (?:.*[| ])?imgsearch ([^\n|&>]*(?:\\\n[^\n|&>]*)*)", text, re.MULTILINE)
+    for line in [*shown, *re.findall(r"`imgsearch ([^`]+)`", text)]:
+        words = shlex.split(line.replace("\\\n", " ").replace("…", ""), comments=True)
+        name = next((word for word in words if word in commands), None)
+        if words[0].startswith("-") and name is None:
+            continue
+        assert name == next(word for word in words if not word.startswith("-") and word not in ("shop", "shop2")), line
+        known = {option for parameter in commands[name].params for option in parameter.opts + parameter.secondary_opts}
+        known |= {"--help", "-h", "--config", "-i"}
+        for word in words:
+            if re.fullmatch(r"--?[a-z][a-z0-9-]*(=.*)?", word):
+                assert word.partition("=")[0] in known, (line, word)
+
+
 @pytest.mark.parametrize(
     "document",
     [
         *("README.md", "CHANGELOG.md", "benchmarks/README.md", "benchmarks/RESULTS.md"),
-        *("docs/cli.md", "docs/cron.md", "docs/design.md", "docs/durability.md", "docs/models.md", "docs/python.md"),
+        *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
     ],
 )
 def test_links_lead_somewhere(document: str) -> None:

@@ -98,7 +98,7 @@ MAY_IMPORT = {
     "projection": set(),
     "filters": {"errors", "types", "values"},
     "service": {"errors", "types", "values"},
-    "service.documents": {"errors", "search", "jobs"},
+    "service.documents": {"errors", "search", "jobs", "types", "values"},
     "vision": {"errors", "types", "values", "durable_fs", "locations", "ordered_futures", "service"},
     "sources": {"errors", "types", "values", "durable_fs", "locations", "service"},
     "storage": {"errors", "types", "values", "durable_fs", "projection", "filters"},

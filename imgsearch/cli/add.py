@@ -6,16 +6,31 @@ import sys
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imgsearch.cli.errors import warn
+from imgsearch.cli.folder_options import (
+    Exclude,
+    FollowLinks,
+    IncludeHidden,
+    ProductFrom,
+    ProductId,
+    Report,
+    ReportFile,
+    patterns,
+)
+from imgsearch.cli.opening import existing, new_instance_discarded, open_instance, open_or_make, warn_of_shared_storage
 from imgsearch.cli.options import (
+    DOWNLOADS,
     STDIN,
+    TIMEOUT_SECONDS,
+    AllowPrivate,
     Category,
     Crop,
     DeviceOption,
+    Downloads,
     FormatOption,
     InstanceOption,
     IntAttr,
@@ -26,19 +41,17 @@ from imgsearch.cli.options import (
     Quiet,
     RegionOption,
     StrAttr,
+    Timeout,
     Weights,
     Workers,
     check_device,
-    existing,
-    open_instance,
-    open_or_make,
+    check_no_links,
     picture_options,
-    warn_of_shared_storage,
 )
 from imgsearch.cli.output import Format, resolve_format, safe
 from imgsearch.cli.summary import Summary, dry_run_of, print_outcome, warning_of_ignored_regions, with_progress
 from imgsearch.errors import UsageError
-from imgsearch.service.categories import Kind
+from imgsearch.sources.feed import Feed, FeedOptions, ManifestFormat
 from imgsearch.values import Attributes
 from imgsearch.vision.devices import CPU
 
@@ -47,6 +60,7 @@ if TYPE_CHECKING:
 
     from imgsearch.instance import Instance
     from imgsearch.sources.port import Source
+    from imgsearch.sources.walking import PassedOver
     from imgsearch.types import Outcome
 
 __all__ = ["add"]
@@ -63,22 +77,28 @@ def add(
     manifest: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", show_default=False, help="Process an increment.meta, with its pictures in the same folder."
+            metavar="FILE",
+            show_default=False,
+            help="Process a manifest (increment.meta, JSON, CSV, TSV, a product feed), or - for one on stdin.",
         ),
     ] = None,
+    manifest_format: Annotated[
+        ManifestFormat, typer.Option("--manifest-format", help="Format of the manifest; auto: told by its first line.")
+    ] = "auto",
+    item_group: Annotated[
+        bool, typer.Option("--item-group", help="Product feeds: ProductId is item_group_id, if there is one, not id.")
+    ] = False,
+    allow_private: AllowPrivate = False,
+    timeout: Timeout = TIMEOUT_SECONDS,
+    downloads: Downloads = DOWNLOADS,
     reindex: Annotated[
         bool, typer.Option("--reindex", help="Recompute the features of all items from their original pictures.")
     ] = False,
-    product_id: Annotated[
-        str | None, typer.Option(metavar="ID", show_default=False, help="ProductId of all pictures.")
-    ] = None,
+    product_id: ProductId = None,
     pic_name: Annotated[
         str | None, typer.Option(metavar="NAME", show_default=False, help="PicName, if there is one picture.")
     ] = None,
-    product_from: Annotated[
-        Literal["name", "parent"],
-        typer.Option(help="Derive ProductId from the PicName without suffix, or from the picture's folder."),
-    ] = "name",
+    product_from: ProductFrom = "name",
     category: Category = None,
     crop: Crop = True,
     region: RegionOption = None,
@@ -93,7 +113,7 @@ def add(
     str_attr2: StrAttr = None,
     str_attr3: StrAttr = None,
     str_attr4: StrAttr = None,
-    kind: KindOption = Kind.PRODUCT,
+    kind: KindOption = None,
     model: Model = None,
     weights: Weights = None,
     workers: Workers = None,
@@ -102,13 +122,21 @@ def add(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only report what would be done; decodes no picture and stores nothing.")
     ] = False,
-    include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Include hidden files and folders.")] = False,
+    include_hidden: IncludeHidden = False,
+    exclude: Exclude = None,
+    follow_links: FollowLinks = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="A folder without a picture is not a failure.")
+    ] = False,
+    report: ReportFile = None,
     lock_timeout: LockTimeout = 0.0,
     quiet: Quiet = False,
     output_format: FormatOption = None,
 ) -> None:
     """Index pictures: add new ones, replace changed ones, skip unchanged ones."""
     from imgsearch.sources.files import FileRequest
+    from imgsearch.sources.local import LocalFiles
+    from imgsearch.sources.walking import PassedOver
 
     chosen = resolve_format(output_format)
     attributes = Attributes(
@@ -121,21 +149,47 @@ def add(
         options=picture_options(category, crop=crop, region=region),
         attributes=attributes,
         include_hidden=include_hidden,
+        exclude=patterns(exclude),
+        follow_links=follow_links,
+        allow_empty=allow_empty,
     )
     given = paths or []
+    reading = FeedOptions(downloads, timeout, manifest_format, item_group, allow_private)
+    if manifest is None and reading != FeedOptions(DOWNLOADS, TIMEOUT_SECONDS):
+        raise UsageError(
+            "--manifest-format, --item-group, --allow-private, --timeout and --downloads are for --manifest FILE"
+        )
     if reindex:
-        others = (given, manifest, request != FileRequest(), model, weights, kind is not Kind.PRODUCT, nul, dry_run)
+        others = (
+            given,
+            manifest,
+            request != FileRequest(),
+            model,
+            weights,
+            kind is not None,
+            nul,
+            dry_run,
+            report,
+        )
         _check_reindex(others=any(others))
         _reindex(instance, workers, device, lock_timeout, quiet=quiet, chosen=chosen)
         return
     _check(given, manifest, request, FileRequest(product_from=product_from, include_hidden=include_hidden))
     check_device(device)
     begun = perf_counter()
-    source = _source(given, manifest, request, nul=nul)
+    summary = Summary()
     with ExitStack() as stack:
+        stack.enter_context(new_instance_discarded(instance, lambda: bool(summary.exit_code)))
+        told = stack.enter_context(Report.opened(report))
+        passed_over = PassedOver(None if report is None else told.skip)
+        source = (
+            _files(given, request, passed_over, nul=nul)
+            if manifest is None
+            else _feed(manifest, reading, stack, quiet=quiet)
+        )
+        source.check()
         target: Instance | None
         if dry_run:
-            source.check()
             target = stack.enter_context(existing(instance, kind, model, weights, quiet=quiet) or nullcontext())
             outcomes: Iterable[Outcome] = dry_run_of(source, target)
         else:
@@ -143,17 +197,25 @@ def add(
                 open_or_make(instance, kind, model, weights, lock_timeout=lock_timeout, quiet=quiet)
             )
             warn_of_shared_storage(target.folder)
-            read = source.operations(target.has_item)
+            read = (
+                source.batches()
+                if isinstance(source, LocalFiles)
+                else warning_of_ignored_regions(source.operations(target.has_item))
+            )
             outcomes = target.apply_stream(
-                read if manifest is None else warning_of_ignored_regions(read),
+                read,
+                distinct=manifest is None,
                 workers=workers,
+                readers=downloads if isinstance(source, Feed) and source.has_links else 0,
                 device=device,
                 lock_timeout=lock_timeout,
             )
-        summary = Summary()
         for outcome in with_progress(outcomes, source.countable, quiet=quiet):
             summary.count(outcome)
+            told.count(outcome)
             print_outcome(outcome, chosen, quiet=quiet)
+        if manifest is None:
+            summary.add_facts(Skipped=passed_over.document())
         if dry_run:
             summary.add_facts(DryRun=True)
     summary.show(chosen, perf_counter() - begun, quiet=quiet)
@@ -206,19 +268,28 @@ def _check(paths: list[str], manifest: Path | None, request: Any, plain: Any) ->
         raise UsageError("nothing to add: give pictures or folders, - for a list on stdin, or --manifest FILE")
     if manifest is not None and (paths or request != plain):
         raise UsageError("--manifest gives pictures, ids and attributes: leave out paths and these options")
+    check_no_links(paths, "give it in a manifest: add --manifest FILE, with the link as PicName or image_link")
     if request.pic_name is not None and (len(paths) != 1 or paths[0] == STDIN or is_folder(Path(paths[0]))):
         raise UsageError("--pic-name applies to one picture: give exactly one file with it")
 
 
-def _source(paths: list[str], manifest: Path | None, request: Any, *, nul: bool) -> Source:
-    from imgsearch.sources import stdin
-    from imgsearch.sources.local import LocalFiles, LocalManifest
+def _feed(manifest: Path, options: FeedOptions, stack: ExitStack, *, quiet: bool) -> Feed:
+    def tell(message: str) -> None:
+        if not quiet:
+            warn(message)
 
-    if manifest is not None:
-        return LocalManifest(manifest)
+    if str(manifest) == STDIN:
+        return Feed(None, stack, options, tell, sys.stdin.buffer)
+    return Feed(manifest, stack, options, tell)
+
+
+def _files(paths: list[str], request: Any, passed_over: PassedOver, *, nul: bool) -> Source:
+    from imgsearch.sources import stdin
+    from imgsearch.sources.local import LocalFiles
+
     if STDIN not in paths:
         named = [Path(path) for path in paths]
-        return LocalFiles(named, request, named)
+        return LocalFiles(named, request, named, passed_over)
 
     def listed() -> Iterator[Path]:
         for path in paths:
@@ -227,4 +298,4 @@ def _source(paths: list[str], manifest: Path | None, request: Any, *, nul: bool)
             else:
                 yield Path(path)
 
-    return LocalFiles(listed(), request)
+    return LocalFiles(listed(), request, passed_over=passed_over)

@@ -24,7 +24,9 @@ __all__ = ["COMMANDS", "app_for"]
 COMMANDS: Final = {
     "init": "init:init",
     "add": "add:add",
+    "sync": "sync:sync",
     "search": "search:search",
+    "compare": "compare:compare",
     "list": "list:list_",
     "show": "show:show",
     "duplicates": "duplicates:duplicates",

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imgsearch.cli.advice import complete
 from imgsearch.cli.errors import warn
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, instance_folder, warn_of_shared_storage
+from imgsearch.cli.opening import instance_folder, warn_of_shared_storage
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe, text
 from imgsearch.errors import InstanceDamaged
 
@@ -40,15 +42,20 @@ def check(
     chosen = resolve_format(output_format)
     folder = instance_folder(instance)
     if not repair:
-        problems = Instance.check(folder, read_data=read_data)
+        found = Instance.check(folder, read_data=read_data)
+        problems = [problem for problem in found if not problem.damage.is_harmless]
+        leftovers = [problem for problem in found if problem.damage.is_harmless]
         exposed = Instance.exposures(folder)
-        _print(chosen, problems, exposed)
+        _print(chosen, problems, exposed, leftovers=leftovers)
     else:
         warn_of_shared_storage(folder)
+        leftovers = []
         done = Instance.repair(folder, lock_timeout=lock_timeout)
         problems = done.problems
         exposed = Instance.exposures(folder)
         _print(chosen, problems, exposed, done.repaired, done.lost)
+    for problem in leftovers:
+        warn(problem.message)
     if exposed:
         more = f" (and {len(exposed) - 1} more)" if len(exposed) > 1 else ""
         warn(f"{exposed[0].message}{more}")
@@ -63,12 +70,13 @@ def _print(
     exposed: list[Exposure],
     repaired: list[Problem] | None = None,
     lost: list[Loss] | None = None,
+    leftovers: list[Problem] | None = None,
 ) -> None:
     if chosen is Format.PATHS:
         for path in dict.fromkeys(problem.file for problem in problems):
             print_line(str(path))
     elif chosen is Format.TABLE:
-        _print_tables(problems, repaired, lost)
+        _print_tables(problems, repaired, lost, leftovers)
     else:
         document: dict[str, Any] = {"Success": not problems, "Problems": [_fields(problem) for problem in problems]}
         if repaired is not None and lost is not None:
@@ -76,6 +84,8 @@ def _print(
             document["Lost"] = [
                 {"ProductId": loss.product_id, "PicName": loss.pic_name, "Message": loss.message} for loss in lost
             ]
+        if leftovers:
+            document["Leftovers"] = [_fields(problem) for problem in leftovers]
         if exposed:
             document["Exposed"] = [
                 {"File": str(one.path), "Mode": f"{one.mode:04o}", "Message": one.message} for one in exposed
@@ -89,14 +99,16 @@ def _fields(problem: Problem) -> dict[str, Any]:
         "File": str(problem.file),
         "ProductId": problem.product_id,
         "PicName": problem.pic_name,
-        "Message": problem.message,
+        "Message": complete(problem.message),
     }
 
 
-def _print_tables(problems: list[Problem], repaired: list[Problem] | None, lost: list[Loss] | None) -> None:
+def _print_tables(
+    problems: list[Problem], repaired: list[Problem] | None, lost: list[Loss] | None, leftovers: list[Problem] | None
+) -> None:
     where = console()
-    for title, found in (("Repaired", repaired or []), ("Problem", problems)):
-        _print_rows(title, [(problem.damage.value, problem.message) for problem in found])
+    for title, found in (("Repaired", repaired or []), ("Problem", problems), ("Harmless", leftovers or [])):
+        _print_rows(title, [(problem.damage.value, complete(problem.message)) for problem in found])
     _print_rows("Lost", [(_name(loss), loss.message) for loss in lost or []])
     if problems:
         where.print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")

@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from imgsearch.cli.configuration import INSTANCES, SETTINGS, active
-from imgsearch.cli.options import FormatOption, instance_folder
+from imgsearch.cli.opening import instance_folder
+from imgsearch.cli.options import FormatOption
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, text
 from imgsearch.locations import cache_folder
 
@@ -21,7 +22,7 @@ def config(output_format: FormatOption = None) -> None:
     configuration = active()
     settings = [_document(name) for name in SETTINGS]
     if chosen is Format.PATHS:
-        print_line(str(configuration.path))
+        print_line(str(configuration.path or ""))
     elif chosen is Format.JSONL:
         for setting in settings:
             print_document(setting, one_line=True)
@@ -29,7 +30,7 @@ def config(output_format: FormatOption = None) -> None:
         print_document(
             {
                 "Success": True,
-                "File": str(configuration.path),
+                "File": None if configuration.path is None else str(configuration.path),
                 "Exists": configuration.exists,
                 "Settings": settings,
                 "Instances": configuration.instances,

@@ -55,7 +55,8 @@ SETTINGS: Final = {
 class Configuration:
     """A loaded file; without one, empty."""
 
-    path: Path
+    path: Path | None
+    """None for a user without a home directory."""
     exists: bool = False
     values: dict[str, str] = field(default_factory=dict)
     """Settings, as their variables would have them."""
@@ -77,7 +78,7 @@ class Configuration:
         return Path(self.instances.get(str(given), given))
 
 
-_active = Configuration(Path())
+_active = Configuration(None)
 
 
 def active() -> Configuration:
@@ -97,7 +98,8 @@ def load(given: Path | None) -> Configuration:
     """
     global _active  # noqa: PLW0603  # there is one command line
     named = given or (Path(variable) if (variable := os.environ.get(CONFIG_VARIABLE)) else None)
-    _active = _read(named or configuration_file(), must_exist=named is not None)
+    path = named or configuration_file()
+    _active = Configuration(None) if path is None else _read(path, must_exist=named is not None)
     return _active
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsearch.cli.errors import warn
-from imgsearch.cli.options import Category, FilterOption, FormatOption, InstanceOption, Nul, Quiet, open_instance
+from imgsearch.cli.opening import open_instance
+from imgsearch.cli.options import Category, FilterOption, FormatOption, InstanceOption, Nul, Quiet
 from imgsearch.cli.output import Format, console, print_document, print_name, print_streamed, resolve_format, text
 from imgsearch.errors import UsageError
 from imgsearch.service.documents import duplicates_document, group_document

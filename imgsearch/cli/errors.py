@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from imgsearch.cli.advice import complete
 from imgsearch.cli.output import FORMAT_VARIABLE, Format, print_document, resolve_format, safe
 from imgsearch.durable_fs import file_errors, make_private_folder, private_opener
-from imgsearch.errors import ImgsearchError, StorageError, UsageError
+from imgsearch.errors import ImgsearchError, MemoryRefused, StorageError, UsageError
 from imgsearch.service.documents import error_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "exit_code_of", "print_error", "reporting", "warn"]
 
@@ -40,7 +41,7 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
                 command(*args, **options)
                 sys.stdout.flush()
         except ImgsearchError as error:
-            print_error(error, resolve_format(options.get("output_format")))
+            print_error(error, _format_of(options))
             raise typer.Exit(error.exit_code) from None
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -50,8 +51,15 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(INTERRUPTED) from None
         except typer.Exit:
             raise
-        except Exception:
-            raise typer.Exit(_report_bug()) from None
+        except Exception as error:
+            if not _is_of_memory(error):
+                raise typer.Exit(_report_bug()) from None
+            refused = MemoryRefused(
+                "the system gives this process no more memory or threads; nothing acknowledged is lost: end other "
+                "programs, raise the limit or use fewer --workers, then run the command again"
+            )
+            print_error(refused, _format_of(options))
+            raise typer.Exit(refused.exit_code) from None
 
     return run
 
@@ -77,6 +85,10 @@ def exit_code_of(app: Callable[..., Any], words: Sequence[str]) -> int:
     return code or 0
 
 
+def _format_of(options: Mapping[str, Any]) -> Format:
+    return resolve_format(options["output_format"]) if "output_format" in options else _format_in(sys.argv[1:])
+
+
 def _format_in(words: Sequence[str]) -> Format:
     """The output format that a command line asks for, if only that much of it can be understood."""
     given = os.environ.get(FORMAT_VARIABLE)
@@ -86,6 +98,14 @@ def _format_in(words: Sequence[str]) -> Format:
         elif word.startswith("--format="):
             given = word.partition("=")[2]
     return Format(given) if given in set(Format) else resolve_format(None)
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """Whether the system refused memory or a thread, also in a library written in C++."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(word in str(error) for word in ("bad_alloc", "bad allocation", "can't start new thread"))
+    )
 
 
 def _check_working_folder() -> None:
@@ -105,15 +125,16 @@ def _check_working_folder() -> None:
 
 def print_error(error: ImgsearchError, output_format: Format) -> None:
     """Print one line for people, and for JSON formats a document."""
+    message = complete(error.message)
     if output_format.is_json:
         with suppress(OSError, StorageError):  # stdout itself may be unwritable or closed
-            print_document(error_document(error))
-    warn(error.message)
+            print_document(error_document(error) | {"Message": message})
+    warn(message)
 
 
 def warn(message: str) -> None:
     """Print one line to stderr."""
-    typer.echo(f"imgsearch: {safe(message)}", err=True)
+    typer.echo(f"imgsearch: {safe(complete(message))}", err=True)
 
 
 def _report_bug() -> int:
@@ -122,14 +143,14 @@ def _report_bug() -> int:
     from imgsearch.locations import log_file
 
     trace = traceback.format_exc()
-    path = log_file()
     try:
+        path = log_file()
         make_private_folder(path.parent)
         with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=private_opener) as log:
             now = datetime.now().astimezone().isoformat(timespec="seconds")
             log.write(f"{now} imgsearch {__version__} {sys.argv[1:2]}\n{trace}\n")
         where = f"the trace is in {path}"
-    except OSError:
+    except (OSError, UsageError):
         typer.echo(trace, err=True)
         where = "the trace is above"
     warn(f"this is a bug: {trace.strip().splitlines()[-1][:200]}; {where}, please report it")

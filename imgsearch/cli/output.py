@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.durable_fs import file_errors
+from imgsearch.errors import StorageUnwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,8 +112,13 @@ def _escaped(character: str) -> str:
 def print_line(line: str, end: str = "\n") -> None:
     """Write to stdout unbuffered: a line is an acknowledgement."""
     with file_errors("standard output"):
-        sys.stdout.buffer.write((line + end).encode("utf-8", "surrogateescape"))
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write((line + end).encode("utf-8", "surrogateescape"))
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            raise StorageUnwritable("standard output is closed, so the result cannot be printed") from None
 
 
 def print_name(name: str, *, nul: bool) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsearch.cli.errors import warn
+from imgsearch.cli.opening import open_instance
 from imgsearch.cli.options import (
-    STDIN,
+    AllowPrivate,
     Category,
     Crop,
     FilterOption,
@@ -21,22 +22,24 @@ from imgsearch.cli.options import (
     Nul,
     Quiet,
     RegionOption,
-    open_instance,
+    check_no_instance,
+    check_no_links,
     picture_options,
 )
-from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe, text
-from imgsearch.errors import ImgsearchError, InputError, UsageError
+from imgsearch.cli.output import Format, console, print_document, print_name, resolve_format, safe, text
+from imgsearch.cli.query_pictures import NoPicture, parsed_links, query_pictures
+from imgsearch.errors import ImgsearchError, InputError, StorageError, UsageError
 from imgsearch.service.categories import CATEGORIES
 from imgsearch.service.documents import error_document, search_document
 from imgsearch.values import Key, PictureOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from imgsearch.instance import Instance
     from imgsearch.search.options import SearchOptions, SearchResult
     from imgsearch.search.searcher import Searcher
-    from imgsearch.types import Content, PictureSource
+    from imgsearch.types import PictureSource
 
 __all__ = ["search"]
 
@@ -48,19 +51,6 @@ class _Question:
     name: str
     picture: PictureSource | None = None
     key: Key | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _NoPicture:
-    """Stands for a picture that cannot be read; reading it raises the reason."""
-
-    error: ImgsearchError
-
-    def token(self) -> None:
-        """There is no token."""
-
-    def read(self, _max_bytes: int) -> Content:
-        raise self.error
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +76,13 @@ def search(
         str | None,
         typer.Option("--text", metavar="WORDS", show_default=False, help="Search with text, if the model supports it."),
     ] = None,
+    urls: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--url", metavar="LINK", show_default=False, help="Search with the picture behind an http(s) link."
+        ),
+    ] = None,
+    allow_private: AllowPrivate = False,
     num: Annotated[int, typer.Option("-n", "--num", help="Maximum number of results, 1 to 100.")] = 10,
     start: Annotated[int, typer.Option(help="Number of results to skip, 0 to 499.")] = 0,
     category: Category = None,
@@ -94,6 +91,9 @@ def search(
     region: RegionOption = None,
     all_subjects: Annotated[
         bool, typer.Option("--all-subjects", help="Search with every subject of a picture, one result list each.")
+    ] = False,
+    combine: Annotated[
+        bool, typer.Option("--combine", help="All pictures are one query: several views of one product.")
     ] = False,
     filter_: FilterOption = None,
     distinct_product: Annotated[
@@ -107,6 +107,9 @@ def search(
         bool,
         typer.Option("--no-lift", help="Do not lift the other pictures of a product, to show more products per page."),
     ] = False,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="With --format paths, print the Score and a tab before each path.")
+    ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Show the pictures in the terminal.")] = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", show_default=False, help="Write a contact sheet of the results.")
@@ -116,23 +119,42 @@ def search(
     output_format: FormatOption = None,
 ) -> None:
     """Find similar pictures, best first."""
-    from imgsearch.search.options import SearchOptions
+    from imgsearch.search.options import SearchOptions, SearchResult
     from imgsearch.sources.files import is_folder
 
     chosen = resolve_format(output_format)
-    _check(images or [], product_id, pic_name, words)
-    if not images and (region is not None or not crop or all_subjects):
+    check_no_links(images or [], "give it as --url LINK")
+    has_pictures = bool(images or urls)
+    _check(product_id, pic_name, words, has_pictures=has_pictures)
+    check_no_instance(images or [])
+    if not has_pictures and (region is not None or not crop or all_subjects or combine):
         raise UsageError(
-            "--region, --no-crop and --all-subjects need a picture file, not --product-id and --pic-name or --text"
+            "--region, --no-crop, --all-subjects and --combine need pictures, not --product-id and --pic-name or --text"
         )
     if words is not None and exclude_self:
         raise UsageError("--exclude-self needs a picture, not --text")
+    _check_together(
+        ("--category", category is not None, "--any-category", any_category),
+        ("--all-subjects", all_subjects, "--region", region is not None),
+        ("--all-subjects", all_subjects, "--no-crop", not crop),
+        ("--all-subjects", all_subjects, "--combine", combine),
+        ("--combine", combine, "--exclude-self", exclude_self),
+        ("--combine", combine, "--region", region is not None),
+        ("--scores", scores, f"--format {chosen}", chosen is not Format.PATHS),
+        ("--preview", preview, f"--format {chosen}", output_format is not None and chosen is not Format.TABLE),
+    )
     options = picture_options(category, crop=crop, region=region)
+    links = parsed_links(urls or [])
     key = None if product_id is None or pic_name is None else Key(product_id, pic_name)
     wanted = SearchOptions(
         num, start, any_category, filter_, distinct_product, min_score, exclude_self, lift=not no_lift
     )
-    several = len(images or []) > 1 or any(is_folder(Path(image)) for image in images or [])
+    many = len([*(images or []), *links]) > 1 or any(is_folder(Path(image)) for image in images or [])
+    several = many and not combine
+    if has_pictures and not (several or combine):
+        from imgsearch.vision.decoder_start import start_ahead
+
+        start_ahead()
     if html is not None:
         from imgsearch.cli.html_page import check_writable
 
@@ -140,14 +162,16 @@ def search(
     failed: ImgsearchError | None = None
     asked = 0
     answers: list[_Answer] = []
-    with open_instance(instance, quiet=quiet) as target:
-        # A single picture needs no isolation and no parallelism.
-        with target.searching(workers=None if several else 1, isolated=several) as searcher:
-            answered = (
-                _answers(searcher, images or [], key, options, wanted, all_subjects=all_subjects)
-                if words is None
-                else [(_Question(words), [searcher.by_text(words, options.category_id, wanted)])]
-            )
+    with open_instance(instance, quiet=quiet) as target, ExitStack() as stack:
+        pictures = query_pictures(images or [], links, stack, allow_private=allow_private)
+        with target.searching(workers=None if several or combine else 1) as searcher:
+            answered: Iterable[tuple[_Question, list[SearchResult] | InputError]]
+            if words is not None:
+                answered = [(_Question(words), [searcher.by_text(words, options.category_id, wanted)])]
+            elif combine:
+                answered = [_combined(searcher, pictures, options, wanted)]
+            else:
+                answered = _answers(searcher, pictures, key, options, wanted, all_subjects=all_subjects)
             for question, results in answered:
                 asked += 1
                 if isinstance(results, InputError):
@@ -156,31 +180,76 @@ def search(
                     failed = failed or results
                 for result in [results] if isinstance(results, InputError) else results:
                     answer = _Answer(question, result)
-                    _print(answer, chosen, target, several=several or all_subjects, nul=nul, preview=preview)
+                    if isinstance(result, SearchResult) and result.warning is not None:
+                        warn(f"{question.name}: {result.warning}")
+                    if chosen is Format.PATHS and isinstance(answer.result, SearchResult):
+                        _print_paths(answer.result, nul=nul, scores=scores)
+                    else:
+                        _print(answer, chosen, target, several=several or all_subjects, preview=preview)
                     if html is not None:
                         answers.append(answer)
         if html is not None:
-            _write_sheet(html, answers, target)
+            try:
+                _write_sheet(html, answers, target)
+            except StorageError as error:  # the results are printed already, and a second document would follow
+                warn(f"the contact sheet was not written: {error.message}")
+                raise typer.Exit(error.exit_code) from None
     if failed is not None:
         raise typer.Exit(1 if asked > 1 else failed.exit_code)
 
 
-def _check(images: list[str], product_id: str | None, pic_name: str | None, words: str | None) -> None:
-    if words is not None and (images or product_id is not None or pic_name is not None):
+def _check(product_id: str | None, pic_name: str | None, words: str | None, *, has_pictures: bool) -> None:
+    if words is not None and (has_pictures or product_id is not None or pic_name is not None):
         raise UsageError("give only one of --text, pictures, or --product-id with --pic-name")
     if words is not None:
         return
-    if images and (product_id is not None or pic_name is not None):
+    if has_pictures and (product_id is not None or pic_name is not None):
         raise UsageError("give either pictures or --product-id with --pic-name, not both")
-    if not images and (product_id is None or pic_name is None):
+    if not has_pictures and (product_id is None or pic_name is None):
         raise UsageError(
-            "nothing to search with: give a picture, - for one on stdin, --product-id and --pic-name, or --text"
+            "nothing to search with: give a picture, - for one on stdin, --url, --product-id and --pic-name, or --text"
         )
+
+
+def _check_together(*pairs: tuple[str, bool, str, bool]) -> None:
+    """Refuse options of which one would be ignored.
+
+    Raises:
+        UsageError
+    """
+    for one, has_one, other, has_other in pairs:
+        if has_one and has_other:
+            raise UsageError(f"{one} and {other} cannot be used together")
+
+
+def _combined(
+    searcher: Searcher, given: Iterable[tuple[str, PictureSource]], options: PictureOptions, search: SearchOptions
+) -> tuple[_Question, list[SearchResult]]:
+    """All pictures as one query.
+
+    Raises:
+        InputError: of the first picture that cannot be used.
+    """
+    searcher.prepare(options)
+    pictures = list(given)
+    for name, picture in pictures:
+        if isinstance(picture, NoPicture):
+            raise type(picture.error)(f"{name}: {picture.error.message}", code=picture.error.code)
+    name, first = pictures[0]
+    question = _Question(f"{name} and {len(pictures) - 1} more", first)
+    try:
+        return question, [searcher.by_views((picture for _, picture in pictures), options, search)]
+    except InputError as error:
+        place, _, message = error.message.partition(": ")
+        if not place.startswith("pictures["):
+            raise
+        number = int(place.removeprefix("pictures[").removesuffix("]"))
+        raise type(error)(f"{pictures[number][0]}: {message}", code=error.code) from None
 
 
 def _answers(
     searcher: Searcher,
-    images: list[str],
+    given: Iterable[tuple[str, PictureSource]],
     key: Key | None,
     options: PictureOptions,
     search: SearchOptions,
@@ -196,7 +265,7 @@ def _answers(
     asked: deque[_Question] = deque()
 
     def pictures() -> Iterator[PictureSource]:
-        for name, picture in _pictures(images):
+        for name, picture in given:
             asked.append(_Question(name, picture))
             yield picture
 
@@ -204,23 +273,13 @@ def _answers(
         yield asked.popleft(), results
 
 
-def _pictures(images: list[str]) -> Iterator[tuple[str, PictureSource]]:
-    from imgsearch.sources.files import FilePicture, pictures_under
-    from imgsearch.sources.stdin import StreamPicture
-    from imgsearch.types import Refused
-
-    for image in images:
-        if image == STDIN:
-            yield STDIN, StreamPicture(sys.stdin.buffer)
-        else:
-            for found in pictures_under(Path(image)):
-                if isinstance(found, Refused):
-                    yield found.source, _NoPicture(found.error)
-                else:
-                    yield str(found), FilePicture(found)
+def _print_paths(result: SearchResult, *, nul: bool, scores: bool) -> None:
+    for hit in result.hits:
+        path = str(hit.item.location or hit.item.key.pic_name)
+        print_name(f"{hit.score:.6f}\t{path}" if scores else path, nul=nul)
 
 
-def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool, nul: bool, preview: bool) -> None:
+def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool, preview: bool) -> None:
     name, result = answer.question.name, answer.result
     if isinstance(result, InputError):
         if chosen.is_json:
@@ -231,8 +290,6 @@ def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool
         print_document(
             {"Query": safe(name)} | document if several else document, one_line=several or chosen is Format.JSONL
         )
-    elif chosen is Format.PATHS:
-        print_names([str(hit.item.location or hit.item.key.pic_name) for hit in result.hits], nul=nul)
     else:
         _print_table(name, result)
     if preview and not isinstance(result, InputError) and chosen is Format.TABLE:

@@ -1,4 +1,4 @@
-"""Output of ``add`` and ``oss-import``: outcomes, progress, summary."""
+"""Output of ``add``, ``sync`` and ``oss-import``: outcomes, progress, summary."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from imgsearch.cli.errors import warn
 from imgsearch.cli.failure_table import print_failures
 from imgsearch.cli.output import Format, console, print_document, print_line, print_streamed, safe
 from imgsearch.durable_fs import file_errors, temporary_folder
+from imgsearch.errors import NothingFound
 from imgsearch.types import AddPicture, Outcome, Status
 
 if TYPE_CHECKING:
@@ -98,12 +99,19 @@ def print_outcome(outcome: Outcome, chosen: Format, *, quiet: bool) -> None:
             line |= failure_document(outcome, outcome.error)
         elif outcome.status is not Status.DELETED:
             line |= {"CategoryId": outcome.category_id, "Region": str(outcome.region)}
-        if not (quiet and outcome.status is not Status.FAILED):
+        if outcome.renamed_from is not None:
+            former = outcome.renamed_from
+            line["From"] = {"ProductId": former.product_id, "PicName": former.pic_name}
+        if outcome.warning is not None:
+            line["Warning"] = outcome.warning
+        if not (quiet and outcome.status is not Status.FAILED and outcome.warning is None):
             print_document(line, one_line=True)
-    elif chosen is Format.PATHS and outcome.status in (Status.ADDED, Status.REPLACED):
+    elif chosen is Format.PATHS and outcome.status in (Status.ADDED, Status.REPLACED, Status.RENAMED):
         print_line(outcome.source)
     if outcome.error is not None and not chosen.is_json:
         warn(f"{outcome.source}: {outcome.error.message} ({outcome.error.code})")
+    if outcome.warning is not None and chosen is not Format.JSONL:
+        warn(f"{outcome.source}: {outcome.warning}")
 
 
 class _Failures:
@@ -147,12 +155,16 @@ class Summary:
 
     Args:
         is_batch: exit with 1 on failure even if there is only one operation.
+        with_renamed: tell the number of renamed pictures, of which there are none otherwise.
     """
 
-    def __init__(self, *, is_batch: bool = False) -> None:
+    def __init__(self, *, is_batch: bool = False, with_renamed: bool = False) -> None:
+        self._with_renamed = with_renamed
+        self._only_empty = True
         self._is_batch = is_batch
         self._counts: Counter[Status] = Counter()
         self._failures = _Failures()
+        self._warnings = 0
         self._first_error: ImgsearchError | None = None
         self._facts: dict[str, Any] = {}
 
@@ -163,8 +175,10 @@ class Summary:
             StorageFull, StorageUnwritable: there is no space to spool failures.
         """
         self._counts[outcome.status] += 1
+        self._warnings += outcome.warning is not None
         if outcome.error is not None:
             self._first_error = self._first_error or outcome.error
+            self._only_empty = self._only_empty and isinstance(outcome.error, NothingFound)
             self._failures.append(failure_document(outcome, outcome.error))
 
     def add_facts(self, **facts: Any) -> None:
@@ -173,9 +187,11 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0; 1 if some failed; for a single picture, the exit code of its error."""
+        """0; 1 if some failed; the exit code of the error for a single picture, or if nothing but it was found."""
         if self._first_error is None:
             return 0
+        if self._only_empty:
+            return self._first_error.exit_code
         return 1 if self._is_batch or self._counts.total() > 1 else self._first_error.exit_code
 
     def in_words(self) -> str:
@@ -188,10 +204,13 @@ class Summary:
         """Print the summary, unless quiet and without failures."""
         if quiet and not self._failures:
             return
-        counts = {status.capitalize(): self._counts[status] for status in Status}
+        told = [status for status in Status if self._with_renamed or status is not Status.RENAMED]
+        counts = {status.capitalize(): self._counts[status] for status in told}
         if chosen.is_json:
             document = {"Success": not self._failures, **counts}
             rest = {"Seconds": round(seconds, 3), **self._facts}
+            if self._warnings:
+                rest["Warnings"] = self._warnings
             print_streamed(document, "Failures", self._failures, rest, one_line=chosen is Format.JSONL)
         elif chosen is Format.TABLE:
             self._print_table(seconds)
@@ -200,4 +219,7 @@ class Summary:
         rate = f", {self._counts.total() / seconds:.0f} pictures/s" if seconds > 1 else ""
         would = "would be: " if self._facts.get("DryRun") else ""
         console().print(f"{would}{self.in_words()} in {seconds:.1f} s{rate}")
+        if self._facts.get("Skipped"):
+            skipped = ", ".join(f"{count} {reason}" for reason, count in self._facts["Skipped"].items())
+            console().print(f"passed over: {skipped}")
         print_failures(self._failures, len(self._failures))

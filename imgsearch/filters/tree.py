@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from imgsearch.values import ATTRIBUTE_COLUMNS
+from imgsearch.values import ATTRIBUTE_COLUMNS, spellings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,7 @@ __all__ = [
     "category_condition",
     "is_of_attributes",
     "location_condition",
+    "named_condition",
     "picture_condition",
     "product_condition",
     "uses_attributes",
@@ -105,6 +106,17 @@ def product_condition(product_id: str, pic_name: str | None = None) -> Condition
     """All pictures of a product, or only the one with that name."""
     of_product = Compare("product_id", "=", product_id)
     return of_product if pic_name is None else of_product.joined(Compare("pic_name", "=", pic_name))
+
+
+def named_condition(product_id: str, pic_name: str | None = None) -> Condition:
+    """All pictures of a product, or only the one with that name, however their accents are spelled."""
+    of_product = _spelled("product_id", product_id)
+    return of_product if pic_name is None else of_product.joined(_spelled("pic_name", pic_name))
+
+
+def _spelled(field: str, name: str) -> Condition:
+    values = spellings(name)
+    return OneOf(field, values) if len(values) > 1 else Compare(field, "=", name)
 
 
 def category_condition(category_ids: tuple[int, ...]) -> Condition:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from imgsearch.filters.tree import Or, location_condition, product_condition
+from imgsearch.filters.tree import Or, location_condition, named_condition
 from imgsearch.ordered_futures import until_it_fails
 from imgsearch.values import Key
 
@@ -37,7 +37,7 @@ def of_key(product_id: str, pic_name: str | None) -> Condition:
         InvalidValue: no item can have this name.
     """
     Key(product_id, "any" if pic_name is None else pic_name)
-    return product_condition(product_id, pic_name)
+    return named_condition(product_id, pic_name)
 
 
 def of_files(paths: Iterable[Path]) -> Condition:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgsearch.filters.tree import product_condition
+from imgsearch.filters.tree import named_condition
 from imgsearch.jobs.comparison import is_changed, is_unchanged, same_request
 from imgsearch.types import AddPicture, DeletePictures, Outcome, Refused, Status
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from imgsearch.storage.port import Truth
     from imgsearch.types import Operation
 
-__all__ = ["dry_run", "dry_run_for_new"]
+__all__ = ["dry_run", "dry_run_for_new", "dry_run_of_one"]
 
 
 def dry_run(store: Truth, operations: Iterable[Operation], kind: Kind) -> Iterator[Outcome]:
@@ -25,10 +25,10 @@ def dry_run(store: Truth, operations: Iterable[Operation], kind: Kind) -> Iterat
             case Refused():
                 yield operation.outcome()
             case DeletePictures(source=source, product_id=product_id, pic_name=pic_name):
-                for key in store.keys(product_condition(product_id, pic_name)):
+                for key in store.keys(named_condition(product_id, pic_name)):
                     yield Outcome(Status.DELETED, source, key.product_id, key.pic_name)
             case AddPicture():
-                yield _added(store, operation, kind)
+                yield dry_run_of_one(store, operation, kind)
 
 
 def dry_run_for_new(operations: Iterable[Operation]) -> Iterator[Outcome]:
@@ -41,12 +41,13 @@ def dry_run_for_new(operations: Iterable[Operation]) -> Iterator[Outcome]:
                 yield Outcome(Status.ADDED, source, key.product_id, key.pic_name)
 
 
-def _added(store: Truth, operation: AddPicture, kind: Kind) -> Outcome:
+def dry_run_of_one(store: Truth, operation: AddPicture, kind: Kind) -> Outcome:
+    """The outcome of one addition."""
     key = operation.key
-    item = store.item(key)
+    item = next((found for spelled in key.spellings() if (found := store.item(spelled)) is not None), None)
     if item is None:
         status = Status.ADDED
-    elif same_request(item, operation.options, kind) and is_unchanged(item, operation):
+    elif item.key == key and same_request(item, operation.options, kind) and is_unchanged(item, operation):
         status = Status.REPLACED if is_changed(item, operation, kind) else Status.UNCHANGED
     else:
         status = Status.REPLACED

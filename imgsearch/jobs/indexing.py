@@ -1,4 +1,4 @@
-"""One pass of indexing: read ahead, extract side by side, commit in order."""
+"""Carrying out operations: read ahead, extract side by side, commit in order."""
 
 from __future__ import annotations
 
@@ -10,31 +10,37 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from imgsearch.errors import ImgsearchError, InputError, InvalidModel
-from imgsearch.filters.tree import product_condition
+from imgsearch.filters.tree import named_condition, product_condition
 from imgsearch.jobs.comparison import category_in_use, is_changed, is_unchanged, same_request
-from imgsearch.ordered_futures import until_it_fails
+from imgsearch.jobs.id_set import IdSet
+from imgsearch.jobs.recalling import LookUp
+from imgsearch.jobs.unchanged import Unchanged
 from imgsearch.service.categories import Kind, check_category
-from imgsearch.types import AddPicture, Content, DeletePictures, Extracted, Operation, Outcome, Refused, Status, Upsert
-from imgsearch.vision.devices import CPU, CPU_LABEL
+from imgsearch.types import (
+    AddPicture,
+    Content,
+    DeletePictures,
+    Extracted,
+    Operation,
+    Outcome,
+    Recalled,
+    Refused,
+    Status,
+    Upsert,
+)
+from imgsearch.values import Key
+from imgsearch.vision.devices import CPU_LABEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
-    from imgsearch.opened import Opened
     from imgsearch.storage.port import Storage, Truth
     from imgsearch.types import Item
-    from imgsearch.values import Key
+    from imgsearch.values import PictureOptions
     from imgsearch.vision.pipeline import Pipeline
 
-__all__ = [
-    "IndexingRun",
-    "apply_one",
-    "apply_stream",
-    "bring_index_up_to_date",
-    "devices_of",
-    "outcomes_of",
-]
+__all__ = ["COMMIT_ITEMS", "COMMIT_SECONDS", "DEVICES", "IndexingRun", "devices_of"]
 
 Ticket = TypeVar("Ticket")
 
@@ -50,11 +56,13 @@ DEVICES: Final = "devices"
 class _InFlight(Generic[Ticket]):
     """One operation between its reading and its commit."""
 
-    operation: Operation
+    operation: Operation | Unchanged
     ticket: Ticket
     item: Item | None = None
     """What was stored under the key when the operation was read."""
-    future: Future[Extracted | Content] | None = None
+    other_spelling: Key | None = None
+    """A stored key that differs from the operation's by the spelling of accents only."""
+    future: Future[Extracted | Recalled | Content] | None = None
     """None: nothing is extracted, or the token says that the picture is unchanged."""
     refusal: InputError | None = None
     """Why nothing can come of it."""
@@ -73,6 +81,9 @@ class IndexingRun(Generic[Ticket]):
         kind: of the instance.
         device: what the pipeline makes features with, as its label says.
         on_extracted: called in a worker's thread whenever an extraction has ended.
+        recall: what is stored of the same bytes under another key, told in a worker's thread.
+        distinct: refuse a picture whose key another picture of this run has.
+        vacated: told of each new picture, inside its commit; the key whose item it is the new name of, if any.
     """
 
     def __init__(
@@ -82,6 +93,10 @@ class IndexingRun(Generic[Ticket]):
         kind: Kind,
         device: str = CPU_LABEL,
         on_extracted: Callable[[], object] | None = None,
+        *,
+        recall: Callable[[bytes, PictureOptions], Recalled | None] | None = None,
+        distinct: bool = False,
+        vacated: Callable[[bytes, Key], Key | None] | None = None,
     ) -> None:
         self._engine = engine
         self._store = engine.store
@@ -90,8 +105,12 @@ class IndexingRun(Generic[Ticket]):
         self._kind = kind
         self._device = device
         self._on_extracted = on_extracted
+        self._recall = recall
+        self._vacated = vacated
+        self.written: IdSet | None = IdSet() if distinct else None
+        """Ids of the items that this run has added, replaced or found unchanged: no key is written twice."""
         self._window: deque[_InFlight[Ticket]] = deque()
-        self._unfinished: deque[Future[Extracted | Content]] = deque()
+        self._unfinished: deque[Future[Extracted | Recalled | Content]] = deque()
         self._last_commit = time.monotonic()
         self._device_noted = False
         self._keys: set[Key] = set()
@@ -112,6 +131,32 @@ class IndexingRun(Generic[Ticket]):
             wait([self._unfinished.popleft()])
         if len(self._window) >= COMMIT_ITEMS or self.is_commit_due():
             yield from self._commit(self.count_finished())
+
+    def pass_on(self, unchanged: Unchanged, ticket: Ticket) -> Iterator[tuple[Ticket, list[Outcome]]]:
+        """Take what needs no work, in its place among the operations; takes and yields what ``begin`` does."""
+        if self._is_outdated(unchanged):
+            yield from self.commit_all()
+            yield from self.begin(unchanged.operation(), ticket)
+            return
+        if self.written is not None:
+            self.written.add(unchanged.item_id)
+        if not self._window:
+            yield ticket, [unchanged.outcome]
+            return
+        self._window.append(_InFlight(unchanged, ticket))
+        if len(self._window) >= COMMIT_ITEMS or self.is_commit_due():
+            yield from self._commit(self.count_finished())
+
+    def _is_outdated(self, unchanged: Unchanged) -> bool:
+        """Whether an operation after the look-up has changed the item or will."""
+        if self.written is not None and unchanged.item_id in self.written:
+            return True
+        if not self._keys and not self._products:
+            return False
+        outcome = unchanged.outcome
+        return (
+            outcome.product_id in self._products or Key(outcome.product_id or "", outcome.pic_name or "") in self._keys
+        )
 
     def commit_all(self) -> Iterator[tuple[Ticket, list[Outcome]]]:
         """Finish all that was begun."""
@@ -162,19 +207,25 @@ class IndexingRun(Generic[Ticket]):
             flight.refusal = error
             return
         flight.item = item = self._store.item(operation.key)
+        if item is None:
+            flight.other_spelling = self._other_spelling(operation.key)
         reusable = item if item is not None and same_request(item, operation.options, self._kind) else None
         if reusable is not None and is_unchanged(reusable, operation):
             return
+        is_taken = item is not None and self.written is not None and item.id in self.written
         flight.future = self._pipeline.submit(
             operation.picture,
             operation.options,
-            lambda found: reusable is not None and found == reusable.content_hash,
+            LookUp(operation, reusable, item if is_taken else None, self._recall),
         )
         flight.operation = replace(operation, picture=_TAKEN)  # one in memory need not stay there until the commit
         self._unfinished.append(flight.future)
         if self._on_extracted is not None:
             tell = self._on_extracted
             flight.future.add_done_callback(lambda _future: tell())
+
+    def _other_spelling(self, key: Key) -> Key | None:
+        return next((other for other in key.spellings()[1:] if self._store.item(other) is not None), None)
 
     def _commit(self, count: int) -> Iterator[tuple[Ticket, list[Outcome]]]:
         """Finish the first ``count`` operations of the window, in one transaction.
@@ -183,7 +234,7 @@ class IndexingRun(Generic[Ticket]):
         left there at the end has come to nothing.
         """
         flights = list(islice(self._window, count))
-        results: list[Extracted | Content | InputError | None] = []
+        results: list[_Result] = []
         end: BaseException | None = None
         try:
             for flight in flights:
@@ -228,7 +279,7 @@ class IndexingRun(Generic[Ticket]):
         self._device_noted = True
 
     @staticmethod
-    def _result(flight: _InFlight[Ticket]) -> Extracted | Content | InputError | None:
+    def _result(flight: _InFlight[Ticket]) -> _Result:
         """What came of reading and extracting; waits for it."""
         if flight.future is None:
             return flight.refusal
@@ -239,34 +290,31 @@ class IndexingRun(Generic[Ticket]):
         except InputError as error:  # other errors are not of this picture's making and end the run
             return error
 
-    def _store_result(
-        self, flight: _InFlight[Ticket], result: Extracted | Content | InputError | None
-    ) -> Iterator[Outcome]:
+    def _store_result(self, flight: _InFlight[Ticket], result: _Result) -> Iterator[Outcome]:
         operation = flight.operation
         match operation:
+            case Unchanged(outcome=outcome):
+                yield outcome
             case Refused():
                 yield operation.outcome()
             case DeletePictures(source=source, product_id=product_id, pic_name=pic_name):
-                for key in self._store.delete(product_condition(product_id, pic_name)):
+                for key in self._store.delete(named_condition(product_id, pic_name)):
                     yield Outcome(Status.DELETED, source, key.product_id, key.pic_name)
             case AddPicture():
-                yield self._store_picture(operation, flight.item, result)
+                yield self._store_picture(operation, flight, result)
 
-    def _store_picture(
-        self, operation: AddPicture, item: Item | None, result: Extracted | Content | InputError | None
-    ) -> Outcome:
-        key, options = operation.key, operation.options
+    def _store_picture(self, operation: AddPicture, flight: _InFlight[Ticket], result: _Result) -> Outcome:
+        key, item = operation.key, flight.item
         if isinstance(result, InputError):
             return Outcome(Status.FAILED, operation.source, key.product_id, key.pic_name, error=result)
-        if isinstance(result, Extracted):
-            category_given = self._kind is Kind.PRODUCT and options.category_id is not None
-            kept = result if self._tuning is None else replace(result, feature=self._tuning.applied(result.feature))
-            upsert = Upsert(key, kept, options.region_mode, category_given, operation.attributes, operation.location)
-            replaced = self._store.upsert(upsert)
-            status = Status.REPLACED if replaced else Status.ADDED
-            return Outcome(status, operation.source, key.product_id, key.pic_name, result.category_id, result.region)
+        if isinstance(result, Extracted | Recalled):
+            return self._store_extracted(operation, flight, result)
         assert item is not None  # known by its token or its bytes
-        category_id, category_given = category_in_use(item, options, self._kind)
+        if self.written is not None and item.id in self.written:  # a second copy; the place of the first one stays
+            return Outcome(
+                Status.UNCHANGED, operation.source, key.product_id, key.pic_name, item.category_id, item.region
+            )
+        category_id, category_given = category_in_use(item, operation.options, self._kind)
         changed = is_changed(item, operation, self._kind)
         if changed or (operation.location is not None and operation.location.path(key.pic_name) != item.location):
             item_id = self._store.update(item, operation.attributes, category_id, category_given, operation.location)
@@ -274,8 +322,53 @@ class IndexingRun(Generic[Ticket]):
             item_id = item.id
         if isinstance(result, Content) and result.token != item.token:
             self._store.set_tokens([(item_id, result.token)])
+        self._note_written(item, item_id)
         status = Status.REPLACED if changed else Status.UNCHANGED
         return Outcome(status, operation.source, key.product_id, key.pic_name, category_id, item.region)
+
+    def _store_extracted(
+        self, operation: AddPicture, flight: _InFlight[Ticket], result: Extracted | Recalled
+    ) -> Outcome:
+        key, options = operation.key, operation.options
+        if isinstance(result, Recalled):
+            kept = result.extracted
+        elif self._tuning is None:
+            kept = result
+        else:
+            kept = replace(result, feature=self._tuning.applied(result.feature))
+        former: Key | None = None
+        status = Status.ADDED
+        if self._store.delete(product_condition(key.product_id, key.pic_name)):
+            status = Status.REPLACED
+        elif flight.other_spelling is not None:
+            self._store.remove([flight.other_spelling])
+            status = Status.REPLACED
+        elif self._vacated is not None and (former := self._vacated(kept.content_hash, key)) is not None:
+            self._store.remove([former])
+            status = Status.RENAMED
+        category_given = self._kind is Kind.PRODUCT and options.category_id is not None
+        upsert = Upsert(key, kept, options.region_mode, category_given, operation.attributes, operation.location)
+        (item_id,) = self._store.insert([upsert])
+        self._note_written(flight.item, item_id)
+        return Outcome(
+            status,
+            operation.source,
+            key.product_id,
+            key.pic_name,
+            kept.category_id,
+            kept.region,
+            renamed_from=former,
+            warning=kept.warning,
+        )
+
+    def _note_written(self, item: Item | None, item_id: int) -> None:
+        if self.written is not None:
+            self.written.add(item_id)
+            if item is not None:  # so that what was looked up before is known to be outdated
+                self.written.add(item.id)
+
+
+_Result = Extracted | Recalled | Content | InputError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,72 +384,6 @@ class _Taken:
 
 
 _TAKEN: Final = _Taken()
-
-
-def outcomes_of(run: IndexingRun[None], operations: Iterable[Operation]) -> Iterator[Outcome]:
-    """The outcomes, in the order of the operations, each after its commit.
-
-    What a source raises ends the run when all operations that it gave before are committed.
-    """
-    end: list[ImgsearchError] = []
-    for operation in until_it_fails(operations, end):
-        for _, outcomes in run.begin(operation, None):
-            yield from outcomes
-    for _, outcomes in run.commit_all():
-        yield from outcomes
-    if end:
-        raise end[0]
-
-
-def apply_stream(
-    opened: Opened,
-    operations: Iterable[Operation],
-    *,
-    workers: int | None = None,
-    readers: int = 0,
-    rebuild: bool = False,
-    device: str = CPU,
-    lock_timeout: float = 0.0,
-) -> Iterator[Outcome]:
-    """Carry out operations on an instance, under its lock; see ``Instance.apply_stream``."""
-    opened.usable(device)  # before it waits for the lock
-    with (
-        opened.writing(lock_timeout) as engine,
-        opened.pipeline(workers=workers, readers=readers, device=device) as pipeline,
-    ):
-        if rebuild:
-            engine.count_to_index()
-        label = opened.usable(device).label
-        yield from outcomes_of(IndexingRun(engine, pipeline, opened.kind, label), operations)
-        bring_index_up_to_date(engine, rebuild=rebuild)
-
-
-def apply_one(opened: Opened, operation: AddPicture, lock_timeout: float) -> Outcome:
-    """Carry out one addition, with the networks that the instance keeps loaded."""
-    with opened.writing(lock_timeout) as engine:
-        run = IndexingRun[None](engine, opened.shared_pipeline(), opened.kind)
-        (outcome,) = outcomes_of(run, [operation])
-        bring_index_up_to_date(engine)
-    return outcome
-
-
-def bring_index_up_to_date(engine: Storage, *, rebuild: bool = False) -> None:
-    """What is due when operations have been carried out.
-
-    Args:
-        engine: whose lock the caller holds.
-        rebuild: rebuild the index, even if it is not due.
-
-    Raises:
-        StorageFull, StorageUnwritable
-    """
-    # Of an instance that the operations have emptied, there is nothing to rebuild.
-    if rebuild and engine.store.count():
-        engine.rebuild()
-    elif engine.is_index_due():
-        engine.refresh()
-    else:
-        engine.drop_index_if_empty()
 
 
 def devices_of(store: Truth) -> list[str]:

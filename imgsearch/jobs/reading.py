@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgsearch.errors import InvalidPaging
 from imgsearch.filters.parser import parse_filter
-from imgsearch.filters.tree import EVERYTHING, category_condition, product_condition
+from imgsearch.filters.tree import EVERYTHING, category_condition, named_condition
 from imgsearch.jobs.indexing import devices_of
 from imgsearch.jobs.reindexing import count_reindexed
 from imgsearch.service.categories import parse_category
@@ -102,7 +102,7 @@ def selection(expression: str | None, category: int | str | None, product_id: st
     parts = []
     if product_id is not None:
         Key(product_id, "any")  # refuses what no item can be called
-        parts.append(product_condition(product_id))
+        parts.append(named_condition(product_id))
     if category is not None:
         parts.append(category_condition((parse_category(category),)))
     if expression is not None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from imgsearch.durable_fs import file_errors, make_private_folder
 from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceExists, UnreadableSource, UsageError
 from imgsearch.filters.tree import EVERYTHING
-from imgsearch.jobs.indexing import DEVICES, IndexingRun, outcomes_of
+from imgsearch.jobs.applying import outcomes_of
+from imgsearch.jobs.indexing import DEVICES, IndexingRun
 from imgsearch.opened import Opened
 from imgsearch.sources.files import FilePicture
 from imgsearch.storage import successor

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from imgsearch.errors import InvalidCategory, UsageError
-from imgsearch.jobs.indexing import bring_index_up_to_date
+from imgsearch.jobs.applying import bring_index_up_to_date
 from imgsearch.service.categories import Kind, check_category
 from imgsearch.values import ATTRIBUTE_COLUMNS, Attributes
 

@@ -14,7 +14,9 @@ from threading import Condition, Thread, current_thread
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from imgsearch.errors import ImgsearchError, UsageError
-from imgsearch.jobs.indexing import COMMIT_SECONDS, IndexingRun, bring_index_up_to_date
+from imgsearch.jobs.applying import bring_index_up_to_date
+from imgsearch.jobs.indexing import COMMIT_SECONDS, IndexingRun
+from imgsearch.jobs.recalling import Recall
 from imgsearch.pictures import addition
 from imgsearch.types import AddPicture, DeletePictures, Outcome, Refused, Status
 
@@ -216,7 +218,14 @@ class Writer:
             ImgsearchError: the lock or the instance is not available.
         """
         with self._holding_lock(), self._opened.writing(self._lock_timeout) as engine:
-            run: _Run = IndexingRun(engine, self._pipeline_of(), self._opened.kind, self._label, self._wake)
+            run: _Run = IndexingRun(
+                engine,
+                self._pipeline_of(),
+                self._opened.kind,
+                self._label,
+                self._wake,
+                recall=Recall(self._opened),
+            )
             if self._execute(engine, run):
                 try:
                     bring_index_up_to_date(engine)

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.filters.tree import Condition
-    from imgsearch.storage.port import Fingerprints, Truth
+    from imgsearch.storage.port import Truth
+    from imgsearch.types import Fingerprints
 
     Ids = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.int64]

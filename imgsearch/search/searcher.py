@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from imgsearch.errors import InputError, InvalidValue, UsageError
+from imgsearch.errors import InputError, UsageError
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING
-from imgsearch.opened import absent
+from imgsearch.opened import absent, stored_item
 from imgsearch.ordered_futures import in_groups
 from imgsearch.pictures import as_picture, as_pictures
 from imgsearch.search.options import SearchOptions, SearchResult
+from imgsearch.search.query_features import combined, unit
 from imgsearch.search.ranking import Query, Ranker
 from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import ranking_weights
@@ -24,6 +25,7 @@ from imgsearch.values import PictureOptions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    import numpy as np
     import numpy.typing as npt
 
     from imgsearch.filters.tree import Condition
@@ -53,8 +55,7 @@ class Searcher:
     def __init__(self, opened: Opened, pipeline: Pipeline) -> None:
         self._instance = opened
         self._pipeline = pipeline
-        self._made_by = opened.made_by
-        """The model of this searcher's queries; the items' may have changed since."""
+        self._made_by = opened.made_by  # of this searcher's queries; the items' may have changed since
         self._calibration = Calibration(*opened.model.score_curve)
         self._weights = ranking_weights(opened.model.feature_version)
         self._together = Together(self._search_many, TOGETHER)
@@ -143,14 +144,20 @@ class Searcher:
         Raises:
             InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
         """
+        for group in self._looked_at_together(pictures, options, search, all_subjects=all_subjects):
+            yield from self._answer_group(group, options, search)
+
+    def _looked_at_together(
+        self, pictures: Iterable[PictureLike], options: PictureOptions, search: SearchOptions, *, all_subjects: bool
+    ) -> Iterator[list[tuple[list[Extracted], float] | InputError]]:
+        """Extract the subjects of many pictures side by side; yields groups, in order."""
         self._filter(search)
         check_category(options.category_id)
         futures = (
             self._pipeline.submit_all(picture, options, all_subjects=all_subjects)
             for picture in as_pictures(pictures, self._instance.limits.max_bytes)
         )
-        for group in in_groups(futures, self._pipeline.look_ahead, TOGETHER):
-            yield from self._answer_group(group, options, search)
+        return in_groups(futures, self._pipeline.look_ahead, TOGETHER)
 
     def _answer_group(
         self,
@@ -215,7 +222,39 @@ class Searcher:
             region=extracted.region,
             subjects=extracted.subjects or (extracted.region,),
             seconds=seconds,
+            warning=extracted.warning,
         )
+
+    def by_views(
+        self,
+        pictures: Iterable[PictureLike],
+        options: PictureOptions = PictureOptions(),
+        search: SearchOptions = SearchOptions(),
+    ) -> SearchResult:
+        """Search with several pictures of one product as one query: the mean of their features, identical to none.
+
+        Raises:
+            UsageError: no picture, or ``exclude_self`` is set.
+            InputError: of the first picture that cannot be used, which is named by its place (``pictures[1]: …``).
+            InvalidFilter, InstanceDamaged, InvalidModel, StampMismatch
+        """
+        if search.exclude_self:
+            raise UsageError("several pictures are no single one, so there is nothing to exclude")
+        views, seconds = [], 0.0
+        groups = self._looked_at_together(pictures, options, search, all_subjects=False)
+        for number, found in enumerate(chain.from_iterable(groups)):
+            if isinstance(found, InputError):
+                raise type(found)(f"pictures[{number}]: {found.message}", code=found.code)
+            views.append(found[0][0])
+            seconds += found[1]
+        if not views:
+            raise UsageError("there is no picture to search with")
+        begun = time.perf_counter()
+        view = combined(views)
+        categories = self._categories(view.likely_categories(), search)
+        (ranking,) = self._rank([(Query(view.feature, b""), categories)], search)
+        result = self._result(view, categories, ranking, seconds + time.perf_counter() - begun)
+        return replace(result, region=None, subjects=())
 
     def by_name(
         self, key: Key, category_id: int | None = None, search: SearchOptions = SearchOptions()
@@ -234,7 +273,7 @@ class Searcher:
         self._filter(search)
         check_category(category_id)
         with self._instance.reading() as engine:
-            item = engine.store.item(key)
+            item = stored_item(engine.store, key)
         if item is None:
             raise absent(key, self._instance.folder)
         query = Query.with_item(item)
@@ -302,7 +341,7 @@ class Searcher:
         begun = time.perf_counter()
         self._filter(search)
         check_category(category_id)
-        query = _unit(feature, self._instance.model.dimension)
+        query = unit(feature, self._instance.model.dimension)
         return self._without_picture(query, category_id, search, self._calibration, begun)
 
     def _without_picture(
@@ -359,21 +398,3 @@ class Searcher:
                 weights=self._weights if search.lift else self._weights.without_lift(),
                 made_by=self._made_by,
             )
-
-
-def _unit(feature: npt.ArrayLike, dimension: int) -> npt.NDArray[np.float32]:
-    """Validate and normalise a given feature.
-
-    Raises:
-        InvalidValue
-    """
-    try:
-        values = np.asarray(feature, np.float32)
-    except (TypeError, ValueError):
-        raise InvalidValue(f"{type(feature).__name__} is not a feature: pass {dimension} numbers") from None
-    if values.shape != (dimension,):
-        raise InvalidValue(f"a feature of this instance has the shape ({dimension},), not {values.shape}")
-    length = float(np.linalg.norm(values.astype(np.float64)))
-    if not np.isfinite(length) or length == 0.0:
-        raise InvalidValue("a feature must have finite numbers that are not all zero")
-    return (values / length).astype(np.float32)

@@ -7,37 +7,32 @@ import os
 import stat
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final, Literal
 
-from imgsearch.errors import ImgsearchError, PictureTooLarge, UnreadableSource
+from imgsearch.errors import ImgsearchError, NothingFound, PictureTooLarge, UnreadableSource
+from imgsearch.sources.walking import PICTURE_SUFFIXES, PassedOver, Selection, printable, walk
 from imgsearch.types import AddPicture, Content, Refused
-from imgsearch.values import Attributes, Key, Location, PictureOptions
+from imgsearch.values import Attributes, Key, Location, PictureOptions, nfc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
     "PICTURE_SUFFIXES",
+    "FileBatch",
     "FilePicture",
     "FileRequest",
+    "batches",
     "file_operation",
+    "file_token",
     "find_pictures",
     "is_folder",
     "operations",
     "pictures_under",
 ]
 
-PICTURE_SUFFIXES: Final = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
-)
-"""Suffixes of pictures in folders; a file given by name is always tried."""
-
-SKIPPED_FOLDERS: Final = frozenset({"@eaDir", "__MACOSX"})
-"""Folders in which NAS systems and archivers keep thumbnails and copies of file attributes."""
-
-PRINTED_BYTES: Final = 8192
-"""Maximum length at which a path is printed; longer ones are invalid."""
+BATCH_FILES: Final = 1024
 
 RACY_NANOSECONDS: Final = 2 * 10**9
 """A file changed this recently could change again without a change of its times, so it gets no token."""
@@ -59,7 +54,7 @@ class FilePicture:
     def token(self) -> bytes | None:
         """A digest of device, inode, size and change times, as backup programs use; None if just written."""
         try:
-            return _token(self.path.stat())
+            return file_token(self.path)
         except (OSError, ValueError):  # a NUL inside of the name
             return None
 
@@ -90,9 +85,22 @@ class FilePicture:
         return Content(data, token if token == _token(before) else None)
 
 
-def _token(status: os.stat_result) -> bytes | None:
+def file_token(path: str | os.PathLike[str], now: int | None = None) -> bytes | None:
+    """The token of a file; see ``FilePicture.token``.
+
+    Args:
+        path: of the file.
+        now: the time in nanoseconds, or a little earlier.
+
+    Raises:
+        OSError, ValueError: it cannot be accessed.
+    """
+    return _token(os.stat(path), now)  # noqa: PTH116  # a Path takes longer than the call
+
+
+def _token(status: os.stat_result, now: int | None = None) -> bytes | None:
     changed = max(status.st_mtime_ns, status.st_ctime_ns)
-    if time.time_ns() - changed < RACY_NANOSECONDS:
+    if (time.time_ns() if now is None else now) - changed < RACY_NANOSECONDS:
         return None
     facts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return hashlib.blake2b(repr(facts).encode(), digest_size=8).digest()
@@ -100,7 +108,7 @@ def _token(status: os.stat_result) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class FileRequest:
-    """The options of ``add PATH…``: how keys are derived, and what applies to every picture."""
+    """The options of ``add PATH…``: how keys are derived, what is taken, and what applies to every picture."""
 
     product_id: str | None = None
     pic_name: str | None = None
@@ -108,38 +116,137 @@ class FileRequest:
     options: PictureOptions = PictureOptions()
     attributes: Attributes = Attributes()
     include_hidden: bool = False
+    exclude: tuple[str, ...] = ()
+    follow_links: bool = False
+    allow_empty: bool = False
+    """A folder without a picture is not a failure."""
 
-    def key(self, path: Path, name: str) -> Key:
-        """ProductId and PicName of a file.
+    @property
+    def selection(self) -> Selection:
+        """What of a folder is taken."""
+        return Selection(self.include_hidden, self.exclude, self.follow_links)
+
+    def names(self, root: str, name: str) -> tuple[str, str]:
+        """ProductId and PicName of a file, not validated.
+
+        What comes from a file's name is spelled with composed characters, as the same name may be spelled in two ways.
 
         Args:
-            path: of the file.
+            root: the given folder, absolute; that of the file if the file itself was given.
             name: its path relative to the given folder, with ``/``; the file name if the file itself was given.
-
-        Raises:
-            InvalidValue
         """
         if self.product_id is not None:
             product_id = self.product_id
         elif self.product_from == "parent":
-            product_id = path.parent.resolve().name
+            folder = name.rpartition("/")[0] or root
+            product_id = nfc(PurePath(folder).name)
         else:
-            product_id = name.removesuffix(path.suffix)
-        return Key(product_id, self.pic_name if self.pic_name is not None else name)
+            product_id = nfc(_without_suffix(name))
+        return product_id, self.pic_name if self.pic_name is not None else nfc(name)
+
+    def all_names(self, root: str, names: Sequence[str]) -> list[tuple[str, str]]:
+        """``names`` of many files."""
+        if self.product_id is None and self.pic_name is None and self.product_from == "name":
+            return [(_without_suffix(name), name) if name.isascii() else self.names(root, name) for name in names]
+        return [self.names(root, name) for name in names]
+
+    def key(self, root: str, name: str) -> Key:
+        """ProductId and PicName of a file; takes what ``names`` does.
+
+        Raises:
+            InvalidValue
+        """
+        return Key(*self.names(root, name))
 
 
-def operations(paths: Iterable[Path], request: FileRequest) -> Iterator[AddPicture | Refused]:
-    """One operation for every picture under the paths, in a stable order."""
+def _without_suffix(name: str) -> str:
+    dot = name.rfind(".")
+    return name[:dot] if name.rfind("/") + 1 < dot < len(name) - 1 else name
+
+
+@dataclass(frozen=True, slots=True)
+class FileBatch:
+    """Some of the pictures below one folder, in order."""
+
+    folder: Path
+    """As it was given."""
+    root: str
+    """The same, absolute and without links."""
+    names: list[str]
+    """Relative to it, with ``/``."""
+    request: FileRequest
+
+    @property
+    def prefix(self) -> str:
+        """What leads to the pictures, with the folder as it was given: a name behind it is a path."""
+        return os.fspath(self.folder / "_")[:-1]
+
+    def operation(self, name: str) -> AddPicture | Refused:
+        """The operation for one of them."""
+        return file_operation(self.folder / name, name, self.root, self.request)
+
+
+def batches(
+    paths: Iterable[Path], request: FileRequest, passed_over: PassedOver | None = None
+) -> Iterator[FileBatch | AddPicture | Refused]:
+    """The pictures under the paths, in a stable order: those of folders in batches.
+
+    Args:
+        paths: files and folders; read no further ahead than needed.
+        request: what goes with them.
+        passed_over: told of what is passed over in folders.
+    """
+    skipped = PassedOver() if passed_over is None else passed_over
     for path in paths:
         problem = _problem(path)
         if problem is not None:
-            yield Refused(_printable(path), problem)
+            yield Refused(printable(path), problem)
         elif path.is_dir():
-            root = str(path.resolve())
-            for item in _walk(path, request.include_hidden):
-                yield item if isinstance(item, Refused) else file_operation(item, _relative(item, path), root, request)
+            yield from _batches_of(path, request, skipped)
         else:
             yield file_operation(path, path.name, str(path.parent.resolve()), request)
+
+
+def _batches_of(folder: Path, request: FileRequest, skipped: PassedOver) -> Iterator[FileBatch | Refused]:
+    before = skipped.counts.copy()
+    root, found, names = str(folder.resolve()), False, list[str]()
+    for item in walk(os.fspath(folder), request.selection, skipped):
+        found = True
+        if isinstance(item, Refused):
+            if names:
+                yield FileBatch(folder, root, names, request)
+                names = []
+            yield item
+            continue
+        names.append(item)
+        if len(names) == BATCH_FILES:
+            yield FileBatch(folder, root, names, request)
+            names = []
+    if names:
+        yield FileBatch(folder, root, names, request)
+    if not found and not request.allow_empty:
+        yield Refused(printable(folder), nothing_found(PassedOver(counts=skipped.counts - before)))
+
+
+def nothing_found(passed_over: PassedOver) -> NothingFound:
+    """The error for a folder without a picture, which says what is there instead."""
+    instead = passed_over.in_words()
+    return NothingFound(
+        f"there are no pictures in this folder (passed over: {instead})"
+        if instead
+        else "there are no pictures in this folder; it is empty: is its disk mounted?"
+    )
+
+
+def operations(
+    paths: Iterable[Path], request: FileRequest, passed_over: PassedOver | None = None
+) -> Iterator[AddPicture | Refused]:
+    """One operation for every picture under the paths, in a stable order; takes what ``batches`` does."""
+    for item in batches(paths, request, passed_over):
+        if isinstance(item, FileBatch):
+            yield from map(item.operation, item.names)
+        else:
+            yield item
 
 
 def is_folder(path: Path) -> bool:
@@ -173,10 +280,10 @@ def file_operation(path: Path, name: str, root: str, request: FileRequest) -> Ad
         request: what goes with it.
     """
     try:
-        key = request.key(path, name)
+        key = request.key(root, name)
         _check_location(root, name)
     except ImgsearchError as error:
-        return Refused(_printable(path), error)
+        return Refused(printable(path), error)
     location = Location(root, None if key.pic_name == name else name)
     return AddPicture(str(path), key, FilePicture(path), request.options, request.attributes, location)
 
@@ -189,16 +296,11 @@ def _check_location(root: str, name: str) -> None:
             raise UnreadableSource(f"the {what}'s name is not valid UTF-8; rename it") from None
 
 
-def _printable(path: Path) -> str:
-    text = os.fsencode(path)[:PRINTED_BYTES].decode("utf-8", "backslashreplace")
-    return text if len(os.fspath(path)) <= PRINTED_BYTES else f"{text}…"
-
-
-def find_pictures(paths: Iterable[Path], *, include_hidden: bool = False) -> Iterator[Path]:
+def find_pictures(paths: Iterable[Path], selection: Selection = Selection()) -> Iterator[Path]:  # noqa: B008  # immutable
     """All files that ``operations`` would try, without reading them."""
     for path in paths:
         if _problem(path) is None and path.is_dir():
-            yield from (item for item in _walk(path, include_hidden) if isinstance(item, Path))
+            yield from (path / name for name in walk(os.fspath(path), selection) if isinstance(name, str))
         else:
             yield path
 
@@ -208,47 +310,9 @@ def pictures_under(path: Path) -> Iterator[Path | Refused]:
     if _problem(path) is not None or not path.is_dir():
         yield path
         return
-    found = False
-    for item in _walk(path, include_hidden=False):
+    found, passed_over = False, PassedOver()
+    for item in walk(os.fspath(path), Selection(), passed_over):
         found = True
-        yield item
+        yield item if isinstance(item, Refused) else path / item
     if not found:
-        reason = "there are no pictures in this folder: hidden files and files without a picture suffix are skipped"
-        yield Refused(_printable(path), UnreadableSource(reason))
-
-
-def _walk(folder: Path, include_hidden: bool) -> Iterator[Path | Refused]:
-    """Pictures below a folder, sorted; does not follow links to folders, which prevents cycles."""
-    waiting: list[tuple[Path, os.DirEntry[str] | None]] = [(folder, None)]  # no recursion: folders can nest deeply
-    while waiting:
-        path, entry = waiting.pop()
-        if entry is not None:
-            path /= entry.name
-            if not entry.is_dir(follow_symlinks=False):
-                if os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and not _is_folder(entry):
-                    yield path
-                continue
-        try:
-            with os.scandir(path) as listing:
-                found = [item for item in listing if include_hidden or not _is_hidden(item.name)]
-        except OSError as error:
-            yield Refused(_printable(path), UnreadableSource(f"the folder cannot be read: {error.strerror}"))
-            continue
-        found.sort(key=lambda item: item.name, reverse=True)
-        waiting.extend((path, item) for item in found)
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in SKIPPED_FOLDERS
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder or a link to one; broken and circular links are not."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()
+        yield Refused(printable(path), nothing_found(passed_over))

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from imgsearch.errors import InstanceDamaged
     from imgsearch.filters.tree import Condition
     from imgsearch.projection import Projection
-    from imgsearch.types import Item, Upsert
+    from imgsearch.types import Fingerprints, Item, StoredVersion, Upsert
     from imgsearch.values import Attributes, Key, Location
 
     Ids = npt.NDArray[np.int64]
     Feature = npt.NDArray[np.float32]
     Stored = npt.NDArray[np.float16]
 
-__all__ = ["Fingerprints", "Generation", "Index", "IndexReplaced", "Pictures", "Storage", "StoredPicture", "Truth"]
+__all__ = ["Generation", "Index", "IndexReplaced", "Pictures", "Storage", "StoredPicture", "Truth"]
 
 
 class IndexReplaced(Exception):
@@ -65,20 +65,6 @@ class Pictures:
     def take(self, positions: Ids) -> Pictures:
         """The items at these positions, in this order."""
         return Pictures(self.ids[positions], [self.groups[n] for n in positions.tolist()], self.features[positions])
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprints:
-    """What copies of pictures are recognised by, in columns."""
-
-    ids: Ids
-    """Shape (n,)."""
-    products: list[str]
-    """The ProductId of each item."""
-    contents: list[bytes]
-    """The content hash of each item."""
-    hashes: list[bytes | None]
-    """The perceptual hash of each item; None where it has none."""
 
 
 class Generation(Protocol):
@@ -222,6 +208,20 @@ class Truth(Protocol):
             start: how many to skip.
             limit: the maximum number; None: all.
         """
+
+    def versions(
+        self, keys: Sequence[tuple[str, str]], folder: str, attributes: Attributes
+    ) -> dict[int, StoredVersion]:
+        """The items with these keys (ProductId, PicName), by the key's position; checksums are not verified.
+
+        Args:
+            keys: each once or more.
+            folder: what ``is_of_folder`` is about.
+            attributes: what ``has_attributes`` is about.
+        """
+
+    def ids_below(self, folder: str) -> Ids:
+        """Ids of the items whose files lie below an absolute folder, whichever folder was given, ascending."""
 
     def has(self, item_id: int) -> bool:
         """Whether there is an item with that id."""

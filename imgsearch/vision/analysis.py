@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from imgsearch.errors import InputError
 from imgsearch.ordered_futures import in_groups
 from imgsearch.service.categories import OTHER, check_category
-from imgsearch.types import Content, Extracted
+from imgsearch.types import Content, Extracted, Recalled
 from imgsearch.values import PictureOptions
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ def analysed(
         InvalidModel, StampMismatch
     """
 
-    def submitted() -> Iterator[Future[Extracted | Content]]:
+    def submitted() -> Iterator[Future[Extracted | Recalled | Content]]:
         for picture, options in pictures:
             check_category(options.category_id)
             yield pipeline.submit(picture, options, _never_known)
 
     for group in in_groups(submitted(), pipeline.look_ahead, 1):
         for result in group:
-            assert not isinstance(result, Content)  # a bare token is given for known pictures only
+            assert not isinstance(result, Content | Recalled)  # no picture is known
             yield result
 
 

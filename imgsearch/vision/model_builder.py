@@ -5,6 +5,7 @@ torch and timm, which take seconds to import, are imported by what is called, no
 
 from __future__ import annotations
 
+import pickle
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,6 +80,13 @@ def load_network(record: ModelRecord) -> tuple[Any, str]:
             state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch would advise to run what is in there
+        if "global" not in str(error).casefold():
+            raise InvalidModel(f"the weights {path} cannot be read: torch.save did not write them") from None
+        raise InvalidModel(
+            f"the weights {path} hold more than tensors, which could run any code, so they are not loaded: save only "
+            "the model's state_dict, or convert them to .safetensors"
+        ) from None
     except Exception as error:
         raise InvalidModel(f"the weights {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):

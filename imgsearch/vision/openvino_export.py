@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import glob
 import json
+import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imgsearch.durable_fs import file_errors, make_private_folder, sync, sync_folder
+from imgsearch.durable_fs import file_errors, storage_full, sync, sync_folder
 from imgsearch.errors import InvalidModel
 from imgsearch.vision.extras import MODELS_EXTRA, missing_packages, pip_install
 from imgsearch.vision.model_cache import RECORD_NAME, mark_used, models_folder, prune, versions
@@ -42,6 +42,8 @@ STEP: Final = "step "
 """Begin of a line in which the converting process tells how far it is."""
 BUILT_SECONDS: Final = 1
 """What building one network takes, its first compilation included, on two cores."""
+SPACE_BYTES: Final = 64 * 2**20
+"""More than any network takes: if less is free, a failure to save one is for want of space."""
 CONVERTED_SECONDS: Final = 20
 """Likewise, of converting one with the help of torch; large ones take longer."""
 
@@ -156,7 +158,7 @@ def _converted(
         from filelock import FileLock
 
         with file_errors(cache):
-            make_private_folder(folder.parent)
+            folder.parent.mkdir(parents=True, exist_ok=True)  # networks are no secret: others may use a warmed cache
             with FileLock(folder.with_name(f"{folder.name}.lock")):
                 # How features are kept is not the networks' business: both kinds of instance share them.
                 model = ConvertedModel.load(folder) or _convert(replace(record, coded=False), folder, begin, announce)
@@ -205,7 +207,8 @@ def _convert(
     for leftover in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed: the lock is ours
     # Under a new name each time: the killed one's child may still be writing.
-    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=folder.parent))
+    temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
     try:
         if builds:
             convert(record, temporary)
@@ -316,7 +319,12 @@ def _build_network(record: ModelRecord, target: Path) -> ModelRecord:
 
     graph, length = build(record)
     with keeping_locale():
-        load_openvino().save_model(graph, target / MODEL_NAME, compress_to_fp16=True)
+        try:
+            load_openvino().save_model(graph, target / MODEL_NAME, compress_to_fp16=True)
+        except RuntimeError as error:  # OpenVINO does not say why
+            if shutil.disk_usage(target).free < SPACE_BYTES:
+                raise storage_full(target.parent) from error
+            raise
     return replace(record, dimension=length) if record.purpose == EMBEDDER else record
 
 

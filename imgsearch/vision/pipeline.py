@@ -7,8 +7,10 @@ that reading and decoding one picture overlaps with the network's work on anothe
 from __future__ import annotations
 
 import hashlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from threading import Lock, Thread
@@ -16,7 +18,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, Self
 
 from imgsearch.service.categories import OTHER, Kind
-from imgsearch.types import Content, Extracted
+from imgsearch.types import Content, Extracted, Recalled
 from imgsearch.values import PictureOptions, RegionMode
 from imgsearch.vision.category import CategoryPredictor, outline
 from imgsearch.vision.models import CATEGORISER, CATEGORY_SIZE, EMBEDDER, LOCATOR, LOCATOR_SIZE
@@ -39,8 +41,8 @@ HASH_BYTES: Final = 16
 LOOK_AHEAD_PER_WORKER: Final = 4
 """Pictures under way per worker; this bounds the memory, whatever the catalogue's size."""
 
-ALWAYS_ISOLATED: Final = (b"II", b"MM")
-"""How TIFFs begin: of all formats theirs has the most code behind it, and it tells the terminal what it thinks."""
+ALWAYS_ISOLATED: Final = re.compile(rb"II|MM|.{4}ftyp", re.DOTALL)
+"""How TIFF, HEIC and AVIF begin: of all formats, they have the most code behind them; libtiff prints what it thinks."""
 
 
 def content_hash(data: bytes) -> bytes:
@@ -58,8 +60,8 @@ class Pipeline:
         workers: how many pictures are extracted at once in ``submit``.
         readers: how many are read at once beside these, for sources that wait for a network; 0: each worker reads the
             picture that it extracts.
-        isolated: decode in processes of their own, so that a picture that breaks its decoder costs nothing else; TIFFs
-            are decoded so in any case.
+        isolated: decode in processes of their own, so that a picture that breaks its decoder costs nothing else; TIFF,
+            HEIC and AVIF are decoded so in any case.
     """
 
     def __init__(
@@ -107,18 +109,20 @@ class Pipeline:
             decoders.close()
 
     def submit(
-        self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], bool]
-    ) -> Future[Extracted | Content]:
+        self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], Recalled | bool]
+    ) -> Future[Extracted | Recalled | Content]:
         """Read and extract in a worker thread.
 
         Args:
             picture: where the bytes come from.
             options: CategoryId, Crop, Region.
-            is_known: told the content hash; True ends the work there.
+            is_known: told the content hash, in a worker thread. True, or what is stored of the same bytes, ends the
+                work there, as does an error.
 
         Returns:
-            A future of what was extracted, or of the bare token (a Content without data) for a known picture; it
-            raises what ``extract`` and ``PictureSource.read`` raise.
+            A future of what was extracted; of what is stored, with the new token; or of the bare token (a Content
+            without data) for a known picture. It raises what ``extract``, ``PictureSource.read`` and ``is_known``
+            raise.
         """
         if self._readers is None:
             return self._threads.submit(self._extract_unknown, partial(self._read, picture), options, is_known)
@@ -144,11 +148,14 @@ class Pipeline:
         return picture.read(self._limits.max_bytes)
 
     def _extract_unknown(
-        self, read: Callable[[], Content], options: PictureOptions, is_known: Callable[[bytes], bool]
-    ) -> Extracted | Content:
+        self, read: Callable[[], Content], options: PictureOptions, is_known: Callable[[bytes], Recalled | bool]
+    ) -> Extracted | Recalled | Content:
         content = read()
         digest = content_hash(content.data)
-        if is_known(digest):
+        known = is_known(digest)
+        if isinstance(known, Recalled):
+            return Recalled(replace(known.extracted, token=content.token))
+        if known:
             return Content(b"", content.token)
         return self._extract(content, digest, options, hashed=True)
 
@@ -243,6 +250,7 @@ class Pipeline:
                 chances=chances,
                 feature=feature,
                 picture_hash=picture_hash(whole) if hashed else None,
+                warning=picture.warning,
             )
 
     def _open(self, content: Content) -> UprightPicture:
@@ -251,7 +259,7 @@ class Pipeline:
             from imgsearch.vision.pixels import PixelPicture
 
             return PixelPicture(data, self._limits)
-        if self._isolated or data.startswith(ALWAYS_ISOLATED):
+        if self._isolated or ALWAYS_ISOLATED.match(data):
             return self._own_decoders().open(data)
         from imgsearch.vision.picture import OpenPicture
 

@@ -166,6 +166,18 @@ class Network:
         return Graph(model.path, parallel=self._parallel)
 
 
+def _compiled(core: Any, path: Path, config: dict[str, Any]) -> Any:
+    """A compiled model, kept for later processes if that is possible.
+
+    OpenVINO fails where its cache is full or cannot be written, and where another process writes the same file at the
+    same time.
+    """
+    try:
+        return core.compile_model(str(path), "CPU", config)
+    except RuntimeError:
+        return core.compile_model(str(path), "CPU", {name: config[name] for name in config if name != "CACHE_DIR"})
+
+
 class Graph:
     """One compiled OpenVINO model and the requests that run it; safe to call from several threads at once.
 
@@ -192,7 +204,7 @@ class Graph:
         if precision is not None:
             config["INFERENCE_PRECISION_HINT"] = precision
         with keeping_locale():
-            compiled = core.compile_model(str(path), "CPU", config)
+            compiled = _compiled(core, path, config)
         # Made and dropped in one place, not by threads that come and go; and no asynchronous queue: the destructor of
         # OpenVINO's can abort the process at its end.
         self._requests: SimpleQueue[Any] = SimpleQueue()

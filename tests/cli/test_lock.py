@@ -44,6 +44,7 @@ with writer_lock(folder):
 WRITING = [
     ["init"],
     ["add", "-"],  # an empty list
+    ["update", "p1", "--int-attr", "7"],
     ["delete", "p1"],
     ["delete", "--filter", "int_attr=2"],
     ["rebuild"],
@@ -53,6 +54,8 @@ WRITING = [
 READING = [
     ["search", "--product-id", "p1", "--pic-name", "1.jpg", "--any-category"],
     ["info"],
+    ["list"],
+    ["show", "p1"],
     ["check", "--read-data"],
     ["delete", "p1", "--dry-run"],
 ]
@@ -140,7 +143,10 @@ def test_a_killed_writer_is_in_nobodys_way(folder: Path, writer: subprocess.Pope
     assert writer.wait(timeout=30) == -signal.SIGKILL
     assert (folder / "writer.json").exists()
     assert steady(invoke(folder, "info")) == steady(before)
-    assert [problem["Code"] for problem in json.loads(invoke(folder, "check").stdout)["Problems"]] == ["Leftover"]
+    check = invoke(folder, "check")
+    told = json.loads(check.stdout)
+    assert (check.exit_code, told["Problems"], [one["Code"] for one in told["Leftovers"]]) == (0, [], ["Leftover"])
+    assert "writer.json" in check.stderr
     result = invoke(folder, "delete", "p1")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["Deleted"] > 0
@@ -152,7 +158,7 @@ MAKE = """
 import sys
 from pathlib import Path
 from imgsearch.service.categories import Kind
-from imgsearch.cli.options import open_or_make
+from imgsearch.cli.opening import open_or_make
 import imgsearch.storage.engine, imgsearch.storage.lock
 print("ready", flush=True)
 sys.stdin.readline()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imgsearch.instance import Instance
+from imgsearch.vision.models import find_model
+from imgsearch.vision.openvino_export import prepared_models
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="this system's files have no such modes")
 
@@ -63,3 +65,14 @@ def test_the_log_of_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "a bug" in log.read_text()
     made = [log, *(folder for folder in log.parents if folder.is_relative_to(tmp_path / "state"))]
     assert [path.stat().st_mode & 0o777 for path in made] == [0o600, *[0o700] * (len(made) - 1)]
+
+
+def test_the_model_cache_follows_the_umask(tmp_path: Path) -> None:
+    """Networks are no secret: a cache that root has warmed for a container image is there for its users."""
+    mask = os.umask(0)
+    os.umask(mask)
+    model = prepared_models(find_model("efficientnet-lite0"), tmp_path / "new" / "cache")
+    made = [model.folder, *list(model.folder.parents)[:3], *model.folder.iterdir()]
+    for path in made:
+        wanted = 0o777 if path.is_dir() else 0o666
+        assert path.stat().st_mode & 0o777 == wanted & ~mask, path

@@ -14,7 +14,7 @@ import pytest
 
 from imgsearch.instance import Instance
 from imgsearch.sources.oss.address import OssAddress
-from imgsearch.sources.oss.policy import GET_LOCATION, GET_OBJECT, LIST_OBJECTS, minimal_policy
+from imgsearch.sources.oss.policy import GET_LOCATION, GET_OBJECT, minimal_policy
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from tests.conftest import Run
 from tests.oss_server import KEY_ID, REGION, SECRET, Fault, Key, OssServer, Role
@@ -127,10 +127,12 @@ CAUSES = {
     ),
     # Policy
     "no policy": Cause("AccessDenied", "--explain-policy", policy(None)),
-    "policy for another path": Cause("AccessDenied", LIST_OBJECTS, policy(f"oss://{BUCKET}/other")),
+    "policy for another path": Cause("AccessDenied", GET_OBJECT, policy(f"oss://{BUCKET}/other")),
     "policy for another bucket": Cause("AccessDenied", GET_LOCATION, policy(f"oss://other/{FOLDER}")),
     "policy without location": Cause("AccessDenied", GET_LOCATION, policy_without(GET_LOCATION)),
-    "policy without listing": Cause("AccessDenied", LIST_OBJECTS, policy_without(LIST_OBJECTS)),
+    "an answer unlike OSS's": Cause(
+        "UnsupportedAnswer", "--endpoint", lambda server: setattr(server, "unlike", "LocationConstraint")
+    ),
     "policy without reading": Cause("AccessDenied", GET_OBJECT, policy_without(GET_OBJECT)),
     # Region and endpoint
     "bucket in another region": Cause(
@@ -237,6 +239,7 @@ def test_causes_are_told_apart() -> None:
         {"InvalidPath"},
         {"NoSuchManifest"},
         {"InvalidEndpoint"},
+        {"UnsupportedAnswer"},
         {"NetworkException"},
     ]
     assert {cause.code for cause in CAUSES.values()} == set().union(*groups)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from imgsearch.storage.lock import writer_lock
 from tests.conftest import Run
-from tests.oss_server import ALLOW_ALL, KEY_ID, SECRET, Fault, Key, Role
+from tests.oss_server import ALLOW_ALL, KEY_ID, SECRET, Fault, Key, OssServer, Role
 from tests.oss_shop import (
     ADDRESS,
     BUCKET,
@@ -28,7 +29,7 @@ from tests.oss_shop import (
     put_alike,
     remember_alike,
 )
-from tests.pictures import draw, encode
+from tests.pictures import draw, encode, jpeg
 
 ARN = "acs:ram::1234567890123456:role/imagesearch-reader"
 
@@ -572,3 +573,36 @@ def test_the_server_is_strict() -> None:
     assert crc64(b"123456789") == 0x995DC9BBDF1939FA  # the check value of CRC-64/XZ
     assert is_allowed(ALLOW_ALL, "oss:GetObject", "acs:oss:x:1:b/k", None)
     assert not is_allowed({"Statement": []}, "oss:GetObject", "acs:oss:x:1:b/k", None)
+
+
+WITHOUT_LISTINGS: dict[str, Callable[[OssServer], object]] = {
+    "no right to list": lambda server: setattr(
+        server.keys[KEY_ID],
+        "policy",
+        {"Statement": [{"Effect": "Allow", "Action": ["oss:GetObject", "oss:GetBucketLocation"], "Resource": ["*"]}]},
+    ),
+    "listings without Type": lambda server: setattr(server, "unlike", "Type"),
+    "listings without ETag": lambda server: setattr(server, "unlike", "ETag"),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_LISTINGS)
+def test_without_listings_an_import_goes_object_by_object(shop: Shop, folder: Path, name: str) -> None:
+    """Listing is an optimisation: the result is the same, and unchanged pictures are not downloaded again."""
+    names = copy_samples(shop.folder, 6)
+    shop.write([line(picture) for picture in names[:5]])
+    WITHOUT_LISTINGS[name](shop.server)
+    dry = shop.run(folder, "--dry-run")
+    assert (dry.returncode, dry.document["Added"]) == (0, 5), dry.stderr
+    assert shop.downloads() == 0
+    first = shop.run(folder)
+    assert (first.returncode, counts(first.document)) == (0, (5, 0, 0, 0, 0)), first.stderr
+    assert len([said for said in first.stderr.splitlines() if "one by one" in said]) == 1
+    (shop.folder / names[0]).write_bytes(jpeg(99))
+    shop.write([line(picture) for picture in [*names, "missing.jpg"]])
+    WITHOUT_LISTINGS[name](shop.server)
+    before = shop.downloads()
+    second = shop.run(folder, "--quiet")
+    assert (second.returncode, counts(second.document)) == (1, (1, 1, 4, 0, 1)), second.stderr
+    assert shop.downloads() - before == 2
+    assert "one by one" not in second.stderr

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from imgsearch.service.categories import CATEGORIES
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.lock import writer_lock
 from tests.conftest import Run, command
+from tests.killing_decoder import environment, killing
 from tests.pictures import jpeg
 
 pytestmark = pytest.mark.networks
 
 EVERYWHERE = "--any-category"
 """Where the ranking matters, not which category is predicted for a drawing."""
-AUCTION = {"ProductId", "PicName", "CategoryId", "CustomContent", "Score", "SortExprValues"}
+AUCTION = {"ProductId", "PicName", "CategoryId", "CustomContent", "Score", "SortExprValues", "Path"}
 AUCTION |= {f"{kind}Attr{number}" for kind in ("Int", "Str") for number in ("", 2, 3, 4)}
 
 
@@ -95,7 +97,6 @@ def test_paging_is_one_ranking(run: Run, indexed: Path) -> None:
     ("arguments", "expected"),
     [
         (["--category", "bag"], {0, 2, 4, 6, 8, 10}),
-        (["--category", "4", "--any-category"], set(range(12))),
         (["--filter", "int_attr>=10", EVERYWHERE], {10, 11}),
         (["--filter", "int_attr in (1, 3) OR int_attr=6", "--category", "Shoes"], {1, 3}),
         (["--min-score", "1", EVERYWHERE], {1}),
@@ -228,6 +229,40 @@ def test_a_name_that_cannot_be_looked_at(run: Run, indexed: Path) -> None:
     assert "File name too long" in result.stderr
 
 
+def test_a_cut_off_query_is_answered_with_a_warning(run: Run, indexed: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "cut.jpg"
+    picture.write_bytes(jpeg(1)[:-2])
+    result = run("search", picture, "--any-category")
+    assert result.returncode == 0
+    assert result.document["Warning"].startswith("the file is cut off")
+    assert result.stderr == f"imgsearch: {picture}: {result.document['Warning']}\n"
+    whole = tmp_path / "whole.jpg"
+    whole.write_bytes(jpeg(1))
+    assert "Warning" not in run("search", whole, "--any-category").document
+
+
+@pytest.mark.parametrize(
+    ("wish", "code", "message"),
+    [
+        ("crash", "PictureError", "SIGSEGV"),
+        ("exit", "PictureError", "has ended"),
+        pytest.param(
+            *("eat", "UnsupportedPicPixels", "too much memory"),
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory"),
+        ),
+    ],
+)
+def test_a_query_that_breaks_its_decoder(
+    run: Run, indexed: Path, tmp_path: Path, wish: str, code: str, message: str
+) -> None:
+    """One query is decoded as guarded as many are."""
+    picture = tmp_path / "killing.jpg"
+    picture.write_bytes(killing(wish))
+    result = run("search", picture, env=environment(tmp_path))
+    assert (result.returncode, result.document["Code"]) == (3, code)
+    assert message in result.document["Message"]
+
+
 def test_a_folder_without_pictures(run: Run, indexed: Path, tmp_path: Path) -> None:
     """It is told: as a failure of its own, and as one among others whose answers are there."""
     empty = tmp_path / "empty"
@@ -260,3 +295,34 @@ def test_a_reader_that_has_enough(run: Run, folder: Path, indexed: Path) -> None
     process.stderr.close()
     assert process.wait(timeout=60) == 141
     assert errors == b""
+
+
+def test_paths_with_scores(run: Run, catalogue: Path) -> None:
+    """For scripts that need no JSON: Score, a tab, the path; only in that format."""
+    run("add", catalogue)
+    shown = run("search", catalogue / "0003.jpg", "-n", 2, "--any-category", "--format", "paths", "--scores").stdout
+    lines = [line.split("\t") for line in shown.splitlines()]
+    assert lines[0] == ["1.000000", str(catalogue / "0003.jpg")]
+    assert 0 <= float(lines[1][0]) < 1
+    assert run("search", catalogue / "0003.jpg", "--scores", "--format", "json").returncode == 2
+
+
+def test_a_sheet_that_fails_adds_no_second_document(run: Run, catalogue: Path, tmp_path: Path) -> None:
+    """Results are printed, and the exit code tells the rest."""
+    run("add", catalogue)
+    probe = (
+        "from imgsearch.cli import contact_sheet\n"
+        "from imgsearch.errors import StorageFull\n"
+        "def full(*_): raise StorageFull('no space left')\n"
+        "contact_sheet.write = full\n"
+        "from imgsearch.__main__ import main\n"
+        "main()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", probe, "search", catalogue / "0003.jpg", "--html", tmp_path / "x.html"],
+        env={**os.environ, "IMGSEARCH_INSTANCE": str(tmp_path / "instance")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, json.loads(result.stdout)["Success"], "no space" in result.stderr) == (8, True, True)

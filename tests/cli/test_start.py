@@ -58,7 +58,7 @@ def imported(folder: Path, *arguments: object, whole_names: bool = False) -> set
         (["delete", "none"], {"faiss", "openvino", "PIL"}),
         (["rebuild"], {"openvino", "PIL"}),
         (["search", "--product-id", "0001", "--pic-name", "0001.jpg"], {"PIL", "openvino"}),
-        (["search", "PICTURE"], {"lark", "tqdm"}),
+        (["search", "PICTURE"], {"lark", "tqdm", "PIL"}),
         (["add", "CATALOGUE"], {"faiss", "openvino", "PIL"}),
         (["oss-import", "--help"], {"numpy", "faiss", "openvino", "PIL", "sqlite3"}),
         (["oss-import", "oss://abc/d", "--explain-policy"], {"numpy", "faiss", "openvino", "PIL", "sqlite3"}),

@@ -12,7 +12,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from typer.testing import CliRunner
 
 import imgsearch.cli.app
 import imgsearch.jobs.reindexing
+import imgsearch.jobs.sync
 import imgsearch.jobs.tuning
 import imgsearch.search.searcher
 import imgsearch.sources.stdin
@@ -39,9 +41,10 @@ from imgsearch.errors import InputError
 from imgsearch.instance import Instance
 from imgsearch.jobs import indexing
 from imgsearch.opened import Opened
-from imgsearch.sources import files, manifest
+from imgsearch.sources import files
+from imgsearch.sources.feed import Feed, FeedOptions
 from imgsearch.storage.sqlite import database, store
-from imgsearch.types import Content, Extracted, PictureSource
+from imgsearch.types import Content, Extracted, PictureSource, Recalled
 from imgsearch.values import PictureOptions, Region, RegionMode
 from imgsearch.vision.pipeline import content_hash
 
@@ -72,13 +75,16 @@ class ArithmeticPipeline:
     look_ahead = 1
 
     def submit(
-        self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], bool]
-    ) -> Future[Extracted | Content]:
-        future: Future[Extracted | Content] = Future()
+        self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], Recalled | bool]
+    ) -> Future[Extracted | Recalled | Content]:
+        future: Future[Extracted | Recalled | Content] = Future()
         try:
             content = picture.read(2**20)
             known = is_known(content_hash(content.data))
-            future.set_result(Content(b"", content.token) if known else self.extract(content, options))
+            if isinstance(known, Recalled):
+                future.set_result(Recalled(replace(known.extracted, token=content.token)))
+            else:
+                future.set_result(Content(b"", content.token) if known else self.extract(content, options))
         except InputError as error:
             future.set_exception(error)
         return future
@@ -133,8 +139,10 @@ def import_and_rebuild(folder: Path, lines: Path, output: Path, errors: Path) ->
     """What ``oss-import --rebuild`` does once its checks are passed, with the pictures of a folder."""
 
     def command(output_format: Format) -> None:
-        with Instance.open(folder) as instance:
-            for outcome in instance.apply_stream(manifest.operations(lines), rebuild=True):
+        with Instance.open(folder) as instance, ExitStack() as stack:
+            feed = Feed(lines, stack, FeedOptions(downloads=1, timeout=60.0))
+            feed.check()
+            for outcome in instance.apply_stream(feed.operations(instance.has_item), rebuild=True):
                 print_outcome(outcome, output_format, quiet=False)
         print_document({"Success": True})
 

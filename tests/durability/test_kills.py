@@ -50,7 +50,9 @@ def spread(count: int, size: int) -> list[int]:
     return sorted({round((number + 1) * count / size) - 1 for number in range(size)})
 
 
-@pytest.mark.parametrize("name", ["init", "add, replace, delete and change", "delete a product", "rebuild", "reindex"])
+@pytest.mark.parametrize(
+    "name", ["init", "add, replace, delete and change", "sync", "delete a product", "rebuild", "reindex"]
+)
 def test_killed_at_some_steps(course_of: Callable[[str], Course], name: str) -> None:
     """In the middle, and before the last one."""
     course = course_of(name)

@@ -158,7 +158,10 @@ class Course:
         assert code == 0, place.errors.read_text()
         lines = place.lines()
         course.after = content(place.instance)
-        course.told = [[Key(line["ProductId"], line["PicName"])] for line in lines[:-1]]
+        course.told = [
+            [Key(one["ProductId"], one["PicName"]) for one in (line.get("From"), line) if one is not None]
+            for line in lines[:-1]
+        ]
         course.batches = sorted(seen - {len(lines)} | {len(course.told), len(lines)})
         return course
 
@@ -309,6 +312,18 @@ def touched(place: Place) -> None:
         os.utime(path, (1, 1))
 
 
+def moved(place: Place) -> None:
+    """An instance that was synchronised with a folder in which pictures are gone, renamed, changed and new since."""
+    write_pictures(place, range(12))
+    place.done("sync", "-i", place.instance, place.pictures)
+    (place.pictures / "p0" / "0.jpg").unlink()
+    (place.pictures / "p5" / "11.jpg").unlink()
+    (place.pictures / "p1" / "2.jpg").rename(place.pictures / "p1" / "two.jpg")
+    (place.pictures / "p4").rename(place.pictures / "q4")
+    write_pictures(place, (6,), version=1)
+    write_pictures(place, (12, 13))
+
+
 def older(place: Place) -> None:
     """The same items and index in an instance of format 1."""
     indexed(place)
@@ -379,6 +394,10 @@ def _add(place: Place) -> list[str]:
     return ["add", "-i", str(place.instance), "--manifest", str(lines), "--format", "jsonl"]
 
 
+def _sync(place: Place) -> list[str]:
+    return ["sync", "-i", str(place.instance), str(place.pictures), "--format", "jsonl"]
+
+
 def _command(*words: str) -> Callable[[Place], list[str]]:
     return lambda place: [words[0], "-i", str(place.instance), *words[1:], "--format", "json"]
 
@@ -390,6 +409,7 @@ CASES = {
         Case("add to no instance", nothing, _add),
         Case("add, replace, delete and change", changed, _add),
         Case("remember tokens", touched, _add),
+        Case("sync", moved, _sync),
         Case("delete a picture", indexed, _command("delete", "p2", "p2/4.jpg")),
         Case("delete a product", indexed, _command("delete", "p2")),
         Case("delete by filter", indexed, _command("delete", "--filter", "int_attr<7")),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imgsearch.errors import PictureTooLarge, UnreadableSource
+from imgsearch.errors import NothingFound, PictureTooLarge, UnreadableSource
 from imgsearch.sources.files import (
     PICTURE_SUFFIXES,
     FilePicture,
@@ -29,6 +29,7 @@ from imgsearch.sources.files import (
     operations,
     pictures_under,
 )
+from imgsearch.sources.walking import Selection
 from imgsearch.types import AddPicture, Refused
 from imgsearch.values import Attributes, Key, Location, PictureOptions, Region
 
@@ -100,7 +101,7 @@ def test_it_starts_before_it_has_seen_everything(tmp_path: Path) -> None:
 def test_which_files_of_a_folder_are_pictures(tmp_path: Path) -> None:
     """By suffix, in any letter case; what a file named by itself is called does not matter."""
     pictures = [f"x{suffix}" for suffix in PICTURE_SUFFIXES] + ["Y.JPG", "z.JpEg", "two.dots.png", " .gif"]
-    others = ["a.txt", "b", "c.jpg.txt", "d.jpg~", "e.svg", "f.pdf", "g.mp4", "jpg", "h.", "i.heic"]
+    others = ["a.txt", "b", "c.jpg.txt", "d.jpg~", "e.svg", "f.pdf", "g.mp4", "jpg", "h.", "i.jxl"]
     tree(tmp_path, *pictures, *others)
     assert sorted(names(tmp_path)) == sorted(pictures)
     for name in others:
@@ -112,19 +113,13 @@ def test_every_supported_format_has_its_suffixes(suffix: str) -> None:
     assert f".{suffix}" in PICTURE_SUFFIXES
 
 
-HIDDEN = (
-    ".a.jpg",
-    "._a.jpg",
-    ".git/a.jpg",
-    ".thumbnails/large/a.jpg",
-    "@eaDir/a.jpg",
-    "b/@eaDir/a.jpg",
-    "__MACOSX/a.jpg",
-)
+HIDDEN = (".a.jpg", ".git/a.jpg", ".thumbnails/large/a.jpg")
+OF_SYSTEMS = ("._a.jpg", "@eaDir/a.jpg", "b/@eaDir/a.jpg", "__MACOSX/a.jpg")
 
 
 def test_hidden_files_and_thumbnails_of_others_are_passed_over(tmp_path: Path) -> None:
-    tree(tmp_path, "a.jpg", "b/a.jpg", *HIDDEN)
+    """Those of systems in any case."""
+    tree(tmp_path, "a.jpg", "b/a.jpg", *HIDDEN, *OF_SYSTEMS)
     assert names(tmp_path) == ["a.jpg", "b/a.jpg"]
     assert sorted(names(tmp_path, request=FileRequest(include_hidden=True))) == sorted(["a.jpg", "b/a.jpg", *HIDDEN])
 
@@ -139,9 +134,37 @@ def test_a_folder_called_like_a_picture_is_a_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == ["x.jpg/1.jpg", "x.jpg/y.png/2.jpg"]
 
 
-def test_an_empty_folder_gives_nothing(tmp_path: Path) -> None:
+def test_a_folder_without_a_picture_is_told(tmp_path: Path) -> None:
+    """With what is there instead; unless that is expected."""
     (tmp_path / "empty").mkdir()
-    assert run(tmp_path) == []
+    tree(tmp_path, "other/notes.txt", "other/.hidden.jpg", "some/a.jpg")
+    assert "is its disk mounted?" in refusal(tmp_path / "empty").error.message
+    other = refusal(tmp_path / "other").error
+    assert isinstance(other, NothingFound)
+    assert "1 Hidden, 1 NotAPicture" in other.message
+    assert [type(item) for item in run(tmp_path / "other", tmp_path / "some")] == [Refused, AddPicture]
+    assert run(tmp_path / "empty", tmp_path / "other", request=FileRequest(allow_empty=True)) == []
+
+
+@pytest.mark.parametrize("spelled", ["a.jpg", "./a.jpg", "d/../a.jpg", "d/./../a.jpg"])
+def test_one_file_is_one_item_however_its_path_is_spelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelled: str
+) -> None:
+    tree(tmp_path, "a.jpg", "d/b.jpg")
+    monkeypatch.chdir(tmp_path)
+    (item,) = added(Path(spelled))
+    assert (item.key, item.location) == (Key("a", "a.jpg"), Location(str(tmp_path)))
+
+
+def test_accents_are_composed_in_keys(tmp_path: Path) -> None:
+    """Names from systems that decompose them are those of others; the file is found under its own name."""
+    tree(tmp_path, "e\u0301te\u0301/cre\u0300me.jpg")
+    (item,) = added(tmp_path)
+    assert item.key == Key("\u00e9t\u00e9/cr\u00e8me", "\u00e9t\u00e9/cr\u00e8me.jpg")
+    assert item.location is not None
+    assert item.location.path(item.key.pic_name).is_file()
+    (item,) = added(tmp_path, request=FileRequest(product_from="parent"))
+    assert item.key.product_id == "\u00e9t\u00e9"
 
 
 def test_linked_folders_are_not_entered(tmp_path: Path) -> None:
@@ -213,7 +236,7 @@ def test_counting_finds_what_operations_try(tmp_path: Path) -> None:
     found = list(find_pictures(paths))
     assert found == [tmp_path / "a.jpg", tmp_path / "b" / "c.png", *paths[1:]]
     assert len(found) == len(run(*paths))
-    assert len(list(find_pictures([tmp_path], include_hidden=True))) == 3
+    assert len(list(find_pictures([tmp_path], Selection(include_hidden=True)))) == 3
 
 
 # What cannot be read

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from imgsearch.errors import DamagedPicture
+from imgsearch.errors import DamagedPicture, InputError
 from imgsearch.instance import Instance
 from imgsearch.opened import Opened
 from imgsearch.storage.engine import Engine
-from imgsearch.types import Content, Extracted, PictureSource
+from imgsearch.types import Content, Extracted, PictureSource, Recalled
 from imgsearch.values import PictureOptions, Region, RegionMode
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
 from imgsearch.vision.pipeline import Pipeline
@@ -69,12 +69,12 @@ class ArithmeticPipeline(Pipeline):
     """The way of a picture, without threads: the same operations are always the same steps."""
 
     def submit(
-        self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], bool]
-    ) -> Future[Extracted | Content]:
-        future: Future[Extracted | Content] = Future()
+        self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], Recalled | bool]
+    ) -> Future[Extracted | Recalled | Content]:
+        future: Future[Extracted | Recalled | Content] = Future()
         try:
             future.set_result(self._extract_unknown(partial(self._read, picture), options, is_known))
-        except DamagedPicture as error:
+        except InputError as error:
             future.set_exception(error)
         return future
 

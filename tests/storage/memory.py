@@ -18,8 +18,8 @@ import numpy as np
 
 from imgsearch.errors import InstanceDamaged, InstanceEmpty
 from imgsearch.filters.tree import EVERYTHING, And, Compare, Everything, Not, OneOf, Or, product_condition
-from imgsearch.storage.port import Fingerprints, Generation, IndexReplaced, Pictures, StoredPicture
-from imgsearch.types import Item, Upsert
+from imgsearch.storage.port import Generation, IndexReplaced, Pictures, StoredPicture
+from imgsearch.types import Fingerprints, Item, StoredVersion, Upsert
 from imgsearch.values import Attributes, Key, Location
 
 if TYPE_CHECKING:
@@ -209,6 +209,29 @@ class MemoryTruth:
     def items_by_key(self, condition: Condition, *, start: int = 0, limit: int | None = None) -> Iterator[Item]:
         found = sorted(self.items(condition), key=lambda item: item.key)
         yield from found[start : None if limit is None else start + limit]
+
+    def versions(
+        self, keys: Sequence[tuple[str, str]], folder: str, attributes: Attributes
+    ) -> dict[int, StoredVersion]:
+        found: dict[int, StoredVersion] = {}
+        for number, change in self.state.items.items():
+            place, extracted = change.location, change.extracted
+            own = (change.key.product_id, change.key.pic_name)
+            for position in (position for position, key in enumerate(keys) if key == own):
+                found[position] = StoredVersion(
+                    *(position, number, extracted.token, None if place is None else place.relative),
+                    *(extracted.category_id, change.category_given, change.region_mode, *extracted.region.bounds),
+                    *(place is not None and place.root == folder, change.attributes == attributes),
+                )
+        return found
+
+    def ids_below(self, folder: str) -> Ids:
+        below = [
+            number
+            for number, change in self.state.items.items()
+            if change.location is not None and change.location.path(change.key.pic_name).is_relative_to(folder)
+        ]
+        return np.array(below, np.int64)
 
     def has(self, item_id: int) -> bool:
         return item_id in self.state.items

@@ -326,6 +326,35 @@ def test_items_are_found_by_their_file(storage: Storage) -> None:
     assert [key.pic_name for key in found] == ["1", "2", "b/1.jpg"]
 
 
+def test_versions_and_places_of_files(storage: Storage) -> None:
+    """What is stored under keys, as far as it tells whether a file is unchanged; and what lies below a folder."""
+    places = [
+        *(Location("/shop"), Location("/shop/red", "other.jpg"), Location("/shop2"), None, Location("/", "shop/x.jpg")),
+        Location("/", "shop2/x.jpg"),
+    ]
+    changes = [
+        change("p", f"{number}.jpg", FEATURES[0], location=place, attributes=Attributes(int_attr=number % 2 or None))
+        for number, place in enumerate(places)
+    ]
+    with storage.committing() as store:
+        ids = list(store.insert(changes))
+    store = storage.store
+    keys = [("p", f"{number}.jpg") for number in (1, 0, 99, 3)]
+    found = store.versions(keys, "/shop", Attributes())
+    assert {position: version.id for position, version in found.items()} == {0: ids[1], 1: ids[0], 3: ids[3]}
+    assert [found[position].relative for position in (0, 1)] == ["other.jpg", None]
+    assert [bool(found[position].is_of_folder) for position in (0, 1, 3)] == [False, True, False]
+    assert [bool(found[position].has_attributes) for position in (0, 1, 3)] == [False, True, False]
+    item = store.item(changes[0].key)
+    assert item is not None
+    assert found[1].token == item.token
+    assert (found[1].category_id, found[1].region_mode) == (item.category_id, item.region_mode)
+    assert found[1][7:11] == item.region.bounds
+    assert store.ids_below("/shop").tolist() == [ids[0], ids[1], ids[4]]
+    assert store.ids_below("/shop/red").tolist() == [ids[1]]
+    assert store.ids_below("/").tolist() == [ids[0], ids[1], ids[2], ids[4], ids[5]]
+
+
 def test_an_index_names_what_is_near(filled: Storage) -> None:
     """Of what it holds, at least as many as are wanted, without those that do not count."""
     store, index = filled.store, filled.index(filled.store.generation())

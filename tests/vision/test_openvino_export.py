@@ -200,7 +200,7 @@ BAD = {
     "text.pth": "do not fit",
     "nothing.pth": "do not fit",
     "list.pth": "not a state dict",
-    "code.pth": "cannot be read",
+    "code.pth": "could run any code",
     "garbage.pth": "cannot be read",
     "garbage.safetensors": "cannot be read",
     "empty.pth": "cannot be read",

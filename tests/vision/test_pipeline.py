@@ -257,7 +257,13 @@ def test_a_failure_travels_through_the_future(
 
 def test_a_picture_cut_off_is_damaged(pipeline: Pipeline) -> None:
     with pytest.raises(DamagedPicture):
-        pipeline.extract(Content(jpeg(1)[:2000]), PictureOptions())
+        pipeline.extract(Content(jpeg(1)[:500]), PictureOptions())
+
+
+def test_a_picture_of_which_little_is_missing_is_extracted_with_a_warning(pipeline: Pipeline) -> None:
+    extracted = pipeline.extract(Content(jpeg(1)[:-2]), PictureOptions())
+    assert extracted.warning is not None
+    assert pipeline.extract(Content(jpeg(1)), PictureOptions()).warning is None
 
 
 def test_a_source_that_cannot_be_read(idle: Pipeline, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from xml.etree import ElementTree
 
 import oss2
 import tenacity
@@ -14,18 +16,20 @@ import urllib3
 from fastcrc import crc64
 
 from imgsearch.errors import ImgsearchError, PictureTooLarge, RemoteCode, RemoteError
-from imgsearch.sources.oss.error_mapping import (
+from imgsearch.sources.bodies import (
+    ATTEMPTS,
+    CONNECT_SECONDS,
+    SILENCE_SECONDS,
     BrokenBody,
     TooSlow,
-    is_token_refusal,
-    is_transient,
-    picture_error,
-    remote_error,
+    packet,
+    retrying,
 )
+from imgsearch.sources.oss.error_mapping import is_token_refusal, is_transient, picture_error, remote_error
 from imgsearch.sources.oss.policy import GET_LOCATION, GET_OBJECT, LIST_OBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import requests
 
@@ -38,17 +42,12 @@ T = TypeVar("T")
 log: Final = logging.getLogger("imgsearch.oss")
 log.addHandler(logging.NullHandler())  # without a log file, Python would print warnings to stderr
 
-ATTEMPTS: Final = 6
-BACKOFF_SECONDS: Final = 0.2
-MAX_BACKOFF_SECONDS: Final = 8.0
-CONNECT_SECONDS: Final = 5.0
-SILENCE_SECONDS: Final = 10.0
-"""A connection that is silent this long is closed and replaced."""
-BLOCK_BYTES: Final = 128 * 1024
 MANIFEST_BYTES_PER_SECOND: Final = 64 * 1024
 """Minimum rate for a manifest, which extends the time limit of an object."""
 MAX_PAGE: Final = 1000
 """Keys per page of a listing; the maximum of OSS."""
+SAID_CHARACTERS: Final = 200
+"""Of an answer that is quoted."""
 FAILURES_IN_A_ROW: Final = 50
 """After this many failed objects without a success in between, the storage counts as unavailable."""
 
@@ -96,6 +95,9 @@ class BucketReader:
         self._access = access
         self._timeout = timeout
         self._failures = 0
+        self.connections = connections
+        self.listing_failure: str | None = None
+        """Why there are no listings: the storage refuses them, or answers in a form that oss2 does not understand."""
         session = oss2.Session(pool_size=connections)
         session.session.auth = _keep_signature
         self._bucket = oss2.Bucket(
@@ -119,22 +121,46 @@ class BucketReader:
         result = self._for_run(self._bucket.get_bucket_location, GET_LOCATION)
         return str(result.location).removeprefix("oss-")
 
-    def page(self, start_after: str = "", max_keys: int = MAX_PAGE) -> Page:
-        """Objects of the folder with keys greater than ``start_after``.
+    def page(self, start_after: str = "", max_keys: int = MAX_PAGE) -> Page | None:
+        """Objects of the folder with keys greater than ``start_after``; None if there are no listings.
 
         Raises:
             RemoteError
         """
-        found = self._for_run(
-            lambda: self._bucket.list_objects_v2(
-                prefix=self.address.prefix, start_after=start_after, max_keys=max_keys
-            ),
-            LIST_OBJECTS,
-        )
+        try:
+            found = self._for_run(
+                lambda: self._bucket.list_objects_v2(
+                    prefix=self.address.prefix, start_after=start_after, max_keys=max_keys
+                ),
+                LIST_OBJECTS,
+            )
+        except RemoteError as error:
+            if error.code not in (RemoteCode.POLICY_INSUFFICIENT, RemoteCode.ANSWER_UNKNOWN):
+                raise
+            self.listing_failure = error.message
+            log.warning("%s; going on object by object", error.message)
+            return None
         listed = [
             Listed(item.key, self._token(item.key, item.etag, item.size), item.size) for item in found.object_list
         ]
         return Page(listed, not found.is_truncated)
+
+    def look_up(self, keys: Iterable[str]) -> dict[str, Listed]:
+        """Objects as a listing would show them, requested one by one, without those that do not exist.
+
+        Raises:
+            RemoteError
+        """
+
+        def head(key: str) -> Listed | None:
+            try:
+                found = self._for_run(lambda: self._bucket.head_object(key), GET_OBJECT, missing=True)
+            except oss2.exceptions.NotFound:
+                return None
+            return Listed(key, self._token(key, found.etag, found.content_length), found.content_length)
+
+        with ThreadPoolExecutor(self.connections, thread_name_prefix="imgsearch-look-up") as pool:
+            return {item.key: item for item in pool.map(head, keys) if item is not None}
 
     def copy_manifest(self, write: Callable[[bytes], object], restart: Callable[[], object]) -> None:
         """Download ``increment.meta``; it is complete and verified on return.
@@ -204,12 +230,20 @@ class BucketReader:
         """
         return blake2b(repr(("oss", self.address.bucket, key, etag.upper(), size)).encode(), digest_size=8).digest()
 
-    def _for_run(self, request: Callable[[], Any], action: str) -> Any:
-        """Run a request whose failure ends the import."""
+    def _for_run(self, request: Callable[[], Any], action: str, *, missing: bool = False) -> Any:
+        """Run a request whose failure ends the import; with ``missing``, NotFound passes."""
         try:
             return self._retrying(None)(self._attempt, request)
         except _FAULTS as error:
+            if missing and isinstance(error, oss2.exceptions.NotFound) and error.code != "NoSuchBucket":
+                raise
             raise remote_error(error, self.address, action) from None
+        except _UNPARSABLE as error:
+            said = " ".join(str(error).split())[:SAID_CHARACTERS]
+            raise RemoteError(
+                f"the storage's answer to {action} for {self.address} cannot be understood ({said}): check --endpoint",
+                code=RemoteCode.ANSWER_UNKNOWN,
+            ) from None
 
     def _attempt(self, request: Callable[[], T]) -> T:
         """Run one attempt; if its token is refused, renew it and request a retry."""
@@ -223,12 +257,11 @@ class BucketReader:
     def _retrying(self, seconds: float | None) -> Any:
         """Retries after transient failures, with exponential, randomised pauses."""
         stop = tenacity.stop_after_attempt(ATTEMPTS)
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, _Renewed) or is_transient(error)),
-            stop=stop if seconds is None else stop | tenacity.stop_before_delay(seconds),
-            wait=tenacity.wait_random_exponential(multiplier=BACKOFF_SECONDS, max=MAX_BACKOFF_SECONDS),
-            before_sleep=_log_repetition,
-            retry_error_callback=_raise_last,
+        return retrying(
+            lambda error: isinstance(error, _Renewed) or is_transient(error),
+            stop if seconds is None else stop | tenacity.stop_before_delay(seconds),
+            _log_repetition,
+            _raise_last,
         )
 
     def _receive(
@@ -252,8 +285,7 @@ class BucketReader:
                 deadline += size / bytes_per_second
             raw = result.resp.response.raw
             checksum, received = None, 0
-            # One packet at a time: reading a whole block would wait for it, even past the deadline.
-            while block := _packet(raw):
+            while block := packet(raw):
                 received += len(block)
                 if max_bytes is not None and received >= max_bytes:
                     raise PictureTooLarge.of(received, max_bytes)
@@ -275,27 +307,12 @@ def _keep_signature(request: requests.PreparedRequest) -> requests.PreparedReque
     return request
 
 
-def _packet(raw: urllib3.HTTPResponse) -> bytes:
-    """Received bytes, waiting for at least one; empty at the end of the body.
-
-    Raises:
-        BrokenBody: the connection ended early.
-    """
-    try:
-        return raw.read1(BLOCK_BYTES, decode_content=False)
-    except urllib3.exceptions.ProtocolError as error:
-        missing = [cause for cause in error.args if isinstance(cause, urllib3.exceptions.IncompleteRead)]
-        if missing:
-            raise BrokenBody(
-                f"{missing[0].partial:,} bytes were received, {missing[0].expected:,} are missing"
-            ) from None
-        raise
-
-
 class _Renewed(Exception):
     """A token was refused and renewed."""
 
 
+_UNPARSABLE: Final = (ElementTree.ParseError, RuntimeError, ValueError, AttributeError, TypeError, KeyError)
+"""What oss2 raises when the XML of an answer is not what it expects."""
 _FAULTS: Final = (oss2.exceptions.OssError, urllib3.exceptions.HTTPError, BrokenBody, TooSlow)
 
 

@@ -3,7 +3,8 @@
 Listings of the folder show which pictures are unchanged, instead of a request for each: lines are processed in blocks,
 and for those already stored, the pages of the listing that contain their keys are requested. This takes at most one
 request per such line and no more than the folder has pages, in any order of the manifest, and holds one block in
-memory.
+memory. Listings are only an optimisation: without the right to list, or if the storage's listings cannot be understood,
+each of these objects is looked up by itself.
 """
 
 from __future__ import annotations
@@ -124,7 +125,9 @@ def _added(block: list[Operation]) -> Iterator[tuple[AddPicture, OssPicture]]:
 
 
 def _find(bucket: BucketReader, keys: Set[str]) -> dict[str, Listed]:
-    """Look up keys in the listing."""
+    """Look up keys in the listing; where there is none, one by one."""
+    if bucket.listing_failure is not None:
+        return bucket.look_up(sorted(keys))
     wanted = sorted(keys)  # by code points, as OSS sorts by the bytes of UTF-8
     found: dict[str, Listed] = {}
     position, behind, size = 0, "", MAX_PAGE
@@ -132,6 +135,8 @@ def _find(bucket: BucketReader, keys: Set[str]) -> dict[str, Listed]:
         # Start just before the key: right after the prefix that lacks its last character.
         behind = max(behind, wanted[position][:-1])
         page = bucket.page(behind, size)
+        if page is None:
+            return bucket.look_up(wanted)
         found.update((item.key, item) for item in page.objects if item.key in keys)
         if page.complete or not page.objects:
             break

@@ -44,7 +44,8 @@ def check_bucket(bucket: BucketReader, region: str | None) -> None:
             f"an instance created with 'imgsearch init --region-id {location}'",
             code=RemoteCode.REGION_MISMATCH,
         )
-    if not bucket.page(max_keys=1).objects:
+    page = bucket.page(max_keys=1)
+    if page is not None and not page.objects:
         raise RemoteError(f"there is nothing under {address}: check the path", code=RemoteCode.PATH_NOT_FOUND)
     log.info("access to %s works (region %s)", address, location)
 

@@ -126,7 +126,7 @@ class _Check:
             return None
         left = leftovers(self._folder, locked=self._locked)
         for path in left:
-            self._report(Damage.LEFTOVER, f"{path} was left by a killed writer: {REPAIR_ADVICE}", path)
+            self._report(Damage.LEFTOVER, f"{path} was left by a killed writer; the next writer removes it", path)
         return self._problems
 
     def _report(

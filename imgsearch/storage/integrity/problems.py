@@ -57,6 +57,11 @@ class Damage(StrEnum):
     """A file left by a killed writer: harmless, and removed by the next one."""
 
     @property
+    def is_harmless(self) -> bool:
+        """Whether it is worth a word but no damage."""
+        return self is Damage.LEFTOVER
+
+    @property
     def affects_index(self) -> bool:
         """Whether a rebuild repairs it."""
         return self in (Damage.INDEX_MISSING, Damage.INDEX_LENGTH, Damage.INDEX, Damage.SELF_SEARCH)

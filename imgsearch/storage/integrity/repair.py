@@ -61,7 +61,7 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
         return Repair([], [], [])
     lost: list[Loss] = []
     kinds = {problem.damage for problem in found}
-    broken = any(not kind.affects_index and kind is not Damage.LEFTOVER for kind in kinds)
+    broken = any(not kind.affects_index and not kind.is_harmless for kind in kinds)
     if broken:
         with storage_errors(folder):
             lost = _Salvage(path, with_log=Damage.LOG in kinds, required=settings).run()

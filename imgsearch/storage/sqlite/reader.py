@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imgsearch.filters.tree import EVERYTHING, category_condition, is_of_attributes, uses_attributes
-from imgsearch.storage.port import Fingerprints, Pictures, StoredPicture
+from imgsearch.storage.port import Pictures, StoredPicture
 from imgsearch.storage.sqlite.conditions import Sql, compiled
-from imgsearch.storage.sqlite.generations import Generations
+from imgsearch.storage.sqlite.places import Places
 from imgsearch.storage.sqlite.rows import (
     CHECKED_FEATURE,
     CHECKED_ITEM,
@@ -25,6 +25,7 @@ from imgsearch.storage.sqlite.rows import (
     numbers,
     translated,
 )
+from imgsearch.types import Fingerprints
 from imgsearch.values import Key
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Reader"]
 
 
-class Reader(Generations):
+class Reader(Places):
     """Queries on items and features."""
 
     @translated

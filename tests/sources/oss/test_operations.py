@@ -22,6 +22,7 @@ class Listing:
     """A bucket that knows its keys only; it counts the pages it is asked for."""
 
     address = OssAddress("abc", "f")
+    listing_failure = None
 
     def __init__(self, names: list[str]) -> None:
         self.keys = sorted(f"f/{name}" for name in names)
