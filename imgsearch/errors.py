@@ -21,12 +21,11 @@ The tree::
     │   │   └── DecoderFailed            3   PictureError
     │   ├── UnreadableSource             3   PictureError, AccessDenied, TimeoutForTransferImage, InternalOssError, …
     │   │   └── NothingFound             3   PictureError
-    │   ├── KeyTaken                     3   DuplicateKey
     │   ├── TooManyDeletions             3   TooManyDeletions
     │   ├── InvalidRegion                3   InvalidRegion
     │   ├── InvalidCategory              3   InvalidCategory
     │   ├── InvalidFilter                3   InvalidFilterClause
-    │   ├── InvalidValue                 3   InvalidProductId, InvalidPicName, InvalidIntAttr, …
+    │   ├── InvalidValue                 3   InvalidProductId, InvalidPicName, DuplicateKey, …
     │   ├── InvalidPaging                3   InvalidNumParameter, InvalidStartParameter, OverflowMaxResultNum
     │   ├── InvalidManifest              3   InvalidMetaItem
     │   ├── InvalidExport                3   BadRequest
@@ -76,7 +75,6 @@ __all__ = [
     "InvalidRegion",
     "InvalidValue",
     "ItemNotFound",
-    "KeyTaken",
     "MemoryExceeded",
     "MemoryRefused",
     "NewerFormat",
@@ -202,19 +200,13 @@ class DecoderFailed(PictureError):
 
 
 class UnreadableSource(InputError):
-    """A file or an object in a bucket is missing, not a file, forbidden, or cannot be transferred."""
+    """A file, an object in a bucket or a linked picture is missing, no file, forbidden, or cannot be transferred."""
 
     code = "PictureError"
 
 
 class NothingFound(UnreadableSource):
     """A given folder holds no picture."""
-
-
-class KeyTaken(InputError):
-    """Another picture of the same run has the same key."""
-
-    code = "DuplicateKey"
 
 
 class TooManyDeletions(InputError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsearch.cli.errors import warn
+from imgsearch.cli.opening import announcer
 from imgsearch.cli.options import (
     STDIN,
     Crop,
@@ -17,7 +18,7 @@ from imgsearch.cli.options import (
     Quiet,
     RegionOption,
     Weights,
-    announcer,
+    check_no_links,
     picture_options,
 )
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format
@@ -50,6 +51,7 @@ def compare(
     from imgsearch.vision.models import DEFAULT_MODEL
 
     chosen = resolve_format(output_format)
+    check_no_links([first, second], "download the pictures first")
     if first == second == STDIN:
         raise UsageError("stdin holds one picture: give - only once")
     try:

@@ -29,6 +29,23 @@ class IdSet:
             self._bits.extend(bytes(place + 1024))
         self._bits[place] |= 1 << (item_id & 7)
 
+    def add_new(self, item_id: int) -> bool:
+        """Add an id; whether it was not there before."""
+        place, bit = item_id >> 3, 1 << (item_id & 7)
+        try:
+            if self._bits[place] & bit:
+                return False
+            self._bits[place] |= bit
+        except IndexError:
+            self.add(item_id)
+        return True
+
+    def update(self, other: IdSet) -> None:
+        """Add the ids of another set."""
+        size = max(len(self._bits), len(other._bits))
+        own, its = int.from_bytes(self._bits, "little"), int.from_bytes(other._bits, "little")
+        self._bits = bytearray((own | its).to_bytes(size, "little"))
+
     def discard(self, item_id: int) -> None:
         """Remove an id, if it is there."""
         if item_id in self:

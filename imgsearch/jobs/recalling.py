@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from imgsearch.errors import InstanceDamaged, KeyTaken
+from imgsearch.errors import InstanceDamaged, InvalidValue
 from imgsearch.filters.tree import EVERYTHING, picture_condition
 from imgsearch.jobs.comparison import category_in_use, same_request
 from imgsearch.types import Extracted, Recalled
@@ -78,7 +78,7 @@ class LookUp:
         """True if the item has these bytes; what is stored of them elsewhere; False if they are new.
 
         Raises:
-            KeyTaken
+            InvalidValue: another picture of this run has the key.
         """
         if self.taken is not None and content_hash != self.taken.content_hash:
             raise self._refusal(self.taken)
@@ -86,9 +86,10 @@ class LookUp:
             return True
         return (None if self.recall is None else self.recall(content_hash, self.operation.options)) or False
 
-    def _refusal(self, taken: Item) -> KeyTaken:
+    def _refusal(self, taken: Item) -> InvalidValue:
         key, other = self.operation.key, taken.location or "another picture of this run"
-        return KeyTaken(
+        return InvalidValue(
             f"{other} has the same key (product {key.product_id!r}, picture {key.pic_name!r}) and is another picture: "
-            "give the common parent folder, or tell them apart with --product-from parent or --product-id"
+            "give the common parent folder, or tell them apart with --product-from parent or --product-id",
+            code="DuplicateKey",
         )

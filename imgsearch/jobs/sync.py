@@ -115,8 +115,7 @@ def sync_stream(
             vacated=sync.former_key,
         )
         assert run.written is not None
-        for item_id in sync.present.ids().tolist():
-            run.written.add(item_id)
+        run.written.update(sync.present)
         yield from outcomes_of(run, sync.operations())
         for chunk in _chunks(run.written.without(sync.gone.ids())):
             with engine.committing() as store:
@@ -162,7 +161,7 @@ class _Sync:
         self.present = IdSet()
         """Items that are unchanged."""
         self._known = IdSet()
-        """Items under whose keys there is a file, unchanged or not."""
+        """Items under whose keys there is a file that is not unchanged."""
         self.gone = IdSet()
         """Items whose files are gone, as far as no new file has turned out to be the same picture."""
         with file_errors(temporary_folder()):
@@ -187,12 +186,12 @@ class _Sync:
 
     def _compared_batch(self, number: int, batch: FileBatch) -> Iterator[Outcome]:
         for name, found, item_id in told_apart(self._store, batch, self._opened.kind):
+            if isinstance(found, Unchanged) and self.present.add_new(found.item_id):
+                yield found.outcome
+                continue
             if item_id is not None:
                 self._known.add(item_id)
-            if isinstance(found, Unchanged) and found.item_id not in self.present:
-                self.present.add(found.item_id)
-                yield found.outcome
-            elif isinstance(found, Refused):
+            if isinstance(found, Refused):
                 yield found.outcome()
             else:
                 self._keep(number, name, is_new=item_id is None)
@@ -238,7 +237,7 @@ class _Sync:
         going: list[tuple[Path, npt.NDArray[np.int64], int]] = []
         for root in roots:
             ids = self._store.ids_below(str(root))
-            lost = self._lost(self._known.without(ids))
+            lost = self._lost(self._known.without(self.present.without(ids)))
             going.append((root, lost, len(ids)))
             for item_id in lost.tolist():
                 self.gone.add(item_id)
@@ -312,7 +311,7 @@ class _Sync:
                 self.gone.discard(former[0])
                 key = operation.key
                 yield Outcome(Status.RENAMED, operation.source, key.product_id, key.pic_name, renamed_from=former[1])
-        for chunk in _chunks(self._known.without(self.gone.ids())):
+        for chunk in _chunks(self._known.without(self.present.without(self.gone.ids()))):
             for picture in self._store.pictures(chunk):
                 key = picture.item.key
                 yield Outcome(Status.DELETED, str(picture.item.location), key.product_id, key.pic_name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from imgsearch.service.categories import Kind
@@ -53,28 +54,44 @@ def told_apart(
     Yields:
         The name, the operation or that there is none, and the id of the item that is stored under the key.
     """
-    request, root, prefix = batch.request, batch.root, batch.prefix
-    keys = [request.names(root, name) for name in batch.names]
+    request, prefix, operation = batch.request, batch.prefix, batch.operation
+    keys = request.all_names(batch.root, batch.names)
     stored = _stored(store, keys, batch)
-    for name, key in zip(batch.names, keys, strict=True):
-        version = stored.get(key)
-        if version is not None and _is_unchanged(version, name, prefix + name, request, kind):
-            region = Region(version.x1, version.x2, version.y1, version.y2)
-            outcome = Outcome(Status.UNCHANGED, prefix + name, key[0], key[1], version.category_id, region)
-            yield name, Unchanged(outcome, version.id, partial(batch.operation, name)), version.id
+    is_as_requested = _comparison(request, kind)
+    unchanged = Status.UNCHANGED
+    now = time.time_ns()
+    for position, name in enumerate(batch.names):
+        version = stored.get(position)
+        if version is None:
+            yield name, operation(name), None
+            continue
+        path = prefix + name
+        key = keys[position]
+        is_in_place = (version.relative or key[1]) == name
+        if is_in_place and is_as_requested(version) and _token(path, now) == version.token:
+            region = _region(version.x1, version.x2, version.y1, version.y2)
+            outcome = Outcome(unchanged, path, key[0], key[1], version.category_id, region)
+            yield name, Unchanged(outcome, version.id, partial(operation, name)), version.id
         else:
-            yield name, batch.operation(name), None if version is None else version.id
+            yield name, operation(name), version.id
 
 
-def _stored(store: Truth, keys: list[tuple[str, str]], batch: FileBatch) -> dict[tuple[str, str], StoredVersion]:
+@lru_cache(maxsize=4096)
+def _region(x1: int, x2: int, y1: int, y2: int) -> Region:
+    return Region(x1, x2, y1, y2)
+
+
+def _stored(store: Truth, keys: list[tuple[str, str]], batch: FileBatch) -> dict[int, StoredVersion]:
+    """What is stored under the keys, by position."""
+    attributes = batch.request.attributes
     try:
-        found = store.versions(keys, batch.root, batch.request.attributes)
-        return {version[:2]: version for version in found}
-    except UnicodeEncodeError:  # a name that is not valid UTF-8; its operation is refused
-        valid = [key for key in keys if _is_valid(key)]
+        return store.versions(keys, batch.root, attributes)
+    except UnicodeEncodeError:  # of a name that is not valid UTF-8, the operation is refused
         if not _is_valid((batch.root, "")):
             return {}
-        return {version[:2]: version for version in store.versions(valid, batch.root, batch.request.attributes)}
+        valid = [position for position, key in enumerate(keys) if _is_valid(key)]
+        found = store.versions([keys[position] for position in valid], batch.root, attributes)
+        return {valid[position]: version for position, version in found.items()}
 
 
 def _is_valid(names: tuple[str, str]) -> bool:
@@ -85,21 +102,30 @@ def _is_valid(names: tuple[str, str]) -> bool:
     return True
 
 
-def _is_unchanged(version: StoredVersion, name: str, path: str, request: FileRequest, kind: Kind) -> bool:
-    """Whether there is nothing to do for a file; ``comparison`` has the same rules for items."""
-    if not (version.is_of_folder and version.has_attributes and version.token is not None):
-        return False
+def _comparison(request: FileRequest, kind: Kind) -> Callable[[StoredVersion], bool]:
+    """Whether an item is what a request asks for, but for its bytes; ``comparison`` has the same rules for items."""
     options = request.options
-    if version.relative != name or version.region_mode != options.region_mode:
-        return False
-    if options.given_region is not None and options.given_region.bounds != version[8:12]:
-        return False
-    if kind is Kind.PRODUCT and (
-        bool(version.category_given) != (options.category_id is not None)
-        or options.category_id not in (None, version.category_id)
-    ):
-        return False
+    mode, region = int(options.region_mode), options.given_region
+    bounds = None if region is None else region.bounds
+    category = options.category_id if kind is Kind.PRODUCT else None
+    is_given = category is not None
+
+    def is_as_requested(version: StoredVersion) -> bool:
+        return bool(
+            version.is_of_folder
+            and version.has_attributes
+            and version.token is not None
+            and version.region_mode == mode
+            and version.category_given == is_given
+            and (category is None or version.category_id == category)
+            and (bounds is None or version[7:11] == bounds)
+        )
+
+    return is_as_requested
+
+
+def _token(path: str, now: int) -> bytes | None:
     try:
-        return file_token(path) == version.token
+        return file_token(path, now)
     except (OSError, ValueError):
-        return False
+        return None

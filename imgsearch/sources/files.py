@@ -16,7 +16,7 @@ from imgsearch.types import AddPicture, Content, Refused
 from imgsearch.values import Attributes, Key, Location, PictureOptions, nfc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
     "PICTURE_SUFFIXES",
@@ -85,18 +85,22 @@ class FilePicture:
         return Content(data, token if token == _token(before) else None)
 
 
-def file_token(path: str | os.PathLike[str]) -> bytes | None:
+def file_token(path: str | os.PathLike[str], now: int | None = None) -> bytes | None:
     """The token of a file; see ``FilePicture.token``.
+
+    Args:
+        path: of the file.
+        now: the time in nanoseconds, or a little earlier.
 
     Raises:
         OSError, ValueError: it cannot be accessed.
     """
-    return _token(os.stat(path))  # noqa: PTH116  # a Path takes longer than the call
+    return _token(os.stat(path), now)  # noqa: PTH116  # a Path takes longer than the call
 
 
-def _token(status: os.stat_result) -> bytes | None:
+def _token(status: os.stat_result, now: int | None = None) -> bytes | None:
     changed = max(status.st_mtime_ns, status.st_ctime_ns)
-    if time.time_ns() - changed < RACY_NANOSECONDS:
+    if (time.time_ns() if now is None else now) - changed < RACY_NANOSECONDS:
         return None
     facts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return hashlib.blake2b(repr(facts).encode(), digest_size=8).digest()
@@ -139,6 +143,12 @@ class FileRequest:
         else:
             product_id = nfc(_without_suffix(name))
         return product_id, self.pic_name if self.pic_name is not None else nfc(name)
+
+    def all_names(self, root: str, names: Sequence[str]) -> list[tuple[str, str]]:
+        """``names`` of many files."""
+        if self.product_id is None and self.pic_name is None and self.product_from == "name":
+            return [(_without_suffix(name), name) if name.isascii() else self.names(root, name) for name in names]
+        return [self.names(root, name) for name in names]
 
     def key(self, root: str, name: str) -> Key:
         """ProductId and PicName of a file; takes what ``names`` does.

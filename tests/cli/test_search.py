@@ -117,7 +117,7 @@ def test_distinct_product(run: Run, indexed: Path) -> None:
     assert hits[0]["PicName"] == "0001.jpg"
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_no_lift(run: Run, indexed: Path, folder: Path, version: int) -> None:
     """Each product's other picture is no longer raised by its best; instances of older features never raised any."""
     manifest = indexed / "increment.meta"

@@ -127,6 +127,7 @@ def test_what_is_written_is_read(storage: Storage) -> None:
         given=True,
         attributes=Attributes("content", 1, 2, 3, 4, "a", "b", "c", "d"),
         location=location,
+        picture_hash=bytes(32),
     )
     with storage.committing() as store:
         (number,) = store.insert([given])
@@ -139,12 +140,33 @@ def test_what_is_written_is_read(storage: Storage) -> None:
         b"bytes",
         b"token",
     )
+    assert item.picture_hash == record_hash(storage) == bytes(32)
     assert (item.attributes, item.location) == (given.attributes, Path("/pictures/below/one.jpg"))
     assert np.array_equal(storage.store.feature(number), FEATURES[0])
     (record,) = storage.store.all_stored_records()
     assert record.extracted.subjects == given.extracted.subjects
     assert (record.key, record.location, record.attributes) == (given.key, location, given.attributes)
     assert storage.store.stored_records([given.key, Key("p", "two")]).keys() == {given.key}
+
+
+def record_hash(storage: Storage) -> bytes | None:
+    """Of the only item, as it would be written again."""
+    (record,) = storage.store.all_stored_records()
+    return record.extracted.picture_hash
+
+
+def test_fingerprints_are_those_of_the_items(filled: Storage) -> None:
+    """By id; a hash that an item has not is None until it is set."""
+    condition = product_condition("p1")
+    items = list(filled.store.items(condition))
+    with filled.committing() as store:
+        store.set_picture_hashes([(items[1].id, b"h" * 32)])
+    pieces = list(filled.store.fingerprints(condition))
+    assert np.concatenate([piece.ids for piece in pieces]).tolist() == [item.id for item in items]
+    assert [one for piece in pieces for one in piece.products] == ["p1"] * len(items)
+    assert [one for piece in pieces for one in piece.contents] == [item.content_hash for item in items]
+    assert [one for piece in pieces for one in piece.hashes] == [None, b"h" * 32, *[None] * (len(items) - 2)]
+    assert list(filled.store.items(condition))[1] == replace(items[1], picture_hash=b"h" * 32)
 
 
 def test_replacing_gives_a_new_id(storage: Storage) -> None:
@@ -302,6 +324,35 @@ def test_items_are_found_by_their_file(storage: Storage) -> None:
         store.insert([change("p", name, FEATURES[0], location=place) for name, place in places.items()])
     found = storage.store.keys(location_condition(PurePosixPath("/shop/a/b/1.jpg")))
     assert [key.pic_name for key in found] == ["1", "2", "b/1.jpg"]
+
+
+def test_versions_and_places_of_files(storage: Storage) -> None:
+    """What is stored under keys, as far as it tells whether a file is unchanged; and what lies below a folder."""
+    places = [
+        *(Location("/shop"), Location("/shop/red", "other.jpg"), Location("/shop2"), None, Location("/", "shop/x.jpg")),
+        Location("/", "shop2/x.jpg"),
+    ]
+    changes = [
+        change("p", f"{number}.jpg", FEATURES[0], location=place, attributes=Attributes(int_attr=number % 2 or None))
+        for number, place in enumerate(places)
+    ]
+    with storage.committing() as store:
+        ids = list(store.insert(changes))
+    store = storage.store
+    keys = [("p", f"{number}.jpg") for number in (1, 0, 99, 3)]
+    found = store.versions(keys, "/shop", Attributes())
+    assert {position: version.id for position, version in found.items()} == {0: ids[1], 1: ids[0], 3: ids[3]}
+    assert [found[position].relative for position in (0, 1)] == ["other.jpg", None]
+    assert [bool(found[position].is_of_folder) for position in (0, 1, 3)] == [False, True, False]
+    assert [bool(found[position].has_attributes) for position in (0, 1, 3)] == [False, True, False]
+    item = store.item(changes[0].key)
+    assert item is not None
+    assert found[1].token == item.token
+    assert (found[1].category_id, found[1].region_mode) == (item.category_id, item.region_mode)
+    assert found[1][7:11] == item.region.bounds
+    assert store.ids_below("/shop").tolist() == [ids[0], ids[1], ids[4]]
+    assert store.ids_below("/shop/red").tolist() == [ids[1]]
+    assert store.ids_below("/").tolist() == [ids[0], ids[1], ids[2], ids[4], ids[5]]
 
 
 def test_an_index_names_what_is_near(filled: Storage) -> None:
