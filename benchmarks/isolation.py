@@ -1,12 +1,16 @@
 """Isolation: what decoding in processes of their own costs, beside decoding in the threads of one process.
 
 Both run in turn on the same pictures, several times, with everything predicted, as ``add`` does it without its commits.
+And one picture of a young process, as ``search`` decodes it: there, in a process that was started ahead, or in one that
+is started for it.
 """
 
 from __future__ import annotations
 
 import re
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import wait
@@ -26,6 +30,35 @@ from imgsearch.vision.runtime import Network, available_cores
 PICTURES = 500
 ROUNDS = 5
 KIBIBYTES_PER_MEBIBYTE = 1024
+SINGLE_ROUNDS = 31
+WAYS = ("in the command itself", "in a process started ahead", "in a process started for it")
+ONE_PICTURE = """
+import sys, time
+from imgsearch import own_process
+own_process.claim([])
+way, path = int(sys.argv[1]), sys.argv[2]
+begun = time.perf_counter()
+if way == 1:
+    from imgsearch.vision.decoder_start import start_ahead
+    start_ahead()
+started = time.perf_counter() - begun
+import numpy
+time.sleep(0.3)  # while the instance is opened and networks are loaded
+from imgsearch.vision.limits import Limits
+data = open(path, "rb").read()
+begun = time.perf_counter()
+if way == 0:
+    from imgsearch.vision.picture import OpenPicture
+    picture = OpenPicture(data, Limits())
+else:
+    from imgsearch.vision.decoder_pool import Decoders
+    decoders = Decoders(Limits())
+    picture = decoders.open(data)
+for _ in range(3):
+    picture.decode(picture.whole, 256)
+print(started + time.perf_counter() - begun)
+"""
+"""What the command waits for, in seconds; loading Pillow is part of it in the first case."""
 
 
 def _extracted(network: Network, paths: list[Path], *, isolated: bool) -> tuple[float, float]:
@@ -54,6 +87,24 @@ def _private_memory() -> float:
     return total / KIBIBYTES_PER_MEBIBYTE
 
 
+def _one_picture(path: Path) -> None:
+    """Show what a command waits for until its picture is decoded, in turn for each way."""
+    seconds: dict[int, list[float]] = {way: [] for way in range(len(WAYS))}
+    for number in range(-1, SINGLE_ROUNDS):  # the first round warms up
+        for way, taken in seconds.items():
+            words = [sys.executable, "-c", ONE_PICTURE, str(way), str(path)]
+            waited = float(subprocess.run(words, capture_output=True, check=True).stdout)
+            if number >= 0:
+                taken.append(waited)
+    more = [[one - here for one, here in zip(seconds[way], seconds[0], strict=True)] for way in seconds]
+    rows = [
+        (name, 1000 * statistics.median(seconds[way]), 1000 * statistics.median(more[way]))
+        for way, name in enumerate(WAYS)
+    ]
+    columns = ("one picture is decoded", "ms", "ms more")
+    show(f"Waiting for one JPEG of {SIZE[0]} x {SIZE[1]}, medians of {SINGLE_ROUNDS}", columns, rows)
+
+
 def main() -> None:
     cache = cache_folder()
     network = Network(converted_model(find_model(DEFAULT_MODEL), cache, print), cache, parallel=True)
@@ -63,6 +114,7 @@ def main() -> None:
         folder = Path(temporary) / "photos"
         make_photos(folder, PICTURES)
         paths = sorted(folder.iterdir())
+        _one_picture(paths[0])
         for number in range(-1, ROUNDS):  # the first round warms up
             for isolated, taken in speeds.items():
                 speed, used = _extracted(network, paths, isolated=isolated)

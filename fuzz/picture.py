@@ -6,7 +6,7 @@ import atheris
 
 from fuzz.target import check_error, run
 
-with atheris.instrument_imports(include=["imgsearch.vision.picture", "PIL"]):
+with atheris.instrument_imports(include=["imgsearch.vision", "PIL"]):
     from imgsearch.vision.picture import OpenPicture
 
 from imgsearch.errors import PictureError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -56,6 +57,26 @@ def _manifests() -> Iterator[bytes]:
     yield b"\xef\xbb\xbf" + b"\r\n".join(documents) + b"\n"
 
 
+def _feeds() -> Iterator[bytes]:
+    tables = [
+        'ProductId,PicName,CategoryId,Crop,Region,IntAttr,StrAttr4,Operator\np,a.jpg,Bag,no,"1,2,3,4",-5,ü,\nq,,,,,,,DELETE\n',
+        (
+            "id\ttitle\timage_link\tadditional_image_link\tproduct_type\tprice\n"
+            '1\t"A ""b""\nc"\thttps://a.example/1.jpg\thttp://b.example/2,https://[::1]:8/3\ta > Shoes\t5 EUR\n'
+        ),
+        "sep=;\nid;g:image link;item_group_id\n1;https://bücher.example/ü?a=b#c;g\n2;http://u:p@a.example/;\n",
+        (
+            '[{"id":"1","imageLink":"https://a.example/1","productTypes":["Bag"]},\n{"OperationType":"ADD","ProductId":"p",'
+            '"PicName":"a","Url":"http://a.example"}]'
+        ),
+    ]
+    for table in tables:
+        for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+            yield table.encode(encoding)
+        yield gzip.compress(table.encode())
+    yield from _manifests()
+
+
 def _pictures() -> Iterator[bytes]:
     """Whole ones of every kind, and what is made by hand to be wrong."""
     for file in corpus():
@@ -67,5 +88,6 @@ SEEDS: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "region": _regions,
     "filter": _filters,
     "manifest": _manifests,
+    "feed": _feeds,
     "picture": _pictures,
 }

@@ -200,7 +200,7 @@ class DecoderFailed(PictureError):
 
 
 class UnreadableSource(InputError):
-    """A file or an object in a bucket is missing, not a file, forbidden, or cannot be transferred."""
+    """A file, an object in a bucket or a linked picture is missing, no file, forbidden, or cannot be transferred."""
 
     code = "PictureError"
 

@@ -78,6 +78,22 @@ class InstanceFolder:
         )
 
     @staticmethod
+    def remove_if_empty(folder: StrPath) -> bool:
+        """Remove an instance without items, such as one that was made for additions which all failed.
+
+        Its folder stays.
+
+        Returns:
+            Whether it was removed: it was empty, and nobody else is writing to it.
+
+        Raises:
+            InstanceDamaged, NewerFormat, StorageUnwritable
+        """
+        from imgsearch.jobs.creation import remove_if_empty
+
+        return remove_if_empty(Path(folder))
+
+    @staticmethod
     def prepare(
         model: str = DEFAULT_MODEL,
         *,

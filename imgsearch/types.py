@@ -139,6 +139,8 @@ class Extracted:
     """Predicted categories with probabilities, the most likely first; empty without prediction."""
     feature: npt.NDArray[np.float32]
     """Shape (dimension,), L2-normalised."""
+    warning: str | None = None
+    """What is wrong with a picture that is used all the same, such as a file that is cut off."""
 
     def likely_categories(self) -> tuple[int, ...]:
         """The categories to search: the given one, or as many as needed to probably include the right one."""
@@ -242,3 +244,5 @@ class Outcome:
     """Number of pictures; for a deletion submitted to a ``Writer``, the number deleted."""
     renamed_from: Key | None = None
     """The former key of a renamed picture."""
+    warning: str | None = None
+    """What is wrong with a picture that was added all the same."""

@@ -129,6 +129,9 @@ def wholes() -> dict[str, bytes]:
         "rgb.ppm": save(image, "PPM"),
         "deep.pgm": save(deep, "PPM"),
         "one bit.pbm": save(image.convert("1"), "PPM"),
+        "lossy.avif": save(image, "AVIF"),
+        "alpha.avif": save(image.convert("RGBA"), "AVIF"),
+        "animated.avif": save(image, "AVIF", save_all=True, append_images=pages()),
     }
 
 
@@ -209,20 +212,22 @@ def _pngs() -> Iterator[Hostile]:
         "no width": (_png(header=_header(0, 100)), REFUSED),
         "more pixels than data": (_png(header=_header(3000, 3000)), DAMAGED),
         "more data than pixels": (_png(pixels=chunk(b"IDAT", bomb)), ANYTHING),
-        "compressed text bomb": (_png(chunk(b"zTXt", b"a\0\0" + bomb)), ANYTHING),
-        "international text bomb": (_png(chunk(b"iTXt", b"a\0\1\0\0\0" + bomb)), ANYTHING),
-        "profile bomb": (_png(chunk(b"iCCP", b"a\0\0" + bomb)), ANYTHING),
-        "text of megabytes": (_png(chunk(b"tEXt", b"a\0" + b"x" * 6_000_000)), ANYTHING),
-        "a hundred thousand texts": (_png(chunk(b"tEXt", b"a\0b") * 100_000), ANYTHING),
+        "compressed text bomb": (_png(chunk(b"zTXt", b"a\0\0" + bomb)), TAKEN),
+        "international text bomb": (_png(chunk(b"iTXt", b"a\0\1\0\0\0" + bomb)), TAKEN),
+        "profile bomb": (_png(chunk(b"iCCP", b"a\0\0" + bomb)), TAKEN),
+        "text of megabytes": (_png(chunk(b"tEXt", b"a\0" + b"x" * 6_000_000)), TAKEN),
+        "a hundred thousand texts": (_png(chunk(b"tEXt", b"a\0b") * 100_000), TAKEN),
         "a hundred thousand empty pieces": (_png(after=chunk(b"IDAT", b"") * 100_000 + END), ANYTHING),
         "a hundred thousand empty pieces first": (_png(chunk(b"IDAT", b"") * 100_000), ANYTHING),
-        "a hundred thousand profiles": (_png(chunk(b"iCCP", b"a\0\0x") * 100_000), ANYTHING),
+        "a hundred thousand profiles": (_png(chunk(b"iCCP", b"a\0\0x") * 100_000), TAKEN),
         "checksum of the header": (
             _png(header=chunk(b"IHDR", struct.pack(">IIBBBBB", 120, 110, 8, 2, 0, 0, 0), 1)),
             REFUSED,
         ),
         "checksum of the pixels": (_png(pixels=chunk(b"IDAT", zlib.compress(b"\0" * 361 * 110), 1)), ANYTHING),
-        "checksum of a text": (_png(chunk(b"tEXt", b"a\0b", 1)), ANYTHING),
+        "checksum of a text": (_png(chunk(b"tEXt", b"a\0b", 1)), TAKEN),
+        "checksum of a profile": (_png(chunk(b"iCCP", b"a\0\0" + zlib.compress(b"x"), 1)), TAKEN),
+        "orientation in a text bomb": (_png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + bomb)), TAKEN),
         "no pixels": (_png(pixels=b""), REFUSED),
         "no header": (PNG_START + _pixels() + END, REFUSED),
         "two headers": (_png(_header(20_000, 20_000)), ANYTHING),
@@ -237,20 +242,20 @@ def _pngs() -> Iterator[Hostile]:
         "interlaced by 9": (_png(header=_header(interlace=9)), ANYTHING),
         "pixels that are not compressed": (_png(pixels=chunk(b"IDAT", b"x" * 9000)), DAMAGED),
         "filter 255": (_png(pixels=chunk(b"IDAT", zlib.compress(b"\xff" * 361 * 110))), ANYTHING),
-        "4 billion frames": (_png(chunk(b"acTL", struct.pack(">II", 2**32 - 1, 0))), ANYTHING),
-        "no frames": (_png(chunk(b"acTL", struct.pack(">II", 0, 0))), ANYTHING),
+        "4 billion frames": (_png(chunk(b"acTL", struct.pack(">II", 2**32 - 1, 0))), TAKEN),
+        "no frames": (_png(chunk(b"acTL", struct.pack(">II", 0, 0))), TAKEN),
         "a frame outside": (
             _png(
                 chunk(b"acTL", struct.pack(">II", 2, 0)),
                 chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 9999, 9999, 9999, 9999, 1, 1, 0, 0)),
             ),
-            ANYTHING,
+            TAKEN,
         ),
         "exif circle": (_png(chunk(b"eXIf", EXIF_CIRCLE)), TAKEN),
         "exif of megabytes": (_png(chunk(b"eXIf", b"II*\0" + b"\xff" * 6_000_000)), TAKEN),
-        "transparency too long": (_png(chunk(b"tRNS", b"\1" * 1000)), ANYTHING),
-        "resolution of 0": (_png(chunk(b"pHYs", struct.pack(">IIB", 0, 0, 1))), ANYTHING),
-        "gamma of 0": (_png(chunk(b"gAMA", b"\0\0\0\0")), ANYTHING),
+        "transparency too long": (_png(chunk(b"tRNS", b"\1" * 1000)), TAKEN),
+        "resolution of 0": (_png(chunk(b"pHYs", struct.pack(">IIB", 0, 0, 1))), TAKEN),
+        "gamma of 0": (_png(chunk(b"gAMA", b"\0\0\0\0")), TAKEN),
         "chunk without a name": (_png(chunk(b"\0\0\0\0", b"x")), ANYTHING),
     }
     yield from (Hostile(f"png {name}.png", data, codes) for name, (data, codes) in cases.items())
@@ -693,7 +698,9 @@ def _others(generator: random.Random) -> Iterator[Hostile]:
         "targa": b"\0\0\2" + b"\0" * 9 + b"\x40\0\x40\0\x18\0",
     }
     for name, data in starts.items():
-        yield Hostile(f"in truth {name}.jpg", data.ljust(3000, b"\0"), OTHER_FORMAT)
+        # Of HEIC, the decoder may be installed.
+        codes = OTHER_FORMAT | DAMAGED if name == "heic" else OTHER_FORMAT
+        yield Hostile(f"in truth {name}.jpg", data.ljust(3000, b"\0"), codes)
     large = encode(draw(6))
     yield Hostile("8 MB less a byte.jpg", large.ljust(MOST_BYTES - 1, b"\0"), TAKEN)
     yield Hostile("8 MB.jpg", large.ljust(MOST_BYTES, b"\0"), frozenset({"InvalidPicContent"}))

@@ -26,7 +26,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from imgsearch.vision.limits import LIMIT_PROFILES
-from imgsearch.vision.picture import OPENED_FORMATS, OpenPicture
+from imgsearch.vision.picture import OpenPicture
+from imgsearch.vision.picture_formats import SUPPORTED_FORMATS
 from tests.pictures import draw, encode
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+OPENED_FORMATS: Final = tuple(name for name in SUPPORTED_FORMATS if name != "MPO")
+"""Pillow opens an MPO as a JPEG."""
 RUN_BYTES: Final = 16
 LEAST_VALUES: Final = 6
 """Different bytes in a run that counts: headers, padding and flat areas have fewer."""

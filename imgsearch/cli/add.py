@@ -19,13 +19,19 @@ from imgsearch.cli.folder_options import (
     ProductId,
     Report,
     ReportFile,
+    check_product,
     patterns,
 )
+from imgsearch.cli.opening import existing, new_instance_discarded, open_instance, open_or_make, warn_of_shared_storage
 from imgsearch.cli.options import (
+    DOWNLOADS,
     STDIN,
+    TIMEOUT_SECONDS,
+    AllowPrivate,
     Category,
     Crop,
     DeviceOption,
+    Downloads,
     FormatOption,
     InstanceOption,
     IntAttr,
@@ -36,19 +42,17 @@ from imgsearch.cli.options import (
     Quiet,
     RegionOption,
     StrAttr,
+    Timeout,
     Weights,
     Workers,
     check_device,
-    existing,
-    open_instance,
-    open_or_make,
+    check_no_links,
     picture_options,
-    warn_of_shared_storage,
 )
 from imgsearch.cli.output import Format, resolve_format, safe
 from imgsearch.cli.summary import Summary, dry_run_of, print_outcome, warning_of_ignored_regions, with_progress
 from imgsearch.errors import UsageError
-from imgsearch.service.categories import Kind
+from imgsearch.sources.feed import Feed, FeedOptions, ManifestFormat
 from imgsearch.values import Attributes
 from imgsearch.vision.devices import CPU
 
@@ -74,9 +78,20 @@ def add(
     manifest: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", show_default=False, help="Process an increment.meta, with its pictures in the same folder."
+            metavar="FILE",
+            show_default=False,
+            help="Process a manifest (increment.meta, JSON, CSV, TSV, a product feed), or - for one on stdin.",
         ),
     ] = None,
+    manifest_format: Annotated[
+        ManifestFormat, typer.Option("--manifest-format", help="Format of the manifest; auto: told by its first line.")
+    ] = "auto",
+    item_group: Annotated[
+        bool, typer.Option("--item-group", help="Product feeds: ProductId is item_group_id, if there is one, not id.")
+    ] = False,
+    allow_private: AllowPrivate = False,
+    timeout: Timeout = TIMEOUT_SECONDS,
+    downloads: Downloads = DOWNLOADS,
     reindex: Annotated[
         bool, typer.Option("--reindex", help="Recompute the features of all items from their original pictures.")
     ] = False,
@@ -99,7 +114,7 @@ def add(
     str_attr2: StrAttr = None,
     str_attr3: StrAttr = None,
     str_attr4: StrAttr = None,
-    kind: KindOption = Kind.PRODUCT,
+    kind: KindOption = None,
     model: Model = None,
     weights: Weights = None,
     workers: Workers = None,
@@ -125,6 +140,7 @@ def add(
     from imgsearch.sources.walking import PassedOver
 
     chosen = resolve_format(output_format)
+    check_product(product_id, product_from)
     attributes = Attributes(
         custom_content, int_attr, int_attr2, int_attr3, int_attr4, str_attr, str_attr2, str_attr3, str_attr4
     )
@@ -140,6 +156,11 @@ def add(
         allow_empty=allow_empty,
     )
     given = paths or []
+    reading = FeedOptions(downloads, timeout, manifest_format, item_group, allow_private)
+    if manifest is None and reading != FeedOptions(DOWNLOADS, TIMEOUT_SECONDS):
+        raise UsageError(
+            "--manifest-format, --item-group, --allow-private, --timeout and --downloads are for --manifest FILE"
+        )
     if reindex:
         others = (
             given,
@@ -147,7 +168,7 @@ def add(
             request != FileRequest(),
             model,
             weights,
-            kind is not Kind.PRODUCT,
+            kind is not None,
             nul,
             dry_run,
             report,
@@ -158,13 +179,19 @@ def add(
     _check(given, manifest, request, FileRequest(product_from=product_from, include_hidden=include_hidden))
     check_device(device)
     begun = perf_counter()
+    summary = Summary()
     with ExitStack() as stack:
+        stack.enter_context(new_instance_discarded(instance, lambda: bool(summary.exit_code)))
         told = stack.enter_context(Report.opened(report))
         passed_over = PassedOver(None if report is None else told.skip)
-        source = _source(given, manifest, request, passed_over, nul=nul)
+        source = (
+            _files(given, request, passed_over, nul=nul)
+            if manifest is None
+            else _feed(manifest, reading, stack, quiet=quiet)
+        )
+        source.check()
         target: Instance | None
         if dry_run:
-            source.check()
             target = stack.enter_context(existing(instance, kind, model, weights, quiet=quiet) or nullcontext())
             outcomes: Iterable[Outcome] = dry_run_of(source, target)
         else:
@@ -181,10 +208,10 @@ def add(
                 read,
                 distinct=manifest is None,
                 workers=workers,
+                readers=downloads if isinstance(source, Feed) and source.has_links else 0,
                 device=device,
                 lock_timeout=lock_timeout,
             )
-        summary = Summary()
         for outcome in with_progress(outcomes, source.countable, quiet=quiet):
             summary.count(outcome)
             told.count(outcome)
@@ -238,16 +265,25 @@ def _check(paths: list[str], manifest: Path | None, request: Any, plain: Any) ->
         raise UsageError("nothing to add: give pictures or folders, - for a list on stdin, or --manifest FILE")
     if manifest is not None and (paths or request != plain):
         raise UsageError("--manifest gives pictures, ids and attributes: leave out paths and these options")
+    check_no_links(paths, "give it in a manifest: add --manifest FILE, with the link as PicName or image_link")
     if request.pic_name is not None and (len(paths) != 1 or paths[0] == STDIN or is_folder(Path(paths[0]))):
         raise UsageError("--pic-name applies to one picture: give exactly one file with it")
 
 
-def _source(paths: list[str], manifest: Path | None, request: Any, passed_over: PassedOver, *, nul: bool) -> Source:
-    from imgsearch.sources import stdin
-    from imgsearch.sources.local import LocalFiles, LocalManifest
+def _feed(manifest: Path, options: FeedOptions, stack: ExitStack, *, quiet: bool) -> Feed:
+    def tell(message: str) -> None:
+        if not quiet:
+            warn(message)
 
-    if manifest is not None:
-        return LocalManifest(manifest)
+    if str(manifest) == STDIN:
+        return Feed(None, stack, options, tell, sys.stdin.buffer)
+    return Feed(manifest, stack, options, tell)
+
+
+def _files(paths: list[str], request: Any, passed_over: PassedOver, *, nul: bool) -> Source:
+    from imgsearch.sources import stdin
+    from imgsearch.sources.local import LocalFiles
+
     if STDIN not in paths:
         named = [Path(path) for path in paths]
         return LocalFiles(named, request, named, passed_over)

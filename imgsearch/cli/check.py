@@ -8,7 +8,8 @@ import typer
 
 from imgsearch.cli.advice import complete
 from imgsearch.cli.errors import warn
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, instance_folder, warn_of_shared_storage
+from imgsearch.cli.opening import instance_folder, warn_of_shared_storage
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe, text
 from imgsearch.errors import InstanceDamaged
 

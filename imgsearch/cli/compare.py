@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imgsearch.cli.errors import warn
+from imgsearch.cli.opening import announcer
 from imgsearch.cli.options import (
     STDIN,
     Crop,
@@ -16,7 +18,7 @@ from imgsearch.cli.options import (
     Quiet,
     RegionOption,
     Weights,
-    announcer,
+    check_no_links,
     picture_options,
 )
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format
@@ -49,6 +51,7 @@ def compare(
     from imgsearch.vision.models import DEFAULT_MODEL
 
     chosen = resolve_format(output_format)
+    check_no_links([first, second], "download the pictures first")
     if first == second == STDIN:
         raise UsageError("stdin holds one picture: give - only once")
     try:
@@ -62,8 +65,9 @@ def compare(
             announce=announcer(quiet=quiet),
         )
     except InputError as error:
-        named = error.message.replace("first: ", f"{first}: ", 1).replace("second: ", f"{second}: ", 1)
-        raise type(error)(named, code=error.code) from None
+        raise type(error)(_named(error.message, first, second), code=error.code) from None
+    for warning in result.warnings:
+        warn(_named(warning, first, second))
     score = round(result.score, SCORE_DIGITS)
     if chosen is Format.TABLE:
         same = "the same picture" if result.identical else f"Score {score:.3f}, distance {result.distance} of 512 bits"
@@ -73,6 +77,10 @@ def compare(
     else:
         document = {"Success": True, "Score": score, "Distance": result.distance}
         print_document(document, one_line=chosen is Format.JSONL)
+
+
+def _named(message: str, first: str, second: str) -> str:
+    return message.replace("first: ", f"{first}: ", 1).replace("second: ", f"{second}: ", 1)
 
 
 def _picture(given: str) -> PictureSource:

@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from imgsearch.cli.configuration import INSTANCES, SETTINGS, active
-from imgsearch.cli.options import FormatOption, instance_folder
+from imgsearch.cli.opening import instance_folder
+from imgsearch.cli.options import FormatOption
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, text
 from imgsearch.locations import cache_folder
 

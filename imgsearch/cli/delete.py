@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgsearch.cli.errors import warn
-from imgsearch.cli.options import (
-    STDIN,
-    FilterOption,
-    FormatOption,
-    InstanceOption,
-    LockTimeout,
-    Nul,
-    Quiet,
-    open_instance,
-    warn_of_shared_storage,
-)
+from imgsearch.cli.opening import open_instance, warn_of_shared_storage
+from imgsearch.cli.options import STDIN, FilterOption, FormatOption, InstanceOption, LockTimeout, Nul, Quiet
 from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe
 from imgsearch.errors import InputError, UsageError
 from imgsearch.values import Key

@@ -12,7 +12,8 @@ import typer
 
 from imgsearch.cli.failure_table import print_failures
 from imgsearch.cli.figures import document, figure_tables
-from imgsearch.cli.options import Crop, FormatOption, Model, Weights, Workers, announcer
+from imgsearch.cli.opening import announcer
+from imgsearch.cli.options import Crop, FormatOption, Model, Weights, Workers
 from imgsearch.cli.output import Format, console, print_document, resolve_format, text
 from imgsearch.errors import UsageError
 from imgsearch.evaluation.ground_truth import ALL, Part

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, Quiet, open_instance
+from imgsearch.cli.opening import open_instance
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, Quiet
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
 from imgsearch.cli.summary import Summary, print_outcome
 

@@ -54,6 +54,16 @@ ReportFile = Annotated[
 ]
 
 
+def check_product(product_id: str | None, product_from: str) -> None:
+    """Refuse two ways to say what the ProductId is, of which one would be ignored.
+
+    Raises:
+        UsageError
+    """
+    if product_id is not None and product_from != "name":
+        raise UsageError(f"--product-id and --product-from {product_from} contradict each other: use only one of them")
+
+
 def patterns(given: list[str] | None) -> tuple[str, ...]:
     """The patterns of ``--exclude``.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from imgsearch.cli.options import FormatOption, InstanceOption, open_instance
+from imgsearch.cli.opening import open_instance
+from imgsearch.cli.options import FormatOption, InstanceOption
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, text
 from imgsearch.service.categories import CATEGORIES, Kind
 from imgsearch.service.documents import info_document

@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from imgsearch.cli.options import (
-    FormatOption,
-    InstanceOption,
-    KindOption,
-    LockTimeout,
-    Model,
-    Weights,
-    announcer,
-    instance_folder,
-    open_instance,
-    warn_of_shared_storage,
-)
+from imgsearch.cli.opening import announcer, instance_folder, open_instance, warn_of_shared_storage
+from imgsearch.cli.options import FormatOption, InstanceOption, KindOption, LockTimeout, Model, Weights
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
 from imgsearch.errors import UsageError
 from imgsearch.service.categories import Kind
@@ -32,7 +22,7 @@ __all__ = ["init"]
 
 def init(
     instance: InstanceOption = None,
-    kind: KindOption = Kind.PRODUCT,
+    kind: KindOption = None,
     model: Model = None,
     weights: Weights = None,
     region_id: Annotated[
@@ -83,6 +73,7 @@ def init(
         "max_side": max_side,
         "max_pixels": None if max_megapixels is None else round(max_megapixels * MEGAPIXEL),
     }
+    kind = kind or Kind.PRODUCT
     folder = instance_folder(instance)
     warn_of_shared_storage(folder)
     Instance.create(

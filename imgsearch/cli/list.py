@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgsearch.cli.options import Category, FilterOption, FormatOption, InstanceOption, Nul, open_instance
+from imgsearch.cli.opening import open_instance
+from imgsearch.cli.options import Category, FilterOption, FormatOption, InstanceOption, Nul
 from imgsearch.cli.output import Format, console, print_document, print_name, print_streamed, resolve_format, text
 from imgsearch.service.categories import CATEGORIES, Kind
 from imgsearch.service.documents import item_document

@@ -7,25 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgsearch.cli.advice import instance_is
-from imgsearch.cli.configuration import SETTINGS, active
+from imgsearch.cli.configuration import SETTINGS
 from imgsearch.cli.errors import warn
-from imgsearch.cli.output import FORMAT_VARIABLE, Format, safe
-from imgsearch.errors import InstanceExists, StorageError, UsageError
-from imgsearch.locations import INSTANCE_VARIABLE, default_instance
+from imgsearch.cli.output import FORMAT_VARIABLE, Format
+from imgsearch.errors import StorageError, UsageError
+from imgsearch.locations import INSTANCE_VARIABLE
 from imgsearch.service.categories import CATEGORIES, Kind, parse_category
 from imgsearch.values import PictureOptions, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from imgsearch.instance import Instance
+    from collections.abc import Iterable
 
 __all__ = [
+    "DOWNLOADS",
     "STDIN",
+    "TIMEOUT_SECONDS",
+    "AllowPrivate",
     "Category",
     "Crop",
     "DeviceOption",
+    "Downloads",
     "FilterOption",
     "FormatOption",
     "GlobalInstance",
@@ -38,16 +39,13 @@ __all__ = [
     "Quiet",
     "RegionOption",
     "StrAttr",
+    "Timeout",
     "Weights",
     "Workers",
-    "announcer",
     "check_device",
     "check_no_instance",
-    "instance_folder",
-    "open_instance",
-    "open_or_make",
+    "check_no_links",
     "picture_options",
-    "warn_of_shared_storage",
 ]
 
 STDIN = "-"
@@ -116,7 +114,14 @@ FormatOption = Annotated[
         help="Output format; by default table on a terminal, else json.",
     ),
 ]
-KindOption = Annotated[Kind, typer.Option("--kind", help="Kind of a new instance: with or without categories.")]
+KindOption = Annotated[
+    Kind | None,
+    typer.Option(
+        "--kind",
+        show_default=False,
+        help="Kind of a new instance: product, with categories (the default), or generic, without.",
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -204,13 +209,21 @@ LockTimeout = Annotated[
 Nul = Annotated[
     bool, typer.Option("-0", "--null", help="Separate names by NUL instead of newline (--format paths, and stdin).")
 ]
+DOWNLOADS = 16
+"""At 100 ms per request, enough to keep two cores busy."""
+TIMEOUT_SECONDS = 60.0
+Timeout = Annotated[
+    float,
+    typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Time limit per downloaded picture, with retries."),
+]
+Downloads = Annotated[int, typer.Option("--downloads", min=1, help="Number of parallel downloads.")]
+AllowPrivate = Annotated[
+    bool,
+    typer.Option(
+        "--allow-private", help="Let links lead to addresses that are not public: loopback, private networks."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing on success.")]
-
-
-def instance_folder(given: Path | None) -> Path:
-    """The given folder or the default one; either may be a name of the configuration file."""
-    instance_is(given)
-    return active().folder(given if given is not None else default_instance())
 
 
 def check_no_instance(paths: Iterable[str]) -> None:
@@ -241,37 +254,14 @@ def check_device(name: str) -> None:
     Device.parse(name).check()
 
 
-def announcer(*, quiet: bool = False) -> Callable[[str], None]:
-    """A callback for announcements of slow steps: prints to stderr, or nothing if quiet."""
-
-    def announce(message: str) -> None:
-        if not quiet:
-            typer.echo(message, err=True)
-
-    return announce
-
-
-def open_instance(given: Path | None, *, quiet: bool = False) -> Instance:
-    """Open the given or default instance.
+def check_no_links(paths: list[str], advice: str) -> None:
+    """Raise if a path is a link; it is not repeated, as it may hold a password.
 
     Raises:
-        InstanceNotFound, InstanceDamaged, NewerFormat
+        UsageError
     """
-    from imgsearch.instance import Instance
-
-    return Instance.open(instance_folder(given), announce=announcer(quiet=quiet))
-
-
-def warn_of_shared_storage(folder: Path) -> None:
-    """Warn, before writing, if an instance is on a file system where locks and database are unreliable."""
-    from imgsearch.instance import Instance
-
-    kind = Instance.shared_file_system(folder)
-    if kind is not None:
-        warn(
-            f"{folder} is on a file system of type {kind}, which other machines may share: locks may not exclude a "
-            "second writer there, and the instance may get damaged; keep it on a local disk"
-        )
+    if any(path.lower().startswith(("http://", "https://")) for path in paths):
+        raise UsageError(f"a link is no path: {advice}")
 
 
 def picture_options(category: str | None, *, crop: bool, region: str | None) -> PictureOptions:
@@ -284,55 +274,3 @@ def picture_options(category: str | None, *, crop: bool, region: str | None) -> 
     if parsed is not None and not crop:
         warn("--no-crop uses the whole picture, so --region is ignored")
     return PictureOptions(None if category is None else parse_category(category), crop, parsed)
-
-
-def existing(
-    given: Path | None, kind: Kind, model: str | None, weights: Path | None, *, quiet: bool
-) -> Instance | None:
-    """Open the instance if it exists; arguments and errors are those of ``open_or_make``."""
-    from imgsearch.instance import Instance
-
-    return open_or_make(given, kind, model, weights, quiet=quiet) if Instance.exists(instance_folder(given)) else None
-
-
-def open_or_make(
-    given: Path | None,
-    kind: Kind,
-    model: str | None,
-    weights: Path | None,
-    *,
-    region_id: str | None = None,
-    lock_timeout: float = 0.0,
-    quiet: bool = False,
-) -> Instance:
-    """Open the given or default instance; create it first, with a notice, if there is none.
-
-    Raises:
-        StampMismatch: it exists with another model than requested.
-        InstanceExists: the folder holds other files.
-        InstanceLocked, InvalidModel, InstanceDamaged, NewerFormat, StorageFull, StorageUnwritable
-    """
-    from imgsearch.instance import Instance
-    from imgsearch.vision.models import DEFAULT_MODEL
-
-    folder = instance_folder(given)
-    announce = announcer(quiet=quiet)
-    if not Instance.exists(folder):
-        try:
-            Instance.create(
-                folder,
-                kind,
-                model=model or DEFAULT_MODEL,
-                weights=weights,
-                region_id=region_id,
-                announce=announce,
-                lock_timeout=lock_timeout,
-            )
-            typer.echo(f"Created a {kind} instance in {safe(str(folder))}", err=True)  # also if quiet
-        except InstanceExists:
-            if not Instance.exists(folder):
-                raise  # otherwise another process has just created it
-    opened = Instance.open(folder, announce=announce)
-    if model is not None or weights is not None:
-        opened.check_model(model or opened.model.name, weights)
-    return opened

@@ -12,21 +12,28 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from imgsearch.cli.errors import warn
+from imgsearch.cli.opening import (
+    existing,
+    instance_folder,
+    new_instance_discarded,
+    open_or_make,
+    warn_of_shared_storage,
+)
 from imgsearch.cli.options import (
+    DOWNLOADS,
+    TIMEOUT_SECONDS,
     DeviceOption,
+    Downloads,
     FormatOption,
     InstanceOption,
     KindOption,
     LockTimeout,
     Model,
     Quiet,
+    Timeout,
     Weights,
     Workers,
     check_device,
-    existing,
-    instance_folder,
-    open_or_make,
-    warn_of_shared_storage,
 )
 from imgsearch.cli.output import print_line, resolve_format
 from imgsearch.cli.run_log import opened_text, run_log
@@ -39,7 +46,6 @@ from imgsearch.cli.summary import (
     with_progress,
 )
 from imgsearch.errors import InstanceEmpty, RemoteCode, RemoteError, UsageError
-from imgsearch.service.categories import Kind
 from imgsearch.vision.devices import CPU
 
 if TYPE_CHECKING:
@@ -54,9 +60,6 @@ if TYPE_CHECKING:
 __all__ = ["oss_import"]
 
 log: Final = logging.getLogger("imgsearch")
-DOWNLOADS: Final = 16
-"""At 100 ms per request, enough to keep two cores busy."""
-TIMEOUT_SECONDS: Final = 60.0
 
 
 def oss_import(
@@ -113,11 +116,9 @@ def oss_import(
     log_file: Annotated[
         Path | None, typer.Option(metavar="FILE", show_default=False, help="Append timestamped lines to this file.")
     ] = None,
-    timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.1, help="Time limit per picture, including retries.")
-    ] = TIMEOUT_SECONDS,
-    downloads: Annotated[int, typer.Option(min=1, help="Number of parallel downloads.")] = DOWNLOADS,
-    kind: KindOption = Kind.PRODUCT,
+    timeout: Timeout = TIMEOUT_SECONDS,
+    downloads: Downloads = DOWNLOADS,
+    kind: KindOption = None,
     model: Model = None,
     weights: Weights = None,
     workers: Workers = None,
@@ -137,8 +138,10 @@ def oss_import(
 
     chosen = resolve_format(output_format)
     begun = perf_counter()
+    summary = Summary(is_batch=True)
     with ExitStack() as stack:
         stack.enter_context(run_log(log_file))
+        stack.enter_context(new_instance_discarded(instance, lambda: bool(summary.exit_code)))
         check_device(device)
         address = OssAddress.parse(source)
         if role_arn is not None:
@@ -171,7 +174,6 @@ def oss_import(
                 )
             warn_of_shared_storage(target.folder)
             outcomes = _applied(target, folder, workers, downloads, device, rebuild, lock_timeout, quiet)
-        summary = Summary(is_batch=True)
         for outcome in with_progress(outcomes, None, quiet=quiet):
             summary.count(outcome)
             print_outcome(outcome, chosen, quiet=quiet)

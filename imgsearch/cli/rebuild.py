@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, open_instance, warn_of_shared_storage
+from imgsearch.cli.opening import open_instance, warn_of_shared_storage
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format
 
 __all__ = ["rebuild"]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsearch.cli.errors import warn
-from imgsearch.cli.options import FormatOption, InstanceOption, Nul, open_instance
+from imgsearch.cli.opening import open_instance
+from imgsearch.cli.options import FormatOption, InstanceOption, Nul
 from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, text
 from imgsearch.errors import ItemNotFound
 from imgsearch.service.categories import CATEGORIES

@@ -102,12 +102,17 @@ def print_outcome(outcome: Outcome, chosen: Format, *, quiet: bool) -> None:
         if outcome.renamed_from is not None:
             former = outcome.renamed_from
             line["From"] = {"ProductId": former.product_id, "PicName": former.pic_name}
-        if not (quiet and outcome.status is not Status.FAILED):
+        if outcome.warning is not None:
+            line["Warning"] = outcome.warning
+        if not (quiet and outcome.status is not Status.FAILED and outcome.warning is None):
             print_document(line, one_line=True)
     elif chosen is Format.PATHS and outcome.status in (Status.ADDED, Status.REPLACED, Status.RENAMED):
         print_line(outcome.source)
-    if outcome.error is not None and not chosen.is_json:
+    shown_at_the_end = chosen.is_json or (chosen is Format.TABLE and sys.stdout.isatty())
+    if outcome.error is not None and not shown_at_the_end:
         warn(f"{outcome.source}: {outcome.error.message} ({outcome.error.code})")
+    if outcome.warning is not None and chosen is not Format.JSONL:
+        warn(f"{outcome.source}: {outcome.warning}")
 
 
 class _Failures:
@@ -160,6 +165,7 @@ class Summary:
         self._is_batch = is_batch
         self._counts: Counter[Status] = Counter()
         self._failures = _Failures()
+        self._warnings = 0
         self._first_error: ImgsearchError | None = None
         self._facts: dict[str, Any] = {}
 
@@ -170,6 +176,7 @@ class Summary:
             StorageFull, StorageUnwritable: there is no space to spool failures.
         """
         self._counts[outcome.status] += 1
+        self._warnings += outcome.warning is not None
         if outcome.error is not None:
             self._first_error = self._first_error or outcome.error
             self._only_empty = self._only_empty and isinstance(outcome.error, NothingFound)
@@ -203,6 +210,8 @@ class Summary:
         if chosen.is_json:
             document = {"Success": not self._failures, **counts}
             rest = {"Seconds": round(seconds, 3), **self._facts}
+            if self._warnings:
+                rest["Warnings"] = self._warnings
             print_streamed(document, "Failures", self._failures, rest, one_line=chosen is Format.JSONL)
         elif chosen is Format.TABLE:
             self._print_table(seconds)

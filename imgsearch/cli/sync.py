@@ -17,8 +17,10 @@ from imgsearch.cli.folder_options import (
     ProductId,
     Report,
     ReportFile,
+    check_product,
     patterns,
 )
+from imgsearch.cli.opening import existing, new_instance_discarded, open_or_make, warn_of_shared_storage
 from imgsearch.cli.options import (
     STDIN,
     Category,
@@ -36,15 +38,11 @@ from imgsearch.cli.options import (
     Weights,
     Workers,
     check_device,
-    existing,
-    open_or_make,
     picture_options,
-    warn_of_shared_storage,
 )
 from imgsearch.cli.output import resolve_format
 from imgsearch.cli.summary import Summary, dry_run_of, print_outcome, with_progress
 from imgsearch.errors import InvalidValue, UsageError
-from imgsearch.service.categories import Kind
 from imgsearch.values import Attributes
 from imgsearch.vision.devices import CPU
 
@@ -89,7 +87,7 @@ def sync(
     exclude: Exclude = None,
     follow_links: FollowLinks = False,
     report: ReportFile = None,
-    kind: KindOption = Kind.PRODUCT,
+    kind: KindOption = None,
     model: Model = None,
     weights: Weights = None,
     workers: Workers = None,
@@ -113,6 +111,7 @@ def sync(
         MaxDelete.parse(max_delete)
     except InvalidValue as error:
         raise UsageError(f"--max-delete {error.message}") from None
+    check_product(product_id, product_from)
     attributes = Attributes(
         custom_content, int_attr, int_attr2, int_attr3, int_attr4, str_attr, str_attr2, str_attr3, str_attr4
     )
@@ -129,7 +128,9 @@ def sync(
     begun = perf_counter()
     named = [Path(path) for path in paths]
     check_roots(named, request)  # before an instance is made
+    summary = Summary(with_renamed=True)
     with ExitStack() as stack:
+        stack.enter_context(new_instance_discarded(instance, lambda: bool(summary.exit_code)))
         told = stack.enter_context(Report.opened(report))
         passed_over = PassedOver(None if report is None else told.skip)
         target: Instance | None
@@ -154,7 +155,6 @@ def sync(
                 device=device,
                 lock_timeout=lock_timeout,
             )
-        summary = Summary(with_renamed=True)
         for outcome in with_progress(outcomes, named, quiet=quiet):
             summary.count(outcome)
             told.count(outcome)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, open_instance, warn_of_shared_storage
+from imgsearch.cli.opening import open_instance, warn_of_shared_storage
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from imgsearch.cli.opening import open_instance, warn_of_shared_storage
 from imgsearch.cli.options import (
     Category,
     FilterOption,
@@ -16,8 +17,6 @@ from imgsearch.cli.options import (
     Nul,
     Quiet,
     StrAttr,
-    open_instance,
-    warn_of_shared_storage,
 )
 from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe
 from imgsearch.errors import UsageError

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imgsearch.durable_fs import file_errors, make_private_folder
-from imgsearch.errors import InstanceExists
+from imgsearch.errors import InstanceExists, InstanceLocked
 from imgsearch.storage.backends import backend_of
 from imgsearch.vision.models import ModelRecord, find_model
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from imgsearch.service.categories import Kind
     from imgsearch.vision.limits import Limits
 
-__all__ = ["create", "create_alike", "make"]
+__all__ = ["create", "create_alike", "make", "remove_if_empty"]
 
 
 def create(
@@ -89,3 +90,19 @@ def _check_free(folder: Path) -> None:
         raise InstanceExists(f"there is an instance in {folder} already")
     if folder.exists() and not (folder.is_dir() and all(backend.is_leftover(path) for path in folder.iterdir())):
         raise InstanceExists(f"{folder} is not an empty folder: choose another one for the instance")
+
+
+def remove_if_empty(folder: Path) -> bool:
+    """Remove an instance without items, unless somebody else writes to it; see ``Instance.remove_if_empty``."""
+    backend = backend_of(folder)
+    if not backend.exists(folder):
+        return False
+    try:
+        with backend.writing(folder, 0):
+            with closing(backend.open(folder)) as engine:
+                if engine.store.count():
+                    return False
+            backend.remove(folder)
+    except InstanceLocked:
+        return False
+    return True

@@ -358,6 +358,7 @@ class IndexingRun(Generic[Ticket]):
             kept.category_id,
             kept.region,
             renamed_from=former,
+            warning=kept.warning,
         )
 
     def _note_written(self, item: Item | None, item_id: int) -> None:

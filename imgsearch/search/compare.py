@@ -42,6 +42,8 @@ class Comparison:
     """Hamming distance of the feature codes, 0 to 512 bits; 0 for an identical picture."""
     identical: bool
     """The same bytes, and no different region."""
+    warnings: tuple[str, ...] = ()
+    """What is wrong with pictures that were used all the same; each begins with ``first`` or ``second``."""
 
 
 def compare(
@@ -92,9 +94,11 @@ def compare(
             except InputError as error:
                 raise type(error)(f"{name}: {error.message}", code=error.code) from None
     one, other = found
+    warnings = tuple(f"{name}: {view.warning}" for (name, *_), view in zip(asked, found, strict=True) if view.warning)
     regions = [(options.crop, options.given_region) for options in (first_options, second_options)]
     if one.content_hash == other.content_hash and regions[0] == regions[1]:
-        return Comparison(1.0, 0, identical=True)
+        return Comparison(1.0, 0, identical=True, warnings=warnings)
     near = cosines(one.feature, other.feature[np.newaxis])
     score = Calibration(*converted.record.score_curve).scores(near, Rivals.of(["other"], near))[0]
-    return Comparison(float(score), int(hamming(one.feature, other.feature[np.newaxis])[0]), identical=False)
+    distance = int(hamming(one.feature, other.feature[np.newaxis])[0])
+    return Comparison(float(score), distance, identical=False, warnings=warnings)

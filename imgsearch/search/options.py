@@ -93,3 +93,5 @@ class SearchResult:
     subjects: tuple[Region, ...]
     """All subjects found in the query picture (MultiRegion)."""
     seconds: float
+    warning: str | None = None
+    """What is wrong with a query picture that was used all the same."""

@@ -39,7 +39,14 @@ def combined(views: Sequence[Extracted]) -> Extracted:
     ordered = tuple(sorted(chances.items(), key=lambda one: -one[1]))
     category_id = ordered[0][0] if ordered else views[0].category_id
     return replace(
-        views[0], content_hash=b"", token=None, subjects=(), category_id=category_id, chances=ordered, feature=feature
+        views[0],
+        content_hash=b"",
+        token=None,
+        subjects=(),
+        category_id=category_id,
+        chances=ordered,
+        feature=feature,
+        warning=next((view.warning for view in views if view.warning is not None), None),
     )
 
 

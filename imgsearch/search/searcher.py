@@ -55,8 +55,7 @@ class Searcher:
     def __init__(self, opened: Opened, pipeline: Pipeline) -> None:
         self._instance = opened
         self._pipeline = pipeline
-        self._made_by = opened.made_by
-        """The model of this searcher's queries; the items' may have changed since."""
+        self._made_by = opened.made_by  # of this searcher's queries; the items' may have changed since
         self._calibration = Calibration(*opened.model.score_curve)
         self._weights = ranking_weights(opened.model.feature_version)
         self._together = Together(self._search_many, TOGETHER)
@@ -223,6 +222,7 @@ class Searcher:
             region=extracted.region,
             subjects=extracted.subjects or (extracted.region,),
             seconds=seconds,
+            warning=extracted.warning,
         )
 
     def by_views(

@@ -55,6 +55,7 @@ def search_document(result: SearchResult, kind: Kind) -> dict[str, Any]:
             "AllCategories": [{"Id": number, "Name": name} for number, name in kind.category_table().items()],
         },
         "Auctions": [_auction(hit) for hit in result.hits],
+        **({} if result.warning is None else {"Warning": result.warning}),
     }
 
 

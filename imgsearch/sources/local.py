@@ -1,4 +1,4 @@
-"""Local sources: files and folders, or a manifest with the pictures beside it."""
+"""Local files and folders as a source, and what can be said of files without reading them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgsearch.errors import PictureTooLarge, UnreadableSource
-from imgsearch.sources import files, manifest
+from imgsearch.sources import files
 from imgsearch.sources.files import FilePicture
 from imgsearch.types import AddPicture, Refused
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imgsearch.types import Operation
     from imgsearch.values import Key
 
-__all__ = ["LocalFiles", "LocalManifest"]
+__all__ = ["LocalFiles", "looked_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,37 +52,11 @@ class LocalFiles:
 
     def dry_run(self, max_bytes: int) -> Iterator[Operation]:
         """The same, after checking that each file exists and is not too large."""
-        return _looked_up(files.operations(self.paths, self.request, self.passed_over), max_bytes)
+        return looked_up(files.operations(self.paths, self.request, self.passed_over), max_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class LocalManifest:
-    """The lines of an ``increment.meta``."""
-
-    path: Path
-    countable: None = None
-
-    def check(self) -> None:
-        """Raise if the manifest cannot be opened.
-
-        Raises:
-            UnreadableSource
-        """
-        try:
-            self.path.open("rb").close()
-        except OSError as error:
-            raise UnreadableSource(f"the manifest {self.path} cannot be read: {error.strerror}") from None
-
-    def operations(self, is_stored: Callable[[Key], bool]) -> Iterator[Operation]:  # noqa: ARG002  # a token costs nothing
-        """One operation per line, in order."""
-        return manifest.operations(self.path)
-
-    def dry_run(self, max_bytes: int) -> Iterator[Operation]:
-        """The same, after checking that each picture exists and is not too large."""
-        return _looked_up(manifest.operations(self.path), max_bytes)
-
-
-def _looked_up(operations: Iterable[Operation], max_bytes: int) -> Iterator[Operation]:
+def looked_up(operations: Iterable[Operation], max_bytes: int) -> Iterator[Operation]:
+    """The operations for a dry run: files that are missing or too large are refused; reads none."""
     for operation in operations:
         if isinstance(operation, AddPicture) and isinstance(operation.picture, FilePicture):
             problem = _problem(operation.picture.path, max_bytes)

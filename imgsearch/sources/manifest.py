@@ -6,12 +6,11 @@ continues.
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from imgsearch.errors import ImgsearchError, InputError, InvalidManifest, InvalidValue, UnreadableSource
+from imgsearch.errors import ImgsearchError, InputError, InvalidManifest, InvalidValue
 from imgsearch.service.categories import parse_category
-from imgsearch.sources.files import FilePicture
 from imgsearch.sources.jsonl import json_object, numbered_lines, optional_region, optional_text, readable_id
 from imgsearch.types import AddPicture, DeletePictures, Refused
 from imgsearch.values import SERVICE_NAMES, Attributes, Key, Location, PictureOptions
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
 
     from imgsearch.types import PictureSource
 
-__all__ = ["MANIFEST_NAME", "operations", "read_manifest"]
+    Locate = Callable[[str], tuple[PictureSource, Location | None]]
+
+__all__ = ["FIELDS", "MANIFEST_NAME", "document_of", "operation_of", "read_manifest"]
 
 MANIFEST_NAME: Final = "increment.meta"
 
@@ -41,24 +42,7 @@ FIELDS: Final = frozenset(
 )
 
 
-def operations(path: Path) -> Iterator[AddPicture | DeletePictures | Refused]:
-    """The operations of a local manifest, with its pictures in the same folder or below.
-
-    Raises:
-        UnreadableSource: there is no such file.
-    """
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise UnreadableSource(f"the manifest {path} cannot be read: {error.strerror}") from None
-    folder = path.resolve().parent
-    with stream:
-        yield from read_manifest(stream, str(path), lambda name: (FilePicture(folder / name), Location(str(folder))))
-
-
-def read_manifest(
-    stream: BinaryIO, name: str, locate: Callable[[str], tuple[PictureSource, Location | None]]
-) -> Iterator[AddPicture | DeletePictures | Refused]:
+def read_manifest(stream: BinaryIO, name: str, locate: Locate) -> Iterator[AddPicture | DeletePictures | Refused]:
     """The operations of a manifest, in order, holding one line at a time.
 
     Args:
@@ -71,19 +55,33 @@ def read_manifest(
         yield Refused(source, line) if isinstance(line, ImgsearchError) else _operation(line, source, locate)
 
 
-def _operation(
-    line: bytes, source: str, locate: Callable[[str], tuple[PictureSource, Location | None]]
-) -> AddPicture | DeletePictures | Refused:
-    document: dict[str, Any] = {}
+def _operation(line: bytes, source: str, locate: Locate) -> AddPicture | DeletePictures | Refused:
     try:
-        document = _document(line)
+        document = document_of(json_object(line))
+    except ImgsearchError as error:
+        return Refused(source, error)
+    return operation_of(document, source, locate)
+
+
+def operation_of(
+    document: dict[str, Any], source: str, locate: Locate, *, is_file: bool = True
+) -> AddPicture | DeletePictures | Refused:
+    """The operation that an object asks for.
+
+    Args:
+        document: with the fields of ``FIELDS``.
+        source: where it is from, for messages.
+        locate: maps a PicName to the picture and its location.
+        is_file: PicName is that of a file in the manifest's folder or below; False: it may be any text.
+    """
+    try:
         product_id = optional_text(document, "ProductId", "InvalidProductId")
         pic_name = optional_text(document, "PicName", "InvalidPicName")
         if product_id is None:
             raise InvalidValue("the line has no ProductId", code="NoSpecifiedProductId")
         match document.get("OperationType"):
             case "ADD":
-                return _add(document, source, product_id, pic_name, locate)
+                return _add(document, source, product_id, pic_name, locate, is_file=is_file)
             case "DELETE":
                 if document.get("PicName") == "":
                     raise InvalidValue(
@@ -100,9 +98,16 @@ def _operation(
         return Refused(source, error, readable_id(document, "ProductId"), readable_id(document, "PicName"))
 
 
-def _document(line: bytes) -> dict[str, Any]:
-    """The object of one line, with today's field names."""
-    document = json_object(line)
+def document_of(document: dict[str, Any], more_fields: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The object of one line, with today's field names.
+
+    Args:
+        document: in either dialect.
+        more_fields: that are known besides.
+
+    Raises:
+        InvalidManifest: an unknown field, or several pictures.
+    """
     if "operator" in document:
         document = {LEGACY_FIELDS.get(name, name): value for name, value in document.items()}
         names = document.get("PicName")
@@ -110,9 +115,11 @@ def _document(line: bytes) -> dict[str, Any]:
             if len(names) != 1:
                 raise InvalidManifest(f"pic_list must hold exactly one name, not {len(names)}", code="InvalidPicList")
             document["PicName"] = names[0]
-    unknown = sorted(set(document) - FIELDS)
+    unknown = sorted(set(document) - FIELDS - more_fields)
     if unknown:
-        raise InvalidManifest(f"unknown field {unknown[0][:40]!r}; known fields are: {', '.join(sorted(FIELDS))}")
+        raise InvalidManifest(
+            f"unknown field {unknown[0][:40]!r}; known fields are: {', '.join(sorted(FIELDS | more_fields))}"
+        )
     return document
 
 
@@ -121,11 +128,14 @@ def _add(
     source: str,
     product_id: str,
     pic_name: str | None,
-    locate: Callable[[str], tuple[PictureSource, Location | None]],
+    locate: Locate,
+    *,
+    is_file: bool,
 ) -> AddPicture:
     if pic_name is None:
         raise InvalidValue("the line has no PicName", code="NoSpecifiedPicName")
-    _check_pic_name(pic_name)
+    if is_file:
+        _check_pic_name(pic_name)
     key = Key(product_id, pic_name)
     attributes = Attributes.from_service_fields(document)
     options = PictureOptions(_category(document), _crop(document), optional_region(document))

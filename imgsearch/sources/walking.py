@@ -25,13 +25,14 @@ __all__ = ["PICTURE_SUFFIXES", "PassedOver", "Reason", "Selection", "printable",
 
 PICTURE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+    | {".avif", ".heic", ".heif", ".hif"}
 )
 """Suffixes of pictures in folders; a file given by name is always tried."""
 
 UNSUPPORTED_SUFFIXES: Final = frozenset(
     {
-        *(".ai", ".arw", ".avif", ".cr2", ".cr3", ".crw", ".dcm", ".dds", ".dng", ".eps", ".erf", ".exr"),
-        *(".hdr", ".heic", ".heif", ".hif", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".kdc", ".mrw"),
+        *(".ai", ".arw", ".cr2", ".cr3", ".crw", ".dcm", ".dds", ".dng", ".eps", ".erf", ".exr"),
+        *(".hdr", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".kdc", ".mrw"),
         *(".nef", ".nrw", ".orf", ".pcx", ".pef", ".psb", ".psd", ".raf", ".raw", ".rw2", ".sr2", ".srf"),
         *(".srw", ".svg", ".svgz", ".tga", ".wdp", ".x3f", ".xcf"),
     }

@@ -41,6 +41,9 @@ class Backend(Protocol):
     def create(self, folder: Path, settings: dict[str, Any]) -> None:
         """Create an empty instance atomically."""
 
+    def remove(self, folder: Path) -> None:
+        """Remove all files of an instance that is not open; only inside ``writing``."""
+
     def open(self, folder: Path, *, write: bool = False) -> Storage:
         """Open an instance; for writing, only inside ``writing``.
 
@@ -119,6 +122,12 @@ class LocalBackend:
         from imgsearch.storage.engine import Engine
 
         Engine.create(folder, settings)
+
+    def remove(self, folder: Path) -> None:
+        """Remove all files of an instance that is not open; only inside ``writing``, whose lock file goes too."""
+        from imgsearch.storage.engine import Engine
+
+        Engine.remove(folder)
 
     def open(self, folder: Path, *, write: bool = False) -> Engine:
         """Open an instance; for writing, only inside ``writing``.

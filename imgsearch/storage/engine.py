@@ -125,6 +125,14 @@ class Engine:
         """Whether a file in a folder without an instance was left by a killed ``create``."""
         return path.name.startswith((f"{DATABASE_NAME}{TEMPORARY_SUFFIX}", LOCK_NAME, HOLDER_NAME))
 
+    @staticmethod
+    def remove(folder: Path) -> None:
+        """Remove the files of an instance that nobody has opened; the caller holds its lock, whose file goes too."""
+        with storage_errors(folder):
+            for pattern in (f"{DATABASE_NAME}*", "index-*.faiss*", LOCK_NAME):
+                for path in folder.glob(pattern):
+                    path.unlink(missing_ok=True)
+
     def _remove_leftovers(self) -> None:
         """Remove files of killed writers, and generations that are no longer published."""
         from imgsearch.storage.integrity.problems import leftovers  # only writers need it: searches start faster

@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from threading import Lock, local
@@ -21,7 +19,8 @@ import numpy as np
 
 from imgsearch import errors
 from imgsearch.errors import DecoderFailed, EmptyPicture, MemoryExceeded, PictureError
-from imgsearch.vision.decoder_ipc import NUMBER, buffer_more, receive, receive_exactly, send
+from imgsearch.vision.decoder_ipc import buffer_more, receive, receive_exactly, send
+from imgsearch.vision.decoder_start import Forking
 from imgsearch.vision.orientation import UprightPicture
 
 if TYPE_CHECKING:
@@ -38,12 +37,8 @@ MEBIBYTE: Final = 1024 * 1024
 MEGAPIXEL: Final = 1_000_000
 CHANNELS: Final = 3
 Result = TypeVar("Result")
-ONE_THREAD: Final = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
-"""A copy of a process is only safe while that has one thread."""
-KEPT: Final = 32 * MEBIBYTE
-KEPT_MEMORY: Final = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(KEPT))
-"""To glibc: keep what a picture has used for the next one; else the system clears each page anew, which takes a seventh
-of the time of decoding. Other C libraries pass over it."""
+ATTEMPTS: Final = 2
+"""To start a decoder: the process that forks it may have been ended, also the one that was started ahead."""
 HINT: Final = "open it in an editor and save it anew, or leave it out"
 
 
@@ -86,7 +81,7 @@ class Decoders:
         self.allowance = allowance
         self._own = local()
         self._lock = Lock()
-        self._forking: _Forking | None = None
+        self._forking: Forking | None = None
         self._all: set[_Decoder] = set()
         self._stopped = False
 
@@ -137,15 +132,14 @@ class Decoders:
     def _started(self) -> _Decoder:
         if self._stopped:
             raise RuntimeError("the decoders have been stopped")
-        if self._forking is not None:
+        for _ in range(ATTEMPTS):
+            if self._forking is None:
+                self._forking = Forking.started()
             with suppress(EOFError):  # somebody has ended it
                 return _Decoder(self._forking)
             self._forking.close()
-        self._forking = _Forking()
-        try:
-            return _Decoder(self._forking)
-        except EOFError:
-            raise RuntimeError("the process that starts decoders ended at once") from None
+            self._forking = None
+        raise RuntimeError("the process that starts decoders ended at once")
 
 
 class _DistantPicture(UprightPicture):
@@ -166,7 +160,8 @@ class _DistantPicture(UprightPicture):
                 self._open(decoder)
             pixels = np.empty((size, size, CHANNELS), np.uint8)
             box = (region.x1, region.x2, region.y1, region.y2)
-            decoder.ask({"region": box, "size": size}, self._allowed(), into=pixels)
+            reply = decoder.ask({"region": box, "size": size}, self._allowed(), into=pixels)
+            self.warning = None if reply["warning"] is None else str(reply["warning"])
             return pixels
 
         return self._try(decode)
@@ -206,7 +201,7 @@ class _DistantPicture(UprightPicture):
 class _Decoder:
     """One process that decodes, as the thread sees it for which it does."""
 
-    def __init__(self, forking: _Forking) -> None:
+    def __init__(self, forking: Forking) -> None:
         self._forking = forking
         self._connection, theirs = socket.socketpair()
         try:
@@ -269,62 +264,6 @@ class _Decoder:
         self.holds = None
         self._connection.close()
         return self._forking.end(self._pid)
-
-
-class _Forking:
-    """The process that forks decoders, as seen from here."""
-
-    def __init__(self) -> None:
-        self._control, theirs = socket.socketpair()
-        with theirs:
-            # A new interpreter, no copy of this process, which may have threads and a GPU at work.
-            self._process = subprocess.Popen(
-                # -P: a PIL.py in the folder where the user happens to be is not ours to run.
-                [sys.executable, "-P", "-m", "imgsearch.vision.decoder_worker"],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for this process, which ends the others by hanging up
-                env={**os.environ, **ONE_THREAD, **KEPT_MEMORY},
-            )
-        self._lock = Lock()
-
-    def fork(self, connection: socket.socket) -> int:
-        """Have a decoder made that serves ``connection``; its process id.
-
-        Raises:
-            EOFError: the process that forks has been ended.
-            OSError: no further process can be started.
-        """
-        answer = self._ask(0, [connection.fileno()])
-        if answer is None:
-            raise EOFError
-        if answer < 0:
-            raise OSError(-answer, f"no process can be started for decoding: {os.strerror(-answer)}")
-        return answer
-
-    def end(self, pid: int) -> int | None:
-        """End a decoder; how it ended, None where nobody knows any more."""
-        return self._ask(pid, [])
-
-    def _ask(self, number: int, descriptors: list[int]) -> int | None:
-        answer = bytearray(NUMBER.size)
-        with self._lock:
-            try:
-                socket.send_fds(self._control, [NUMBER.pack(number)], descriptors)
-                receive_exactly(self._control, answer)
-            except (EOFError, OSError):
-                return None
-        told: int = NUMBER.unpack(answer)[0]
-        return told
-
-    def close(self) -> None:
-        """End it, and with it all decoders."""
-        with suppress(OSError):  # it has gone already
-            self._control.shutdown(socket.SHUT_RDWR)
-        self._process.wait()
-        with self._lock:
-            self._control.close()
 
 
 def _told(status: int | None) -> str:

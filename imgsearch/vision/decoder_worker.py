@@ -5,7 +5,8 @@ one thread and no pictures. The decoders see bytes that may have been made to br
 memory and processor time, writes no core dump (there would be pixels in it), has no terminal, and says nothing on
 stderr, where a decoder's library could print what a file wants it to.
 
-Run as ``python -m imgsearch.vision.decoder_worker`` with a socket as its standard input, by ``decoding``.
+Run as ``python -m imgsearch.vision.decoder_worker``, or called in a copy of a young command, with a socket as its
+standard input, by ``decoder_start``.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ class _Decoder:
             else:
                 assert self._picture is not None
                 body = self._picture.decode_bytes(Region(*request["region"]), request["size"])
+                reply = {"warning": self._picture.warning}
         except PictureError as error:
             reply = {"error": type(error).__name__, "message": error.message}
         except MemoryError:

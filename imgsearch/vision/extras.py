@@ -5,14 +5,16 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Final
 
-__all__ = ["CUDA_EXTRA", "MODELS_EXTRA", "missing_packages", "pip_install"]
+__all__ = ["CUDA_EXTRA", "HEIF_EXTRA", "MODELS_EXTRA", "missing_packages", "pip_install"]
 
 MODELS_EXTRA: Final = "models"
 """Any model that is not embedded, its conversion, and training."""
 CUDA_EXTRA: Final = "cuda"
 """Running the networks on a GPU."""
+HEIF_EXTRA: Final = "heif"
+"""HEIC pictures."""
 PACKAGES: Final = ("torch", "timm")
-"""What both consist of."""
+"""What the first two consist of."""
 
 
 def missing_packages() -> list[str]:

@@ -27,6 +27,8 @@ class UprightPicture(ABC):
     def __init__(self, width: int, height: int) -> None:
         self.width = width
         self.height = height
+        self.warning: str | None = None
+        """What is wrong with a picture that is used all the same; known once it has been decoded."""
 
     @property
     def whole(self) -> Region:

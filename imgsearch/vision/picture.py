@@ -11,31 +11,25 @@ import math
 import warnings
 from typing import TYPE_CHECKING, Final
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from imgsearch import own_process
-from imgsearch.errors import (
-    DamagedPicture,
-    EmptyPicture,
-    MemoryExceeded,
-    UnsupportedPicFormat,
-    UnsupportedPicPixels,
-)
+from imgsearch.errors import DamagedPicture, EmptyPicture, MemoryExceeded
+from imgsearch.vision.cut_off import completed, warning_of
+from imgsearch.vision.file_kinds import SAVE_ANEW
 from imgsearch.vision.orientation import UprightPicture
+from imgsearch.vision.picture_formats import decodable, open_image, opened_or_refused, reason
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from PIL import ImageFile
 
     from imgsearch.values import Region
     from imgsearch.vision.limits import Limits
 
-__all__ = ["SUPPORTED_FORMATS", "OpenPicture", "to_eight_bit", "to_rgb"]
-
-SUPPORTED_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO")
-"""Pillow's names. MPO is what cameras with two lenses write under .jpg: its first frame is an ordinary JPEG."""
-OPENED_FORMATS: Final = tuple(name for name in SUPPORTED_FORMATS if name != "MPO")
-"""Pillow opens an MPO as a JPEG, and fails on the name of a format that has no opener of its own."""
+__all__ = ["OpenPicture", "to_eight_bit", "to_rgb"]
 
 OVERSAMPLING: Final = 1.5
 """JPEGs are decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that keeps this many source pixels per network pixel.
@@ -46,9 +40,6 @@ AREA_AVERAGE_FROM: Final = 1.5
 """From so many source pixels per network pixel on, areas are averaged; below, bicubic interpolation.
 
 On the evaluation photos hit@1 and mAP are the same within 0.003, at 0.4 of the time."""
-
-SAVE_ANEW: Final = "get a whole copy of it, or open it in an editor and save it anew"
-"""The way out where a decoder does not get through."""
 
 EXIF_ORIENTATION: Final = 0x0112
 TURNS: Final = {
@@ -81,21 +72,8 @@ class OpenPicture(UprightPicture):
         if not data:
             raise EmptyPicture("the file is empty")
         limits.check_bytes(len(data))
-        try:
-            image = Image.open(io.BytesIO(data), formats=OPENED_FORMATS)
-        except UnidentifiedImageError:
-            raise UnsupportedPicFormat(
-                f"the content is not a {_format_list()} picture (whatever the file is called): "
-                "convert it to one of these"
-            ) from None
-        except Image.DecompressionBombError:
-            raise UnsupportedPicPixels(
-                "this program's PIL.Image.MAX_IMAGE_PIXELS refuses a picture of that size: raise it there"
-            ) from None
-        except MemoryError:
-            raise MemoryExceeded(f"reading the picture's header takes too much memory: {SAVE_ANEW}") from None
-        except Exception as error:
-            raise DamagedPicture(f"the header cannot be read ({_reason(error)}): {SAVE_ANEW}") from error
+        data = decodable(data)
+        image = opened_or_refused(data)
         limits.check_pixels(*image.size)
         self._data = data
         self._raw_size = width, height = image.size
@@ -146,20 +124,49 @@ class OpenPicture(UprightPicture):
         """
         raw_width, raw_height = self._raw_size
         try:
-            image = Image.open(io.BytesIO(self._data), formats=OPENED_FORMATS)
-            image.draft("RGB", wanted)
-            image.load()
+            image = self._loaded(wanted)
             horizontal = [edge * image.width / raw_width for edge in box[::2]]
             vertical = [edge * image.height / raw_height for edge in box[1::2]]
             result = to_rgb(image, (horizontal[0], vertical[0], horizontal[1], vertical[1]), size)
             return result.transpose(TURNS[self._orientation]) if self._orientation in TURNS else result
+        except DamagedPicture:
+            raise
         except MemoryError:
             raise MemoryExceeded(
                 f"decoding the picture of {self.width} x {self.height} pixels takes too much memory: "
                 f"scale it down; if it is that small, {SAVE_ANEW}"
             ) from None
         except Exception as error:
-            raise DamagedPicture(f"the picture is damaged or cut off ({_reason(error)}): {SAVE_ANEW}") from error
+            raise DamagedPicture(f"the picture is damaged or cut off ({reason(error)}): {SAVE_ANEW}") from error
+
+    def _loaded(self, wanted: tuple[int, int]) -> Image.Image:
+        image = self._drafted(self._data, wanted)
+        try:
+            image.load()
+        except OSError as failure:
+            if self.warning is not None or not isinstance(image, JpegImageFile):
+                raise
+            return self._loaded_in_part(wanted, failure)
+        return image
+
+    def _loaded_in_part(self, wanted: tuple[int, int], failure: OSError) -> Image.Image:
+        """A JPEG that lacks its end; further calls then go the usual way."""
+        for data in completed(self._data):
+            try:
+                image = self._drafted(data, wanted)
+                image.load()
+            except (OSError, SyntaxError):
+                continue
+            self.warning = warning_of(image)
+            self._data = data
+            return image
+        raise failure
+
+    @staticmethod
+    def _drafted(data: bytes, wanted: tuple[int, int]) -> ImageFile.ImageFile:
+        image = open_image(data)
+        image.draft("RGB", wanted)
+        return image
 
     def _to_raw(self, region: Region) -> tuple[int, int, int, int]:
         """Left, top, right, bottom of an upright region in the picture as it is stored."""
@@ -188,7 +195,8 @@ def _read_orientation(image: Image.Image) -> int:
     if image.format == "TIFF":
         return 1  # Pillow turns TIFFs by itself, and already reports the upright size
     try:
-        value = image.getexif().get(EXIF_ORIENTATION, 1)
+        # The method of the base class: that of PNG decodes the pixels first, to see whether metadata follows these.
+        value = Image.Image.getexif(image).get(EXIF_ORIENTATION, 1)
     except Exception:  # broken EXIF says nothing about the pixels: take them as they are
         return 1
     return value if value in TURNS else 1
@@ -225,12 +233,3 @@ def to_eight_bit(image: Image.Image) -> Image.Image:
     peak = float(values.max(initial=0.0))
     white = 1.0 if image.mode == "F" and peak <= 1.0 else max(peak, 255.0 if image.mode == "F" else 65535.0)
     return Image.fromarray(np.clip(values * (255.0 / white), 0, 255).astype(np.uint8))
-
-
-def _format_list() -> str:
-    return ", ".join(name for name in SUPPORTED_FORMATS[:-2]) + " or PPM"
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return (text[:200] or type(error).__name__).rstrip(".")

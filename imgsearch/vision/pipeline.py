@@ -7,6 +7,7 @@ that reading and decoding one picture overlaps with the network's work on anothe
 from __future__ import annotations
 
 import hashlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -39,8 +40,8 @@ HASH_BYTES: Final = 16
 LOOK_AHEAD_PER_WORKER: Final = 4
 """Pictures under way per worker; this bounds the memory, whatever the catalogue's size."""
 
-ALWAYS_ISOLATED: Final = (b"II", b"MM")
-"""How TIFFs begin: of all formats theirs has the most code behind it, and it tells the terminal what it thinks."""
+ALWAYS_ISOLATED: Final = re.compile(rb"II|MM|.{4}ftyp", re.DOTALL)
+"""How TIFF, HEIC and AVIF begin: of all formats, they have the most code behind them; libtiff prints what it thinks."""
 
 
 def content_hash(data: bytes) -> bytes:
@@ -58,8 +59,8 @@ class Pipeline:
         workers: how many pictures are extracted at once in ``submit``.
         readers: how many are read at once beside these, for sources that wait for a network; 0: each worker reads the
             picture that it extracts.
-        isolated: decode in processes of their own, so that a picture that breaks its decoder costs nothing else; TIFFs
-            are decoded so in any case.
+        isolated: decode in processes of their own, so that a picture that breaks its decoder costs nothing else; TIFF,
+            HEIC and AVIF are decoded so in any case.
     """
 
     def __init__(
@@ -240,6 +241,7 @@ class Pipeline:
                 category_id=chances[0][0] if chances else category,
                 chances=chances,
                 feature=feature,
+                warning=picture.warning,
             )
 
     def _open(self, content: Content) -> UprightPicture:
@@ -248,7 +250,7 @@ class Pipeline:
             from imgsearch.vision.pixels import PixelPicture
 
             return PixelPicture(data, self._limits)
-        if self._isolated or data.startswith(ALWAYS_ISOLATED):
+        if self._isolated or ALWAYS_ISOLATED.match(data):
             return self._own_decoders().open(data)
         from imgsearch.vision.picture import OpenPicture
 

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Run, command
+from tests.heic import HEICS
+from tests.hostile import chunk
 from tests.pictures import draw, encode, jpeg, write_catalogue
 
 pytestmark = pytest.mark.networks
@@ -41,11 +43,45 @@ def test_second_run_adds_nothing_and_a_changed_file_is_replaced(run: Run, tmp_pa
     assert (third.returncode, counts(third.document)) == (0, (1, 1, 5, 0, 0))
 
 
+def test_a_cut_off_picture_is_added_with_a_warning(run: Run, tmp_path: Path) -> None:
+    """In the line of the picture and the summary's count, or as one line on stderr."""
+    paths = write_catalogue(tmp_path / "pictures", 3)
+    paths[1].write_bytes(paths[1].read_bytes()[:-2])
+    lines = run("add", tmp_path / "pictures", "--format", "jsonl")
+    assert (lines.returncode, counts(lines.lines[-1]), lines.lines[-1]["Warnings"]) == (0, (3, 0, 0, 0, 0), 1)
+    assert [line.get("Warning", "")[:23] for line in lines.lines[:-1]] == ["", "the file is cut off, th", ""]
+    assert "cut off" not in lines.stderr
+    paths[1].write_bytes(paths[1].read_bytes()[:-1])
+    whole = run("add", tmp_path / "pictures")
+    assert whole.document["Warnings"] == 1
+    assert whole.stderr.count("\n") == 1
+    assert f"{paths[1]}: the file is cut off" in whole.stderr
+    again = run("add", tmp_path / "pictures", "--format", "json")
+    assert ("Warnings" in again.document, again.stderr) == (False, ""), "unchanged, so nothing is looked at"
+
+
+def test_pictures_as_they_come(run: Run, tmp_path: Path) -> None:
+    """AVIF and HEIC in a folder, and a PNG whose metadata is broken; and each finds itself."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    png = encode(draw(3), "PNG")
+    (folder / "a.avif").write_bytes(encode(draw(1), "AVIF"))
+    (folder / "b.HEIC").write_bytes(HEICS["plain"])
+    (folder / "c.png").write_bytes(png[:33] + chunk(b"tEXt", b"Software\0Editor", 1) + png[33:])
+    added = run("add", folder)
+    assert (added.returncode, counts(added.document)) == (1, (2, 0, 0, 0, 1)), "a HEIC below 100 pixels a side"
+    assert added.document["Failures"][0]["Code"] == "UnsupportedPicPixels"
+    for name in ("a.avif", "c.png"):
+        found = run("search", folder / name, "--any-category", "-n", 1)
+        assert found.document["Auctions"][0]["PicName"] == name
+        assert found.document["Auctions"][0]["Score"] == 1
+
+
 def test_three_broken_files_among_500(run: Run, tmp_path: Path) -> None:
     """Exit code 1, three failures named with their codes, 497 indexed."""
     folder = tmp_path / "pictures"
     paths = write_catalogue(folder, 500)
-    paths[100].write_bytes(jpeg(100)[:-1500])
+    paths[100].write_bytes(jpeg(100)[:700])
     paths[250].write_text("not a picture at all")
     paths[499].write_bytes(jpeg(499, (50, 50)))
     result = run("add", folder)

@@ -158,7 +158,7 @@ MAKE = """
 import sys
 from pathlib import Path
 from imgsearch.service.categories import Kind
-from imgsearch.cli.options import open_or_make
+from imgsearch.cli.opening import open_or_make
 import imgsearch.storage.engine, imgsearch.storage.lock
 print("ready", flush=True)
 sys.stdin.readline()

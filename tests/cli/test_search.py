@@ -16,6 +16,7 @@ from imgsearch.service.categories import CATEGORIES
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.lock import writer_lock
 from tests.conftest import Run, command
+from tests.killing_decoder import environment, killing
 from tests.pictures import jpeg
 
 pytestmark = pytest.mark.networks
@@ -116,7 +117,7 @@ def test_distinct_product(run: Run, indexed: Path) -> None:
     assert hits[0]["PicName"] == "0001.jpg"
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_no_lift(run: Run, indexed: Path, folder: Path, version: int) -> None:
     """Each product's other picture is no longer raised by its best; instances of older features never raised any."""
     manifest = indexed / "increment.meta"
@@ -226,6 +227,40 @@ def test_a_name_that_cannot_be_looked_at(run: Run, indexed: Path) -> None:
     result = run("search", indexed / ("n" * 300), "--format", "json")
     assert (result.returncode, result.document["Code"]) == (3, "PictureError")
     assert "File name too long" in result.stderr
+
+
+def test_a_cut_off_query_is_answered_with_a_warning(run: Run, indexed: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "cut.jpg"
+    picture.write_bytes(jpeg(1)[:-2])
+    result = run("search", picture, "--any-category")
+    assert result.returncode == 0
+    assert result.document["Warning"].startswith("the file is cut off")
+    assert result.stderr == f"imgsearch: {picture}: {result.document['Warning']}\n"
+    whole = tmp_path / "whole.jpg"
+    whole.write_bytes(jpeg(1))
+    assert "Warning" not in run("search", whole, "--any-category").document
+
+
+@pytest.mark.parametrize(
+    ("wish", "code", "message"),
+    [
+        ("crash", "PictureError", "SIGSEGV"),
+        ("exit", "PictureError", "has ended"),
+        pytest.param(
+            *("eat", "UnsupportedPicPixels", "too much memory"),
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory"),
+        ),
+    ],
+)
+def test_a_query_that_breaks_its_decoder(
+    run: Run, indexed: Path, tmp_path: Path, wish: str, code: str, message: str
+) -> None:
+    """One query is decoded as guarded as many are."""
+    picture = tmp_path / "killing.jpg"
+    picture.write_bytes(killing(wish))
+    result = run("search", picture, env=environment(tmp_path))
+    assert (result.returncode, result.document["Code"]) == (3, code)
+    assert message in result.document["Message"]
 
 
 def test_a_folder_without_pictures(run: Run, indexed: Path, tmp_path: Path) -> None:

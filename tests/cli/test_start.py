@@ -58,7 +58,7 @@ def imported(folder: Path, *arguments: object, whole_names: bool = False) -> set
         (["delete", "none"], {"faiss", "openvino", "PIL"}),
         (["rebuild"], {"openvino", "PIL"}),
         (["search", "--product-id", "0001", "--pic-name", "0001.jpg"], {"PIL", "openvino"}),
-        (["search", "PICTURE"], {"lark", "tqdm"}),
+        (["search", "PICTURE"], {"lark", "tqdm", "PIL"}),
         (["add", "CATALOGUE"], {"faiss", "openvino", "PIL"}),
         (["oss-import", "--help"], {"numpy", "faiss", "openvino", "PIL", "sqlite3"}),
         (["oss-import", "oss://abc/d", "--explain-policy"], {"numpy", "faiss", "openvino", "PIL", "sqlite3"}),
@@ -128,6 +128,14 @@ def test_terminal_gets_a_bar_and_a_table(folder: Path, catalogue: Path) -> None:
     assert code == 0
     assert "0003.jpg" in shown
     assert "┃" in shown
+
+
+def test_a_terminal_shows_a_failure_once(folder: Path, catalogue: Path, tmp_path: Path) -> None:
+    """In the table at the end; a warning stands on a line of its own, above the bar."""
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    code, shown = on_terminal(folder, "add", catalogue / "0001.jpg", tmp_path / "broken.jpg")
+    assert code == 1
+    assert shown.count("UnsupportedPicFormat") == 1
 
 
 def test_preview_shows_pictures_in_the_terminal(folder: Path, catalogue: Path) -> None:

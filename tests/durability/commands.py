@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ from imgsearch.errors import InputError
 from imgsearch.instance import Instance
 from imgsearch.jobs import indexing
 from imgsearch.opened import Opened
-from imgsearch.sources import files, manifest
+from imgsearch.sources import files
+from imgsearch.sources.feed import Feed, FeedOptions
 from imgsearch.storage.sqlite import database, store
 from imgsearch.types import Content, Extracted, PictureSource, Recalled
 from imgsearch.values import PictureOptions, Region, RegionMode
@@ -138,8 +139,10 @@ def import_and_rebuild(folder: Path, lines: Path, output: Path, errors: Path) ->
     """What ``oss-import --rebuild`` does once its checks are passed, with the pictures of a folder."""
 
     def command(output_format: Format) -> None:
-        with Instance.open(folder) as instance:
-            for outcome in instance.apply_stream(manifest.operations(lines), rebuild=True):
+        with Instance.open(folder) as instance, ExitStack() as stack:
+            feed = Feed(lines, stack, FeedOptions(downloads=1, timeout=60.0))
+            feed.check()
+            for outcome in instance.apply_stream(feed.operations(instance.has_item), rebuild=True):
                 print_outcome(outcome, output_format, quiet=False)
         print_document({"Success": True})
 

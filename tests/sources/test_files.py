@@ -101,7 +101,7 @@ def test_it_starts_before_it_has_seen_everything(tmp_path: Path) -> None:
 def test_which_files_of_a_folder_are_pictures(tmp_path: Path) -> None:
     """By suffix, in any letter case; what a file named by itself is called does not matter."""
     pictures = [f"x{suffix}" for suffix in PICTURE_SUFFIXES] + ["Y.JPG", "z.JpEg", "two.dots.png", " .gif"]
-    others = ["a.txt", "b", "c.jpg.txt", "d.jpg~", "e.svg", "f.pdf", "g.mp4", "jpg", "h.", "i.heic"]
+    others = ["a.txt", "b", "c.jpg.txt", "d.jpg~", "e.svg", "f.pdf", "g.mp4", "jpg", "h.", "i.jxl"]
     tree(tmp_path, *pictures, *others)
     assert sorted(names(tmp_path)) == sorted(pictures)
     for name in others:

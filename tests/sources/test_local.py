@@ -1,4 +1,4 @@
-"""Files, folders and manifests as a source: a dry run tells of each what adding it would, without opening it."""
+"""Files and folders as a source: a dry run tells of each what adding it would, without opening it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.errors import ImgsearchError, UnreadableSource
+from imgsearch.errors import ImgsearchError
 from imgsearch.sources.files import FileRequest
-from imgsearch.sources.local import LocalFiles, LocalManifest
+from imgsearch.sources.local import LocalFiles
 from imgsearch.sources.port import Source
 from imgsearch.types import AddPicture, Refused
 from imgsearch.values import Key
@@ -53,28 +53,6 @@ def test_a_dry_run_refuses_what_reading_would(shop: Path) -> None:
             assert isinstance(other, Refused)
             assert (type(other.error), other.error.code) == (type(error), error.code)
     assert said == {}
-
-
-def test_a_manifest_is_looked_at_before_any_work(tmp_path: Path) -> None:
-    source: Source = LocalManifest(tmp_path / "increment.meta")
-    with pytest.raises(UnreadableSource, match=r"increment\.meta cannot be read"):
-        source.check()
-
-
-def test_a_dry_run_of_a_manifest_looks_its_pictures_up(shop: Path) -> None:
-    (shop / "increment.meta").write_text(
-        '{"OperationType":"ADD","ProductId":"p","PicName":"large.jpg"}\n'
-        '{"OperationType":"ADD","ProductId":"p","PicName":"none.jpg"}\n'
-        '{"OperationType":"DELETE","ProductId":"q"}\n',
-        encoding="utf-8",
-    )
-    source = LocalManifest(shop / "increment.meta")
-    large, missing, deletion = source.dry_run(LIMIT)
-    assert isinstance(large, Refused)
-    assert large.error.code == "InvalidPicContent"
-    assert isinstance(missing, Refused)
-    assert missing.error.code == "PictureError"
-    assert deletion == list(source.operations(never))[2]
 
 
 def test_paths_that_stream_in_are_not_counted(shop: Path) -> None:

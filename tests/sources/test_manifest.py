@@ -11,6 +11,7 @@ import io
 import json
 import sys
 import tracemalloc
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from hypothesis import strategies as st
 
 from imgsearch.errors import UnreadableSource
 from imgsearch.service.categories import OTHER
+from imgsearch.sources.feed import Feed, FeedOptions
 from imgsearch.sources.files import FilePicture
 from imgsearch.sources.jsonl import MAX_LINE_BYTES
-from imgsearch.sources.manifest import MANIFEST_NAME, operations, read_manifest
+from imgsearch.sources.manifest import MANIFEST_NAME, read_manifest
 from imgsearch.types import AddPicture, Content, DeletePictures, Refused
 from imgsearch.values import Attributes, Key, Location, PictureOptions, Region
 
@@ -35,6 +37,13 @@ def locate(name: str) -> tuple[FilePicture, Location | None]:
 
 def read(data: bytes) -> Operations:
     return list(read_manifest(io.BytesIO(data), "m", locate))
+
+
+def of_file(path: Path) -> list[Any]:
+    with ExitStack() as stack:
+        feed = Feed(path, stack, FeedOptions(downloads=1, timeout=1))
+        feed.check()
+        return list(feed.operations(lambda _key: False))
 
 
 def line(**fields: Any) -> bytes:
@@ -509,7 +518,7 @@ def test_pictures_lie_beside_the_manifest(catalogue_: Path, relative: bool, monk
     """Wherever the command is run; one that is missing fails when it is read, under its own key."""
     monkeypatch.chdir(catalogue_ / "shoes")
     path = Path("..", MANIFEST_NAME) if relative else catalogue_ / MANIFEST_NAME
-    found = list(operations(path))
+    found = of_file(path)
     monkeypatch.chdir("/")
     assert [item.source for item in found] == [f"{path}:{number}" for number in (1, 2, 3)]
     contents = []
@@ -528,4 +537,4 @@ def test_pictures_lie_beside_the_manifest(catalogue_: Path, relative: bool, monk
 @pytest.mark.parametrize("name", ["missing.meta", "shoes"])
 def test_a_manifest_that_cannot_be_read(catalogue_: Path, name: str) -> None:
     with pytest.raises(UnreadableSource, match=r"manifest .* cannot be read"):
-        list(operations(catalogue_ / name))
+        of_file(catalogue_ / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import subprocess
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from imgsearch.errors import PictureTooLarge
+from imgsearch.errors import InvalidManifest, PictureTooLarge
 from imgsearch.sources import stdin
 from imgsearch.sources.files import FileRequest, operations
-from imgsearch.sources.stdin import StreamPicture, read_paths
+from imgsearch.sources.stdin import JSON, StreamPicture, read_paths
+from imgsearch.sources.text_input import GZIP, MARKS, NO_TEXT
 from imgsearch.types import Refused
 
 if TYPE_CHECKING:
@@ -73,6 +75,25 @@ def test_names_across_the_borders_of_blocks(nul: bool) -> None:
     assert paths(separator.join(name.encode() for name in expected), nul=nul) == expected
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_lists_in_other_encodings(encoding: str, compressed: bool) -> None:
+    """As Windows tools write them, and compressed."""
+    data = "a.jpg\r\nä.jpg\r\n".encode(encoding)
+    assert paths(gzip.compress(data) if compressed else data) == ["a.jpg", "ä.jpg"]
+
+
+@pytest.mark.parametrize("data", [b'["a.jpg"]', b'\n[\n "a.jpg"]', b'{"ProductId":"p"}\n', b'[{"a":1}]', b"[]"])
+def test_json_is_told_once(data: bytes) -> None:
+    """Not refused line by line as files that are not there."""
+    with pytest.raises(InvalidManifest, match="one name per line"):
+        paths(data)
+
+
+def test_names_in_brackets_are_names() -> None:
+    assert paths(b"[1].jpg\n{2}.jpg\n") == ["[1].jpg", "{2}.jpg"]
+
+
 class Dribble(io.RawIOBase):
     """A stream that gives what it is told to, piece by piece, as a pipe does."""
 
@@ -95,6 +116,8 @@ NAMES = st.lists(st.binary(min_size=1, max_size=20).map(lambda name: name.replac
 def test_any_cut_of_any_names_gives_the_names(names: list[bytes], nul: bool, cuts: list[int]) -> None:
     separator = b"\0" if nul else b"\n"
     data = b"".join(name + separator for name in names)
+    assume(nul or not data.startswith((*(mark for mark, _ in MARKS), *(magic for magic, _ in NO_TEXT), GZIP)))
+    assume(nul or not JSON.match(data))
     pieces, start = [], 0
     for cut in cuts:
         pieces.append(data[start : start + cut])

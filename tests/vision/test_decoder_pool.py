@@ -117,7 +117,7 @@ def check_works(decoders: Decoders) -> None:
     ids=["jpeg", "turned", "alpha", "16 bit", "tiff", "webp", "gif"],
 )
 def test_the_same_pixels_as_in_this_process(decoders: Decoders, data: bytes) -> None:
-    """Otherwise a picture would not find itself: ``add`` decodes there, a single search here."""
+    """Otherwise a picture would not find itself: commands decode there, a program may decode here."""
     here, there = OpenPicture(data, LIMITS), decoders.open(data)
     assert (there.width, there.height, there.whole) == (here.width, here.height, here.whole)
     for region in (here.whole, Region(10, 60, 20, 90)):
@@ -134,7 +134,7 @@ def test_the_same_pixels_as_in_this_process(decoders: Decoders, data: bytes) -> 
         (b"text", UnsupportedPicFormat),
         (jpeg(1, (99, 100)), UnsupportedPicPixels),
         (encode(draw(1), "PNG")[:20], DamagedPicture),
-        (jpeg(1)[:2000], DamagedPicture),
+        (jpeg(1)[: jpeg(1).index(b"\xff\xda")], DamagedPicture),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
@@ -145,6 +145,16 @@ def test_the_same_refusals_as_in_this_process(decoders: Decoders, data: bytes, e
         OpenPicture(data, LIMITS).decode(Region(0, 9, 0, 9), SIZE)
     assert type(there.value) is type(here.value)
     assert (there.value.code, there.value.message) == (here.value.code, here.value.message)
+    check_works(decoders)
+
+
+def test_the_same_warning_as_in_this_process(decoders: Decoders) -> None:
+    """Of a picture that is used although it is cut off; it does not stick to the next one."""
+    data = jpeg(1, (300, 300))[:-200]
+    here, there = OpenPicture(data, LIMITS), decoders.open(data)
+    assert np.array_equal(there.decode(there.whole, SIZE), here.decode(here.whole, SIZE))
+    assert there.warning == here.warning
+    assert there.warning is not None
     check_works(decoders)
 
 

@@ -32,6 +32,12 @@ def test_nothing_is_imported_for_asking() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_extra_for_heic_brings_its_decoder() -> None:
+    (requirement,) = PROJECT["optional-dependencies"][extras.HEIF_EXTRA]
+    assert requirement.startswith("pillow-heif")
+    assert f"{PROJECT['name']}[{extras.HEIF_EXTRA}]" in extras.pip_install(extras.HEIF_EXTRA)
+
+
 @pytest.mark.parametrize("extra", [extras.MODELS_EXTRA, extras.CUDA_EXTRA])
 def test_each_extra_brings_what_is_missing(extra: str) -> None:
     brought = PROJECT["optional-dependencies"][extra]

@@ -16,14 +16,16 @@ import urllib3
 from fastcrc import crc64
 
 from imgsearch.errors import ImgsearchError, PictureTooLarge, RemoteCode, RemoteError
-from imgsearch.sources.oss.error_mapping import (
+from imgsearch.sources.bodies import (
+    ATTEMPTS,
+    CONNECT_SECONDS,
+    SILENCE_SECONDS,
     BrokenBody,
     TooSlow,
-    is_token_refusal,
-    is_transient,
-    picture_error,
-    remote_error,
+    packet,
+    retrying,
 )
+from imgsearch.sources.oss.error_mapping import is_token_refusal, is_transient, picture_error, remote_error
 from imgsearch.sources.oss.policy import GET_LOCATION, GET_OBJECT, LIST_OBJECTS
 
 if TYPE_CHECKING:
@@ -40,13 +42,6 @@ T = TypeVar("T")
 log: Final = logging.getLogger("imgsearch.oss")
 log.addHandler(logging.NullHandler())  # without a log file, Python would print warnings to stderr
 
-ATTEMPTS: Final = 6
-BACKOFF_SECONDS: Final = 0.2
-MAX_BACKOFF_SECONDS: Final = 8.0
-CONNECT_SECONDS: Final = 5.0
-SILENCE_SECONDS: Final = 10.0
-"""A connection that is silent this long is closed and replaced."""
-BLOCK_BYTES: Final = 128 * 1024
 MANIFEST_BYTES_PER_SECOND: Final = 64 * 1024
 """Minimum rate for a manifest, which extends the time limit of an object."""
 MAX_PAGE: Final = 1000
@@ -262,12 +257,11 @@ class BucketReader:
     def _retrying(self, seconds: float | None) -> Any:
         """Retries after transient failures, with exponential, randomised pauses."""
         stop = tenacity.stop_after_attempt(ATTEMPTS)
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, _Renewed) or is_transient(error)),
-            stop=stop if seconds is None else stop | tenacity.stop_before_delay(seconds),
-            wait=tenacity.wait_random_exponential(multiplier=BACKOFF_SECONDS, max=MAX_BACKOFF_SECONDS),
-            before_sleep=_log_repetition,
-            retry_error_callback=_raise_last,
+        return retrying(
+            lambda error: isinstance(error, _Renewed) or is_transient(error),
+            stop if seconds is None else stop | tenacity.stop_before_delay(seconds),
+            _log_repetition,
+            _raise_last,
         )
 
     def _receive(
@@ -291,8 +285,7 @@ class BucketReader:
                 deadline += size / bytes_per_second
             raw = result.resp.response.raw
             checksum, received = None, 0
-            # One packet at a time: reading a whole block would wait for it, even past the deadline.
-            while block := _packet(raw):
+            while block := packet(raw):
                 received += len(block)
                 if max_bytes is not None and received >= max_bytes:
                     raise PictureTooLarge.of(received, max_bytes)
@@ -312,23 +305,6 @@ class BucketReader:
 def _keep_signature(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Prevent requests from replacing the signature by credentials from a ``.netrc``."""
     return request
-
-
-def _packet(raw: urllib3.HTTPResponse) -> bytes:
-    """Received bytes, waiting for at least one; empty at the end of the body.
-
-    Raises:
-        BrokenBody: the connection ended early.
-    """
-    try:
-        return raw.read1(BLOCK_BYTES, decode_content=False)
-    except urllib3.exceptions.ProtocolError as error:
-        missing = [cause for cause in error.args if isinstance(cause, urllib3.exceptions.IncompleteRead)]
-        if missing:
-            raise BrokenBody(
-                f"{missing[0].partial:,} bytes were received, {missing[0].expected:,} are missing"
-            ) from None
-        raise
 
 
 class _Renewed(Exception):

@@ -12,13 +12,12 @@ import urllib3.exceptions
 from oss2.exceptions import AccessDenied, NoSuchBucket, OssError, RequestError, ServerError
 
 from imgsearch.errors import RemoteCode, RemoteError, UnreadableSource
+from imgsearch.sources.bodies import BrokenBody, TooSlow
 
 if TYPE_CHECKING:
     from imgsearch.sources.oss.address import OssAddress
 
 __all__ = [
-    "BrokenBody",
-    "TooSlow",
     "is_token_refusal",
     "is_transient",
     "picture_error",
@@ -33,14 +32,6 @@ NOT_IMPLEMENTED: Final = 501
 TOKEN_CODES: Final = frozenset({"SecurityTokenExpired", "InvalidSecurityToken"})
 RUN_CODES: Final = TOKEN_CODES | {"InvalidAccessKeyId", "RequestTimeTooSkewed", "NoSuchBucket", "UserDisable"}
 """Codes that every other object would return too."""
-
-
-class BrokenBody(Exception):
-    """A response body is truncated or has a wrong CRC-64."""
-
-
-class TooSlow(Exception):
-    """A response body was not complete in time."""
 
 
 def is_transient(error: BaseException) -> bool:
