@@ -196,19 +196,15 @@ def _print_table(found: Duplicates, groups: Iterable[DuplicateGroup]) -> None:
 
 
 def _write_sheet(target: Path, groups: list[DuplicateGroup], instance: Instance) -> None:
-    from imgsearch.cli.contact_sheet import Shown, picture_of, write_groups
+    from imgsearch.cli.contact_sheet import shown_item, write_groups
+
+    def label(place: int, score: float) -> str:
+        return "first" if place == 0 else "same bytes" if score == 1 else f"{score:.3f}"
 
     rows = [
         (
             f"{number} {group.level}",
-            [
-                Shown(
-                    picture_of(one.item),
-                    one.item.key,
-                    "first" if place == 0 else "same bytes" if one.score == 1 else f"{one.score:.3f}",
-                )
-                for place, one in enumerate(group.pictures)
-            ],
+            [shown_item(one.item, label(place, one.score)) for place, one in enumerate(group.pictures)],
         )
         for number, group in enumerate(groups, 1)
     ]

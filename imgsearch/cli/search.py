@@ -393,14 +393,19 @@ def _where(result: SearchResult) -> str:
 
 
 def _write_sheet(target: Path, answers: list[_Answer], instance: Instance) -> None:
-    from imgsearch.cli.contact_sheet import Row, picture_of, write
+    from imgsearch.cli.contact_sheet import Row, Shown, picture_of, write
+    from imgsearch.sources.files import FilePicture
 
     rows = []
     for answer in answers:
         if isinstance(answer.result, InputError):
             continue
-        picture = answer.question.picture
+        picture, location = answer.question.picture, None
         if answer.question.key is not None:
-            picture = picture_of(instance.item(answer.question.key))
-        rows.append(Row(answer.question.name, picture, answer.result.hits))
+            item = instance.item(answer.question.key)
+            picture, location = picture_of(item), item.location
+        elif isinstance(picture, FilePicture):
+            location = picture.path
+        query = Shown(picture, "query", region=answer.result.region, location=location, is_query=True)
+        rows.append(Row(answer.question.name, query, answer.result.hits))
     write(target, rows, instance.limits)
