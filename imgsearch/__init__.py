@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from imgsearch.evaluation.evaluate import Evaluation, evaluate
     from imgsearch.instance import Instance
     from imgsearch.jobs.deleting import Deletion
+    from imgsearch.jobs.duplicates import Duplicate, DuplicateGroup, Duplicates
     from imgsearch.jobs.reading import InstanceInfo, Listing
     from imgsearch.jobs.tuning import TuningReport
     from imgsearch.jobs.writer import Writer
@@ -37,6 +38,9 @@ _HOMES = {
     "Comparison": "search.compare",
     "Deletion": "jobs.deleting",
     "DeletePictures": "types",
+    "Duplicate": "jobs.duplicates",
+    "DuplicateGroup": "jobs.duplicates",
+    "Duplicates": "jobs.duplicates",
     "Evaluation": "evaluation.evaluate",
     "FilePicture": "sources.files",
     "FileRequest": "sources.files",
@@ -72,6 +76,9 @@ __all__ = [
     "Comparison",
     "DeletePictures",
     "Deletion",
+    "Duplicate",
+    "DuplicateGroup",
+    "Duplicates",
     "Evaluation",
     "FilePicture",
     "FileRequest",

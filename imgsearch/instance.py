@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.errors import InputError
+    from imgsearch.jobs.duplicates import Duplicates
     from imgsearch.jobs.reading import InstanceInfo, Listing
     from imgsearch.pictures import PictureLike
     from imgsearch.search.searcher import Searcher
@@ -198,6 +199,37 @@ class Instance(InstanceWriting):
         from imgsearch.jobs.reading import listing, selection
 
         return listing(self._opened, selection(filter, category, product_id), start=start, num=num)
+
+    def duplicates(
+        self,
+        filter: str | None = None,  # noqa: A002  # its name in SearchOptions
+        *,
+        category: int | str | None = None,
+        product_id: str | None = None,
+        level: str = "same",
+        min_score: float = 0.9,
+        products: str = "any",
+    ) -> AbstractContextManager[Duplicates]:
+        """Groups of pictures that show the same, among the stored items; no picture is read.
+
+        Use as a context manager; the groups are read while they are iterated.
+
+        Args:
+            filter: an expression over attributes; only these items are compared.
+            category: likewise.
+            product_id: likewise.
+            level: ``same``, or ``similar`` for groups of pictures that merely resemble each other, too.
+            min_score: the least Score of ``similar`` pictures.
+            products: ``any``; ``within``: each product by itself; ``across``: groups of several products only.
+
+        Raises:
+            InvalidFilter, InvalidCategory, InvalidValue, InstanceDamaged
+        """
+        from imgsearch.jobs.duplicates import duplicates
+        from imgsearch.jobs.reading import selection
+
+        condition = selection(filter, category, product_id)
+        return duplicates(self._opened, condition, level=level, min_score=min_score, products=products)
 
     def item(self, key: Key) -> Item:
         """One stored item.

@@ -158,7 +158,8 @@ class InstanceWriting(InstanceSyncing):
         Pictures are read from their original locations, in their present state. New features are kept in a folder
         inside the instance's, and replace the old ones in one commit when all items are done; until then searches use
         the old ones, and a later call continues where this one stopped. After a failure the instance is unchanged and
-        ``needs_reindex`` stays true. If that is false, there is nothing to do.
+        ``needs_reindex`` stays true. If that is false, only perceptual hashes that items lack are computed, each commit
+        by itself; no network runs.
 
         Raises:
             InstanceExists: other files are in the place of the new features.

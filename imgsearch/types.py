@@ -21,6 +21,7 @@ __all__ = [
     "Content",
     "DeletePictures",
     "Extracted",
+    "Fingerprints",
     "Item",
     "Operation",
     "Outcome",
@@ -139,6 +140,8 @@ class Extracted:
     """Predicted categories with probabilities, the most likely first; empty without prediction."""
     feature: npt.NDArray[np.float32]
     """Shape (dimension,), L2-normalised."""
+    picture_hash: bytes | None = None
+    """The perceptual hash of the whole picture (``vision/picture_hash.py``); None for a query."""
     warning: str | None = None
     """What is wrong with a picture that is used all the same, such as a file that is cut off."""
 
@@ -193,6 +196,22 @@ class Item:
     """The file of the picture when it was added, if any."""
     subjects: tuple[Region, ...] = ()
     """All subjects detected in it, the main one first (MultiRegion); empty without detection."""
+    picture_hash: bytes | None = field(default=None, repr=False)
+    """Its perceptual hash; None if it was added before format 4, or imported without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """What copies of pictures are recognised by, in columns."""
+
+    ids: npt.NDArray[np.int64]
+    """Shape (n,)."""
+    products: list[str]
+    """The ProductId of each item."""
+    contents: list[bytes]
+    """The content hash of each item."""
+    hashes: list[bytes | None]
+    """The perceptual hash of each item; None where it has none."""
 
 
 class StoredVersion(NamedTuple):

@@ -241,8 +241,13 @@ def _reindex(
     summary = Summary(is_batch=True)
     with open_instance(instance, quiet=quiet) as target:
         warn_of_shared_storage(target.folder)
-        if not target.needs_reindex and not quiet:
-            typer.echo(f"{safe(str(target.folder))} already has the features of this release", err=True)
+        renews = target.needs_reindex
+        if not renews and not quiet:
+            typer.echo(
+                f"{safe(str(target.folder))} already has the features of this release; "
+                "perceptual hashes that pictures lack are computed",
+                err=True,
+            )
         outcomes = target.reindex_stream(workers=workers, device=device, lock_timeout=lock_timeout)
         for outcome in with_progress(outcomes, None, quiet=quiet, total=target.count()):
             summary.count(outcome)

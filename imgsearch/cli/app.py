@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "compare": "compare:compare",
     "list": "list:list_",
     "show": "show:show",
+    "duplicates": "duplicates:duplicates",
     "update": "update:update",
     "delete": "delete:delete",
     "rebuild": "rebuild:rebuild",

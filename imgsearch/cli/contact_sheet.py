@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
     from imgsearch.search.ranking import Hit
     from imgsearch.types import Item, PictureSource
+    from imgsearch.values import Key
     from imgsearch.vision.limits import Limits
 
-__all__ = ["Row", "picture_of", "write"]
+__all__ = ["Row", "Shown", "picture_of", "write", "write_groups"]
 
 SIDE: Final = 220
 
@@ -41,6 +42,15 @@ class Row:
     hits: list[Hit]
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture of a group."""
+
+    picture: PictureSource | None
+    key: Key
+    label: str
+
+
 def write(target: Path, rows: list[Row], limits: Limits) -> None:
     """Write the sheet; ``limits`` apply to the pictures.
 
@@ -51,14 +61,32 @@ def write(target: Path, rows: list[Row], limits: Limits) -> None:
     html_page.write(target, "imgsearch", STYLE, "".join(_row(row, thumbnails) for row in rows))
 
 
+def write_groups(target: Path, groups: list[tuple[str, list[Shown]]], limits: Limits) -> None:
+    """Write a sheet of groups, each with a title; ``limits`` apply to the pictures.
+
+    Raises:
+        StorageFull, StorageUnwritable
+    """
+    thumbnails = Thumbnails(limits, SIDE)
+    rows = (_titled(title, [_captioned(one, thumbnails) for one in pictures]) for title, pictures in groups)
+    html_page.write(target, "imgsearch", STYLE, "".join(rows))
+
+
 def _row(row: Row, thumbnails: Thumbnails) -> str:
     figures = [_figure(thumbnails.image(row.picture, ""), "query", "query")]
     for hit in row.hits:
-        key = hit.item.key
         score = "same picture" if hit.identical else f"{hit.score:.3f}"
-        caption = f"<b>{score}</b><br>{shown(key.product_id)}<br>{shown(key.pic_name)}"
-        figures.append(_figure(thumbnails.image(picture_of(hit.item), ""), caption, "hit"))
-    return f'<h2>{shown(row.name)}</h2><div class="row">{"".join(figures)}</div>'
+        figures.append(_captioned(Shown(picture_of(hit.item), hit.item.key, score), thumbnails))
+    return _titled(row.name, figures)
+
+
+def _captioned(one: Shown, thumbnails: Thumbnails) -> str:
+    caption = f"<b>{shown(one.label)}</b><br>{shown(one.key.product_id)}<br>{shown(one.key.pic_name)}"
+    return _figure(thumbnails.image(one.picture, ""), caption, "hit")
+
+
+def _titled(name: str, figures: list[str]) -> str:
+    return f'<h2>{shown(name)}</h2><div class="row">{"".join(figures)}</div>'
 
 
 def picture_of(item: Item) -> PictureSource | None:

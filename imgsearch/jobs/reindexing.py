@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from imgsearch.durable_fs import file_errors, make_private_folder
 from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceExists, UnreadableSource, UsageError
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.jobs.applying import outcomes_of
 from imgsearch.jobs.indexing import DEVICES, IndexingRun
 from imgsearch.opened import Opened
@@ -24,6 +25,7 @@ from imgsearch.storage.sqlite.database import storage_errors
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.types import AddPicture
 from imgsearch.values import PictureOptions, RegionMode
+from imgsearch.vision.cores import available_cores
 from imgsearch.vision.models import ModelRecord
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from imgsearch.types import Content, Outcome, Upsert
 
-__all__ = ["count_reindexed", "operations", "reindex_stream", "succeed", "successor_of"]
+__all__ = ["count_reindexed", "lacks_hashes", "operations", "reindex_stream", "succeed", "successor_of"]
 
 
 def reindex_stream(opened: Opened, *, workers: int | None, device: str, lock_timeout: float) -> Iterator[Outcome]:
@@ -42,6 +44,17 @@ def reindex_stream(opened: Opened, *, workers: int | None, device: str, lock_tim
             if not isinstance(engine, Engine):  # a successor is a folder inside the instance's
                 raise UsageError(f"the storage of {opened.folder} cannot be reindexed in place: make a new instance")
             yield from _reindexed(opened, engine, workers, device)
+    elif lacks_hashes(opened):
+        from imgsearch.jobs.hashing import hash_missing
+
+        with opened.writing(lock_timeout) as engine:
+            yield from hash_missing(engine, opened.limits, workers or available_cores())
+
+
+def lacks_hashes(opened: Opened) -> bool:
+    """Whether items have no perceptual hash."""
+    with opened.reading() as engine, engine.errors(), engine.store.reading():
+        return any(None in piece.hashes for piece in engine.store.fingerprints(EVERYTHING))
 
 
 def _reindexed(opened: Opened, engine: Engine, workers: int | None, device: str) -> Iterator[Outcome]:

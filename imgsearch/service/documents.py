@@ -13,12 +13,21 @@ from imgsearch.values import RegionMode
 
 if TYPE_CHECKING:
     from imgsearch.errors import ImgsearchError
+    from imgsearch.jobs.duplicates import DuplicateGroup, Duplicates
     from imgsearch.jobs.reading import InstanceInfo
     from imgsearch.search.options import SearchResult
     from imgsearch.search.ranking import Hit
     from imgsearch.types import Item
 
-__all__ = ["error_document", "info_document", "item_document", "search_document", "whole_item_document"]
+__all__ = [
+    "duplicates_document",
+    "error_document",
+    "group_document",
+    "info_document",
+    "item_document",
+    "search_document",
+    "whole_item_document",
+]
 
 SCORE_DIGITS: Final = 6
 CONFIDENCE_DIGITS: Final = 4
@@ -27,6 +36,33 @@ CONFIDENCE_DIGITS: Final = 4
 def error_document(error: ImgsearchError) -> dict[str, Any]:
     """An error: Success, Code and Message."""
     return {"Success": False, "Code": error.code, "Message": error.message}
+
+
+def duplicates_document(found: Duplicates) -> dict[str, Any]:
+    """The result of ``duplicates``, without its groups."""
+    return {
+        "Success": True,
+        "TotalGroups": found.same + found.similar,
+        "TotalPictures": found.pictures,
+        "Compared": found.compared,
+        "Unhashed": found.unhashed,
+    }
+
+
+def group_document(group: DuplicateGroup) -> dict[str, Any]:
+    """One group of ``duplicates``; File is left out where it is unknown."""
+    return {
+        "Level": str(group.level),
+        "Pictures": [
+            {
+                "ProductId": one.item.key.product_id,
+                "PicName": one.item.key.pic_name,
+                "Score": round(one.score, SCORE_DIGITS),
+                **({} if one.item.location is None else {"File": str(one.item.location)}),
+            }
+            for one in group.pictures
+        ],
+    }
 
 
 def search_document(result: SearchResult, kind: Kind) -> dict[str, Any]:

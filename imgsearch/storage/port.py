@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from imgsearch.errors import InstanceDamaged
     from imgsearch.filters.tree import Condition
     from imgsearch.projection import Projection
-    from imgsearch.types import Item, StoredVersion, Upsert
+    from imgsearch.types import Fingerprints, Item, StoredVersion, Upsert
     from imgsearch.values import Attributes, Key, Location
 
     Ids = npt.NDArray[np.int64]
@@ -289,6 +289,9 @@ class Truth(Protocol):
     def all_stored_records(self, *, chunk: int = 1024) -> Iterator[Upsert]:
         """Yield every item as the upsert that would write it again, in the order of addition."""
 
+    def fingerprints(self, condition: Condition) -> Iterator[Fingerprints]:
+        """Yield what copies are recognised by, of the items that meet a condition, in chunks, by ascending id."""
+
     # Writing
 
     def upsert(self, change: Upsert) -> bool:
@@ -312,6 +315,9 @@ class Truth(Protocol):
 
     def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
         """Store the sources' change tokens: pairs of item id and token."""
+
+    def set_picture_hashes(self, hashes: Sequence[tuple[int, bytes]]) -> None:
+        """Store perceptual hashes of items that had none: pairs of item id and hash."""
 
     def remove(self, keys: Iterable[Key]) -> None:
         """Delete items by their keys."""

@@ -45,12 +45,13 @@ MODES: Final = {RegionMode.SUBJECT: "subject", RegionMode.GIVEN: "given", Region
 FIELDS: Final = frozenset(
     {
         *("ProductId", "PicName", "CategoryId", "CategoryGiven", "Region", "RegionMode", "MultiRegion"),
-        *("ContentHash", "Token", "Folder", "File", *SERVICE_NAMES.values()),
+        *("ContentHash", "PictureHash", "Token", "Folder", "File", *SERVICE_NAMES.values()),
     }
 )
 MAX_PATH_CHARS: Final = 32_768
 MAX_SUBJECTS: Final = 1_000
 HASH_BYTES: Final = 16
+PICTURE_HASH_BYTES: Final = 32
 MAX_TOKEN_BYTES: Final = 1_024
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ def item_document(item: Upsert) -> dict[str, Any]:
         "RegionMode": MODES[item.region_mode],
         "MultiRegion": [str(subject) for subject in extracted.subjects] or None,
         "ContentHash": extracted.content_hash.hex(),
+        "PictureHash": None if extracted.picture_hash is None else extracted.picture_hash.hex(),
         "Token": None if extracted.token is None else extracted.token.hex(),
         "Folder": None if location is None else location.root,
         "File": None if location is None else location.relative,
@@ -116,6 +118,7 @@ def parse_item(document: dict[str, Any], feature: npt.NDArray[np.float32], kind:
         _category(document, kind),
         (),
         feature,
+        _bytes(document, "PictureHash", range(PICTURE_HASH_BYTES, PICTURE_HASH_BYTES + 1)),
     )
     given = _flag(document, "CategoryGiven", default=True) and kind is Kind.PRODUCT
     attributes = Attributes.from_service_fields(document)

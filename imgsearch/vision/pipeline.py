@@ -22,6 +22,7 @@ from imgsearch.types import Content, Extracted, Recalled
 from imgsearch.values import PictureOptions, RegionMode
 from imgsearch.vision.category import CategoryPredictor, outline
 from imgsearch.vision.models import CATEGORISER, CATEGORY_SIZE, EMBEDDER, LOCATOR, LOCATOR_SIZE
+from imgsearch.vision.picture_hash import picture_hash
 from imgsearch.vision.subject_boxes import with_context
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Pipeline:
             return Recalled(replace(known.extracted, token=content.token))
         if known:
             return Content(b"", content.token)
-        return self._extract(content, digest, options)
+        return self._extract(content, digest, options, hashed=True)
 
     def prepare(self, options: PictureOptions) -> None:
         """Begin to load what pictures with these options need, side by side in threads, while other work goes on.
@@ -209,18 +210,25 @@ class Pipeline:
         """
         return list(islice(self._extract_each(content, content_hash(content.data), options), most))
 
-    def _extract(self, content: Content, digest: bytes, options: PictureOptions) -> Extracted:
-        return next(self._extract_each(content, digest, options))
+    def _extract(self, content: Content, digest: bytes, options: PictureOptions, *, hashed: bool = False) -> Extracted:
+        return next(self._extract_each(content, digest, options, hashed=hashed))
 
-    def _extract_each(self, content: Content, digest: bytes, options: PictureOptions) -> Iterator[Extracted]:
-        """The main subject, and on demand the further ones; the whole picture is looked at once for all of them."""
+    def _extract_each(
+        self, content: Content, digest: bytes, options: PictureOptions, *, hashed: bool = False
+    ) -> Iterator[Extracted]:
+        """The main subject, and on demand the further ones; the whole picture is looked at once for all of them.
+
+        Only what is to be stored is hashed: a search has no use for it.
+        """
         picture = self._open(content)
         given = picture.given_region(options)
         finds, predicts = self._finds(options), self._predicts(options)
         category = OTHER if self._kind is Kind.GENERIC or options.category_id is None else options.category_id
         network = self._network()
+        if finds or predicts or hashed:
+            whole = picture.decode(picture.whole, LOCATOR_SIZE)
         if finds or predicts:
-            heat, evidence = network.locate(picture.decode(picture.whole, LOCATOR_SIZE))
+            heat, evidence = network.locate(whole)
         subjects = network.subjects(heat, picture.width, picture.height) if finds else ()
         for number, region in enumerate(subjects or (given,)):
             seen = with_context(region, picture.width, picture.height)
@@ -241,6 +249,7 @@ class Pipeline:
                 category_id=chances[0][0] if chances else category,
                 chances=chances,
                 feature=feature,
+                picture_hash=picture_hash(whole) if hashed else None,
                 warning=picture.warning,
             )
 

@@ -8,7 +8,7 @@ written then. So this file stands on nothing but numpy and the engine's own meth
     git worktree remove ../release
 
 For format 1 the commit was 43a7a65, the last one before rows were sealed; for format 2 it was d76144d, for format 3
-7d239f4.
+7d239f4, for format 4 f07d678.
 
 Beside the folder ``instance``, ``truth.json`` says what was put into it: each item that is left, with its feature.
 """
@@ -44,6 +44,15 @@ def features(count: int, dimension: int) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
+def hashed(number: int) -> dict[str, Any]:
+    """The perceptual hash of every other item, in releases that have one."""
+    if "picture_hash" not in {field.name for field in dataclasses.fields(Extracted)}:
+        return {}
+    return {
+        "picture_hash": hashlib.blake2b(b"hash %d" % (number // 4), digest_size=32).digest() if number % 2 else None
+    }
+
+
 def upsert(number: int, key: Key, feature: np.ndarray) -> Upsert:
     """One item; every column has its turn at being set and at not being set."""
     mode = RegionMode(number % 3)
@@ -58,6 +67,7 @@ def upsert(number: int, key: Key, feature: np.ndarray) -> Upsert:
             category_id=(0, 3, 88888888)[number % 3],
             chances=(),
             feature=feature,
+            **hashed(number),
         ),
         mode,
         number % 2 == 0,
@@ -89,6 +99,7 @@ def described(change: Upsert, item_id: int) -> dict[str, Any]:
         "token": None if found.token is None else found.token.hex(),
         "attributes": change.attributes.columns(),
         "location": None if location is None else str(location.path(change.key.pic_name)),
+        **({"picture_hash": found.picture_hash.hex()} if getattr(found, "picture_hash", None) else {}),
         "feature": found.feature.astype("<f2").tobytes().hex(),
     }
 

@@ -92,6 +92,7 @@ def change(
     given: bool = False,
     attributes: Attributes = Attributes(),
     location: Location | None = None,
+    picture_hash: bytes | None = None,
 ) -> Upsert:
     """One item to be written; its content is its own unless given."""
     return Upsert(
@@ -104,6 +105,7 @@ def change(
             category,
             (),
             scattered(1)[0] if feature is None else feature,
+            picture_hash,
         ),
         mode,
         given,

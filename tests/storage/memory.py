@@ -19,7 +19,7 @@ import numpy as np
 from imgsearch.errors import InstanceDamaged, InstanceEmpty
 from imgsearch.filters.tree import EVERYTHING, And, Compare, Everything, Not, OneOf, Or, product_condition
 from imgsearch.storage.port import Generation, IndexReplaced, Pictures, StoredPicture
-from imgsearch.types import Item, StoredVersion, Upsert
+from imgsearch.types import Fingerprints, Item, StoredVersion, Upsert
 from imgsearch.values import Attributes, Key, Location
 
 if TYPE_CHECKING:
@@ -292,6 +292,16 @@ class MemoryTruth:
         if len(found):
             yield self._pictures(found, self.features_of(found.tolist())[1])
 
+    def fingerprints(self, condition: Condition) -> Iterator[Fingerprints]:
+        chosen = self._chosen(condition)
+        found = [self.state.items[number] for number in chosen]
+        yield Fingerprints(
+            np.array(chosen, np.int64),
+            [one.key.product_id for one in found],
+            [one.extracted.content_hash for one in found],
+            [one.extracted.picture_hash for one in found],
+        )
+
     def stored_records(self, keys: Sequence[Key]) -> dict[Key, Upsert]:
         return {change.key: change for change in self.state.items.values() if change.key in keys}
 
@@ -341,6 +351,12 @@ class MemoryTruth:
             known = replace(change, extracted=replace(change.extracted, token=token))
             self.state.items = self.state.items | {number: known}
 
+    def set_picture_hashes(self, hashes: Sequence[tuple[int, bytes]]) -> None:
+        for number, one in hashes:
+            change = self.state.items[number]
+            known = replace(change, extracted=replace(change.extracted, picture_hash=one))
+            self.state.items = self.state.items | {number: known}
+
     def remove(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self.delete(product_condition(key.product_id, key.pic_name))
@@ -372,6 +388,7 @@ class MemoryTruth:
             change.attributes,
             None if location is None else location.path(change.key.pic_name),
             extracted.subjects,
+            extracted.picture_hash,
         )
 
     def _pictures(self, ids: Ids, features: Feature) -> Pictures:

@@ -127,6 +127,7 @@ def test_what_is_written_is_read(storage: Storage) -> None:
         given=True,
         attributes=Attributes("content", 1, 2, 3, 4, "a", "b", "c", "d"),
         location=location,
+        picture_hash=bytes(32),
     )
     with storage.committing() as store:
         (number,) = store.insert([given])
@@ -139,12 +140,33 @@ def test_what_is_written_is_read(storage: Storage) -> None:
         b"bytes",
         b"token",
     )
+    assert item.picture_hash == record_hash(storage) == bytes(32)
     assert (item.attributes, item.location) == (given.attributes, Path("/pictures/below/one.jpg"))
     assert np.array_equal(storage.store.feature(number), FEATURES[0])
     (record,) = storage.store.all_stored_records()
     assert record.extracted.subjects == given.extracted.subjects
     assert (record.key, record.location, record.attributes) == (given.key, location, given.attributes)
     assert storage.store.stored_records([given.key, Key("p", "two")]).keys() == {given.key}
+
+
+def record_hash(storage: Storage) -> bytes | None:
+    """Of the only item, as it would be written again."""
+    (record,) = storage.store.all_stored_records()
+    return record.extracted.picture_hash
+
+
+def test_fingerprints_are_those_of_the_items(filled: Storage) -> None:
+    """By id; a hash that an item has not is None until it is set."""
+    condition = product_condition("p1")
+    items = list(filled.store.items(condition))
+    with filled.committing() as store:
+        store.set_picture_hashes([(items[1].id, b"h" * 32)])
+    pieces = list(filled.store.fingerprints(condition))
+    assert np.concatenate([piece.ids for piece in pieces]).tolist() == [item.id for item in items]
+    assert [one for piece in pieces for one in piece.products] == ["p1"] * len(items)
+    assert [one for piece in pieces for one in piece.contents] == [item.content_hash for item in items]
+    assert [one for piece in pieces for one in piece.hashes] == [None, b"h" * 32, *[None] * (len(items) - 2)]
+    assert list(filled.store.items(condition))[1] == replace(items[1], picture_hash=b"h" * 32)
 
 
 def test_replacing_gives_a_new_id(storage: Storage) -> None:

@@ -87,6 +87,8 @@ class Old:
                 token=None if one["token"] is None else bytes.fromhex(one["token"]),
                 attributes=Attributes(**one["attributes"]),
                 location=None if one["location"] is None else Path(one["location"]),
+                subjects=(Region(*one["region"]), Region(0, 9, 0, 9)) if one["region_mode"] == 0 else (),
+                picture_hash=bytes.fromhex(one["picture_hash"]) if "picture_hash" in one else None,
             )
             for one, key in zip(self.truth, self.keys, strict=True)
         ]

@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.storage.sqlite.checksum import feature_checksum, is_valid
-from imgsearch.storage.sqlite.schema import ITEM_ROW
+from imgsearch.storage.sqlite.schema import ITEM_ROW, STORED_ITEM_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,9 @@ LEAF: Final = 0x0D
 HEADER_BYTES: Final = 100
 INTEGER_BYTES: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 """Size of an integer by its serial type."""
+
+SEAL_LAST: Final = [STORED_ITEM_ROW.index(name) for name in (*ITEM_ROW, "seal")]
+"""The places in an item's row as it is stored, in the order in which rows are checked."""
 
 
 def recover_rows(
@@ -43,10 +46,11 @@ def recover_rows(
     pages = _Pages(path.read_bytes(), page_size)
     for row_id, values in pages.rows(wanted):
         row = (row_id, *values[1:])
-        if len(row) == len(ITEM_ROW) + 1 and is_valid(row):
+        item = tuple(row[place] for place in SEAL_LAST) if len(row) == len(SEAL_LAST) else None
+        if item is not None and is_valid(item):
             versions = items.setdefault(row_id, [])
-            if row not in versions:
-                versions.append(row)
+            if item not in versions:
+                versions.append(item)
         elif len(row) == 3 and isinstance(row[1], bytes) and feature_checksum(row_id, row[1]) == row[2]:
             features[row_id] = (row[1], row[2])
     return items, features

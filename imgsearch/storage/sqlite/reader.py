@@ -14,14 +14,18 @@ from imgsearch.storage.sqlite.places import Places
 from imgsearch.storage.sqlite.rows import (
     CHECKED_FEATURE,
     CHECKED_ITEM,
+    CONTENT_COLUMN,
     FEATURE_TYPE,
+    HASH_COLUMN,
     ITEM_COLUMNS,
     ITEM_SOURCE,
     ITEM_WIDTH,
     MAX_PARAMETERS,
+    PRODUCT_COLUMN,
     numbers,
     translated,
 )
+from imgsearch.types import Fingerprints
 from imgsearch.values import Key
 
 if TYPE_CHECKING:
@@ -337,6 +341,26 @@ class Reader(Places):
             )
             found.update((change.key, change) for change in map(self._as_upsert, rows))
         return found
+
+    def fingerprints(self, condition: Condition, *, chunk: int = 4096) -> Iterator[Fingerprints]:
+        """Yield content hashes and perceptual hashes of the items that meet a condition, by ascending id.
+
+        Raises:
+            InstanceDamaged: an item is corrupted.
+        """
+        wanted = self._looked_up(condition)
+        source = "items NOT INDEXED" if condition == EVERYTHING else "items"
+        cursor = self._connection.execute(
+            f"SELECT {CHECKED_ITEM} FROM {source} WHERE {wanted.text} ORDER BY id", wanted.parameters
+        )
+        while rows := cursor.fetchmany(chunk):
+            self._verify_rows(rows)
+            yield Fingerprints(
+                np.fromiter((row[0] for row in rows), np.int64, len(rows)),
+                [row[PRODUCT_COLUMN] for row in rows],
+                [row[CONTENT_COLUMN] for row in rows],
+                [row[HASH_COLUMN] for row in rows],
+            )
 
     def scan(
         self, condition: Condition, *, unindexed: bool = False

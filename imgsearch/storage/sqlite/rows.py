@@ -44,6 +44,9 @@ ITEM_COLUMNS: Final = f"{CHECKED_ITEM}, roots.path, roots.seal"
 ITEM_SOURCE: Final = "items LEFT JOIN roots ON roots.id = items.root_id"
 ITEM_WIDTH: Final = len(ITEM_ROW) + 1
 """Number of columns in CHECKED_ITEM."""
+PRODUCT_COLUMN: Final = ITEM_ROW.index("product_id")
+CONTENT_COLUMN: Final = ITEM_ROW.index("content_hash")
+HASH_COLUMN: Final = ITEM_ROW.index("picture_hash")
 EVERY_ROW: Final = Sql("1")
 
 
@@ -139,8 +142,9 @@ class Rows:
             category_given=bool(given),
             content_hash=content,
             token=token,
-            attributes=Attributes(*row[15 : len(ITEM_ROW)]),
+            attributes=Attributes(*row[15:HASH_COLUMN]),
             location=None if root is None else Location(root, row[14]).path(pic_name),
+            picture_hash=row[HASH_COLUMN],
             subjects=tuple(map(Region.parse, json.loads(row[10]))) if row[10] else (),
         )
 
@@ -156,6 +160,7 @@ class Rows:
             item.category_id,
             (),
             np.frombuffer(row[-2], FEATURE_TYPE).astype(np.float32),
+            item.picture_hash,
         )
         location = None if root is None else Location(root, relative)
         return Upsert(item.key, extracted, item.region_mode, item.category_given, item.attributes, location)

@@ -22,6 +22,7 @@ __all__ = [
     "PAGE_BYTES",
     "ROOT_ROW",
     "SETTING_ROW",
+    "STORED_ITEM_ROW",
     "SchemaEntry",
     "check_schema",
     "check_version",
@@ -43,7 +44,10 @@ ITEM_ROW: Final = (
     *("subjects", "content_hash", "token", "root_id", "relative_path"),
     *("custom_content", "int_attr", "int_attr2", "int_attr3", "int_attr4"),
     *("str_attr", "str_attr2", "str_attr3", "str_attr4"),
+    "picture_hash",
 )
+STORED_ITEM_ROW: Final = (*ITEM_ROW[:-1], "seal", "picture_hash")
+"""The order of the columns in the table: format 4 added the last one behind the checksum."""
 GENERATION_ROW: Final = (
     *("number", "structure", "bytes", "checksum", "items", "max_id", "nprobe", "recall", "created", "trained", "lists"),
 )
@@ -54,6 +58,10 @@ ATTRIBUTES: Final = tuple(name for name in ITEM_ROW if "_attr" in name)
 def content_prefix(content_hash: str) -> str:
     """The indexed prefix of a content hash (a column or a parameter)."""
     return f"substr({content_hash}, 1, 8)"
+
+
+_ITEM_ROW_3: Final = ", ".join(ITEM_ROW[:-1])
+"""The columns that a checksum of an item covered in formats 2 and 3."""
 
 
 def _index_within_categories(name: str) -> str:
@@ -167,7 +175,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ALTER TABLE generations ADD COLUMN seal INTEGER;
     UPDATE settings SET seal = {FUNCTION}({", ".join(SETTING_ROW)});
     UPDATE roots SET seal = {FUNCTION}({", ".join(ROOT_ROW)});
-    UPDATE items SET seal = {FUNCTION}({", ".join(ITEM_ROW)});
+    UPDATE items SET seal = {FUNCTION}({_ITEM_ROW_3});
     UPDATE features SET seal = feature_checksum(id, feature);
     UPDATE generations
         SET seal = {FUNCTION}(number, structure, bytes, checksum, items, max_id, nprobe, recall, created);
@@ -182,7 +190,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
 
     -- What a repair found broken: whatever could still be read of an item. No type is enforced, as none can be trusted.
     CREATE TABLE quarantine (
-        {", ".join(ITEM_ROW)}, location, reason, quarantined
+        {_ITEM_ROW_3}, location, reason, quarantined
     );
     CREATE INDEX quarantine_key ON quarantine (product_id, pic_name);
     """,
@@ -202,6 +210,12 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     -- Half of a hash tells pictures apart as well, and a third of the index is saved.
     DROP INDEX items_content;
     CREATE INDEX items_content ON items ({content_prefix("content_hash")});
+    """,
+    # 3 -> 4: the perceptual hash of a picture, which older items do not have. What is corrupted stays so.
+    f"""
+    ALTER TABLE items ADD COLUMN picture_hash BLOB;
+    ALTER TABLE quarantine ADD COLUMN picture_hash;
+    UPDATE items SET seal = {FUNCTION}({", ".join(ITEM_ROW)}) WHERE seal = {FUNCTION}({_ITEM_ROW_3});
     """,
 )
 

@@ -225,6 +225,7 @@ class Store(Reader):
             None if location is None else roots[location.root],
             None if location is None else location.relative,
             *change.attributes.columns().values(),
+            extracted.picture_hash,
         )
 
     def _update_checksum(self, item_id: int) -> None:
@@ -289,6 +290,12 @@ class Store(Reader):
         """Store the sources' change tokens of unchanged items: pairs of item id and token."""
         self._connection.executemany("UPDATE items SET token = ? WHERE id = ?", [(token, i) for i, token in tokens])
         for item_id, _ in tokens:
+            self._update_checksum(item_id)
+
+    def set_picture_hashes(self, hashes: Sequence[tuple[int, bytes]]) -> None:
+        """Store perceptual hashes of items that had none: pairs of item id and hash."""
+        self._connection.executemany("UPDATE items SET picture_hash = ? WHERE id = ?", [(one, i) for i, one in hashes])
+        for item_id, _ in hashes:
             self._update_checksum(item_id)
 
     def delete(self, condition: Condition) -> list[Key]:
