@@ -152,7 +152,7 @@ def test_shown_commands_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     shown = re.findall(r"^\$ (?:.*[| ])?imgsearch ([^\n|&>]*(?:\\\n[^\n|&>]*)*)", text, re.MULTILINE)
     for line in [*shown, *re.findall(r"`imgsearch ([^`]+)`", text)]:
-        words = shlex.split(line.replace("\\\n", " ").replace("…", ""), comments=True)
+        words = shlex.split(line.split("\\|")[0].replace("\\\n", " ").replace("…", ""), comments=True)
         name = next((word for word in words if word in commands), None)
         if words[0].startswith("-") and name is None:
             continue

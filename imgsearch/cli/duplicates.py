@@ -23,8 +23,18 @@ from imgsearch.cli.options import (
     Nul,
     Quiet,
 )
-from imgsearch.cli.output import Format, console, print_document, print_name, print_streamed, resolve_format, text
+from imgsearch.cli.output import (
+    Format,
+    console,
+    local,
+    print_document,
+    print_name,
+    print_streamed,
+    resolve_format,
+    text,
+)
 from imgsearch.errors import UsageError
+from imgsearch.service.categories import Kind
 from imgsearch.service.documents import duplicates_document, group_document
 
 if TYPE_CHECKING:
@@ -143,7 +153,7 @@ def duplicates(
 
 def _print(chosen: Format, found: Duplicates, groups: Iterator[DuplicateGroup], target: Instance, *, nul: bool) -> None:
     if chosen is Format.TABLE:
-        _print_table(found, groups)
+        _print_table(found, groups, with_products=target.kind is Kind.PRODUCT)
     elif chosen is Format.PATHS:
         _print_paths(groups, target.limits.max_bytes, nul=nul)
     elif chosen is Format.JSONL:
@@ -169,22 +179,23 @@ def _print_paths(groups: Iterable[DuplicateGroup], max_bytes: int, *, nul: bool)
         )
 
 
-def _print_table(found: Duplicates, groups: Iterable[DuplicateGroup]) -> None:
+def _print_table(found: Duplicates, groups: Iterable[DuplicateGroup], *, with_products: bool) -> None:
     from rich.table import Table
 
     table = Table(caption_justify="left")
     table.add_column("Group", justify="right", style="dim")
     table.add_column("Score", justify="right")
-    table.add_column("ProductId", overflow="fold", style="bold")
-    table.add_column("PicName", overflow="fold")
-    table.add_column("File", overflow="fold", style="dim")
+    if with_products:
+        table.add_column("ProductId", overflow="fold", style="bold")
+    table.add_column("Picture", overflow="fold")
     shown = 0
     for shown, group in enumerate(groups, 1):
         for place, picture in enumerate(group.pictures):
             item = picture.item
             score = "" if place == 0 else "same bytes" if picture.score == 1 else f"{picture.score:.3f}"
             label = f"{shown} {group.level}" if place == 0 else ""
-            table.add_row(*map(text, (label, score, item.key.product_id, item.key.pic_name, item.location or "")))
+            product = [item.key.product_id] if with_products else []
+            table.add_row(*map(text, (label, score, *product, local(item.location) or item.key.pic_name)))
         table.add_section()
     total = found.same + found.similar
     more = "; -n shows more" if shown < total else ""

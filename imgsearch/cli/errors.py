@@ -22,7 +22,7 @@ from imgsearch.service.documents import error_document
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "exit_code_of", "print_error", "reporting", "warn"]
+__all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "exit_code_of", "print_error", "reporting", "tell", "warn"]
 
 BUG = 70
 INTERRUPTED = 130
@@ -133,10 +133,15 @@ def print_error(error: ImgsearchError, output_format: Format) -> None:
 
 
 def warn(message: str) -> None:
-    """Print one line to stderr, above a progress bar if there is one."""
+    """Print one line of the program to stderr."""
+    tell(f"imgsearch: {safe(complete(message))}")
+
+
+def tell(line: str) -> None:
+    """Print a line to stderr, above a progress bar if there is one."""
     tqdm: Any = sys.modules.get("tqdm")
     with nullcontext() if tqdm is None else tqdm.tqdm.external_write_mode(file=sys.stderr):
-        typer.echo(f"imgsearch: {safe(complete(message))}", err=True)
+        typer.echo(line, err=True)
 
 
 def _report_bug() -> int:

@@ -9,7 +9,16 @@ import typer
 
 from imgsearch.cli.opening import open_instance
 from imgsearch.cli.options import PICTURES, SELECTION, Category, FilterOption, FormatOption, InstanceOption, Nul
-from imgsearch.cli.output import Format, console, print_document, print_name, print_streamed, resolve_format, text
+from imgsearch.cli.output import (
+    Format,
+    console,
+    local,
+    print_document,
+    print_name,
+    print_streamed,
+    resolve_format,
+    text,
+)
 from imgsearch.service.categories import CATEGORIES, Kind
 from imgsearch.service.documents import item_document
 
@@ -19,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["list_"]
 
 ON_A_TERMINAL = 100
+WIDE = 100
+"""Columns of a terminal in which paths find room as well."""
 
 
 def list_(
@@ -73,14 +84,17 @@ def _print_table(listing: Listing, start: int, *, with_categories: bool) -> None
     table.add_column("PicName", overflow="fold")
     if with_categories:
         table.add_column("Category")
-    table.add_column("Path", overflow="fold", style="dim")
+    where = console()
+    with_paths = where.width >= WIDE
+    if with_paths:
+        table.add_column("Path", overflow="fold", style="dim")
     shown = 0
     for item in listing.items:
         cells = [item.key.product_id, item.key.pic_name]
         if with_categories:
             cells.append(CATEGORIES[item.category_id])
-        table.add_row(*map(text, (*cells, item.location or "")))
+        table.add_row(*map(text, (*cells, local(item.location)) if with_paths else cells))
         shown += 1
     more = "; -n and --start show others" if shown < listing.total else ""
     table.caption = text(f"{shown} of {listing.total} items{f', from number {start}' if start else ''}{more}")
-    console().print(table)
+    where.print(table)

@@ -6,11 +6,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from imgsearch.cli.advice import instance_is
 from imgsearch.cli.configuration import active
-from imgsearch.cli.errors import warn
+from imgsearch.cli.errors import tell, warn
 from imgsearch.cli.output import safe
 from imgsearch.errors import ImgsearchError, InstanceExists, UsageError
 from imgsearch.locations import default_instance
@@ -43,7 +41,7 @@ def announcer(*, quiet: bool = False) -> Callable[[str], None]:
 
     def announce(message: str) -> None:
         if not quiet:
-            typer.echo(message, err=True)
+            tell(message)
 
     return announce
 
@@ -114,7 +112,7 @@ def open_or_make(
                 announce=announce,
                 lock_timeout=lock_timeout,
             )
-            typer.echo(f"Created a {kind or Kind.PRODUCT} instance in {safe(str(folder))}", err=True)  # also if quiet
+            tell(f"Created a {kind or Kind.PRODUCT} instance in {safe(str(folder))}")  # also if quiet
         except InstanceExists:
             if not Instance.exists(folder):
                 raise  # otherwise another process has just created it
@@ -152,4 +150,4 @@ def new_instance_discarded(given: Path | None, has_failed: Callable[[], bool]) -
                 if Instance.remove_if_empty(folder):
                     if not before:
                         folder.rmdir()
-                    typer.echo(f"Removed the new instance in {safe(str(folder))}: nothing was added to it", err=True)
+                    tell(f"Removed the new instance in {safe(str(folder))}: nothing was added to it")

@@ -6,6 +6,7 @@ import errno
 import json
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.durable_fs import file_errors
@@ -21,6 +22,7 @@ __all__ = [
     "FORMAT_VARIABLE",
     "Format",
     "console",
+    "local",
     "print_document",
     "print_line",
     "print_name",
@@ -138,6 +140,16 @@ def safe(value: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode("ascii")
         for character in value
     )
+
+
+def local(path: Path | None) -> str:
+    """A path for people: relative, if it lies below the working directory; empty for None."""
+    if path is None:
+        return ""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (OSError, ValueError):
+        return str(path)
 
 
 def text(value: object, style: str = "") -> Text:

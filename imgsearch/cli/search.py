@@ -32,7 +32,7 @@ from imgsearch.cli.options import (
 from imgsearch.cli.output import Format, console, print_document, print_name, resolve_format, safe, text
 from imgsearch.cli.query_pictures import NoPicture, parsed_links, query_pictures
 from imgsearch.errors import ImgsearchError, InputError, StorageError, UsageError
-from imgsearch.service.categories import CATEGORIES
+from imgsearch.service.categories import CATEGORIES, Kind
 from imgsearch.service.documents import error_document, search_document
 from imgsearch.values import Key, PictureOptions
 
@@ -341,14 +341,14 @@ def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool
             {"Query": safe(name)} | document if several else document, one_line=several or chosen is Format.JSONL
         )
     else:
-        _print_table(name, result)
+        _print_table(name, result, with_categories=instance.kind is Kind.PRODUCT)
     if preview and not isinstance(result, InputError) and chosen is Format.TABLE:
         from imgsearch.cli.preview import show
 
         show(result.hits, instance)
 
 
-def _print_table(name: str, result: SearchResult) -> None:
+def _print_table(name: str, result: SearchResult, *, with_categories: bool) -> None:
     from rich.table import Table
 
     where = console()
@@ -361,7 +361,8 @@ def _print_table(name: str, result: SearchResult) -> None:
     table.add_column("Score", justify="right")
     table.add_column("ProductId", overflow="fold", style="bold")
     table.add_column("PicName", overflow="fold")
-    table.add_column("Category")
+    if with_categories:
+        table.add_column("Category")
     if with_content:
         table.add_column("CustomContent", overflow="fold")
     for rank, hit in enumerate(result.hits, 1):
@@ -373,8 +374,9 @@ def _print_table(name: str, result: SearchResult) -> None:
             text(score, style),
             text(item.key.product_id),
             text(item.key.pic_name),
-            text(CATEGORIES.get(item.category_id, item.category_id)),
         ]
+        if with_categories:
+            cells.append(text(CATEGORIES.get(item.category_id, item.category_id)))
         if with_content:
             cells.append(text(item.attributes.custom_content or ""))
         table.add_row(*cells)
