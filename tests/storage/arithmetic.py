@@ -78,7 +78,9 @@ class ArithmeticPipeline(Pipeline):
             future.set_exception(error)
         return future
 
-    def _extract_each(self, content: Content, digest: bytes, options: PictureOptions) -> Iterator[Extracted]:
+    def _extract_each(
+        self, content: Content, digest: bytes, options: PictureOptions, *, hashed: bool = False
+    ) -> Iterator[Extracted]:
         number = int(content.data.split()[1])
         if number < 0:
             raise DamagedPicture("it is broken")
