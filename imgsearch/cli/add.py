@@ -24,7 +24,9 @@ from imgsearch.cli.folder_options import (
 )
 from imgsearch.cli.opening import existing, new_instance_discarded, open_instance, open_or_make, warn_of_shared_storage
 from imgsearch.cli.options import (
+    ATTRIBUTES,
     DOWNLOADS,
+    PICTURES,
     STDIN,
     TIMEOUT_SECONDS,
     AllowPrivate,
@@ -81,13 +83,22 @@ def add(
             metavar="FILE",
             show_default=False,
             help="Process a manifest (increment.meta, JSON, CSV, TSV, a product feed), or - for one on stdin.",
+            rich_help_panel=PICTURES,
         ),
     ] = None,
     manifest_format: Annotated[
-        ManifestFormat, typer.Option("--manifest-format", help="Format of the manifest; auto: told by its first line.")
+        ManifestFormat,
+        typer.Option(
+            "--manifest-format", help="Format of the manifest; auto: told by its first line.", rich_help_panel=PICTURES
+        ),
     ] = "auto",
     item_group: Annotated[
-        bool, typer.Option("--item-group", help="Product feeds: ProductId is item_group_id, if there is one, not id.")
+        bool,
+        typer.Option(
+            "--item-group",
+            help="Product feeds: ProductId is item_group_id, if there is one, not id.",
+            rich_help_panel=PICTURES,
+        ),
     ] = False,
     allow_private: AllowPrivate = False,
     timeout: Timeout = TIMEOUT_SECONDS,
@@ -97,14 +108,20 @@ def add(
     ] = False,
     product_id: ProductId = None,
     pic_name: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default=False, help="PicName, if there is one picture.")
+        str | None,
+        typer.Option(
+            metavar="NAME", show_default=False, help="PicName, if there is one picture.", rich_help_panel=PICTURES
+        ),
     ] = None,
     product_from: ProductFrom = "name",
     category: Category = None,
     crop: Crop = True,
     region: RegionOption = None,
     custom_content: Annotated[
-        str | None, typer.Option(metavar="TEXT", show_default=False, help="Any text, returned by searches.")
+        str | None,
+        typer.Option(
+            metavar="TEXT", show_default=False, help="Any text, returned by searches.", rich_help_panel=ATTRIBUTES
+        ),
     ] = None,
     int_attr: IntAttr = None,
     int_attr2: IntAttr = None,
@@ -127,7 +144,8 @@ def add(
     exclude: Exclude = None,
     follow_links: FollowLinks = False,
     allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="A folder without a picture is not a failure.")
+        bool,
+        typer.Option("--allow-empty", help="A folder without a picture is not a failure.", rich_help_panel=PICTURES),
     ] = False,
     report: ReportFile = None,
     lock_timeout: LockTimeout = 0.0,

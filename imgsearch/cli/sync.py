@@ -22,6 +22,7 @@ from imgsearch.cli.folder_options import (
 )
 from imgsearch.cli.opening import existing, new_instance_discarded, open_or_make, warn_of_shared_storage
 from imgsearch.cli.options import (
+    ATTRIBUTES,
     STDIN,
     Category,
     Crop,
@@ -73,7 +74,10 @@ def sync(
     crop: Crop = True,
     region: RegionOption = None,
     custom_content: Annotated[
-        str | None, typer.Option(metavar="TEXT", show_default=False, help="Any text, returned by searches.")
+        str | None,
+        typer.Option(
+            metavar="TEXT", show_default=False, help="Any text, returned by searches.", rich_help_panel=ATTRIBUTES
+        ),
     ] = None,
     int_attr: IntAttr = None,
     int_attr2: IntAttr = None,
