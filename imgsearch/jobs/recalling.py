@@ -56,6 +56,7 @@ class Recall:
                                 category_id=category_id,
                                 chances=(),
                                 feature=picture.feature,
+                                picture_hash=item.picture_hash,
                             )
                         )
         except InstanceDamaged:  # of another item, which 'check' tells; this picture is extracted

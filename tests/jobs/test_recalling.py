@@ -71,7 +71,16 @@ def test_the_same_is_stored_as_without_it(
         (expected,) = other.apply([add("b.jpg", options=second)])
         assert outcome == expected
         one, two = (home.item(Key("p", "b.jpg")) for home in (instance, other))
-        for name in ("category_id", "category_given", "region", "region_mode", "subjects", "content_hash", "token"):
+        for name in (
+            "category_id",
+            "category_given",
+            "region",
+            "region_mode",
+            "subjects",
+            "content_hash",
+            "picture_hash",
+            "token",
+        ):
             assert getattr(one, name) == getattr(two, name), name
         features = []
         for home, item in ((instance, one), (other, two)):

@@ -11,8 +11,9 @@ import os
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,13 +23,15 @@ from imgsearch.sources.files import FileRequest
 from imgsearch.sources.walking import PassedOver
 from imgsearch.types import Status
 from imgsearch.values import Key, PictureOptions
+from imgsearch.vision.picture_hash import HASH_BYTES
+from imgsearch.vision.pipeline import content_hash
 from tests.sources.test_files import another_user
 from tests.storage.arithmetic import ArithmeticInstance, ArithmeticPipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imgsearch.types import Outcome
+    from imgsearch.types import Content, Extracted, Outcome
 
 
 @pytest.fixture
@@ -67,9 +70,10 @@ def extracted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     seen: list[bytes] = []
     extract = ArithmeticPipeline._extract_each
 
-    def watched(self: ArithmeticPipeline, content, *arguments, **options):  # type: ignore[no-untyped-def]
+    def watched(self: ArithmeticPipeline, content: Content, *arguments: Any, **options: Any) -> Iterator[Extracted]:
         seen.append(content.data)
-        return extract(self, content, *arguments, **options)
+        for found in extract(self, content, *arguments, **options):
+            yield replace(found, picture_hash=content_hash(content.data)[:HASH_BYTES])
 
     monkeypatch.setattr(ArithmeticPipeline, "_extract_each", watched)
     return seen
