@@ -25,7 +25,8 @@ from imgsearch.vision.pipeline import content_hash
 
 FILES = int(os.environ.get("IMGSEARCH_BENCHMARK_FILES", "100000"))
 FILES_PER_FOLDER = 1000
-SIDE = 64
+SIDE = 104
+"""Pixels; a row of bits is then whole bytes."""
 SHARE = 100
 """One file of so many is gone, one is renamed and one is changed."""
 WALK = "import os,sys; [os.stat(os.path.join(a, n)) for a, _, f in os.walk(sys.argv[1]) for n in f]"
@@ -33,13 +34,13 @@ WALK = "import os,sys; [os.stat(os.path.join(a, n)) for a, _, f in os.walk(sys.a
 
 
 def _picture(number: int, version: int = 0) -> bytes:
-    """A small picture in grey, with the number in its first pixels."""
-    pixels = bytes([number >> 16 & 255, number >> 8 & 255, number & 255, version]).ljust(SIDE * SIDE, b"\x80")
-    return b"P5 %d %d 255\n%b" % (SIDE, SIDE, pixels)
+    """A small picture in black and white, with the number in its first pixels."""
+    pixels = bytes([number >> 16 & 255, number >> 8 & 255, number & 255, version]).ljust(SIDE * SIDE // 8, b"\xf0")
+    return b"P4 %d %d\n%b" % (SIDE, SIDE, pixels)
 
 
 def _name(number: int) -> str:
-    return f"{number // FILES_PER_FOLDER:04d}/{number:07d}.pgm"
+    return f"{number // FILES_PER_FOLDER:04d}/{number:07d}.pbm"
 
 
 def write_files(folder: Path, count: int) -> None:
@@ -63,7 +64,7 @@ def write_export(target: Path, folder: Path, count: int, instance: Instance) -> 
             name, token = _name(number), file_token(folder / _name(number))
             assert token is not None
             line = {
-                "ProductId": name.removesuffix(".pgm"),
+                "ProductId": name.removesuffix(".pbm"),
                 "PicName": name,
                 "CategoryId": 3,
                 "CategoryGiven": False,
@@ -106,7 +107,7 @@ def main() -> None:
         rows = [(title, *_timed(*command)) for title, command in commands.items()]
         for number in range(0, FILES, SHARE):
             (folder / _name(number)).unlink()
-            (folder / _name(number + 1)).rename(folder / f"{_name(number + 1)}.moved.pgm")
+            (folder / _name(number + 1)).rename(folder / f"{_name(number + 1)}.moved.pbm")
             (folder / _name(number + 2)).write_bytes(_picture(number + 2, version=1))
         rows.append(("`sync`, a hundredth each gone, renamed, changed", *_timed(*commands["`sync`, unchanged"])))
         baseline = rows[0][2]

@@ -83,7 +83,8 @@ def observe(pictures: list[Image.Image], decoder: Decoder | None = None) -> Obse
         pooled = [torch.from_numpy(network(views)[0]).float() for network in networks.values()]
         parts.append(joined(pooled).reshape(-1, VIEWS, sum(one.shape[1] for one in pooled)).half())
         seen = torch.from_numpy(np.stack(views[::VIEWS]))
-        histograms.append(colour_histogram(seen.permute(0, 3, 1, 2).float()))
+        # As they are: components of histograms at normalised exposure are no better for these.
+        histograms.append(colour_histogram(seen.permute(0, 3, 1, 2).float(), normalises_exposure=False))
     return Observed(torch.cat(parts), torch.cat(histograms))
 
 

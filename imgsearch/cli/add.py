@@ -19,11 +19,14 @@ from imgsearch.cli.folder_options import (
     ProductId,
     Report,
     ReportFile,
+    check_product,
     patterns,
 )
 from imgsearch.cli.opening import existing, new_instance_discarded, open_instance, open_or_make, warn_of_shared_storage
 from imgsearch.cli.options import (
+    ATTRIBUTES,
     DOWNLOADS,
+    PICTURES,
     STDIN,
     TIMEOUT_SECONDS,
     AllowPrivate,
@@ -80,13 +83,22 @@ def add(
             metavar="FILE",
             show_default=False,
             help="Process a manifest (increment.meta, JSON, CSV, TSV, a product feed), or - for one on stdin.",
+            rich_help_panel=PICTURES,
         ),
     ] = None,
     manifest_format: Annotated[
-        ManifestFormat, typer.Option("--manifest-format", help="Format of the manifest; auto: told by its first line.")
+        ManifestFormat,
+        typer.Option(
+            "--manifest-format", help="Format of the manifest; auto: told by its first line.", rich_help_panel=PICTURES
+        ),
     ] = "auto",
     item_group: Annotated[
-        bool, typer.Option("--item-group", help="Product feeds: ProductId is item_group_id, if there is one, not id.")
+        bool,
+        typer.Option(
+            "--item-group",
+            help="Product feeds: ProductId is item_group_id, if there is one, not id.",
+            rich_help_panel=PICTURES,
+        ),
     ] = False,
     allow_private: AllowPrivate = False,
     timeout: Timeout = TIMEOUT_SECONDS,
@@ -96,14 +108,20 @@ def add(
     ] = False,
     product_id: ProductId = None,
     pic_name: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default=False, help="PicName, if there is one picture.")
+        str | None,
+        typer.Option(
+            metavar="NAME", show_default=False, help="PicName, if there is one picture.", rich_help_panel=PICTURES
+        ),
     ] = None,
     product_from: ProductFrom = "name",
     category: Category = None,
     crop: Crop = True,
     region: RegionOption = None,
     custom_content: Annotated[
-        str | None, typer.Option(metavar="TEXT", show_default=False, help="Any text, returned by searches.")
+        str | None,
+        typer.Option(
+            metavar="TEXT", show_default=False, help="Any text, returned by searches.", rich_help_panel=ATTRIBUTES
+        ),
     ] = None,
     int_attr: IntAttr = None,
     int_attr2: IntAttr = None,
@@ -126,7 +144,8 @@ def add(
     exclude: Exclude = None,
     follow_links: FollowLinks = False,
     allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="A folder without a picture is not a failure.")
+        bool,
+        typer.Option("--allow-empty", help="A folder without a picture is not a failure.", rich_help_panel=PICTURES),
     ] = False,
     report: ReportFile = None,
     lock_timeout: LockTimeout = 0.0,
@@ -139,6 +158,7 @@ def add(
     from imgsearch.sources.walking import PassedOver
 
     chosen = resolve_format(output_format)
+    check_product(product_id, product_from)
     attributes = Attributes(
         custom_content, int_attr, int_attr2, int_attr3, int_attr4, str_attr, str_attr2, str_attr3, str_attr4
     )

@@ -14,6 +14,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]  # it
 import imgsearch
 from imgsearch.cli.configuration import load
 from imgsearch.cli.errors import reporting
+from imgsearch.cli.examples import EXAMPLES
 from imgsearch.cli.options import GlobalInstance
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ COMMANDS: Final = {
     "eval": "evaluate:evaluate",
     "config": "config:config",
     "completion": "completion:completion",
+    "man": "man:man",
 }
 """Module below ``imgsearch.cli`` and function of each command."""
 
@@ -87,7 +89,8 @@ def _made(names: Iterable[str]) -> typer.Typer:
     app.callback()(reporting(_imgsearch))
     for name in names:
         module, _, function = COMMANDS[name].partition(":")
-        app.command(name)(reporting(getattr(import_module(f"imgsearch.cli.{module}"), function)))
+        command = getattr(import_module(f"imgsearch.cli.{module}"), function)
+        app.command(name, epilog="\n\n".join(("Examples:", *EXAMPLES[name])))(reporting(command))
     return app
 
 

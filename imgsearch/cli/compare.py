@@ -11,6 +11,7 @@ import typer
 from imgsearch.cli.errors import warn
 from imgsearch.cli.opening import announcer
 from imgsearch.cli.options import (
+    PICTURES,
     STDIN,
     Crop,
     FormatOption,
@@ -39,7 +40,12 @@ def compare(
     region: RegionOption = None,
     region2: Annotated[
         str | None,
-        typer.Option(metavar="X1,X2,Y1,Y2", show_default=False, help="Region of B; --region is that of A."),
+        typer.Option(
+            metavar="X1,X2,Y1,Y2",
+            show_default=False,
+            help="Region of B; --region is that of A.",
+            rich_help_panel=PICTURES,
+        ),
     ] = None,
     model: Model = None,
     weights: Weights = None,

@@ -10,7 +10,7 @@ import typer
 
 from imgsearch.cli.errors import warn
 from imgsearch.cli.opening import open_instance, warn_of_shared_storage
-from imgsearch.cli.options import STDIN, FilterOption, FormatOption, InstanceOption, LockTimeout, Nul, Quiet
+from imgsearch.cli.options import SELECTION, STDIN, FilterOption, FormatOption, InstanceOption, LockTimeout, Nul, Quiet
 from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe
 from imgsearch.errors import InputError, UsageError
 from imgsearch.values import Key
@@ -38,7 +38,10 @@ def delete(
     file: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="PATH", show_default=False, help="Delete what was added from this file; it may be gone. Repeatable."
+            metavar="PATH",
+            show_default=False,
+            help="Delete what was added from this file; it may be gone. Repeatable.",
+            rich_help_panel=SELECTION,
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be deleted.")] = False,

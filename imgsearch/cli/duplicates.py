@@ -12,7 +12,17 @@ import typer
 
 from imgsearch.cli.errors import warn
 from imgsearch.cli.opening import open_instance
-from imgsearch.cli.options import Category, FilterOption, FormatOption, InstanceOption, Nul, Quiet
+from imgsearch.cli.options import (
+    OUTPUT,
+    PICTURES,
+    SELECTION,
+    Category,
+    FilterOption,
+    FormatOption,
+    InstanceOption,
+    Nul,
+    Quiet,
+)
 from imgsearch.cli.output import Format, console, print_document, print_name, print_streamed, resolve_format, text
 from imgsearch.errors import UsageError
 from imgsearch.service.documents import duplicates_document, group_document
@@ -40,22 +50,39 @@ def duplicates(
     level: Annotated[
         LevelChoice,
         typer.Option(
-            "--level", help="Only pictures that show the same, or also those that merely resemble each other."
+            "--level",
+            help="Only pictures that show the same, or also those that merely resemble each other.",
+            rich_help_panel=SELECTION,
         ),
     ] = LevelChoice.SAME,
     min_score: Annotated[
-        float, typer.Option(min=0, max=1, help="Least Score of pictures that resemble each other (--level similar).")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Least Score of pictures that resemble each other (--level similar).",
+            rich_help_panel=SELECTION,
+        ),
     ] = 0.9,
     filter_: FilterOption = None,
     category: Category = None,
     product_id: Annotated[
-        str | None, typer.Option(metavar="ID", show_default=False, help="Only pictures of this product.")
+        str | None,
+        typer.Option(metavar="ID", show_default=False, help="Only pictures of this product.", rich_help_panel=PICTURES),
     ] = None,
     within_products: Annotated[
-        bool, typer.Option("--within-products", help="Compare the pictures of each product with each other only.")
+        bool,
+        typer.Option(
+            "--within-products",
+            help="Compare the pictures of each product with each other only.",
+            rich_help_panel=SELECTION,
+        ),
     ] = False,
     across_products: Annotated[
-        bool, typer.Option("--across-products", help="Only groups with pictures of several products.")
+        bool,
+        typer.Option(
+            "--across-products", help="Only groups with pictures of several products.", rich_help_panel=SELECTION
+        ),
     ] = False,
     num: Annotated[
         int | None,
@@ -65,10 +92,14 @@ def duplicates(
             min=0,
             show_default=False,
             help=f"Maximum number of groups; by default {ON_A_TERMINAL} on a terminal, else all.",
+            rich_help_panel=SELECTION,
         ),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", show_default=False, help="Write a contact sheet of the groups.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", show_default=False, help="Write a contact sheet of the groups.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     nul: Nul = False,
     quiet: Quiet = False,
@@ -165,19 +196,15 @@ def _print_table(found: Duplicates, groups: Iterable[DuplicateGroup]) -> None:
 
 
 def _write_sheet(target: Path, groups: list[DuplicateGroup], instance: Instance) -> None:
-    from imgsearch.cli.contact_sheet import Shown, picture_of, write_groups
+    from imgsearch.cli.contact_sheet import shown_item, write_groups
+
+    def label(place: int, score: float) -> str:
+        return "first" if place == 0 else "same bytes" if score == 1 else f"{score:.3f}"
 
     rows = [
         (
             f"{number} {group.level}",
-            [
-                Shown(
-                    picture_of(one.item),
-                    one.item.key,
-                    "first" if place == 0 else "same bytes" if one.score == 1 else f"{one.score:.3f}",
-                )
-                for place, one in enumerate(group.pictures)
-            ],
+            [shown_item(one.item, label(place, one.score)) for place, one in enumerate(group.pictures)],
         )
         for number, group in enumerate(groups, 1)
     ]

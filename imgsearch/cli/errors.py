@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 import traceback
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -133,8 +133,10 @@ def print_error(error: ImgsearchError, output_format: Format) -> None:
 
 
 def warn(message: str) -> None:
-    """Print one line to stderr."""
-    typer.echo(f"imgsearch: {safe(complete(message))}", err=True)
+    """Print one line to stderr, above a progress bar if there is one."""
+    tqdm: Any = sys.modules.get("tqdm")
+    with nullcontext() if tqdm is None else tqdm.tqdm.external_write_mode(file=sys.stderr):
+        typer.echo(f"imgsearch: {safe(complete(message))}", err=True)
 
 
 def _report_bug() -> int:

@@ -13,7 +13,7 @@ import typer
 from imgsearch.cli.failure_table import print_failures
 from imgsearch.cli.figures import document, figure_tables
 from imgsearch.cli.opening import announcer
-from imgsearch.cli.options import Crop, FormatOption, Model, Weights, Workers
+from imgsearch.cli.options import OUTPUT, SELECTION, Crop, FormatOption, Model, Weights, Workers
 from imgsearch.cli.output import Format, console, print_document, resolve_format, text
 from imgsearch.errors import UsageError
 from imgsearch.evaluation.ground_truth import ALL, Part
@@ -51,7 +51,10 @@ def evaluate(
     weights: Weights = None,
     crop: Crop = True,
     any_category: Annotated[
-        bool, typer.Option("--any-category", help="Search all categories, not only that of the query.")
+        bool,
+        typer.Option(
+            "--any-category", help="Search all categories, not only that of the query.", rich_help_panel=SELECTION
+        ),
     ] = False,
     workers: Workers = None,
     source: Annotated[
@@ -68,7 +71,12 @@ def evaluate(
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", show_default=False, help="Write an HTML page with figures and the worst misses."),
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Write an HTML page with figures and the worst misses.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     worst: Annotated[
         int | None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from imgsearch.cli.options import OUTPUT, PICTURES
 from imgsearch.cli.output import safe
 from imgsearch.cli.run_log import opened_text
 from imgsearch.cli.summary import failure_document
@@ -24,15 +25,22 @@ if TYPE_CHECKING:
 __all__ = ["Exclude", "FollowLinks", "IncludeHidden", "ProductFrom", "ProductId", "Report", "ReportFile", "patterns"]
 
 ProductId = Annotated[
-    str | None, typer.Option("--product-id", metavar="ID", show_default=False, help="ProductId of all pictures.")
+    str | None,
+    typer.Option(
+        "--product-id", metavar="ID", show_default=False, help="ProductId of all pictures.", rich_help_panel=PICTURES
+    ),
 ]
 ProductFrom = Annotated[
     Literal["name", "parent"],
     typer.Option(
-        "--product-from", help="Derive ProductId from the PicName without suffix, or from the picture's folder."
+        "--product-from",
+        help="Derive ProductId from the PicName without suffix, or from the picture's folder.",
+        rich_help_panel=PICTURES,
     ),
 ]
-IncludeHidden = Annotated[bool, typer.Option("--include-hidden", help="Include hidden files and folders.")]
+IncludeHidden = Annotated[
+    bool, typer.Option("--include-hidden", help="Include hidden files and folders.", rich_help_panel=PICTURES)
+]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(
@@ -40,9 +48,10 @@ Exclude = Annotated[
         metavar="GLOB",
         show_default=False,
         help="Leave out files and folders of that name, or with a slash, of that path below PATH; repeatable.",
+        rich_help_panel=PICTURES,
     ),
 ]
-FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Enter links to folders.")]
+FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Enter links to folders.", rich_help_panel=PICTURES)]
 ReportFile = Annotated[
     Path | None,
     typer.Option(
@@ -50,8 +59,19 @@ ReportFile = Annotated[
         metavar="FILE",
         show_default=False,
         help="Write failures, and what is passed over, to this file, as JSON lines.",
+        rich_help_panel=OUTPUT,
     ),
 ]
+
+
+def check_product(product_id: str | None, product_from: str) -> None:
+    """Refuse two ways to say what the ProductId is, of which one would be ignored.
+
+    Raises:
+        UsageError
+    """
+    if product_id is not None and product_from != "name":
+        raise UsageError(f"--product-id and --product-from {product_from} contradict each other: use only one of them")
 
 
 def patterns(given: list[str] | None) -> tuple[str, ...]:

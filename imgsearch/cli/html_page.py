@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Final
 from imgsearch.cli.output import safe
 from imgsearch.durable_fs import atomic_file, check_atomic_file, file_errors, private_opener
 from imgsearch.errors import InputError, UsageError
-from imgsearch.vision.thumbnail import thumbnail
+from imgsearch.vision.thumbnail import dimensions, thumbnail
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from imgsearch.types import PictureSource
+    from imgsearch.values import Region
     from imgsearch.vision.limits import Limits
 
 __all__ = ["Thumbnails", "check_writable", "shown", "write"]
@@ -110,3 +111,20 @@ class Thumbnails:
             return f'<img alt="{shown(alternative)}" src="{self.address(picture)}">'
         except InputError as error:
             return shown(error.message)
+
+    def framed(self, picture: PictureSource | None, alternative: str, region: Region | None) -> str:
+        """``image``, with a frame around a region of the upright picture, unless that is all of it."""
+        image = self.image(picture, alternative)
+        if picture is None or region is None or not image.startswith("<img"):
+            return image
+        width, height = dimensions(picture, self._limits)
+        if region.bounds == (0, width, 0, height):
+            return image
+        place = {
+            "left": region.x1 / width,
+            "top": region.y1 / height,
+            "width": (region.x2 - region.x1) / width,
+            "height": (region.y2 - region.y1) / height,
+        }
+        style = ";".join(f"{name}:{min(value, 1):.2%}" for name, value in place.items())
+        return f'<span class="frame">{image}<i style="{style}"></i></span>'

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsearch.cli.opening import open_instance
-from imgsearch.cli.options import Category, FilterOption, FormatOption, InstanceOption, Nul
+from imgsearch.cli.options import PICTURES, SELECTION, Category, FilterOption, FormatOption, InstanceOption, Nul
 from imgsearch.cli.output import Format, console, print_document, print_name, print_streamed, resolve_format, text
 from imgsearch.service.categories import CATEGORIES, Kind
 from imgsearch.service.documents import item_document
@@ -26,7 +26,8 @@ def list_(
     filter_: FilterOption = None,
     category: Category = None,
     product_id: Annotated[
-        str | None, typer.Option(metavar="ID", show_default=False, help="Only pictures of this product.")
+        str | None,
+        typer.Option(metavar="ID", show_default=False, help="Only pictures of this product.", rich_help_panel=PICTURES),
     ] = None,
     num: Annotated[
         int | None,
@@ -36,9 +37,10 @@ def list_(
             min=0,
             show_default=False,
             help=f"Maximum number of items; by default {ON_A_TERMINAL} on a terminal, else all.",
+            rich_help_panel=SELECTION,
         ),
     ] = None,
-    start: Annotated[int, typer.Option(min=0, help="Number of items to skip.")] = 0,
+    start: Annotated[int, typer.Option(min=0, help="Number of items to skip.", rich_help_panel=SELECTION)] = 0,
     nul: Nul = False,
     output_format: FormatOption = None,
 ) -> None:

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "ATTRIBUTES",
     "DOWNLOADS",
+    "INSTANCE",
+    "OUTPUT",
+    "PICTURES",
+    "RESOURCES",
+    "SELECTION",
     "STDIN",
     "TIMEOUT_SECONDS",
     "AllowPrivate",
@@ -47,6 +53,14 @@ __all__ = [
     "check_no_links",
     "picture_options",
 ]
+
+INSTANCE = "Instance"
+PICTURES = "Pictures"
+ATTRIBUTES = "Attributes"
+SELECTION = "Selection"
+RESOURCES = "Resources"
+OUTPUT = "Output"
+"""Groups of options in the help."""
 
 STDIN = "-"
 """The path that stands for standard input."""
@@ -102,6 +116,7 @@ InstanceOption = Annotated[
         "'default' in your data directory.",
         callback=_of_the_command_line,
         autocompletion=_names_of_instances,
+        rich_help_panel=INSTANCE,
     ),
 ]
 FormatOption = Annotated[
@@ -112,6 +127,7 @@ FormatOption = Annotated[
         envvar=FORMAT_VARIABLE,
         show_envvar=False,
         help="Output format; by default table on a terminal, else json.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 KindOption = Annotated[
@@ -120,6 +136,7 @@ KindOption = Annotated[
         "--kind",
         show_default=False,
         help="Kind of a new instance: product, with categories (the default), or generic, without.",
+        rich_help_panel=INSTANCE,
     ),
 ]
 Model = Annotated[
@@ -130,6 +147,7 @@ Model = Annotated[
         show_default=False,
         help="A model listed by 'imgsearch models', any other from timm, or a folder with a model's ONNX files.",
         autocompletion=_names_of_models,
+        rich_help_panel=INSTANCE,
     ),
 ]
 Weights = Annotated[
@@ -139,6 +157,7 @@ Weights = Annotated[
         metavar="FILE",
         show_default=False,
         help="Local weights file for --model (.safetensors or .pth).",
+        rich_help_panel=INSTANCE,
     ),
 ]
 Category = Annotated[
@@ -149,10 +168,16 @@ Category = Annotated[
         show_default=False,
         help="Category, such as 3 or Bag.",
         autocompletion=_names_of_categories,
+        rich_help_panel=PICTURES,
     ),
 ]
 Crop = Annotated[
-    bool, typer.Option("--crop/--no-crop", help="Detect the subject (or use --region), or use the whole picture.")
+    bool,
+    typer.Option(
+        "--crop/--no-crop",
+        help="Detect the subject (or use --region), or use the whole picture.",
+        rich_help_panel=PICTURES,
+    ),
 ]
 RegionOption = Annotated[
     str | None,
@@ -161,6 +186,7 @@ RegionOption = Annotated[
         metavar="X1,X2,Y1,Y2",
         show_default=False,
         help="Region of the upright picture to use, in pixels.",
+        rich_help_panel=PICTURES,
     ),
 ]
 Workers = Annotated[
@@ -172,6 +198,7 @@ Workers = Annotated[
         show_envvar=False,
         show_default=False,
         help="Pictures processed at once; by default three per core, more with a GPU.",
+        rich_help_panel=RESOURCES,
     ),
 ]
 DeviceOption = Annotated[
@@ -182,6 +209,7 @@ DeviceOption = Annotated[
         envvar=SETTINGS["device"].variable,
         show_envvar=False,
         help="Device that runs the networks: the CPU or a GPU.",
+        rich_help_panel=RESOURCES,
     ),
 ]
 FilterOption = Annotated[
@@ -191,10 +219,11 @@ FilterOption = Annotated[
         metavar="EXPR",
         show_default=False,
         help='Only items whose attributes match, for example: int_attr>=10 AND str_attr="red"',
+        rich_help_panel=SELECTION,
     ),
 ]
-IntAttr = Annotated[int | None, typer.Option(metavar="NUMBER", show_default=False)]
-StrAttr = Annotated[str | None, typer.Option(metavar="TEXT", show_default=False)]
+IntAttr = Annotated[int | None, typer.Option(metavar="NUMBER", show_default=False, rich_help_panel=ATTRIBUTES)]
+StrAttr = Annotated[str | None, typer.Option(metavar="TEXT", show_default=False, rich_help_panel=ATTRIBUTES)]
 LockTimeout = Annotated[
     float,
     typer.Option(
@@ -204,26 +233,43 @@ LockTimeout = Annotated[
         envvar=SETTINGS["lock-timeout"].variable,
         show_envvar=False,
         help="How long to wait for another writer.",
+        rich_help_panel=INSTANCE,
     ),
 ]
 Nul = Annotated[
-    bool, typer.Option("-0", "--null", help="Separate names by NUL instead of newline (--format paths, and stdin).")
+    bool,
+    typer.Option(
+        "-0",
+        "--null",
+        help="Separate names by NUL instead of newline (--format paths, and stdin).",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 DOWNLOADS = 16
 """At 100 ms per request, enough to keep two cores busy."""
 TIMEOUT_SECONDS = 60.0
 Timeout = Annotated[
     float,
-    typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Time limit per downloaded picture, with retries."),
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=0.1,
+        help="Time limit per downloaded picture, with retries.",
+        rich_help_panel=RESOURCES,
+    ),
 ]
-Downloads = Annotated[int, typer.Option("--downloads", min=1, help="Number of parallel downloads.")]
+Downloads = Annotated[
+    int, typer.Option("--downloads", min=1, help="Number of parallel downloads.", rich_help_panel=RESOURCES)
+]
 AllowPrivate = Annotated[
     bool,
     typer.Option(
-        "--allow-private", help="Let links lead to addresses that are not public: loopback, private networks."
+        "--allow-private",
+        help="Let links lead to addresses that are not public: loopback, private networks.",
+        rich_help_panel=PICTURES,
     ),
 ]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing on success.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing on success.", rich_help_panel=OUTPUT)]
 
 
 def check_no_instance(paths: Iterable[str]) -> None:

@@ -21,6 +21,7 @@ from imgsearch.cli.opening import (
 )
 from imgsearch.cli.options import (
     DOWNLOADS,
+    OUTPUT,
     TIMEOUT_SECONDS,
     DeviceOption,
     Downloads,
@@ -111,10 +112,18 @@ def oss_import(
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", show_default=False, help="Write failed lines to this file, as JSON lines."),
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Write failed lines to this file, as JSON lines.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     log_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", show_default=False, help="Append timestamped lines to this file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", show_default=False, help="Append timestamped lines to this file.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     timeout: Timeout = TIMEOUT_SECONDS,
     downloads: Downloads = DOWNLOADS,

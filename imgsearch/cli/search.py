@@ -13,6 +13,9 @@ import typer
 from imgsearch.cli.errors import warn
 from imgsearch.cli.opening import open_instance
 from imgsearch.cli.options import (
+    OUTPUT,
+    PICTURES,
+    SELECTION,
     AllowPrivate,
     Category,
     Crop,
@@ -69,50 +72,97 @@ def search(
     instance: InstanceOption = None,
     product_id: Annotated[
         str | None,
-        typer.Option(metavar="ID", show_default=False, help="With --pic-name: search with an indexed picture."),
+        typer.Option(
+            metavar="ID",
+            show_default=False,
+            help="With --pic-name: search with an indexed picture.",
+            rich_help_panel=PICTURES,
+        ),
     ] = None,
-    pic_name: Annotated[str | None, typer.Option(metavar="NAME", show_default=False, help="See --product-id.")] = None,
+    pic_name: Annotated[
+        str | None, typer.Option(metavar="NAME", show_default=False, help="See --product-id.", rich_help_panel=PICTURES)
+    ] = None,
     words: Annotated[
         str | None,
-        typer.Option("--text", metavar="WORDS", show_default=False, help="Search with text, if the model supports it."),
+        typer.Option(
+            "--text",
+            metavar="WORDS",
+            show_default=False,
+            help="Search with text, if the model supports it.",
+            rich_help_panel=PICTURES,
+        ),
     ] = None,
     urls: Annotated[
         list[str] | None,
         typer.Option(
-            "--url", metavar="LINK", show_default=False, help="Search with the picture behind an http(s) link."
+            "--url",
+            metavar="LINK",
+            show_default=False,
+            help="Search with the picture behind an http(s) link.",
+            rich_help_panel=PICTURES,
         ),
     ] = None,
     allow_private: AllowPrivate = False,
-    num: Annotated[int, typer.Option("-n", "--num", help="Maximum number of results, 1 to 100.")] = 10,
-    start: Annotated[int, typer.Option(help="Number of results to skip, 0 to 499.")] = 0,
+    num: Annotated[
+        int, typer.Option("-n", "--num", help="Maximum number of results, 1 to 100.", rich_help_panel=SELECTION)
+    ] = 10,
+    start: Annotated[int, typer.Option(help="Number of results to skip, 0 to 499.", rich_help_panel=SELECTION)] = 0,
     category: Category = None,
-    any_category: Annotated[bool, typer.Option("--any-category", help="Search all categories.")] = False,
+    any_category: Annotated[
+        bool, typer.Option("--any-category", help="Search all categories.", rich_help_panel=SELECTION)
+    ] = False,
     crop: Crop = True,
     region: RegionOption = None,
     all_subjects: Annotated[
-        bool, typer.Option("--all-subjects", help="Search with every subject of a picture, one result list each.")
+        bool,
+        typer.Option(
+            "--all-subjects",
+            help="Search with every subject of a picture, one result list each.",
+            rich_help_panel=PICTURES,
+        ),
     ] = False,
     combine: Annotated[
-        bool, typer.Option("--combine", help="All pictures are one query: several views of one product.")
+        bool,
+        typer.Option(
+            "--combine", help="All pictures are one query: several views of one product.", rich_help_panel=PICTURES
+        ),
     ] = False,
     filter_: FilterOption = None,
     distinct_product: Annotated[
-        bool, typer.Option("--distinct-product", help="Only the best result of each product.")
+        bool,
+        typer.Option("--distinct-product", help="Only the best result of each product.", rich_help_panel=SELECTION),
     ] = False,
-    min_score: Annotated[float, typer.Option(help="Leave out results with a lower Score, 0 to 1.")] = 0.0,
+    min_score: Annotated[
+        float, typer.Option(help="Leave out results with a lower Score, 0 to 1.", rich_help_panel=SELECTION)
+    ] = 0.0,
     exclude_self: Annotated[
-        bool, typer.Option("--exclude-self", help="Leave out the query picture itself, under any name.")
+        bool,
+        typer.Option(
+            "--exclude-self", help="Leave out the query picture itself, under any name.", rich_help_panel=SELECTION
+        ),
     ] = False,
     no_lift: Annotated[
         bool,
-        typer.Option("--no-lift", help="Do not lift the other pictures of a product, to show more products per page."),
+        typer.Option(
+            "--no-lift",
+            help="Do not lift the other pictures of a product, to show more products per page.",
+            rich_help_panel=SELECTION,
+        ),
     ] = False,
     scores: Annotated[
-        bool, typer.Option("--scores", help="With --format paths, print the Score and a tab before each path.")
+        bool,
+        typer.Option(
+            "--scores", help="With --format paths, print the Score and a tab before each path.", rich_help_panel=OUTPUT
+        ),
     ] = False,
-    preview: Annotated[bool, typer.Option("--preview", help="Show the pictures in the terminal.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Show the pictures in the terminal.", rich_help_panel=OUTPUT)
+    ] = False,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", show_default=False, help="Write a contact sheet of the results.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", show_default=False, help="Write a contact sheet of the results.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     nul: Nul = False,
     quiet: Quiet = False,
@@ -343,14 +393,19 @@ def _where(result: SearchResult) -> str:
 
 
 def _write_sheet(target: Path, answers: list[_Answer], instance: Instance) -> None:
-    from imgsearch.cli.contact_sheet import Row, picture_of, write
+    from imgsearch.cli.contact_sheet import Row, Shown, picture_of, write
+    from imgsearch.sources.files import FilePicture
 
     rows = []
     for answer in answers:
         if isinstance(answer.result, InputError):
             continue
-        picture = answer.question.picture
+        picture, location = answer.question.picture, None
         if answer.question.key is not None:
-            picture = picture_of(instance.item(answer.question.key))
-        rows.append(Row(answer.question.name, picture, answer.result.hits))
+            item = instance.item(answer.question.key)
+            picture, location = picture_of(item), item.location
+        elif isinstance(picture, FilePicture):
+            location = picture.path
+        query = Shown(picture, "query", region=answer.result.region, location=location, is_query=True)
+        rows.append(Row(answer.question.name, query, answer.result.hits))
     write(target, rows, instance.limits)

@@ -108,7 +108,8 @@ def print_outcome(outcome: Outcome, chosen: Format, *, quiet: bool) -> None:
             print_document(line, one_line=True)
     elif chosen is Format.PATHS and outcome.status in (Status.ADDED, Status.REPLACED, Status.RENAMED):
         print_line(outcome.source)
-    if outcome.error is not None and not chosen.is_json:
+    shown_at_the_end = chosen.is_json or (chosen is Format.TABLE and sys.stdout.isatty())
+    if outcome.error is not None and not shown_at_the_end:
         warn(f"{outcome.source}: {outcome.error.message} ({outcome.error.code})")
     if outcome.warning is not None and chosen is not Format.JSONL:
         warn(f"{outcome.source}: {outcome.warning}")

@@ -17,10 +17,12 @@ from imgsearch.cli.folder_options import (
     ProductId,
     Report,
     ReportFile,
+    check_product,
     patterns,
 )
 from imgsearch.cli.opening import existing, new_instance_discarded, open_or_make, warn_of_shared_storage
 from imgsearch.cli.options import (
+    ATTRIBUTES,
     STDIN,
     Category,
     Crop,
@@ -72,7 +74,10 @@ def sync(
     crop: Crop = True,
     region: RegionOption = None,
     custom_content: Annotated[
-        str | None, typer.Option(metavar="TEXT", show_default=False, help="Any text, returned by searches.")
+        str | None,
+        typer.Option(
+            metavar="TEXT", show_default=False, help="Any text, returned by searches.", rich_help_panel=ATTRIBUTES
+        ),
     ] = None,
     int_attr: IntAttr = None,
     int_attr2: IntAttr = None,
@@ -110,6 +115,7 @@ def sync(
         MaxDelete.parse(max_delete)
     except InvalidValue as error:
         raise UsageError(f"--max-delete {error.message}") from None
+    check_product(product_id, product_from)
     attributes = Attributes(
         custom_content, int_attr, int_attr2, int_attr3, int_attr4, str_attr, str_attr2, str_attr3, str_attr4
     )

@@ -8,6 +8,7 @@ import typer
 
 from imgsearch.cli.opening import open_instance, warn_of_shared_storage
 from imgsearch.cli.options import (
+    ATTRIBUTES,
     Category,
     FilterOption,
     FormatOption,
@@ -34,7 +35,10 @@ def update(
     filter_: FilterOption = None,
     category: Category = None,
     custom_content: Annotated[
-        str | None, typer.Option(metavar="TEXT", show_default=False, help="Any text, returned by searches.")
+        str | None,
+        typer.Option(
+            metavar="TEXT", show_default=False, help="Any text, returned by searches.", rich_help_panel=ATTRIBUTES
+        ),
     ] = None,
     int_attr: IntAttr = None,
     int_attr2: IntAttr = None,
@@ -46,7 +50,12 @@ def update(
     str_attr4: StrAttr = None,
     unset: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", show_default=False, help="Remove this attribute, such as str-attr2; repeatable."),
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="Remove this attribute, such as str-attr2; repeatable.",
+            rich_help_panel=ATTRIBUTES,
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be changed.")] = False,
     lock_timeout: LockTimeout = 0.0,

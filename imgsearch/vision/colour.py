@@ -15,6 +15,7 @@ from imgsearch.vision.network_constants import (
     DIFFERENCE_RANGE,
     LEAST_DIFFERENCE,
     LIGHTNESS_BINS,
+    MOST_EXPOSURE,
     SIDE,
     SRGB_TO_XYZ,
     WHITE,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["ColourBlock", "colour_histogram"]
+__all__ = ["ColourBlock", "colour_histogram", "exposed"]
 
 
 def lab(planes: torch.Tensor) -> torch.Tensor:
@@ -40,16 +41,30 @@ def lab(planes: torch.Tensor) -> torch.Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
 
 
-def colour_histogram(pixels: torch.Tensor) -> torch.Tensor:
+def exposed(planes: torch.Tensor) -> torch.Tensor:
+    """Pictures with the brightest place as bright as can be, as if exposed longer.
+
+    All values of a picture are multiplied by one factor, 1 to MOST_EXPOSURE. Where anything is white, it is 1.
+
+    Args:
+        planes: sRGB in 0..1, shape (n, 3, SIDE, SIDE).
+    """
+    brightest = planes.amax(dim=(1, 2, 3), keepdim=True)
+    return planes / brightest.clamp(min=1 / MOST_EXPOSURE)
+
+
+def colour_histogram(pixels: torch.Tensor, *, normalises_exposure: bool = True) -> torch.Tensor:
     """Square roots of a histogram of colours in L*a*b*, in which what differs from the border counts most.
 
     Args:
         pixels: shape (n, 3, rows, columns), RGB in 0..255.
+        normalises_exposure: whether a picture and a darker copy of it are to have the same histogram.
 
     Returns:
         Shape (n, 196): lightness by a* by b*; the squares of a row add up to 1.
     """
-    colours = lab(nn.functional.interpolate(pixels, size=(SIDE, SIDE), mode="area") / 255.0)
+    planes = nn.functional.interpolate(pixels, size=(SIDE, SIDE), mode="area") / 255.0
+    colours = lab(exposed(planes) if normalises_exposure else planes)
     border = torch.cat([colours[:, :, 0], colours[:, :, -1], colours[:, :, 1:-1, 0], colours[:, :, 1:-1, -1]], dim=2)
     # The median. OpenVINO has no operation for torch.median.
     background = border.sort(dim=2).values[:, :, border.shape[2] // 2]
@@ -79,17 +94,20 @@ class ColourBlock(nn.Module):
     Args:
         parameters: of ``training/feature.py``: the mean histogram, and the leading principal directions of histograms,
             each divided by its singular value.
+        normalises_exposure: as feature version 4 and later ones do.
     """
 
     origin: torch.Tensor
     projection: torch.Tensor
 
-    def __init__(self, parameters: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    def __init__(self, parameters: Mapping[str, npt.NDArray[np.generic]], *, normalises_exposure: bool = True) -> None:
         super().__init__()
+        self.normalises_exposure = normalises_exposure
         self.register_buffer("origin", torch.from_numpy(parameters["origin"]).float())
         self.register_buffer("projection", torch.from_numpy(parameters["projection"]).float())
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """From shape (n, 3, rows, columns), RGB in 0..255, to shape (n, 64), L2-normalised."""
-        block: torch.Tensor = nn.functional.normalize((colour_histogram(pixels) - self.origin) @ self.projection, dim=1)
+        histogram = colour_histogram(pixels, normalises_exposure=self.normalises_exposure)
+        block: torch.Tensor = nn.functional.normalize((histogram - self.origin) @ self.projection, dim=1)
         return block

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from imgsearch.errors import InvalidModel
 from imgsearch.vision.model_weights import FOLDER, file_hash
-from imgsearch.vision.models import ModelRecord
+from imgsearch.vision.models import BLOCKS_SINCE, ModelRecord
 
 __all__ = ["FolderModel", "check_files", "folder_record", "is_folder_model"]
 
@@ -154,6 +154,7 @@ def folder_record(folder: Path) -> ModelRecord:
         std=model.std,
         files=files,
         text_curve=model.curve,
+        feature_version=BLOCKS_SINCE,  # what came later is a matter of colour blocks, which it has none of
     )
 
 

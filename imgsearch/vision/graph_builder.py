@@ -26,6 +26,7 @@ from imgsearch.vision.network_constants import (
     JOINED_WEIGHT,
     LEAST_DIFFERENCE,
     LIGHTNESS_BINS,
+    MOST_EXPOSURE,
     NEVER,
     SIDE,
     SRGB_TO_XYZ,
@@ -128,7 +129,8 @@ def _embedder(record: ModelRecord, networks: list[EfficientNetLite], colours: An
         vectors = pooled[0]
     feature = _shape(record, networks[0])(vectors)
     if record.has_colour:
-        block = opset.multiply(_colour(colours, load_parameters(COLOUR)), constant(COLOUR_SHARE))
+        block = _colour(colours, load_parameters(COLOUR), normalises_exposure=record.normalises_exposure)
+        block = opset.multiply(block, constant(COLOUR_SHARE))
         feature = normalised(opset.concat([feature, block], 1))
     return [feature, _sum(shares)] if shares else [feature]
 
@@ -180,17 +182,18 @@ def _projection(parameters: Parameters, prefix: str = "") -> Callable[[Any], Any
 # Colours
 
 
-def _colour(colours: Any, parameters: Parameters) -> Any:
+def _colour(colours: Any, parameters: Parameters, *, normalises_exposure: bool) -> Any:
     """The colour block of RGB in 0..255, shape (1, 3, rows, columns): ``colour.ColourBlock``."""
-    histogram = _histogram(colours)
+    histogram = _histogram(colours, normalises_exposure=normalises_exposure)
     centred = opset.subtract(histogram, constant(parameters["origin"].reshape(1, -1)))
     return normalised(linear(centred, parameters["projection"]))
 
 
-def _histogram(colours: Any) -> Any:
+def _histogram(colours: Any, *, normalises_exposure: bool) -> Any:
     """Shape (1, 196): ``colour.colour_histogram``."""
     small = opset.adaptive_avg_pool(colours, opset.constant(np.array([SIDE, SIDE], np.int64)))
-    lab = _lab(opset.divide(small, constant(255.0)))
+    planes = opset.divide(small, constant(255.0))
+    lab = _lab(_exposed(planes) if normalises_exposure else planes)
     inside = (opset.constant(np.array([number], np.int64)) for number in (1, -1, 1, 2))
     middle_rows = opset.slice(lab, *inside)
     edges = [indexed(lab, 0, 2), indexed(lab, -1, 2), indexed(middle_rows, 0, 3), indexed(middle_rows, -1, 3)]
@@ -216,6 +219,12 @@ def _histogram(colours: Any) -> Any:
     counts = _reshaped(counts, 1, LIGHTNESS_BINS * CHROMA_BINS**2)
     shares = opset.divide(counts, summed(counts, 1, keep=True))
     return opset.sqrt(opset.maximum(shares, constant(0.0)))
+
+
+def _exposed(planes: Any) -> Any:
+    """Planes of shape (1, 3, SIDE, SIDE), made brighter: ``colour.exposed``."""
+    brightest = opset.reduce_max(planes, opset.constant(np.array([1, 2, 3], np.int64)), keep_dims=True)
+    return opset.divide(planes, opset.maximum(brightest, constant(1 / MOST_EXPOSURE)))
 
 
 def _lab(planes: Any) -> Any:

@@ -169,7 +169,9 @@ def assembled(record: ModelRecord, network: Any) -> Any:
     if record.input_size != _own_size(network) and _takes_other_sizes(network):
         network.set_input_size(img_size=(record.input_size, record.input_size))
     sizes = [record.input_size, *(joined.input_size for joined in record.joined_records)]
-    colour = ColourBlock(load_parameters(COLOUR)) if record.has_colour else None
+    colour = None
+    if record.has_colour:
+        colour = ColourBlock(load_parameters(COLOUR), normalises_exposure=record.normalises_exposure)
     shape: nn.Module
     if not record.joined:
         if colour is None:

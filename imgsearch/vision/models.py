@@ -31,6 +31,7 @@ from imgsearch.vision.trained_weights import (
 )
 
 __all__ = [
+    "BLOCKS_SINCE",
     "CATEGORISER",
     "CATEGORY_SIDES",
     "CATEGORY_SIZE",
@@ -44,10 +45,14 @@ __all__ = [
     "find_model",
 ]
 
-FEATURE_VERSION: Final = 3
+FEATURE_VERSION: Final = 4
 """Rises with any change to the way from a picture to a feature."""
-OLDER_VERSIONS: Final = (2,)
+OLDER_VERSIONS: Final = (2, 3)
 """Whose features this release still makes, for instances that have them: all their pictures, or the next ones too."""
+BLOCKS_SINCE: Final = 3
+"""The first version with a colour block, and with today's way of finding subjects."""
+EXPOSURE_SINCE: Final = 4
+"""The first version whose colour block does not tell a picture from a darker copy."""
 
 GRAPH_VERSION: Final = 1
 """Of the networks as they lie in the cache. Rises with any change to how they are built that changes their numbers:
@@ -147,9 +152,14 @@ class ModelRecord:
         return self.feature_version in (FEATURE_VERSION, *OLDER_VERSIONS)
 
     @property
+    def newest_version(self) -> int:
+        """The feature version that this release makes with the model: later ones would give the same numbers."""
+        return BLOCKS_SINCE if self.is_folder else FEATURE_VERSION
+
+    @property
     def is_older(self) -> bool:
-        """Whether this release makes features of a newer version."""
-        return self.feature_version < FEATURE_VERSION
+        """Whether this release makes features of a newer version with the model."""
+        return self.feature_version < self.newest_version
 
     def renewed(self) -> ModelRecord:
         """The same model, kept in the same way, as this release makes features with it.
@@ -159,22 +169,27 @@ class ModelRecord:
         known = EMBEDDED_MODELS.get(self.name)
         if known is not None and known.weights_hash == self.weights_hash:
             return replace(known, coded=self.coded)
-        return replace(self, feature_version=FEATURE_VERSION, dimension=0)
+        return replace(self, feature_version=self.newest_version, dimension=0)
 
     @property
     def subject_decoder(self) -> str:
         """Name of the parameters of what finds subjects: other regions are other features."""
-        return SUBJECT_2 if self.feature_version == 2 else SUBJECT
+        return SUBJECT if self.feature_version >= BLOCKS_SINCE else SUBJECT_2
 
     @property
     def prefers_middle(self) -> bool:
         """Whether a thing in the middle of the picture is its subject rather than a larger one aside."""
-        return self.feature_version >= 3
+        return self.feature_version >= BLOCKS_SINCE
 
     @property
     def has_colour(self) -> bool:
         """Whether a feature has a block for colours; that of a text has none."""
-        return self.feature_version >= 3 and not self.is_folder
+        return self.feature_version >= BLOCKS_SINCE and not self.is_folder
+
+    @property
+    def normalises_exposure(self) -> bool:
+        """Whether the colour block is that of the picture at full brightness."""
+        return self.feature_version >= EXPOSURE_SINCE
 
     @property
     def is_folder(self) -> bool:
@@ -197,7 +212,7 @@ class ModelRecord:
         """
         if self.name in EMBEDDED_MODELS and not self.is_older and replacement(SCORE) is not None:
             slope, offset, best, second = load_parameters(SCORE)["curve"].tolist()
-        elif self.is_older and self.name in OLDER_CURVES:
+        elif self.feature_version < BLOCKS_SINCE and self.name in OLDER_CURVES:
             slope, offset, best, second = (*OLDER_CURVES[self.name], 0.0, 0.0)
         else:
             known = self if self.is_folder else EMBEDDED_MODELS.get(self.name, self)
@@ -230,11 +245,11 @@ class ModelRecord:
             name=LOCATOR,
             input_size=LOCATOR_SIZE,
             purpose=LOCATOR,
-            feature_version=self.feature_version,
+            feature_version=min(self.feature_version, BLOCKS_SINCE),
         )
 
     def categoriser(self) -> ModelRecord:
-        """The networks that tell the category beside those of the embedder."""
+        """The networks that tell the category beside those of the embedder, the same ones for each version."""
         first, *others = (name for name, known in CATEGORY_MODELS.items() if known not in self.evidence_names)
         return replace(
             EMBEDDED_MODELS[first],
@@ -242,6 +257,7 @@ class ModelRecord:
             input_size=CATEGORY_SIZE,
             joined=tuple(others),
             purpose=CATEGORISER,
+            feature_version=BLOCKS_SINCE,
         )
 
     def cache_name(self) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "JOINED_WEIGHT",
     "LEAST_DIFFERENCE",
     "LIGHTNESS_BINS",
+    "MOST_EXPOSURE",
     "NEVER",
     "SIDE",
     "SRGB_TO_XYZ",
@@ -58,6 +59,8 @@ BACKGROUND_WEIGHT: Final = 0.1
 LEAST_DIFFERENCE: Final = 4.0
 DIFFERENCE_RANGE: Final = 16.0
 """Distance in Lab from the background at which a pixel begins to count as subject, and over which that rises to 1."""
+MOST_EXPOSURE: Final = 4.0
+"""The largest factor for normalising exposure. A picture that is nearly black has no colours to be brought out."""
 SRGB_TO_XYZ: Final = (
     (0.4124564, 0.3575761, 0.1804375),
     (0.2126729, 0.7151522, 0.0721750),

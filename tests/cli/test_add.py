@@ -20,7 +20,7 @@ from tests.pictures import draw, encode, jpeg, write_catalogue
 
 pytestmark = pytest.mark.networks
 
-SUMMARY = {"Success", "Added", "Replaced", "Unchanged", "Deleted", "Failed", "Failures", "Seconds"}
+SUMMARY = {"Success", "Added", "Replaced", "Unchanged", "Deleted", "Failed", "Failures", "Seconds", "Skipped"}
 
 
 def counts(document: dict[str, Any]) -> tuple[Any, ...]:
@@ -252,7 +252,10 @@ def test_no_crop_ignores_a_region_with_a_warning(run: Run, tmp_path: Path) -> No
 
 
 def test_quiet_says_nothing_when_all_is_well(run: Run, catalogue: Path) -> None:
-    """Not a byte on stdout or stderr for cron; failures are still told."""
+    """Not a byte on stdout or stderr for cron; failures are still told, and that an instance was made."""
+    first = run("add", catalogue, "--quiet")
+    assert (first.returncode, first.stdout, first.stderr.count("\n")) == (0, "", 1)
+    assert first.stderr.startswith("Created a product instance in ")
     result = run("add", catalogue, "--quiet")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     result = run("add", catalogue, "/nowhere.jpg", "--quiet")

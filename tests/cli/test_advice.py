@@ -12,6 +12,7 @@ from tests.conftest import Run
 
 @pytest.fixture(autouse=True)
 def _forgets() -> object:
+    advice.instance_is(None)  # tests in this process may have run a command
     yield None
     advice.instance_is(None)
 

@@ -143,10 +143,13 @@ def test_every_subject_gets_an_answer(shop: Path, table: Path) -> None:
     assert {document["Query"] for document in several} == {str(table)}
 
 
-def test_a_given_region_is_the_only_subject(shop: Path, table: Path) -> None:
-    for options in (["--region", "500,900,0,420"], ["--no-crop"]):
-        (document,) = run(shop, "search", table, "--all-subjects", *options)
-        assert len(document["PicInfo"]["MultiRegion"]) == 1
+@pytest.mark.parametrize("options", [["--region", "500,900,0,420"], ["--no-crop"]], ids=str)
+def test_a_given_region_is_the_only_subject(shop: Path, table: Path, options: list[str]) -> None:
+    """So to ask for all of them contradicts it."""
+    (document,) = run(shop, "search", table, *options)
+    assert len(document["PicInfo"]["MultiRegion"]) == 1
+    words = ["search", str(table), "--all-subjects", *options, "-i", str(shop)]
+    assert CliRunner().invoke(app, words).exit_code == 2
 
 
 def test_all_subjects_needs_a_picture(shop: Path) -> None:

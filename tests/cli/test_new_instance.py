@@ -65,3 +65,9 @@ def test_another_kind_is_refused(run: Run, catalogue: Path, command: str) -> Non
     assert run(command, catalogue, "--kind", "generic").returncode == 0
     result = run(command, catalogue, "--kind", "product")
     assert (result.returncode, "generic instance" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["add", "sync"])
+def test_two_ways_to_name_the_product_are_refused(run: Run, catalogue: Path, command: str) -> None:
+    result = run(command, catalogue, "--product-id", "p", "--product-from", "parent")
+    assert (result.returncode, "--product-from parent" in result.stderr) == (2, True)

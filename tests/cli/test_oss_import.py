@@ -385,12 +385,12 @@ def test_the_root_of_a_bucket(shop: Shop, run: Run, folder: Path) -> None:
 
 
 def test_quiet_says_nothing_when_all_is_well(shop: Shop, folder: Path) -> None:
-    """Not a byte, neither of the first import nor of the next; failures are still told."""
+    """Not a byte, but for a new instance; failures are still told."""
     names = copy_samples(shop.folder, 2)
     shop.write([line(names[0], Crop=False, Region="1,50,1,50"), line(names[1])])
-    for _ in range(2):
+    for told in (1, 0):
         result = shop.run(folder, "--quiet", "--log-file", folder.parent / "log")
-        assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (0, "", told)
     shop.write([line("gone.jpg")])
     result = shop.run(folder, "--quiet")
     assert (result.returncode, result.document["Failed"]) == (1, 1), "one line is a batch as well"

@@ -117,7 +117,7 @@ def test_distinct_product(run: Run, indexed: Path) -> None:
     assert hits[0]["PicName"] == "0001.jpg"
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_no_lift(run: Run, indexed: Path, folder: Path, version: int) -> None:
     """Each product's other picture is no longer raised by its best; instances of older features never raised any."""
     manifest = indexed / "increment.meta"
@@ -180,6 +180,20 @@ def test_contact_sheet(run: Run, indexed: Path, tmp_path: Path) -> None:
     assert page.count("data:image/jpeg;base64,") == 5
     assert not re.search(r"(src|href)=\"?https?:", page)
     assert [path.name for path in tmp_path.glob("sheet*")] == ["sheet.html"]
+
+
+def test_a_sheet_links_names_and_draws_regions(run: Run, indexed: Path, tmp_path: Path) -> None:
+    """Alternative texts name the picture; a region that is not all of it is framed, in shares of its sides."""
+    sheet = tmp_path / "sheet.html"
+    assert run("add", indexed / "0005.jpg", "--product-id", "part", "--region", "40,80,30,90").returncode == 0
+    assert run("search", indexed / "0005.jpg", "--no-crop", "-n", 12, EVERYWHERE, "--html", sheet).returncode == 0
+    page = sheet.read_text()
+    assert f'href="{(indexed / "0005.jpg").as_uri()}"' in page
+    assert 'alt="part 0005.jpg"' in page
+    (frame,) = re.findall(r'alt="part 0005.jpg"[^>]*><i style="([^"]*)"', page)
+    assert frame == "left:25.00%;top:25.00%;width:25.00%;height:50.00%"
+    assert page.count('class="query"') == 1
+    assert not re.search(r'class="query"><div><span class="frame"', page), "the whole picture needs no frame"
 
 
 def test_contact_sheet_survives_missing_and_hostile_names(run: Run, tmp_path: Path) -> None:

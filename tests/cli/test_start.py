@@ -130,6 +130,14 @@ def test_terminal_gets_a_bar_and_a_table(folder: Path, catalogue: Path) -> None:
     assert "┃" in shown
 
 
+def test_a_terminal_shows_a_failure_once(folder: Path, catalogue: Path, tmp_path: Path) -> None:
+    """In the table at the end; a warning stands on a line of its own, above the bar."""
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    code, shown = on_terminal(folder, "add", catalogue / "0001.jpg", tmp_path / "broken.jpg")
+    assert code == 1
+    assert shown.count("UnsupportedPicFormat") == 1
+
+
 def test_preview_shows_pictures_in_the_terminal(folder: Path, catalogue: Path) -> None:
     """Without sixel or Kitty's protocol, coloured half blocks."""
     on_terminal(folder, "add", catalogue)

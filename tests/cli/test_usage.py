@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from imgsearch.cli.app import app
+from imgsearch.cli.examples import EXAMPLES
 from tests.conftest import Run
 
 
@@ -81,3 +86,38 @@ def test_completion_in_bash(tmp_path: Path, line: str, expected: set[str]) -> No
     environment = {**os.environ, **paths}
     shown = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert set(shown.stdout.split()) == expected
+
+
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def test_each_command_has_examples(run: Run) -> None:
+    """With options that exist; the help shows them."""
+    assert EXAMPLES.keys() == COMMANDS.keys()
+    for name, lines in EXAMPLES.items():
+        known = {option for parameter in COMMANDS[name].params for option in parameter.opts + parameter.secondary_opts}
+        for line in lines:
+            own = shlex.split(re.split(r"[|)]", line[line.index("imgsearch ") :])[0])
+            assert own[1] == name
+            assert {word for word in own if re.fullmatch(r"--?[a-z0][a-z-]*", word)} <= known, line
+    assert "Examples:" in run("sync", "--help").stdout
+
+
+def test_options_are_grouped_in_the_help(run: Run) -> None:
+    shown = run("search", "--help").stdout
+    assert all(f"─ {group} ─" in shown for group in ("Instance", "Pictures", "Selection", "Output"))
+
+
+def test_the_manual_page(run: Run, tmp_path: Path) -> None:
+    """Each command with each of its options; man understands it."""
+    result = run("man")
+    assert result.returncode == 0
+    page = result.stdout.replace("\\-", "-").replace("\\f", "\n\\f")
+    for name, command in COMMANDS.items():
+        assert f".SS imgsearch {name}" in page
+        assert all(f"B{option}" in page for parameter in command.params for option in parameter.opts if "-" in option)
+    if shutil.which("groff"):
+        checked = subprocess.run(
+            ["groff", "-man", "-Tutf8", "-ww", "-z"], input=result.stdout, capture_output=True, text=True, check=True
+        )
+        assert checked.stderr == ""

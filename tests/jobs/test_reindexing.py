@@ -210,6 +210,21 @@ def test_it_becomes_what_a_new_one_is(old: Instance, template: Path, tmp_path: P
     assert reindex(old) == []
 
 
+def test_version_3_differs_in_colours_only(template: Path, tmp_path: Path, folder: Path, pictures: Path) -> None:
+    """Regions and categories are those of today; features are those of its version until they are made anew."""
+    make(folder, 3)
+    today = fresh(template, tmp_path, pictures)
+    with Instance.open(folder) as instance:
+        assert instance.needs_reindex
+        list(instance.apply(addition(pictures, number) for number in range(COUNT)))
+        before = documents(folder)
+        assert {key: told for key, (told, _) in before.items()} == {key: told for key, (told, _) in today.items()}
+        assert {key: feature for key, (_, feature) in before.items()} != {key: one for key, (_, one) in today.items()}
+        assert statuses(reindex(instance)) == ["added"] * COUNT
+        assert instance.info().stamp == CURRENT.stamp()
+    assert documents(folder) == today
+
+
 def test_what_a_repair_put_aside_stays_there(old: Instance) -> None:
     with closing(sqlite3.connect(old.folder / DATABASE_NAME, isolation_level=None)) as connection:
         connection.execute("UPDATE features SET feature = zeroblob(512) WHERE id = (SELECT max(id) FROM features)")

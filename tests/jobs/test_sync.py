@@ -67,9 +67,9 @@ def extracted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     seen: list[bytes] = []
     extract = ArithmeticPipeline._extract_each
 
-    def watched(self: ArithmeticPipeline, content, digest, options):  # type: ignore[no-untyped-def]
+    def watched(self: ArithmeticPipeline, content, *arguments, **options):  # type: ignore[no-untyped-def]
         seen.append(content.data)
-        return extract(self, content, digest, options)
+        return extract(self, content, *arguments, **options)
 
     monkeypatch.setattr(ArithmeticPipeline, "_extract_each", watched)
     return seen

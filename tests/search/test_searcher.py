@@ -48,6 +48,7 @@ def made_with(folder: Path, feature_version: int) -> ArithmeticInstance:
         (2, False, WITHOUT_LIFT),
         (3, True, WITH_LIFT),
         (3, False, WITH_LIFT.without_lift()),
+        (4, True, WITH_LIFT),
     ],
 )
 def test_an_instance_is_ranked_by_the_weights_of_its_features(

@@ -5,6 +5,7 @@ All else is the real thing: the gateway, its batches and its locks, SQLite, FAIS
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from imgsearch.storage.engine import Engine
 from imgsearch.types import Content, Extracted, PictureSource, Recalled
 from imgsearch.values import PictureOptions, Region, RegionMode
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
+from imgsearch.vision.picture_hash import HASH_BYTES
 from imgsearch.vision.pipeline import Pipeline
 from tests.storage.builders import Features, scattered, stored
 
@@ -78,7 +80,9 @@ class ArithmeticPipeline(Pipeline):
             future.set_exception(error)
         return future
 
-    def _extract_each(self, content: Content, digest: bytes, options: PictureOptions) -> Iterator[Extracted]:
+    def _extract_each(
+        self, content: Content, digest: bytes, options: PictureOptions, *, hashed: bool = False
+    ) -> Iterator[Extracted]:
         number = int(content.data.split()[1])
         if number < 0:
             raise DamagedPicture("it is broken")
@@ -92,6 +96,7 @@ class ArithmeticPipeline(Pipeline):
             category_id=chances[0][0] if options.category_id is None else options.category_id,
             chances=chances,
             feature=feature_of(number, region),
+            picture_hash=hashlib.blake2b(content.data, digest_size=HASH_BYTES).digest() if hashed else None,
         )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from imgsearch.vision.colour import CHROMA_BINS, LIGHTNESS_BINS, ColourBlock, colour_histogram, lab
+from imgsearch.vision.colour import CHROMA_BINS, LIGHTNESS_BINS, ColourBlock, colour_histogram, exposed, lab
 from imgsearch.vision.embedder import ProjectedShape
 from imgsearch.vision.trained_weights import COLOUR, load_parameters
 
@@ -20,8 +20,8 @@ def pictured(subject: tuple[int, int, int], background: tuple[int, int, int], si
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 
-def block(pixels: torch.Tensor) -> torch.Tensor:
-    return ColourBlock(load_parameters(COLOUR))(pixels)[0]
+def block(pixels: torch.Tensor, *, normalises_exposure: bool = True) -> torch.Tensor:
+    return ColourBlock(load_parameters(COLOUR), normalises_exposure=normalises_exposure)(pixels)[0]
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,48 @@ def test_a_histogram_is_one_of_shares() -> None:
     assert grey[:, middle, middle].square().sum().item() == pytest.approx(1, abs=1e-3)
 
 
-def test_the_subject_counts_and_not_its_background() -> None:
-    """Red on white is nearer to red on grey than to green on white; a mirrored picture is the same."""
-    red, other, green = (block(pictured(*pair)) for pair in ((RED, WHITE), (RED, (150, 150, 150)), (GREEN, WHITE)))
-    assert red @ other > 0.8 > 0.5 > red @ green
+@pytest.mark.parametrize(("normalises_exposure", "least"), [(True, 0.55), (False, 0.8)])
+def test_the_subject_counts_and_not_its_background(normalises_exposure: bool, least: float) -> None:
+    """Red on white is nearer to red on grey, which is taken for a darker picture, than to green on white."""
+    pairs = ((RED, WHITE), (RED, (150, 150, 150)), (GREEN, WHITE))
+    red, other, green = (block(pictured(*pair), normalises_exposure=normalises_exposure) for pair in pairs)
+    assert red @ other > least > 0.3 > red @ green
+
+
+def test_a_mirrored_picture_has_the_same_block() -> None:
+    red = block(pictured(RED, WHITE))
     assert block(torch.flip(pictured(RED, WHITE), dims=[3])) @ red == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.9, 0.5, 0.4])
+@pytest.mark.parametrize("background", [WHITE, (150, 150, 150), (20, 40, 90)])
+def test_a_darker_copy_has_the_same_block(background: tuple[int, int, int], factor: float) -> None:
+    """Its values are rounded as those of a file; without normalised exposure the copy looks like another thing."""
+    picture = pictured(RED, background)
+    copy = (picture * factor).round()
+    assert block(picture) @ block(copy) > 0.98
+    if factor == 0.5:
+        before = (block(one, normalises_exposure=False) for one in (picture, copy))
+        assert next(before) @ next(before) < 0.5
+
+
+def test_exposure_is_that_of_the_brightest_place() -> None:
+    """What has white in it stays as it is, hues stay as they are, and black does not become grey noise."""
+    dark = torch.full((1, 3, 64, 64), 0.2)
+    dark[:, 0] = 0.4
+    assert torch.allclose(exposed(dark)[0, :, 0, 0], torch.tensor([1.0, 0.5, 0.5]))
+    white = dark.clone()
+    white[:, :, 0, 0] = 1.0
+    assert torch.equal(exposed(white), white)
+    night = torch.full((1, 3, 64, 64), 0.01)
+    assert torch.allclose(exposed(night), torch.tensor(0.04))
+
+
+def test_pictures_of_a_batch_are_exposed_each_by_itself() -> None:
+    bright, dark = (torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(1)) * part for part in (1, 0.3))
+    both = exposed(torch.cat([bright, dark]))
+    assert torch.equal(both, torch.cat([exposed(bright), exposed(dark)]))
+    assert torch.allclose(both[0], both[1], atol=1e-5)
 
 
 def test_size_does_not_matter_and_the_block_has_length_one() -> None:

@@ -30,7 +30,7 @@ DEFAULT = EMBEDDED_MODELS[DEFAULT_MODEL]
 LITE0 = EMBEDDED_MODELS["efficientnet-lite0"]
 RECORDS = {
     **{f"{name}, version {number}": replace(record, feature_version=number)
-       for name, record in EMBEDDED_MODELS.items() for number in (2, 3)},
+       for name, record in EMBEDDED_MODELS.items() for number in (2, 3, 4)},
     "subjects": DEFAULT.locator(),
     "subjects, version 2": replace(DEFAULT, feature_version=2).locator(),
     "categories": DEFAULT.categoriser(),
@@ -41,9 +41,9 @@ FURTHEST = 5e-5
 
 
 def pictures(size: int) -> list[np.ndarray]:
-    """Textures, black, white, and noise."""
+    """Textures, bright and dark ones, black, white, and noise."""
     noise = np.random.default_rng(1).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    return [*textures(2, size), np.zeros_like(noise), np.full_like(noise, 255), noise]
+    return [*textures(2, size), textures(1, size)[0] // 3, np.zeros_like(noise), np.full_like(noise, 255), noise]
 
 
 def compared(record: ModelRecord) -> list[tuple[np.ndarray, np.ndarray]]:

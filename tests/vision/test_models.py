@@ -16,7 +16,7 @@ import pytest
 from imgsearch.errors import InvalidModel
 from imgsearch.vision import models
 from imgsearch.vision.model_builder import MAX_FEATURE_DIMENSION
-from imgsearch.vision.model_weights import HUB, weights_file
+from imgsearch.vision.model_weights import FOLDER, HUB, weights_file
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, ModelRecord, find_model
 from imgsearch.vision.trained_weights import CATEGORY, COLOUR, SHAPE, SUBJECT, SUBJECT_2, parameters_hash
 
@@ -267,6 +267,47 @@ def test_an_older_version_has_the_stamp_that_its_release_gave_it() -> None:
     assert RECORD.locator().subject_decoder != older.locator().subject_decoder == SUBJECT_2
     assert RECORD.prefers_middle
     assert not older.prefers_middle
+
+
+def test_version_3_goes_on_as_it_was() -> None:
+    """Its stamp, its networks in the cache and its Scores; only what makes features is another one now."""
+    older = replace(RECORD, feature_version=3)
+    assert older.can_be_made
+    assert older.is_older
+    assert older.renewed() == RECORD
+    assert older.stamp() == {
+        "model": "efficientnet-lite2+lite0",
+        "architecture": "tf_efficientnet_lite2+tf_efficientnet_lite0",
+        "weights_hash": (
+            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d+"
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+        ),
+        "preprocessing": "256, 260, mean (0.5, 0.5, 0.5), std (0.5, 0.5, 0.5)",
+        "projection": "trained 5efa11a520a7e586",
+        "colour": "trained 7e8a1f69cacf0e16",
+        "subject": "trained 7b285f2a720d1a6d",
+        "dimension": 256,
+        "feature_version": 3,
+        "features": "half precision",
+    }
+    assert older.score_curve == (24.4, -1.75, -9.51, -13.29)
+    assert (older.normalises_exposure, RECORD.normalises_exposure) == (False, True)
+    assert older.cache_name() != RECORD.cache_name()
+
+
+def test_versions_share_the_networks_that_are_the_same() -> None:
+    """Those that find subjects since version 3, those that tell categories in all."""
+    oldest, older = (replace(RECORD, feature_version=number) for number in (2, 3))
+    assert older.locator() == RECORD.locator() != oldest.locator()
+    assert oldest.categoriser() == older.categoriser() == RECORD.categoriser()
+
+
+def test_a_model_in_a_folder_has_no_colours_that_could_be_older(tmp_path: Path) -> None:
+    """Version 4 is about the colour block, so nothing has to be made anew of features without one."""
+    folder = replace(RECORD, name="clip", weights=f"{FOLDER}{tmp_path}", feature_version=3)
+    assert folder.can_be_made
+    assert not folder.is_older
+    assert replace(folder, feature_version=2).renewed().feature_version == 3
 
 
 def test_category_evidence_comes_from_networks_that_the_predictor_knows(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageEnhance
 
 from imgsearch.errors import (
     DamagedPicture,
@@ -30,7 +31,7 @@ from imgsearch.sources.files import FilePicture
 from imgsearch.types import Content, Extracted
 from imgsearch.values import PictureOptions, Region
 from imgsearch.vision.limits import Limits
-from imgsearch.vision.models import DEFAULT_MODEL, find_model
+from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS, find_model
 from imgsearch.vision.openvino_export import converted_model
 from imgsearch.vision.picture import OpenPicture
 from imgsearch.vision.pipeline import Pipeline, content_hash
@@ -222,6 +223,22 @@ def test_a_found_subject_and_the_same_region_given_have_the_same_feature(shipped
     assert np.array_equal(given.feature, found.feature)
     assert given.chances == found.chances
     assert (given.region, given.subjects) == (found.region, ())
+
+
+def test_a_darker_copy_has_the_same_colours(shipped: Network, cache: Path) -> None:
+    """Since feature version 4, for any picture; before, two of the same object looked like two of other colours."""
+    record = replace(EMBEDDED_MODELS[DEFAULT_MODEL], feature_version=3)
+    older = Network(converted_model(record, cache), cache, parallel=False)
+    picture = draw(3, (400, 300))
+    contents = [Content(encode(one, "PNG")) for one in (picture, ImageEnhance.Brightness(picture).enhance(0.5))]
+    likeness = {}
+    for name, network in (("now", shipped), ("before", older)):
+        with Pipeline(lambda network=network: network, Limits(), Kind.GENERIC) as pipeline:
+            features = [pipeline.extract(one, PictureOptions(crop=False)).feature for one in contents]
+        colours = [feature[record.shape_dimension :] for feature in features]
+        likeness[name] = float(colours[0] @ colours[1] / np.prod([np.linalg.norm(part) for part in colours]))
+    assert likeness["now"] > 0.95
+    assert likeness["before"] < 0.5
 
 
 @pytest.mark.parametrize(
