@@ -37,11 +37,14 @@ KEPT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def data(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features of whole pictures, copies of 16 x 16 pixels (n, 16, 16, 3) in 0..1, and the product of each."""
+def data(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Features of whole pictures, bits of their perceptual hashes, copies, and the product of each.
+
+    Bits are -1 and 1; copies have 16 x 16 pixels, shape (n, 16, 16, 3), in 0..1.
+    """
     truth = GroundTruth.read(folder, [Part.RETRIEVAL]).retrieval
     assert truth is not None
-    features, copies, products = [], [], []
+    features, hashes, copies, products = [], [], [], []
     pictures = [(one.file, one.key.product_id) for one in (*truth.gallery, *truth.queries)]
     with tempfile.TemporaryDirectory() as temporary:
         Instance.create(Path(temporary) / "instance", Kind.GENERIC)
@@ -51,10 +54,12 @@ def data(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                 if isinstance(found, InputError):
                     raise found
                 features.append(found.feature)
+                assert found.picture_hash is not None
+                hashes.append(np.unpackbits(np.frombuffer(found.picture_hash, np.uint8)) * 2.0 - 1.0)
                 upright = Image.open(io.BytesIO(instance.thumbnail(FilePicture(path), 256)))
                 copies.append(np.asarray(upright.resize((16, 16), Image.Resampling.BOX), np.float64) / 255)
                 products.append(product)
-    return np.stack(features), np.stack(copies), np.array(products)
+    return np.stack(features), np.stack(hashes), np.stack(copies), np.array(products)
 
 
 def explained(features: np.ndarray, wanted: np.ndarray, folds: np.ndarray) -> float:
@@ -96,16 +101,18 @@ def main() -> None:
     if not (folder / "groundtruth.csv").exists():
         print(f"inversion: no ground truth in {folder}, left out")
         return
-    features, copies, products = data(folder)
+    features, hashes, copies, products = data(folder)
     names, numbers = np.unique(products, return_inverse=True)
     folds = np.random.default_rng(0).permutation(len(names))[numbers] % FOLDS
     rows = []
-    for kept, keep in KEPT.items():
+    stored = {kept: keep(features) for kept, keep in KEPT.items()}
+    stored["perceptual hash"] = hashes / np.sqrt(hashes.shape[1])
+    for kept, known in stored.items():
         row: list[object] = [kept]
         for side in SIDES:
             step = 16 // side
             small = copies.reshape(len(copies), side, step, side, step, 3).mean(axis=(2, 4))
-            row.append(explained(keep(features), small.reshape(len(small), -1), folds))
+            row.append(explained(known, small.reshape(len(small), -1), folds))
         rows.append(row)
     columns = ("kept", *(f"{side} x {side}" for side in SIDES))
     show(f"R² of copies predicted from features, {len(features)} pictures", columns, rows)

@@ -89,7 +89,7 @@ def duplicates(
     wanted = _member(Level, level)
     counting = _member(Products, products)
     if not 0 <= min_score <= 1:
-        raise InvalidValue(f"min_score {min_score} is not between 0 and 1", code="InvalidMinScore")
+        raise InvalidValue(f"min_score {min_score} is not between 0 and 1")
     with opened.reading() as engine, engine.errors():
         while True:
             with engine.store.reading():
