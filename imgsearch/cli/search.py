@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imgsearch.cli.answers import Answer, Question, print_answer, print_paths, write_sheet
 from imgsearch.cli.errors import warn
 from imgsearch.cli.opening import open_instance
 from imgsearch.cli.options import (
@@ -29,39 +29,19 @@ from imgsearch.cli.options import (
     check_no_links,
     picture_options,
 )
-from imgsearch.cli.output import Format, console, print_document, print_name, resolve_format, safe, text
+from imgsearch.cli.output import Format, resolve_format
 from imgsearch.cli.query_pictures import NoPicture, parsed_links, query_pictures
 from imgsearch.errors import ImgsearchError, InputError, StorageError, UsageError
-from imgsearch.service.categories import CATEGORIES, Kind
-from imgsearch.service.documents import error_document, search_document
 from imgsearch.values import Key, PictureOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from imgsearch.instance import Instance
     from imgsearch.search.options import SearchOptions, SearchResult
     from imgsearch.search.searcher import Searcher
     from imgsearch.types import PictureSource
 
 __all__ = ["search"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """A query: a picture, the key of an indexed one, or a text if both are None."""
-
-    name: str
-    picture: PictureSource | None = None
-    key: Key | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """A query and its result."""
-
-    question: _Question
-    result: SearchResult | InputError
 
 
 def search(
@@ -211,13 +191,13 @@ def search(
         check_writable(html)
     failed: ImgsearchError | None = None
     asked = 0
-    answers: list[_Answer] = []
+    answers: list[Answer] = []
     with open_instance(instance, quiet=quiet) as target, ExitStack() as stack:
         pictures = query_pictures(images or [], links, stack, allow_private=allow_private)
         with target.searching(workers=None if several or combine else 1) as searcher:
-            answered: Iterable[tuple[_Question, list[SearchResult] | InputError]]
+            answered: Iterable[tuple[Question, list[SearchResult] | InputError]]
             if words is not None:
-                answered = [(_Question(words), [searcher.by_text(words, options.category_id, wanted)])]
+                answered = [(Question(words), [searcher.by_text(words, options.category_id, wanted)])]
             elif combine:
                 answered = [_combined(searcher, pictures, options, wanted)]
             else:
@@ -229,18 +209,18 @@ def search(
                         raise type(results)(f"{question.name}: {results.message}", code=results.code) from None
                     failed = failed or results
                 for result in [results] if isinstance(results, InputError) else results:
-                    answer = _Answer(question, result)
+                    answer = Answer(question, result)
                     if isinstance(result, SearchResult) and result.warning is not None:
                         warn(f"{question.name}: {result.warning}")
                     if chosen is Format.PATHS and isinstance(answer.result, SearchResult):
-                        _print_paths(answer.result, nul=nul, scores=scores)
+                        print_paths(answer.result, nul=nul, scores=scores)
                     else:
-                        _print(answer, chosen, target, several=several or all_subjects, preview=preview)
+                        print_answer(answer, chosen, target, several=several or all_subjects, preview=preview)
                     if html is not None:
                         answers.append(answer)
         if html is not None:
             try:
-                _write_sheet(html, answers, target)
+                write_sheet(html, answers, target)
             except StorageError as error:  # the results are printed already, and a second document would follow
                 warn(f"the contact sheet was not written: {error.message}")
                 raise typer.Exit(error.exit_code) from None
@@ -274,7 +254,7 @@ def _check_together(*pairs: tuple[str, bool, str, bool]) -> None:
 
 def _combined(
     searcher: Searcher, given: Iterable[tuple[str, PictureSource]], options: PictureOptions, search: SearchOptions
-) -> tuple[_Question, list[SearchResult]]:
+) -> tuple[Question, list[SearchResult]]:
     """All pictures as one query.
 
     Raises:
@@ -286,7 +266,7 @@ def _combined(
         if isinstance(picture, NoPicture):
             raise type(picture.error)(f"{name}: {picture.error.message}", code=picture.error.code)
     name, first = pictures[0]
-    question = _Question(f"{name} and {len(pictures) - 1} more", first)
+    question = Question(f"{name} and {len(pictures) - 1} more", first)
     try:
         return question, [searcher.by_views((picture for _, picture in pictures), options, search)]
     except InputError as error:
@@ -305,109 +285,19 @@ def _answers(
     search: SearchOptions,
     *,
     all_subjects: bool,
-) -> Iterator[tuple[_Question, list[SearchResult] | InputError]]:
+) -> Iterator[tuple[Question, list[SearchResult] | InputError]]:
     """Yield each query with its results, one per subject, or with its error."""
     if key is not None:
-        question = _Question(f"{key.product_id}/{key.pic_name}", key=key)
+        question = Question(f"{key.product_id}/{key.pic_name}", key=key)
         yield question, [searcher.by_name(key, options.category_id, search)]
         return
     searcher.prepare(options)
-    asked: deque[_Question] = deque()
+    asked: deque[Question] = deque()
 
     def pictures() -> Iterator[PictureSource]:
         for name, picture in given:
-            asked.append(_Question(name, picture))
+            asked.append(Question(name, picture))
             yield picture
 
     for results in searcher.by_pictures(pictures(), options, search, all_subjects=all_subjects):
         yield asked.popleft(), results
-
-
-def _print_paths(result: SearchResult, *, nul: bool, scores: bool) -> None:
-    for hit in result.hits:
-        path = str(hit.item.location or hit.item.key.pic_name)
-        print_name(f"{hit.score:.6f}\t{path}" if scores else path, nul=nul)
-
-
-def _print(answer: _Answer, chosen: Format, instance: Instance, *, several: bool, preview: bool) -> None:
-    name, result = answer.question.name, answer.result
-    if isinstance(result, InputError):
-        if chosen.is_json:
-            print_document({"Query": safe(name)} | error_document(result), one_line=True)
-        warn(f"{name}: {result.message} ({result.code})")
-    elif chosen.is_json:
-        document = search_document(result, instance.kind)
-        print_document(
-            {"Query": safe(name)} | document if several else document, one_line=several or chosen is Format.JSONL
-        )
-    else:
-        _print_table(name, result, with_categories=instance.kind is Kind.PRODUCT)
-    if preview and not isinstance(result, InputError) and chosen is Format.TABLE:
-        from imgsearch.cli.preview import show
-
-        show(result.hits, instance)
-
-
-def _print_table(name: str, result: SearchResult, *, with_categories: bool) -> None:
-    from rich.table import Table
-
-    where = console()
-    table = Table(title=text(name), title_justify="left", caption_justify="left")
-    region = "" if result.region is None else f", region {result.region}"
-    took = f"{result.seconds * 1000:.0f} ms"
-    table.caption = text(f"{len(result.hits)} of {result.found} in {took}{region}{_where(result)}")
-    with_content = any(hit.item.attributes.custom_content for hit in result.hits)
-    table.add_column("#", justify="right", style="dim")
-    table.add_column("Score", justify="right")
-    table.add_column("ProductId", overflow="fold", style="bold")
-    table.add_column("PicName", overflow="fold")
-    if with_categories:
-        table.add_column("Category")
-    if with_content:
-        table.add_column("CustomContent", overflow="fold")
-    for rank, hit in enumerate(result.hits, 1):
-        item = hit.item
-        style = "bold green" if hit.identical else "green" if hit.score >= 0.5 else "dim"
-        score = "same" if hit.identical else f"{hit.score:.3f}"
-        cells = [
-            text(rank),
-            text(score, style),
-            text(item.key.product_id),
-            text(item.key.pic_name),
-        ]
-        if with_categories:
-            cells.append(text(CATEGORIES.get(item.category_id, item.category_id)))
-        if with_content:
-            cells.append(text(item.attributes.custom_content or ""))
-        table.add_row(*cells)
-    where.print(table)
-
-
-def _where(result: SearchResult) -> str:
-    """The searched categories, for people."""
-    names = [CATEGORIES[category_id] for category_id in result.searched_categories]
-    if not names:
-        return ""
-    if len(names) > 1 and result.confidence is not None:
-        unsure = f"{names[0]} is uncertain ({result.confidence:.0%})"
-        return f", in {', '.join(names)}: {unsure}; use --category to choose one, --any-category to search all"
-    return f", in {names[0]}"
-
-
-def _write_sheet(target: Path, answers: list[_Answer], instance: Instance) -> None:
-    from imgsearch.cli.contact_sheet import Row, Shown, picture_of, write
-    from imgsearch.sources.files import FilePicture
-
-    rows = []
-    for answer in answers:
-        if isinstance(answer.result, InputError):
-            continue
-        picture, location = answer.question.picture, None
-        if answer.question.key is not None:
-            item = instance.item(answer.question.key)
-            picture, location = picture_of(item), item.location
-        elif isinstance(picture, FilePicture):
-            location = picture.path
-        query = Shown(picture, "query", region=answer.result.region, location=location, is_query=True)
-        rows.append(Row(answer.question.name, query, answer.result.hits))
-    write(target, rows, instance.limits)
