@@ -39,6 +39,7 @@ from imgsearch.cli.options import (
     IntAttr,
     KindOption,
     LockTimeout,
+    LogFile,
     Model,
     Nul,
     Quiet,
@@ -150,6 +151,7 @@ def add(
     report: ReportFile = None,
     lock_timeout: LockTimeout = 0.0,
     quiet: Quiet = False,
+    log_file: LogFile = None,  # noqa: ARG001  # for whoever reports
     output_format: FormatOption = None,
 ) -> None:
     """Index pictures: add new ones, replace changed ones, skip unchanged ones."""

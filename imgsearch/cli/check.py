@@ -9,7 +9,7 @@ import typer
 from imgsearch.cli.advice import complete
 from imgsearch.cli.errors import warn
 from imgsearch.cli.opening import instance_folder, warn_of_shared_storage
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, LogFile
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe, text
 from imgsearch.errors import InstanceDamaged
 
@@ -31,6 +31,7 @@ def check(
         typer.Option("--repair", help="Repair damage and report what was lost; needs the writer lock."),
     ] = False,
     lock_timeout: LockTimeout = 0.0,
+    log_file: LogFile = None,  # noqa: ARG001  # for whoever reports
     output_format: FormatOption = None,
 ) -> None:
     """Check for damage: structure, counts and references, or with --read-data all data. Changes nothing.

@@ -10,7 +10,17 @@ import typer
 
 from imgsearch.cli.errors import warn
 from imgsearch.cli.opening import open_instance, warn_of_shared_storage
-from imgsearch.cli.options import SELECTION, STDIN, FilterOption, FormatOption, InstanceOption, LockTimeout, Nul, Quiet
+from imgsearch.cli.options import (
+    SELECTION,
+    STDIN,
+    FilterOption,
+    FormatOption,
+    InstanceOption,
+    LockTimeout,
+    LogFile,
+    Nul,
+    Quiet,
+)
 from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe
 from imgsearch.errors import InputError, UsageError
 from imgsearch.values import Key
@@ -48,6 +58,7 @@ def delete(
     lock_timeout: LockTimeout = 0.0,
     nul: Nul = False,
     quiet: Quiet = False,
+    log_file: LogFile = None,  # noqa: ARG001  # for whoever reports
     output_format: FormatOption = None,
 ) -> None:
     """Delete products, single pictures, or all matches of a filter; deleting nothing is not an error."""

@@ -21,6 +21,8 @@ from imgsearch.service.documents import error_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
 __all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "exit_code_of", "print_error", "reporting", "tell", "warn"]
 
@@ -37,7 +39,10 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **options: Any) -> None:
         try:
             _check_working_folder()
-            with file_errors("a file that the command reads or writes"):  # if the error names no file
+            with (
+                file_errors("a file that the command reads or writes"),  # if the error names no file
+                _logged(options.get("log_file")),
+            ):
                 command(*args, **options)
                 sys.stdout.flush()
         except ImgsearchError as error:
@@ -62,6 +67,14 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(refused.exit_code) from None
 
     return run
+
+
+def _logged(file: Path | None) -> AbstractContextManager[None]:
+    if file is None:
+        return nullcontext()
+    from imgsearch.cli.run_log import run_log
+
+    return run_log(file)
 
 
 _USAGE_ERRORS: Any = typer.BadParameter.__mro__[2]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgsearch.cli.opening import open_instance
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, Quiet
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, LogFile, Quiet
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
 from imgsearch.cli.summary import Summary, print_outcome
 
@@ -24,6 +24,7 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="Target folder; missing or empty.")],
     instance: InstanceOption = None,
     quiet: Quiet = False,
+    log_file: LogFile = None,  # noqa: ARG001  # for whoever reports
     output_format: FormatOption = None,
 ) -> None:
     """Export all items with their features to files that any program, and import, can read."""
@@ -62,6 +63,7 @@ def import_(
     ] = True,
     lock_timeout: LockTimeout = 0.0,
     quiet: Quiet = False,
+    log_file: LogFile = None,  # noqa: ARG001  # for whoever reports
     output_format: FormatOption = None,
 ) -> None:
     """Import items exported from an instance with the same model; needs no pictures."""

@@ -40,6 +40,7 @@ __all__ = [
     "IntAttr",
     "KindOption",
     "LockTimeout",
+    "LogFile",
     "Model",
     "Nul",
     "Quiet",
@@ -234,6 +235,16 @@ LockTimeout = Annotated[
         show_envvar=False,
         help="How long to wait for another writer.",
         rich_help_panel=INSTANCE,
+    ),
+]
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-file",
+        metavar="FILE",
+        show_default=False,
+        help="Append timestamped lines to this file.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Nul = Annotated[

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +28,7 @@ from imgsearch.cli.options import (
     InstanceOption,
     KindOption,
     LockTimeout,
+    LogFile,
     Model,
     Quiet,
     Timeout,
@@ -37,7 +37,7 @@ from imgsearch.cli.options import (
     check_device,
 )
 from imgsearch.cli.output import print_line, resolve_format
-from imgsearch.cli.run_log import opened_text, run_log
+from imgsearch.cli.run_log import opened_text
 from imgsearch.cli.summary import (
     Summary,
     dry_run_of,
@@ -59,8 +59,6 @@ if TYPE_CHECKING:
     from imgsearch.types import Outcome
 
 __all__ = ["oss_import"]
-
-log: Final = logging.getLogger("imgsearch")
 
 
 def oss_import(
@@ -119,12 +117,7 @@ def oss_import(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    log_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", show_default=False, help="Append timestamped lines to this file.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    log_file: LogFile = None,  # noqa: ARG001  # for whoever reports
     timeout: Timeout = TIMEOUT_SECONDS,
     downloads: Downloads = DOWNLOADS,
     kind: KindOption = None,
@@ -149,7 +142,6 @@ def oss_import(
     begun = perf_counter()
     summary = Summary(is_batch=True)
     with ExitStack() as stack:
-        stack.enter_context(run_log(log_file))
         stack.enter_context(new_instance_discarded(instance, lambda: bool(summary.exit_code)))
         check_device(device)
         address = OssAddress.parse(source)
@@ -186,18 +178,13 @@ def oss_import(
         for outcome in with_progress(outcomes, None, quiet=quiet):
             summary.count(outcome)
             print_outcome(outcome, chosen, quiet=quiet)
-            if outcome.error is not None:
-                document = failure_document(outcome, outcome.error)
-                log.warning("failed: %(Source)s: %(Message)s (%(Code)s)", document)
-                if failed is not None:
-                    failed.write(json.dumps(document, ensure_ascii=False) + "\n")
+            if outcome.error is not None and failed is not None:
+                failed.write(json.dumps(failure_document(outcome, outcome.error), ensure_ascii=False) + "\n")
         if dry_run:
             summary.add_facts(DryRun=True)
         elif rebuild and target is not None and (generation := target.info().generation) is not None:
             summary.add_facts(Generation=generation.number)
-        seconds = perf_counter() - begun
-        log.info("%s in %.1f s", summary.in_words(), seconds)
-        summary.show(chosen, seconds, quiet=quiet)
+        summary.show(chosen, perf_counter() - begun, quiet=quiet)
         if summary.exit_code:
             raise typer.Exit(summary.exit_code)
 

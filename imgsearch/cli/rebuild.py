@@ -5,14 +5,17 @@ from __future__ import annotations
 from time import perf_counter
 
 from imgsearch.cli.opening import open_instance, warn_of_shared_storage
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, LogFile
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format
 
 __all__ = ["rebuild"]
 
 
 def rebuild(
-    instance: InstanceOption = None, lock_timeout: LockTimeout = 0.0, output_format: FormatOption = None
+    instance: InstanceOption = None,
+    lock_timeout: LockTimeout = 0.0,
+    log_file: LogFile = None,  # noqa: ARG001  # for whoever reports
+    output_format: FormatOption = None,
 ) -> None:
     """Rebuild the index from the stored features and replace the old one; searches continue meanwhile."""
     chosen = resolve_format(output_format)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections import Counter
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Summary", "dry_run_of", "failure_document", "print_outcome", "warning_of_ignored_regions", "with_progress"]
 
+log: Final = logging.getLogger("imgsearch")
+log.addHandler(logging.NullHandler())  # without a log file, Python would print warnings to stderr
 IN_MEMORY_BYTES: Final = 4 * 2**20
 """About 20,000 failures."""
 
@@ -180,7 +183,11 @@ class Summary:
         if outcome.error is not None:
             self._first_error = self._first_error or outcome.error
             self._only_empty = self._only_empty and isinstance(outcome.error, NothingFound)
-            self._failures.append(failure_document(outcome, outcome.error))
+            document = failure_document(outcome, outcome.error)
+            self._failures.append(document)
+            log.warning("failed: %(Source)s: %(Message)s (%(Code)s)", document)
+        elif outcome.warning is not None:
+            log.warning("%s: %s", outcome.source, outcome.warning)
 
     def add_facts(self, **facts: Any) -> None:
         """Add fields to the document."""
@@ -202,7 +209,8 @@ class Summary:
         )
 
     def show(self, chosen: Format, seconds: float, *, quiet: bool) -> None:
-        """Print the summary, unless quiet and without failures."""
+        """Print the summary, unless quiet and without failures; it goes into the log in any case."""
+        log.info("%s in %.1f s", self.in_words(), seconds)
         if quiet and not self._failures:
             return
         told = [status for status in Status if self._with_renamed or status is not Status.RENAMED]

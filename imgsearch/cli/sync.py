@@ -32,6 +32,7 @@ from imgsearch.cli.options import (
     IntAttr,
     KindOption,
     LockTimeout,
+    LogFile,
     Model,
     Quiet,
     RegionOption,
@@ -98,6 +99,7 @@ def sync(
     device: DeviceOption = CPU,
     lock_timeout: LockTimeout = 0.0,
     quiet: Quiet = False,
+    log_file: LogFile = None,  # noqa: ARG001  # for whoever reports
     output_format: FormatOption = None,
 ) -> None:
     """Bring the instance in line with folders: add and replace pictures, delete those whose files are gone."""

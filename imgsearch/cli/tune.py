@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgsearch.cli.opening import open_instance, warn_of_shared_storage
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, LogFile
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def tune(
     instance: InstanceOption = None,
     reset: Annotated[bool, typer.Option("--reset", help="Undo the tuning: restore the original features.")] = False,
     lock_timeout: LockTimeout = 0.0,
+    log_file: LogFile = None,  # noqa: ARG001  # for whoever reports
     output_format: FormatOption = None,
 ) -> None:
     """Tune features to products with several pictures; kept only if held-out products gain."""

@@ -15,6 +15,7 @@ from imgsearch.cli.options import (
     InstanceOption,
     IntAttr,
     LockTimeout,
+    LogFile,
     Nul,
     Quiet,
     StrAttr,
@@ -61,6 +62,7 @@ def update(
     lock_timeout: LockTimeout = 0.0,
     nul: Nul = False,
     quiet: Quiet = False,
+    log_file: LogFile = None,  # noqa: ARG001  # for whoever reports
     output_format: FormatOption = None,
 ) -> None:
     """Change attributes, CustomContent or category of stored items, without their pictures; the rest stays."""
