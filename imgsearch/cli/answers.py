@@ -73,7 +73,7 @@ def _print_table(name: str, result: SearchResult, *, with_categories: bool) -> N
     table = Table(title=text(name), title_justify="left", caption_justify="left")
     region = "" if result.region is None else f", region {result.region}"
     took = f"{result.seconds * 1000:.0f} ms"
-    table.caption = text(f"{len(result.hits)} of {result.found} in {took}{region}{_where(result)}")
+    table.caption = text(f"{len(result.hits)} of {result.found} in {took}{region}{_where(result)}{_copies(result)}")
     with_content = any(hit.item.attributes.custom_content for hit in result.hits)
     table.add_column("#", justify="right", style="dim")
     table.add_column("Score", justify="right")
@@ -110,6 +110,13 @@ def _where(result: SearchResult) -> str:
         unsure = f"{names[0]} is uncertain ({result.confidence:.0%})"
         return f", in {', '.join(names)}: {unsure}; use --category to choose one, --any-category to search all"
     return f", in {names[0]}"
+
+
+def _copies(result: SearchResult) -> str:
+    """That ``--exclude-self`` leaves out more than one item: copies under other names, which few people expect."""
+    if result.left_out < 2:
+        return ""
+    return f"; {result.left_out} pictures with the same bytes are left out, 'duplicates' lists them"
 
 
 def write_sheet(target: Path, answers: list[Answer], instance: Instance) -> None:

@@ -93,5 +93,7 @@ class SearchResult:
     subjects: tuple[Region, ...]
     """All subjects found in the query picture (MultiRegion)."""
     seconds: float
+    left_out: int = 0
+    """How many items are the query picture, under whatever name, and were left out (``exclude_self``)."""
     warning: str | None = None
     """What is wrong with a query picture that was used all the same."""

@@ -95,6 +95,8 @@ class Ranking:
 
     found: int
     hits: list[Hit]
+    left_out: int = 0
+    """How many of the items are the query picture, under whatever name, and were left out for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +268,8 @@ class Ranker:
             # A result below the minimum score ends the order for all pages; a full page just ends this one.
             if not distinct_product or len(order) >= wanted or len(near) < len(ranked):
                 break
-        return Ranking(asked.selection.found, self._hits(query, order[start:wanted]))
+        left_out = len(asked.own) if exclude_identical else 0
+        return Ranking(asked.selection.found, self._hits(query, order[start:wanted]), left_out)
 
     def _layers(self, asked: _Asked) -> Iterator[tuple[Pictures, npt.NDArray[np.bool_]]]:
         """Yield items by falling similarity of their own features, in layers that are the same for all pages.

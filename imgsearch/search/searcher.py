@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from imgsearch.pictures import PictureLike
     from imgsearch.search.ranking import Ranking
     from imgsearch.types import Extracted
-    from imgsearch.values import Key
+    from imgsearch.values import Key, Region
     from imgsearch.vision.pipeline import Pipeline
 
 __all__ = ["SearchOptions", "SearchResult", "Searcher"]
@@ -215,6 +215,7 @@ class Searcher:
     def _result(extracted: Extracted, categories: tuple[int, ...], ranking: Ranking, seconds: float) -> SearchResult:
         return SearchResult(
             found=ranking.found,
+            left_out=ranking.left_out,
             hits=ranking.hits,
             category_id=extracted.category_id,
             confidence=extracted.chances[0][1] if extracted.chances else None,
@@ -280,16 +281,7 @@ class Searcher:
         category = item.category_id if category_id is None or self._instance.kind is Kind.GENERIC else category_id
         categories = self._categories((category,), search)
         (ranking,) = self._rank([(query, categories)], search)
-        return SearchResult(
-            found=ranking.found,
-            hits=ranking.hits,
-            category_id=category,
-            confidence=None,
-            searched_categories=categories,
-            region=item.region,
-            subjects=(item.region,),
-            seconds=time.perf_counter() - begun,
-        )
+        return self._unpredicted(ranking, category, categories, item.region, begun)
 
     def by_text(
         self, text: str, category_id: int | None = None, search: SearchOptions = SearchOptions()
@@ -356,14 +348,21 @@ class Searcher:
         category = OTHER if self._instance.kind is Kind.GENERIC else category_id
         categories = () if category_id is None else self._categories((category_id,), search)
         (ranking,) = self._rank([(Query(feature, b""), categories)], search, calibration)
+        return self._unpredicted(ranking, category, categories, None, begun)
+
+    @staticmethod
+    def _unpredicted(
+        ranking: Ranking, category: int | None, categories: tuple[int, ...], region: Region | None, begun: float
+    ) -> SearchResult:
         return SearchResult(
             found=ranking.found,
+            left_out=ranking.left_out,
             hits=ranking.hits,
             category_id=category,
             confidence=None,
             searched_categories=categories,
-            region=None,
-            subjects=(),
+            region=region,
+            subjects=() if region is None else (region,),
             seconds=time.perf_counter() - begun,
         )
 

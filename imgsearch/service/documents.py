@@ -81,6 +81,7 @@ def search_document(result: SearchResult, kind: Kind) -> dict[str, Any]:
             "DocsReturn": len(result.hits),
             "DocsFound": result.found,
             "SearchTime": round(result.seconds * 1000),
+            **({"LeftOut": result.left_out} if result.left_out else {}),
         },
         "PicInfo": {
             **({} if result.category_id is None else {"CategoryId": result.category_id}),

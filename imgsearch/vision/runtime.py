@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -19,8 +21,7 @@ from imgsearch.vision.quantization import as_code
 from imgsearch.vision.subject_boxes import find_subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -37,6 +38,8 @@ def normalised(feature: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return vector
 
 
+COMPILE_SECONDS: Final = 60.0
+"""Far longer than the first compilation of a network takes."""
 REQUESTS_PER_STREAM = 2
 """One runs while the next is at hand: a stream must not wait for a Python thread to get the GIL."""
 
@@ -167,15 +170,29 @@ class Network:
 
 
 def _compiled(core: Any, path: Path, config: dict[str, Any]) -> Any:
-    """A compiled model, kept for later processes if that is possible.
-
-    OpenVINO fails where its cache is full or cannot be written, and where another process writes the same file at the
-    same time.
-    """
+    """A compiled model, kept for later processes if that is possible: OpenVINO fails where its cache is full."""
     try:
-        return core.compile_model(str(path), "CPU", config)
+        with _first_compilation(Path(config["CACHE_DIR"]), config):
+            return core.compile_model(str(path), "CPU", config)
     except RuntimeError:
         return core.compile_model(str(path), "CPU", {name: config[name] for name in config if name != "CACHE_DIR"})
+
+
+@contextmanager
+def _first_compilation(folder: Path, config: dict[str, Any]) -> Iterator[None]:
+    """Compile for the first time in one process only: OpenVINO's cache is not made for two that write one file."""
+    done = folder.with_name(f"{folder.name}.{config['INFERENCE_NUM_THREADS']}.{config['NUM_STREAMS']}.done")
+    if done.exists():
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    with ExitStack() as stack:
+        with suppress(OSError, Timeout):  # where nothing can be written, or something hangs, each goes its own way
+            stack.enter_context(FileLock(done.with_suffix(".lock"), timeout=COMPILE_SECONDS))
+        yield
+        with suppress(OSError):
+            done.touch()
 
 
 class Graph:

@@ -311,6 +311,16 @@ def test_a_reader_that_has_enough(run: Run, folder: Path, indexed: Path) -> None
     assert errors == b""
 
 
+def test_copies_that_are_left_out_are_counted(run: Run, indexed: Path) -> None:
+    """``--exclude-self`` leaves out the query's bytes under every name, and says how many items that are."""
+    run("add", indexed / "0001.jpg", "--product-id", "copy", "--pic-name", "another name.jpg")
+    words = ["search", indexed / "0001.jpg", EVERYWHERE, "--exclude-self"]
+    head = run(*words).document["Head"]
+    assert (head["LeftOut"], head["DocsFound"]) == (2, 13)
+    assert "2 pictures with the same bytes are left out" in " ".join(run(*words, "--format", "table").stdout.split())
+    assert "LeftOut" not in run("search", indexed / "0001.jpg", EVERYWHERE).document["Head"]
+
+
 def test_paths_with_scores(run: Run, catalogue: Path) -> None:
     """For scripts that need no JSON: Score, a tab, the path; only in that format."""
     run("add", catalogue)

@@ -46,6 +46,7 @@ from imgsearch.sources.feed import Feed, FeedOptions
 from imgsearch.storage.sqlite import database, store
 from imgsearch.types import Content, Extracted, PictureSource, Recalled
 from imgsearch.values import PictureOptions, Region, RegionMode
+from imgsearch.vision.picture_hash import HASH_BYTES
 from imgsearch.vision.pipeline import content_hash
 
 __all__ = ["BATCH", "DIMENSION", "arithmetic_feature", "execute", "import_and_rebuild", "prepare", "run"]
@@ -95,7 +96,9 @@ class ArithmeticPipeline:
         category = len(content.data) % 7 if options.category_id is None else options.category_id
         chances = ((category, 0.99),) if options.category_id is None else ()
         digest = content_hash(content.data)
-        return Extracted(digest, content.token, region, subjects, category, chances, arithmetic_feature(content.data))
+        feature = arithmetic_feature(content.data)
+        picture_hash = hashlib.blake2b(content.data, digest_size=HASH_BYTES).digest()
+        return Extracted(digest, content.token, region, subjects, category, chances, feature, picture_hash)
 
 
 @contextmanager

@@ -234,3 +234,20 @@ def test_counts_the_cores_that_it_may_use() -> None:
     result = subprocess.run([sys.executable, "-c", ON_ONE_CORE], capture_output=True, text=True, check=True)
     assert result.stdout == "1\n"
     assert 1 <= available_cores() <= len(os.sched_getaffinity(0))
+
+
+def test_many_processes_compile_at_once(own: ConvertedModel, cache: Path) -> None:
+    """OpenVINO's cache is not made for processes that write the same file at the same time."""
+    program = (
+        "import sys, json; from pathlib import Path; import numpy as np\n"
+        "from imgsearch.vision.runtime import Graph\n"
+        "graph = Graph(Path(sys.argv[1]), parallel=False)\n"
+        "print(json.dumps(graph(np.full(json.loads(sys.argv[2]), 100, np.uint8))[0].tolist()))\n"
+    )
+    side = own.record.input_size
+    words = [sys.executable, "-c", program, str(own.path), json.dumps([side, side, 3])]
+    processes = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(6)]
+    answers = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 6, answers
+    assert len({out for out, _ in answers}) == 1
+    assert list(own.folder.glob("compiled*.done"))
