@@ -174,7 +174,8 @@ def synthetic(size: int) -> Path:
         print(f"making an instance of {size:,} items in {folder}", flush=True)
         Instance.create(folder)
         with closing(Engine.open(folder, write=True)) as engine:
-            for changes in itertools.batched(_items(size), 4096):
+            items = _items(size)
+            while changes := list(itertools.islice(items, 4096)):
                 with engine.committing() as store:
                     store.insert(changes)
     return folder

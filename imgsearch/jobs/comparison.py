@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imgsearch.service.categories import Kind
+from imgsearch.values import Attributes
 
 if TYPE_CHECKING:
     from imgsearch.types import AddPicture, Item
     from imgsearch.values import PictureOptions
 
-__all__ = ["category_in_use", "is_changed", "is_unchanged", "same_request"]
+__all__ = ["category_in_use", "is_changed", "is_unchanged", "keeping", "same_request"]
 
 
 def is_unchanged(item: Item, operation: AddPicture) -> bool:
@@ -41,3 +43,13 @@ def is_changed(item: Item, operation: AddPicture, kind: Kind) -> bool:
     """Whether attributes or category differ from those stored."""
     stored = item.attributes, (item.category_id, item.category_given)
     return stored != (operation.attributes, category_in_use(item, operation.options, kind))
+
+
+def keeping(operation: AddPicture, item: Item) -> AddPicture:
+    """The operation with an item's attributes and given category, where it names none itself."""
+    options, attributes = operation.options, operation.attributes
+    if attributes == Attributes():
+        attributes = item.attributes
+    if options.category_id is None and item.category_given:
+        options = replace(options, category_id=item.category_id)
+    return replace(operation, options=options, attributes=attributes)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from imgsearch.errors import ImgsearchError, InputError, InvalidModel
 from imgsearch.filters.tree import named_condition, product_condition
-from imgsearch.jobs.comparison import category_in_use, is_changed, is_unchanged, same_request
+from imgsearch.jobs.comparison import category_in_use, is_changed, is_unchanged, keeping, same_request
 from imgsearch.jobs.id_set import IdSet
 from imgsearch.jobs.recalling import LookUp
 from imgsearch.jobs.unchanged import Unchanged
@@ -83,7 +83,8 @@ class IndexingRun(Generic[Ticket]):
         on_extracted: called in a worker's thread whenever an extraction has ended.
         recall: what is stored of the same bytes under another key, told in a worker's thread.
         distinct: refuse a picture whose key another picture of this run has.
-        vacated: told of each new picture, inside its commit; the key whose item it is the new name of, if any.
+        vacated: told of each new picture, inside its commit; the item that it is the new name of, if any, whose
+            attributes and given category it keeps.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class IndexingRun(Generic[Ticket]):
         *,
         recall: Callable[[bytes, PictureOptions], Recalled | None] | None = None,
         distinct: bool = False,
-        vacated: Callable[[bytes, Key], Key | None] | None = None,
+        vacated: Callable[[bytes, Key], Item | None] | None = None,
     ) -> None:
         self._engine = engine
         self._store = engine.store
@@ -336,7 +337,7 @@ class IndexingRun(Generic[Ticket]):
             kept = result
         else:
             kept = replace(result, feature=self._tuning.applied(result.feature))
-        former: Key | None = None
+        former: Item | None = None
         status = Status.ADDED
         if self._store.delete(product_condition(key.product_id, key.pic_name)):
             status = Status.REPLACED
@@ -344,8 +345,12 @@ class IndexingRun(Generic[Ticket]):
             self._store.remove([flight.other_spelling])
             status = Status.REPLACED
         elif self._vacated is not None and (former := self._vacated(kept.content_hash, key)) is not None:
-            self._store.remove([former])
+            self._store.remove([former.key])
             status = Status.RENAMED
+            operation = keeping(operation, former)
+            options = operation.options
+            if options.category_id is not None and self._kind is Kind.PRODUCT:
+                kept = replace(kept, category_id=options.category_id)
         category_given = self._kind is Kind.PRODUCT and options.category_id is not None
         upsert = Upsert(key, kept, options.region_mode, category_given, operation.attributes, operation.location)
         (item_id,) = self._store.insert([upsert])
@@ -357,7 +362,7 @@ class IndexingRun(Generic[Ticket]):
             key.pic_name,
             kept.category_id,
             kept.region,
-            renamed_from=former,
+            renamed_from=None if former is None else former.key,
             warning=kept.warning,
         )
 

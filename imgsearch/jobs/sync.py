@@ -19,6 +19,7 @@ from imgsearch.durable_fs import file_errors, temporary_folder
 from imgsearch.errors import ImgsearchError, InvalidValue, NothingFound, TooManyDeletions, UnreadableSource
 from imgsearch.filters.tree import EVERYTHING, picture_condition
 from imgsearch.jobs.applying import bring_index_up_to_date, outcomes_of
+from imgsearch.jobs.comparison import keeping
 from imgsearch.jobs.dry_run import dry_run_of_one
 from imgsearch.jobs.id_set import IdSet
 from imgsearch.jobs.indexing import IndexingRun
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from imgsearch.sources.files import FileRequest
     from imgsearch.sources.walking import PassedOver
     from imgsearch.storage.port import Truth
+    from imgsearch.types import Item
     from imgsearch.values import Key
 
 __all__ = ["MaxDelete", "sync_stream"]
@@ -112,7 +114,7 @@ def sync_stream(
             opened.usable(device).label,
             recall=Recall(opened),
             distinct=True,
-            vacated=sync.former_key,
+            vacated=sync.former_item,
         )
         assert run.written is not None
         run.written.update(sync.present)
@@ -185,7 +187,7 @@ class _Sync:
                     self._keep(number, "", is_new=self._store.item(given.key) is None)
 
     def _compared_batch(self, number: int, batch: FileBatch) -> Iterator[Outcome]:
-        for name, found, item_id in told_apart(self._store, batch, self._opened.kind):
+        for name, found, item_id in told_apart(self._store, batch, self._opened.kind, keeps=True):
             if isinstance(found, Unchanged) and self.present.add_new(found.item_id):
                 yield found.outcome
                 continue
@@ -225,7 +227,11 @@ class _Sync:
 
     def operations(self) -> Iterator[AddPicture | Refused]:
         """What is to be done for files that are new or changed."""
-        return (operation for operation, _ in self._kept())
+        for operation, is_new in self._kept():
+            item = None
+            if isinstance(operation, AddPicture) and not is_new:
+                item = self._store.item(operation.key)
+            yield operation if item is None or isinstance(operation, Refused) else keeping(operation, item)
 
     def find_gone(self, allowed: MaxDelete) -> None:
         """Find the items whose files are gone.
@@ -269,33 +275,31 @@ class _Sync:
             if is_new and isinstance(operation, AddPicture):
                 former = self._former(operation, renamed)
                 if former is not None:
-                    renamed.add(former[0])
+                    renamed.add(former.id)
         return renamed
 
-    def _former(self, operation: AddPicture, claimed: IdSet) -> tuple[int, Key] | None:
+    def _former(self, operation: AddPicture, claimed: IdSet) -> Item | None:
         try:
             content = operation.picture.read(self._opened.limits.max_bytes)
         except ImgsearchError:  # the operation itself fails, and tells
             return None
         return self._match(content_hash(content.data), operation.key, claimed)
 
-    def _match(self, digest: bytes, key: Key, claimed: IdSet | None = None) -> tuple[int, Key] | None:
+    def _match(self, digest: bytes, key: Key, claimed: IdSet | None = None) -> Item | None:
         """The item that is gone with these bytes: of the same file name rather than of another, the first one."""
         ids = self._store.identical_ids(picture_condition(digest), EVERYTHING, COPIES).tolist()
         ids = [item_id for item_id in ids if item_id in self.gone and (claimed is None or item_id not in claimed)]
         if not ids:
             return None
-        former = {picture.item.id: picture.item.key for picture in self._store.pictures(ids)}
-        best = min(former, key=lambda item_id: (not _is_alike(former[item_id], key), item_id))
-        return best, former[best]
+        former = [picture.item for picture in self._store.pictures(ids)]
+        return min(former, key=lambda item: (not _is_alike(item.key, key), item.id))
 
-    def former_key(self, digest: bytes, key: Key) -> Key | None:
-        """The former key of a new picture, which is no longer gone; None if it is really new."""
+    def former_item(self, digest: bytes, key: Key) -> Item | None:
+        """The item of a new picture under its former key, which is no longer gone; None if it is really new."""
         found = self._match(digest, key)
-        if found is None:
-            return None
-        self.gone.discard(found[0])
-        return found[1]
+        if found is not None:
+            self.gone.discard(found.id)
+        return found
 
     def foretold(self) -> Iterator[Outcome]:
         """The outcomes of a dry run, for files that are new or changed and items that are gone."""
@@ -306,11 +310,13 @@ class _Sync:
                 continue
             former = self._former(operation, IdSet()) if left and is_new else None
             if former is None:
-                yield dry_run_of_one(self._store, operation, self._opened.kind)
+                item = None if is_new else self._store.item(operation.key)
+                asked = operation if item is None else keeping(operation, item)
+                yield dry_run_of_one(self._store, asked, self._opened.kind)
             else:
-                self.gone.discard(former[0])
+                self.gone.discard(former.id)
                 key = operation.key
-                yield Outcome(Status.RENAMED, operation.source, key.product_id, key.pic_name, renamed_from=former[1])
+                yield Outcome(Status.RENAMED, operation.source, key.product_id, key.pic_name, renamed_from=former.key)
         for chunk in _chunks(self._known.without(self.present.without(self.gone.ids()))):
             for picture in self._store.pictures(chunk):
                 key = picture.item.key

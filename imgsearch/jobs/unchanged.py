@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from imgsearch.service.categories import Kind
 from imgsearch.sources.files import FileBatch, file_token
 from imgsearch.types import Outcome, Status
-from imgsearch.values import Region
+from imgsearch.values import Attributes, Region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -47,9 +47,15 @@ def unbatched(
 
 
 def told_apart(
-    store: Truth, batch: FileBatch, kind: Kind
+    store: Truth, batch: FileBatch, kind: Kind, *, keeps: bool = False
 ) -> Iterator[tuple[str, Unchanged | AddPicture | Refused, int | None]]:
     """The files of a batch, in order.
+
+    Args:
+        store: of the instance.
+        batch: of files.
+        kind: of the instance.
+        keeps: attributes and a given category of an item stay where the request names none (``comparison.keeping``).
 
     Yields:
         The name, the operation or that there is none, and the id of the item that is stored under the key.
@@ -57,7 +63,7 @@ def told_apart(
     request, prefix, operation = batch.request, batch.prefix, batch.operation
     keys = request.all_names(batch.root, batch.names)
     stored = _stored(store, keys, batch)
-    is_as_requested = _comparison(request, kind)
+    is_as_requested = _comparison(request, kind, keeps=keeps)
     unchanged = Status.UNCHANGED
     now = time.time_ns()
     for position, name in enumerate(batch.names):
@@ -102,21 +108,23 @@ def _is_valid(names: tuple[str, str]) -> bool:
     return True
 
 
-def _comparison(request: FileRequest, kind: Kind) -> Callable[[StoredVersion], bool]:
+def _comparison(request: FileRequest, kind: Kind, *, keeps: bool) -> Callable[[StoredVersion], bool]:
     """Whether an item is what a request asks for, but for its bytes; ``comparison`` has the same rules for items."""
     options = request.options
     mode, region = int(options.region_mode), options.given_region
     bounds = None if region is None else region.bounds
     category = options.category_id if kind is Kind.PRODUCT else None
     is_given = category is not None
+    any_attributes = keeps and request.attributes == Attributes()
+    any_category = keeps and category is None
 
     def is_as_requested(version: StoredVersion) -> bool:
         return bool(
             version.is_of_folder
-            and version.has_attributes
+            and (any_attributes or version.has_attributes)
             and version.token is not None
             and version.region_mode == mode
-            and version.category_given == is_given
+            and (any_category or version.category_given == is_given)
             and (category is None or version.category_id == category)
             and (bounds is None or version[7:11] == bounds)
         )

@@ -114,3 +114,25 @@ def test_one_key_for_two_pictures_is_told(run: Run, pictures: Path, tmp_path: Pa
     assert failure["Code"] == "DuplicateKey"
     assert failure["Source"] == str(tmp_path / "blue" / "front.jpg")
     assert str(tmp_path / "red" / "front.jpg") in failure["Message"]
+
+
+@pytest.mark.networks
+def test_what_update_has_set_stays(run: Run, pictures: Path) -> None:
+    """A nightly run must not undo it: neither for unchanged pictures, nor for changed and renamed ones."""
+    assert run("sync", pictures).returncode == 0
+    names = sorted(path.name for path in pictures.iterdir())
+    words = ["--filter", "int_attr=7", "--category", "Bag", "--str-attr", "sale"]
+    for name in names:
+        assert run("update", name.removesuffix(".jpg"), "--int-attr", 7).returncode == 0
+    assert run("update", *words).document["Updated"] == 4
+    assert run("sync", pictures).document["Unchanged"] == 4
+    (pictures / names[0]).rename(pictures / "renamed.jpg")
+    shutil.copy(pictures / names[2], pictures / names[1])
+    foretold, result = run("sync", pictures, "--dry-run").document, run("sync", pictures).document
+    for document in (foretold, result):
+        assert (document["Renamed"], document["Replaced"], document["Unchanged"]) == (1, 1, 2), document
+    items = run("list").document["Auctions"]
+    assert {(item["CategoryId"], item["IntAttr"], item["StrAttr"]) for item in items} == {(3, 7, "sale")}
+    assert run("sync", pictures, "--str-attr", "new").document["Replaced"] == 4
+    items = run("list").document["Auctions"]
+    assert {(item["CategoryId"], item["IntAttr"], item["StrAttr"]) for item in items} == {(3, None, "new")}
