@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from imgsearch.sources.oss.policy import LIST_OBJECTS
 from imgsearch.storage.lock import writer_lock
 from tests.conftest import Run
 from tests.oss_server import ALLOW_ALL, KEY_ID, SECRET, Fault, Key, OssServer, Role
@@ -344,7 +345,7 @@ def test_a_netrc_for_any_host_does_not_replace_the_signature(shop: Shop, folder:
 
 
 def test_the_explained_policy_is_enough_and_not_more_than_needed(shop: Shop, run: Run, folder: Path) -> None:
-    """What is printed allows the import; without any of its statements it is refused."""
+    """What is printed allows the import; without any of its statements it is refused, or told to be slower."""
     names = copy_samples(shop.folder, 3)
     shop.write([line(name) for name in names])
     shop.server.put(BUCKET, "other/secret.jpg", b"x")
@@ -358,7 +359,10 @@ def test_the_explained_policy_is_enough_and_not_more_than_needed(shop: Shop, run
         rest = [other for index, other in enumerate(policy["Statement"]) if index != number]
         shop.server.keys[KEY_ID].policy = {"Statement": rest}
         result = shop.run(folder)
-        assert (result.returncode, result.document["Code"]) == (7, "AccessDenied")
+        if statement["Action"] == [LIST_OBJECTS]:  # an optimisation
+            assert (result.returncode, result.document["Unchanged"]) == (0, 3)
+        else:
+            assert (result.returncode, result.document["Code"]) == (7, "AccessDenied")
         assert statement["Action"][0] in result.stderr
     assert "BUCKET/PATH/*" in run("oss-import", "--explain-policy").stdout
     root = run("oss-import", f"oss://{BUCKET}", "--explain-policy").document
