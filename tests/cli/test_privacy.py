@@ -193,7 +193,7 @@ def test_reindex(household: Household) -> None:
 def test_failure(household: Household, server: OssServer) -> None:
     """A picture that is refused, a batch that ends in the middle, an import that loses its rights, a full disk."""
     cut = household.pictures / "p0" / "cut.jpg"
-    cut.write_bytes(household.picture(0).read_bytes()[:9000])
+    cut.write_bytes(household.picture(0).read_bytes()[:5000])
     tiny = household.pictures / "p0" / "tiny.png"
     tiny.write_bytes(marked(99, "PNG", (90, 90)))
     household.scanner = LeakScanner([cut.read_bytes(), tiny.read_bytes()]).joined(household.scanner)

@@ -47,7 +47,7 @@ def test_missing_rows_are_grey_and_told(name: str) -> None:
     whole, _ = decoded(data)
     pixels, warning = decoded(data[: len(data) * 3 // 4])
     assert warning is not None
-    assert "% of the picture are missing" in warning
+    assert "% of the picture is missing" in warning
     assert np.array_equal(pixels[: SIZE // 3], whole[: SIZE // 3])
     assert np.ptp(pixels[-3:].astype(int)) <= 2
 
@@ -64,7 +64,7 @@ def test_a_picture_of_which_most_is_missing_is_refused() -> None:
             with pytest.raises(DamagedPicture, match="get a whole copy") as caught:
                 decoded(data[:place])
             told = caught.value.message
-        found = re.search(r"(\d+)% of the picture are missing", told)
+        found = re.search(r"(\d+)% of the picture is missing", told)
         assert found is None or 90 - 10 * number <= int(found[1]) <= 100 - 10 * number, (
             "one row may be grey in part only"
         )
