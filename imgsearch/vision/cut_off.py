@@ -41,7 +41,7 @@ def warning_of(image: Image.Image) -> str:
     missing = _grey_rows(image) / image.height
     if missing > MOST_MISSING:
         raise DamagedPicture(f"the file is cut off, {missing:.0%} of the picture is missing: get a whole copy of it")
-    what = f"{missing:.0%} of the picture are" if missing >= TOLD_FROM else "the end of its data is"
+    what = f"{missing:.0%} of the picture is" if missing >= TOLD_FROM else "the end of its data is"
     return f"the file is cut off, {what} missing: it was used as it is; get a whole copy of it"
 
 

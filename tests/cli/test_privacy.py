@@ -197,6 +197,7 @@ def test_failure(household: Household, server: OssServer) -> None:
     tiny = household.pictures / "p0" / "tiny.png"
     tiny.write_bytes(marked(99, "PNG", (90, 90)))
     household.scanner = LeakScanner([cut.read_bytes(), tiny.read_bytes()]).joined(household.scanner)
+    assert household.run("init").returncode == 0
     assert household.run("add", cut).returncode == 3
     assert household.run("search", cut).returncode == 3
     full = household.run("add", household.pictures, file_bytes=20_000)
