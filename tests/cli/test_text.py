@@ -91,9 +91,9 @@ def test_a_contact_sheet_of_words(textual: Path, run: Run, tmp_path: Path) -> No
     [
         (["picture.png"], "only one of"),
         (["--product-id", "p", "--pic-name", "n"], "only one of"),
-        (["--region", "0,1,0,1"], "need a picture"),
-        (["--no-crop"], "need a picture"),
-        (["--all-subjects"], "need a picture"),
+        (["--region", "0,1,0,1"], "need pictures"),
+        (["--no-crop"], "need pictures"),
+        (["--all-subjects"], "need pictures"),
         (["--exclude-self"], "needs a picture"),
     ],
 )

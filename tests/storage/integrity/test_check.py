@@ -198,7 +198,7 @@ def test_each_damage_is_named_and_mended(broken: Path, sound: Home, name: str) -
     assert expected in {problem.damage for problem in found}
     assert found == check(broken, read_data=True)
     for problem in found:
-        assert "imgsearch" in problem.message
+        assert problem.damage.is_harmless or "imgsearch" in problem.message  # what to do
         assert problem.file.parent == broken
     done = repair(broken)
     assert done.problems == []
