@@ -35,6 +35,8 @@ WINDOW: Final = 256
 """In its table, a hash is compared with so many that follow it."""
 PARTNERS: Final = 32
 """Pairs of which both have so many partners already are dropped: of a thousand copies, not all pairs are needed."""
+FEW: Final = 8
+"""If fewer than one in this many hashes has a partner at an offset, those are picked out."""
 SEED: Final = 1998
 
 
@@ -53,8 +55,8 @@ def near_pairs(hashes: Words, most: int) -> Numbers:
     if count < 2:
         return found.reshape(0, 2)
     partners = np.zeros(count, np.int32)
-    for keys in _tables(hashes):
-        first, second = _near_in_table(hashes, keys, most)
+    for keys, others in _tables(hashes):
+        first, second = _near_in_table(hashes, keys, others, most)
         wanted = (partners[first] < PARTNERS) | (partners[second] < PARTNERS)
         pairs = np.minimum(first, second)[wanted] * count + np.maximum(first, second)[wanted]
         new = np.setdiff1d(pairs, found)
@@ -70,18 +72,22 @@ def distances(first: Words, second: Words) -> npt.NDArray[np.int64]:
     return found
 
 
-def _tables(hashes: Words) -> Iterator[npt.NDArray[np.uint32]]:
-    """Yield a key for each hash, table by table; those that are to be compared have the same key."""
+def _tables(hashes: Words) -> Iterator[tuple[npt.NDArray[np.uint32], slice]]:
+    """Yield a key for each hash, table by table; those that are to be compared have the same key.
+
+    With the keys comes the half of the hash that they are not taken from: it tells most of the others apart.
+    """
     count, half = len(hashes), hashes.shape[1] // 2
     if count <= EXACT_UP_TO:
-        yield np.zeros(count, np.uint32)
+        yield np.zeros(count, np.uint32), slice(half)
         return
     generator = np.random.Generator(np.random.PCG64(SEED))
     key_bits = round(math.log2(count / (BUCKET_OF_MANY if count > MANY else BUCKET)))
     columns = [hashes[:, word].copy() for word in range(hashes.shape[1])]
-    for tables, part in zip(TABLES, (columns[:half], columns[half:]), strict=True):
+    parts = (columns[:half], slice(half, None)), (columns[half:], slice(half))
+    for tables, (part, others) in zip(TABLES, parts, strict=True):
         for _ in range(tables):
-            yield _keys(part, key_bits, generator)
+            yield _keys(part, key_bits, generator), others
 
 
 def _keys(columns: list[Words], key_bits: int, generator: np.random.Generator) -> npt.NDArray[np.uint32]:
@@ -96,22 +102,37 @@ def _keys(columns: list[Words], key_bits: int, generator: np.random.Generator) -
     return keys
 
 
-def _near_in_table(hashes: Words, keys: npt.NDArray[np.uint32], most: int) -> tuple[Numbers, Numbers]:
+def _near_in_table(hashes: Words, keys: npt.NDArray[np.uint32], others: slice, most: int) -> tuple[Numbers, Numbers]:
     """Positions of near pairs that have the same key."""
     order = np.argsort(keys, kind="stable")
-    keys, ordered = keys[order], hashes[order]
-    leading = ordered[:, 0].copy()
+    keys = keys[order]
+    words = np.ascontiguousarray(hashes[order, others].T)
     first: list[Numbers] = [np.zeros(0, np.int64)]
     second: list[Numbers] = [np.zeros(0, np.int64)]
-    places = np.arange(len(hashes))
-    for offset in range(1, (len(hashes) if len(hashes) <= EXACT_UP_TO else WINDOW) + 1):
-        places = places[: np.searchsorted(places, len(keys) - offset)]
-        # A run of equal keys that is too short for this offset is too short for the next.
-        places = places[keys[places] == keys[places + offset]]
-        if not len(places):
+    places: Numbers | None = None  # as long as most hashes have a partner at the offset, none is picked out
+    for offset in range(1, min(len(keys) - 1, len(keys) if len(keys) <= EXACT_UP_TO else WINDOW) + 1):
+        if places is None:
+            same = keys[:-offset] == keys[offset:]
+            close = np.flatnonzero(same & (_differing(words[:, :-offset], words[:, offset:]) <= most))
+            if np.count_nonzero(same) * FEW < len(keys):
+                places = np.flatnonzero(same)
+        else:
+            # A run of equal keys that is too short for an offset is too short for the next.
+            places = places[: np.searchsorted(places, len(keys) - offset)]
+            places = places[keys[places] == keys[places + offset]]
+            close = places[_differing(words[:, places], words[:, places + offset]) <= most]
+        if places is not None and not len(places):
             break
-        close = places[np.bitwise_count(leading[places] ^ leading[places + offset]) <= most]
-        close = close[distances(ordered[close], ordered[close + offset]) <= most]
-        first.append(order[close])
-        second.append(order[close + offset])
+        one, other = order[close], order[close + offset]
+        near = distances(hashes[one], hashes[other]) <= most
+        first.append(one[near])
+        second.append(other[near])
     return np.concatenate(first), np.concatenate(second)
+
+
+def _differing(first: Words, second: Words) -> npt.NDArray[np.uint8]:
+    """Numbers of differing bits, column by column; shape (n,)."""
+    count: npt.NDArray[np.uint8] = np.bitwise_count(first[0] ^ second[0])
+    for word in range(1, len(first)):
+        count += np.bitwise_count(first[word] ^ second[word])
+    return count
