@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgsearch.instance_folder import InstanceFolder
 from imgsearch.sources.files import FileRequest
+from imgsearch.values import several_paths
 from imgsearch.vision.devices import CPU
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class InstanceSyncing(InstanceFolder):
 
         return sync_stream(
             self._opened,
-            [Path(path) for path in paths],
+            several_paths(paths),
             request,
             max_delete=MaxDelete.parse(max_delete),
             dry_run=dry_run,

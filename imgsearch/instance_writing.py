@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imgsearch.errors import UsageError
 from imgsearch.instance_syncing import InstanceSyncing
 from imgsearch.pictures import addition
-from imgsearch.values import Key
+from imgsearch.values import Key, several_paths
 from imgsearch.vision.devices import CPU
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class InstanceWriting(InstanceSyncing):
         return reindex_stream(self._opened, workers=workers, device=device, lock_timeout=lock_timeout)
 
     def dry_run(self, operations: Iterable[Operation]) -> Iterator[Outcome]:
-        """What ``apply`` would do, without reading a picture: each operation is compared with the stored items.
+        """What ``apply`` would do, without decoding a picture: each operation is compared with the stored items.
 
         So a picture that cannot be decoded is reported as added, and each of several operations on one key is reported
         as if it were the only one.
@@ -178,7 +178,7 @@ class InstanceWriting(InstanceSyncing):
         from imgsearch.jobs.dry_run import dry_run
 
         with self._opened.reading() as engine:
-            yield from dry_run(engine.store, operations, self._opened.kind)
+            yield from dry_run(engine.store, operations, self._opened.kind, self._opened.limits.max_bytes)
 
     def delete(
         self, product_id: str, pic_name: str | None = None, *, dry_run: bool = False, lock_timeout: float = 0.0
@@ -231,9 +231,10 @@ class InstanceWriting(InstanceSyncing):
         Raises:
             InstanceLocked, StorageFull, StorageUnwritable
         """
-        from imgsearch.jobs.deleting import of_files
+        from imgsearch.jobs.deleting import Deletion, of_files
 
-        return self._delete(of_files(map(Path, paths)), dry_run, lock_timeout)
+        given = several_paths(paths)
+        return self._delete(of_files(given), dry_run, lock_timeout) if given else Deletion([])
 
     def update(
         self,

@@ -6,6 +6,7 @@ Whole numbers may be NumPy's; they become Python's own.
 from __future__ import annotations
 
 import operator
+import os
 import reprlib
 import unicodedata
 from dataclasses import dataclass, fields
@@ -13,10 +14,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, SupportsIndex
 
-from imgsearch.errors import InvalidCategory, InvalidRegion, InvalidValue
+from imgsearch.errors import InvalidCategory, InvalidRegion, InvalidValue, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "ATTRIBUTE_COLUMNS",
@@ -47,6 +48,17 @@ def whole_number(value: object) -> int | None:
         return operator.index(value)
     except TypeError:  # an array, for one, can be an index in some shapes only
         return None
+
+
+def several_paths(values: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The paths, of which there are several; a single one would be taken for its letters.
+
+    Raises:
+        UsageError
+    """
+    if isinstance(values, str | bytes | os.PathLike):
+        raise UsageError("expected several paths, not a single one: pass a list, such as [path]")
+    return list(map(Path, values))
 
 
 @dataclass(frozen=True, slots=True, order=True)

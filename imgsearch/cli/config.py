@@ -7,7 +7,7 @@ from typing import Any
 
 from imgsearch.cli.configuration import INSTANCES, SETTINGS, active
 from imgsearch.cli.opening import instance_folder
-from imgsearch.cli.options import FormatOption
+from imgsearch.cli.options import FormatOption, InstanceOption
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, text
 from imgsearch.locations import cache_folder
 
@@ -16,11 +16,13 @@ __all__ = ["config"]
 BUILT_IN = "built-in"
 
 
-def config(output_format: FormatOption = None) -> None:
+def config(instance: InstanceOption = None, output_format: FormatOption = None) -> None:
     """Show each setting, its value, and where it comes from: environment, configuration file or built-in."""
     chosen = resolve_format(output_format)
     configuration = active()
     settings = [_document(name) for name in SETTINGS]
+    if instance is not None:
+        settings[0] |= {"Value": str(instance), "Origin": "-i"}
     if chosen is Format.PATHS:
         print_line(str(configuration.path or ""))
     elif chosen is Format.JSONL:

@@ -64,6 +64,8 @@ def delete(
     """Delete products, single pictures, or all matches of a filter; deleting nothing is not an error."""
     ways = {"PRODUCT_ID": product_id is not None, "--filter": filter_ is not None, "--file": bool(file)}
     _check_ways([name for name, given in ways.items() if given])
+    if pic_name is not None and product_id in (None, STDIN):
+        raise UsageError("PIC_NAME goes with PRODUCT_ID; in a list on stdin, it stands behind a tab")
     chosen = resolve_format(output_format)
     failures: list[dict[str, Any]] = []
     with open_instance(instance) as target:

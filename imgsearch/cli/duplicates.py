@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["duplicates"]
 
 ON_A_TERMINAL = 100
+LEAST_SCORE = 0.9
 
 
 class LevelChoice(StrEnum):
@@ -66,14 +67,14 @@ def duplicates(
         ),
     ] = LevelChoice.SAME,
     min_score: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
             max=1,
-            help="Least Score of pictures that resemble each other (--level similar).",
+            help="Least Score of pictures that resemble each other (--level similar); by default 0.9.",
             rich_help_panel=SELECTION,
         ),
-    ] = 0.9,
+    ] = None,
     filter_: FilterOption = None,
     category: Category = None,
     product_id: Annotated[
@@ -119,6 +120,8 @@ def duplicates(
     chosen = resolve_format(output_format)
     if within_products and across_products:
         raise UsageError("give --within-products or --across-products, not both")
+    if min_score is not None and level is LevelChoice.SAME:
+        raise UsageError("--min-score is for --level similar: pictures that show the same are told by their hashes")
     products = "within" if within_products else "across" if across_products else "any"
     if num is None and sys.stdout.isatty():
         num = ON_A_TERMINAL
@@ -133,7 +136,7 @@ def duplicates(
             category=category,
             product_id=product_id,
             level=level.value,
-            min_score=min_score,
+            min_score=LEAST_SCORE if min_score is None else min_score,
             products=products,
         ) as found,
     ):

@@ -52,7 +52,11 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(BROKEN_PIPE) from None
         except KeyboardInterrupt:
-            warn("interrupted; acknowledged changes are kept, run the command again to continue")
+            interrupted = ImgsearchError(
+                "interrupted; acknowledged changes are kept, run the command again to continue"
+            )
+            interrupted.code = "Interrupted"
+            print_error(interrupted, _format_of(options))
             raise typer.Exit(INTERRUPTED) from None
         except typer.Exit:
             raise

@@ -45,7 +45,9 @@ def check_writable(target: Path) -> None:
         try:
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "it is a folder")
-            check_atomic_file(target)
+            if target.exists() and not target.is_file():
+                raise UsageError(f"--html {str(target)!r} cannot be written: it is not a regular file")
+            check_atomic_file(target.resolve())
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP):
                 raise UsageError(f"--html {str(target)!r} cannot be written: {error.strerror}") from None
@@ -70,6 +72,7 @@ def write(target: Path, title: str, style: str, body: str) -> None:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{shown(title)}</title><style>{style}</style></head><body>{body}</body></html>\n"
     )
+    target = target.resolve()  # a link stays one
     with file_errors(target.parent), atomic_file(target) as temporary:
         with open(temporary, "x", encoding="utf-8", errors="backslashreplace", opener=private_opener) as file:
             file.write(page)

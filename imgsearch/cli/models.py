@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["models"]
 
 NOT_MEASURED = "not measured by us"
+NARROW = 100
+"""Columns that a terminal needs for all facts."""
 
 
 def models(output_format: FormatOption = None) -> None:
@@ -57,10 +59,12 @@ def _print_table(listed: list[tuple[KnownModel, AtHand]]) -> None:
     from rich.table import Table
 
     table = Table(caption_justify="left")
+    where = console()
+    is_narrow = where.width < NARROW
     table.add_column("Model", overflow="fold", style="bold")
-    for name in ("Pixels", "Numbers", "MB"):
+    for name in () if is_narrow else ("Pixels", "Numbers", "MB"):
         table.add_column(name, justify="right")
-    for name in ("Words", "At hand", "hit@1 / mAP / speed", "Licence", "Use"):
+    for name in ("At hand",) if is_narrow else ("Words", "At hand", "hit@1 / mAP / speed", "Licence", "Use"):
         table.add_column(name, overflow="fold")
     for model, state in listed:
         figures = model.figures
@@ -69,13 +73,30 @@ def _print_table(listed: list[tuple[KnownModel, AtHand]]) -> None:
             if figures is None
             else f"{figures.hit1:.3f} / {figures.mean_average_precision:.3f} / {figures.speed:.1f}"
         )
+        name = f"{model.name} (default)" if model.is_default else model.name
+        words = "yes" if model.has_text else "no"
         cells = (
-            *(f"{model.name} (default)" if model.is_default else model.name, model.input_size, model.dimension),
-            *(model.megabytes, "yes" if model.has_text else "no", state, measured, model.licence, model.source),
+            (name, state)
+            if is_narrow
+            else (
+                name,
+                model.input_size,
+                model.dimension,
+                model.megabytes,
+                words,
+                state,
+                measured,
+                model.licence,
+                model.source,
+            )
         )
         table.add_row(*map(text, cells))
+    if is_narrow:
+        table.caption = text("A terminal of 100 columns shows more, and --format json all.")
+        where.print(table)
+        return
     table.caption = text(
         "Measured on 435 photos of products, features of version 2 alone; speed of the networks, the default's is 1. "
         "'imgsearch eval FOLDER --model NAME' measures on yours."
     )
-    console().print(table)
+    where.print(table)

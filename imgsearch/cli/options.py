@@ -95,11 +95,18 @@ def _names_of_models(incomplete: str) -> list[str]:
     return [model.name for model in KNOWN_MODELS if model.name.startswith(incomplete)]
 
 
+def _place(name: str) -> Path:
+    if not name:  # most often, of a variable of a script that is not set
+        raise typer.BadParameter("the name of the instance is empty")
+    return Path(name)
+
+
 GlobalInstance = Annotated[
     Path | None,
     typer.Option(
         "-i",
         "--instance",
+        parser=_place,
         metavar="DIR|NAME",
         show_default=False,
         help="The instance, as after the command.",
@@ -111,6 +118,7 @@ InstanceOption = Annotated[
     typer.Option(
         "-i",
         "--instance",
+        parser=_place,
         metavar="DIR|NAME",
         show_default=False,
         help=f"The instance's folder, or its name in the configuration file; by default {INSTANCE_VARIABLE}, else "

@@ -6,11 +6,12 @@ import logging
 import re
 import shlex
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import typer
 
+from imgsearch.cli.errors import tell
 from imgsearch.cli.output import safe
 from imgsearch.durable_fs import file_errors, private_opener
 from imgsearch.errors import ImgsearchError, UsageError
@@ -35,6 +36,19 @@ class _OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return safe(super().format(record))
+
+
+class _Handler(logging.StreamHandler["IO[str]"]):
+    """Remembers that a line could not be written: what a command does must not end because of its log."""
+
+    failure: OSError | None = None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # its name in logging
+        error = sys.exception()
+        if self.failure is None and isinstance(error, OSError):
+            self.failure = error
+        elif self.failure is None:
+            super().handleError(record)
 
 
 @contextmanager
@@ -66,14 +80,20 @@ def run_log(path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    with opened_text(path, "a", "--log-file") as file:
-        handler = logging.StreamHandler(file)
+    with ExitStack() as stack:
+        file = stack.enter_context(opened_text(path, "a", "--log-file"))
+        handler = _Handler(file)
         handler.setFormatter(_OneLine())
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
         try:
             log.info("started: imgsearch %s", USER_INFO.sub("://…@", shlex.join(sys.argv[1:])))
+            if handler.failure is not None:
+                with suppress(OSError):
+                    file.close()
+                with file_errors(path):
+                    raise handler.failure
             yield
         except ImgsearchError as error:
             log.error("ended with exit code %d: %s (%s)", error.exit_code, error.message, error.code)
@@ -91,3 +111,7 @@ def run_log(path: Path | None) -> Iterator[None]:
             log.info("ended with exit code 0")
         finally:
             log.removeHandler(handler)
+            if handler.failure is not None and not file.closed:
+                tell(f"imgsearch: --log-file {safe(str(path))} is incomplete: {handler.failure.strerror}")
+                with suppress(OSError):
+                    file.close()

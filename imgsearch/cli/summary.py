@@ -101,7 +101,10 @@ def print_outcome(outcome: Outcome, chosen: Format, *, quiet: bool) -> None:
         if outcome.error is not None:
             line |= failure_document(outcome, outcome.error)
         elif outcome.status is not Status.DELETED:
-            line |= {"CategoryId": outcome.category_id, "Region": str(outcome.region)}
+            line |= {
+                "CategoryId": outcome.category_id,
+                "Region": None if outcome.region is None else str(outcome.region),
+            }
         if outcome.renamed_from is not None:
             former = outcome.renamed_from
             line["From"] = {"ProductId": former.product_id, "PicName": former.pic_name}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from imgsearch.errors import InvalidValue
 from imgsearch.filters.tree import Or, location_condition, named_condition
 from imgsearch.ordered_futures import until_it_fails
 from imgsearch.values import Key
@@ -45,8 +46,17 @@ def of_files(paths: Iterable[Path]) -> Condition:
 
     Args:
         paths: at least one.
+
+    Raises:
+        InvalidValue: no item can have been made from a file of that name.
     """
-    places = tuple(location_condition(path.parent.resolve() / path.name) for path in paths)
+    resolved = [path.parent.resolve() / path.name for path in paths]
+    for path in resolved:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise InvalidValue(f"{str(path)!r} is not valid UTF-8, so nothing was added from it") from None
+    places = tuple(map(location_condition, resolved))
     return Or(places) if len(places) > 1 else places[0]
 
 

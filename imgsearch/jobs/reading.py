@@ -14,7 +14,7 @@ from imgsearch.jobs.reindexing import count_reindexed
 from imgsearch.service.categories import parse_category
 from imgsearch.storage.backends import backend_of
 from imgsearch.transfer.file_format import tuned_stamp
-from imgsearch.values import Key
+from imgsearch.values import Key, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,8 +124,8 @@ def listing(opened: Opened, condition: Condition, *, start: int = 0, num: int | 
         InvalidPaging
     """
     for name, value in (("start", start), ("num", num)):
-        if value is not None and value < 0:
-            raise InvalidPaging(f"{name} {value} is negative", code=f"Invalid{name.capitalize()}Parameter")
+        if value is not None and (whole_number(value) is None or value < 0):
+            raise InvalidPaging(f"{name} {value!r} is no whole number", code=f"Invalid{name.capitalize()}Parameter")
     with opened.reading() as engine, engine.errors(), engine.store.reading():
         found = engine.store.items_by_key(condition, start=start, limit=num)
         yield Listing(engine.store.count(condition), found)

@@ -25,7 +25,8 @@ from imgsearch.jobs.id_set import IdSet
 from imgsearch.jobs.indexing import IndexingRun
 from imgsearch.jobs.recalling import Recall
 from imgsearch.jobs.unchanged import Unchanged, told_apart
-from imgsearch.sources.files import FileBatch, batches
+from imgsearch.sources.files import FileBatch, FilePicture, batches
+from imgsearch.sources.local import file_problem
 from imgsearch.sources.walking import walk
 from imgsearch.types import AddPicture, Outcome, Refused, Status
 from imgsearch.vision.devices import CPU
@@ -135,6 +136,12 @@ def check_roots(paths: Sequence[Path], request: FileRequest) -> None:
         UnreadableSource
     """
     for path in paths:
+        try:
+            str(path.resolve()).encode()
+        except UnicodeEncodeError:
+            raise UnreadableSource(f"the name of {str(path)!r} is not valid UTF-8, so it cannot be stored") from None
+        except OSError:  # the next one says why
+            pass
         try:
             os.stat(path)  # noqa: PTH116  # its error says why
         except (OSError, ValueError) as error:
@@ -308,11 +315,16 @@ class _Sync:
             if isinstance(operation, Refused):
                 yield operation.outcome()
                 continue
+            limit = self._opened.limits.max_bytes
+            if isinstance(operation.picture, FilePicture) and (problem := file_problem(operation.picture.path, limit)):
+                key = operation.key
+                yield Outcome(Status.FAILED, operation.source, key.product_id, key.pic_name, error=problem)
+                continue
             former = self._former(operation, IdSet()) if left and is_new else None
             if former is None:
                 item = None if is_new else self._store.item(operation.key)
                 asked = operation if item is None else keeping(operation, item)
-                yield dry_run_of_one(self._store, asked, self._opened.kind)
+                yield dry_run_of_one(self._store, asked, self._opened.kind, limit)
             else:
                 self.gone.discard(former.id)
                 key = operation.key

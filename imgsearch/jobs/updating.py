@@ -78,7 +78,8 @@ def update_items(
     with opened.writing(lock_timeout) as engine:
         with engine.committing() as store:
             keys = list(_changed(store, condition, changes))
-        bring_index_up_to_date(engine)  # an item of another category is a new one
+        if changes.category_id is not None:
+            bring_index_up_to_date(engine)  # an item of another category is a new one
     return keys
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imgsearch.types import Operation
     from imgsearch.values import Key
 
-__all__ = ["LocalFiles", "looked_up"]
+__all__ = ["LocalFiles", "file_problem", "looked_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,14 @@ def looked_up(operations: Iterable[Operation], max_bytes: int) -> Iterator[Opera
     """The operations for a dry run: files that are missing or too large are refused; reads none."""
     for operation in operations:
         if isinstance(operation, AddPicture) and isinstance(operation.picture, FilePicture):
-            problem = _problem(operation.picture.path, max_bytes)
+            problem = file_problem(operation.picture.path, max_bytes)
             if problem is not None:
                 yield Refused(operation.source, problem, operation.key.product_id, operation.key.pic_name)
                 continue
         yield operation
 
 
-def _problem(path: Path, max_bytes: int) -> UnreadableSource | PictureTooLarge | None:
+def file_problem(path: Path, max_bytes: int) -> UnreadableSource | PictureTooLarge | None:
     """Why ``FilePicture.read`` would refuse a file, if this is known without opening it."""
     try:
         status = path.stat()
