@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgsearch.cli.errors import warn
+from imgsearch.cli.errors import tell, warn
 from imgsearch.cli.folder_options import (
+    DryRun,
     Exclude,
     FollowLinks,
     IncludeHidden,
@@ -24,7 +25,6 @@ from imgsearch.cli.folder_options import (
 )
 from imgsearch.cli.opening import existing, new_instance_discarded, open_instance, open_or_make, warn_of_shared_storage
 from imgsearch.cli.options import (
-    ATTRIBUTES,
     DOWNLOADS,
     PICTURES,
     STDIN,
@@ -32,6 +32,7 @@ from imgsearch.cli.options import (
     AllowPrivate,
     Category,
     Crop,
+    CustomContent,
     DeviceOption,
     Downloads,
     FormatOption,
@@ -118,12 +119,7 @@ def add(
     category: Category = None,
     crop: Crop = True,
     region: RegionOption = None,
-    custom_content: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEXT", show_default=False, help="Any text, returned by searches.", rich_help_panel=ATTRIBUTES
-        ),
-    ] = None,
+    custom_content: CustomContent = None,
     int_attr: IntAttr = None,
     int_attr2: IntAttr = None,
     int_attr3: IntAttr = None,
@@ -138,9 +134,7 @@ def add(
     workers: Workers = None,
     device: DeviceOption = CPU,
     nul: Nul = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only report what would be done; decodes no picture and stores nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     include_hidden: IncludeHidden = False,
     exclude: Exclude = None,
     follow_links: FollowLinks = False,
@@ -263,10 +257,9 @@ def _reindex(
         warn_of_shared_storage(target.folder)
         renews = target.needs_reindex
         if not renews and not quiet:
-            typer.echo(
+            tell(
                 f"{safe(str(target.folder))} already has the features of this release; "
-                "perceptual hashes that pictures lack are computed",
-                err=True,
+                "perceptual hashes that pictures lack are computed"
             )
         outcomes = target.reindex_stream(workers=workers, device=device, lock_timeout=lock_timeout)
         for outcome in with_progress(outcomes, None, quiet=quiet, total=target.count()):
@@ -296,13 +289,13 @@ def _check(paths: list[str], manifest: Path | None, request: Any, plain: Any) ->
 
 
 def _feed(manifest: Path, options: FeedOptions, stack: ExitStack, *, quiet: bool) -> Feed:
-    def tell(message: str) -> None:
+    def warn_unless_quiet(message: str) -> None:
         if not quiet:
             warn(message)
 
     if str(manifest) == STDIN:
-        return Feed(None, stack, options, tell, sys.stdin.buffer)
-    return Feed(manifest, stack, options, tell)
+        return Feed(None, stack, options, warn_unless_quiet, sys.stdin.buffer)
+    return Feed(manifest, stack, options, warn_unless_quiet)
 
 
 def _files(paths: list[str], request: Any, passed_over: PassedOver, *, nul: bool) -> Source:

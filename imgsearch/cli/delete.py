@@ -21,7 +21,7 @@ from imgsearch.cli.options import (
     Nul,
     Quiet,
 )
-from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe
+from imgsearch.cli.output import Format, print_document, print_keys, print_names, resolve_format
 from imgsearch.errors import InputError, UsageError
 from imgsearch.values import Key
 
@@ -142,10 +142,7 @@ def _print(
     elif quiet and not failures:
         return
     elif chosen is Format.TABLE:
-        where = console()
-        for key in keys:
-            where.print(f"{safe(key.product_id)}  {safe(key.pic_name)}", markup=False)
-        where.print(f"{len(names)} {'would be deleted' if dry_run else 'deleted'}")
+        print_keys(keys, f"{len(names)} {'would be deleted' if dry_run else 'deleted'}")
     else:
         document: dict[str, Any] = {"Success": not failures, "Deleted": 0 if dry_run else len(names), "PicNames": names}
         if failures:

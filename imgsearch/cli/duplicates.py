@@ -14,13 +14,13 @@ from imgsearch.cli.errors import warn
 from imgsearch.cli.opening import open_instance
 from imgsearch.cli.options import (
     OUTPUT,
-    PICTURES,
     SELECTION,
     Category,
     FilterOption,
     FormatOption,
     InstanceOption,
     Nul,
+    OfProduct,
     Quiet,
 )
 from imgsearch.cli.output import (
@@ -77,10 +77,7 @@ def duplicates(
     ] = None,
     filter_: FilterOption = None,
     category: Category = None,
-    product_id: Annotated[
-        str | None,
-        typer.Option(metavar="ID", show_default=False, help="Only pictures of this product.", rich_help_panel=PICTURES),
-    ] = None,
+    product_id: OfProduct = None,
     within_products: Annotated[
         bool,
         typer.Option(

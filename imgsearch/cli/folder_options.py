@@ -22,8 +22,22 @@ if TYPE_CHECKING:
     from imgsearch.sources.walking import Reason
     from imgsearch.types import Outcome
 
-__all__ = ["Exclude", "FollowLinks", "IncludeHidden", "ProductFrom", "ProductId", "Report", "ReportFile", "patterns"]
+__all__ = [
+    "DryRun",
+    "Exclude",
+    "FollowLinks",
+    "IncludeHidden",
+    "ProductFrom",
+    "ProductId",
+    "Report",
+    "ReportFile",
+    "check_product",
+    "patterns",
+]
 
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only report what would be done; decodes no picture and stores nothing.")
+]
 ProductId = Annotated[
     str | None,
     typer.Option(

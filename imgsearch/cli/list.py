@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsearch.cli.opening import open_instance
-from imgsearch.cli.options import PICTURES, SELECTION, Category, FilterOption, FormatOption, InstanceOption, Nul
+from imgsearch.cli.options import SELECTION, Category, FilterOption, FormatOption, InstanceOption, Nul, OfProduct
 from imgsearch.cli.output import (
     Format,
     console,
@@ -36,10 +36,7 @@ def list_(
     instance: InstanceOption = None,
     filter_: FilterOption = None,
     category: Category = None,
-    product_id: Annotated[
-        str | None,
-        typer.Option(metavar="ID", show_default=False, help="Only pictures of this product.", rich_help_panel=PICTURES),
-    ] = None,
+    product_id: OfProduct = None,
     num: Annotated[
         int | None,
         typer.Option(

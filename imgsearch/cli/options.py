@@ -31,6 +31,7 @@ __all__ = [
     "AllowPrivate",
     "Category",
     "Crop",
+    "CustomContent",
     "DeviceOption",
     "Downloads",
     "FilterOption",
@@ -43,6 +44,7 @@ __all__ = [
     "LogFile",
     "Model",
     "Nul",
+    "OfProduct",
     "Quiet",
     "RegionOption",
     "StrAttr",
@@ -230,6 +232,16 @@ FilterOption = Annotated[
         help='Only items whose attributes match, for example: int_attr>=10 AND str_attr="red"',
         rich_help_panel=SELECTION,
     ),
+]
+CustomContent = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT", show_default=False, help="Any text, returned by searches.", rich_help_panel=ATTRIBUTES
+    ),
+]
+OfProduct = Annotated[
+    str | None,
+    typer.Option(metavar="ID", show_default=False, help="Only pictures of this product.", rich_help_panel=PICTURES),
 ]
 IntAttr = Annotated[int | None, typer.Option(metavar="NUMBER", show_default=False, rich_help_panel=ATTRIBUTES)]
 StrAttr = Annotated[str | None, typer.Option(metavar="TEXT", show_default=False, rich_help_panel=ATTRIBUTES)]

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from imgsearch.values import Key
+
 __all__ = [
     "FORMAT_VARIABLE",
     "Format",
     "console",
     "local",
     "print_document",
+    "print_keys",
     "print_line",
     "print_name",
     "print_names",
@@ -140,6 +143,14 @@ def safe(value: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode("ascii")
         for character in value
     )
+
+
+def print_keys(keys: Iterable[Key], total: str) -> None:
+    """Print keys for people, one per line, and how many there are."""
+    where = console()
+    for key in keys:
+        where.print(f"{safe(key.product_id)}  {safe(key.pic_name)}", markup=False)
+    where.print(total)
 
 
 def local(path: Path | None) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsearch.cli.folder_options import (
+    DryRun,
     Exclude,
     FollowLinks,
     IncludeHidden,
@@ -22,10 +23,10 @@ from imgsearch.cli.folder_options import (
 )
 from imgsearch.cli.opening import existing, new_instance_discarded, open_or_make, warn_of_shared_storage
 from imgsearch.cli.options import (
-    ATTRIBUTES,
     STDIN,
     Category,
     Crop,
+    CustomContent,
     DeviceOption,
     FormatOption,
     InstanceOption,
@@ -66,20 +67,13 @@ def sync(
             metavar="SHARE|NUMBER", help="Refuse to delete more than this of the items below a PATH: 20%, or 1000."
         ),
     ] = "50%",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only report what would be done; decodes no picture and stores nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     product_id: ProductId = None,
     product_from: ProductFrom = "name",
     category: Category = None,
     crop: Crop = True,
     region: RegionOption = None,
-    custom_content: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEXT", show_default=False, help="Any text, returned by searches.", rich_help_panel=ATTRIBUTES
-        ),
-    ] = None,
+    custom_content: CustomContent = None,
     int_attr: IntAttr = None,
     int_attr2: IntAttr = None,
     int_attr3: IntAttr = None,

@@ -10,6 +10,7 @@ from imgsearch.cli.opening import open_instance, warn_of_shared_storage
 from imgsearch.cli.options import (
     ATTRIBUTES,
     Category,
+    CustomContent,
     FilterOption,
     FormatOption,
     InstanceOption,
@@ -20,7 +21,7 @@ from imgsearch.cli.options import (
     Quiet,
     StrAttr,
 )
-from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, safe
+from imgsearch.cli.output import Format, print_document, print_keys, print_names, resolve_format
 from imgsearch.errors import UsageError
 from imgsearch.values import ATTRIBUTE_COLUMNS, SERVICE_NAMES
 
@@ -35,12 +36,7 @@ def update(
     instance: InstanceOption = None,
     filter_: FilterOption = None,
     category: Category = None,
-    custom_content: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEXT", show_default=False, help="Any text, returned by searches.", rich_help_panel=ATTRIBUTES
-        ),
-    ] = None,
+    custom_content: CustomContent = None,
     int_attr: IntAttr = None,
     int_attr2: IntAttr = None,
     int_attr3: IntAttr = None,
@@ -97,9 +93,7 @@ def update(
     elif quiet:
         return
     elif chosen is Format.TABLE:
-        for key in keys:
-            console().print(f"{safe(key.product_id)}  {safe(key.pic_name)}", markup=False)
-        console().print(f"{len(names)} {'would be updated' if dry_run else 'updated'}")
+        print_keys(keys, f"{len(names)} {'would be updated' if dry_run else 'updated'}")
     else:
         document = {"Success": True, "Updated": 0 if dry_run else len(names), "PicNames": names}
         print_document(document | {"DryRun": True} if dry_run else document, one_line=chosen is Format.JSONL)
