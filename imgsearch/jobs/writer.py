@@ -156,6 +156,12 @@ class Writer:
         name = product_id if pic_name is None else f"{product_id} {pic_name}"
         return self.submit(DeletePictures(name, product_id, pic_name))
 
+    @property
+    def pending(self) -> int:
+        """How many submitted operations have no outcome yet."""
+        with self._state:
+            return self._submitted - self._resolved
+
     def flush(self) -> None:
         """Wait until all submitted operations are committed, and the lock is released unless others submit more.
 

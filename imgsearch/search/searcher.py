@@ -70,6 +70,11 @@ class Searcher:
             with self._instance.reading() as engine:
                 engine.prepare()
 
+    def is_current(self) -> bool:
+        """Whether it makes features as those stored are made; a reindex changes that."""
+        with self._instance.reading() as engine:
+            return engine.store.made_by() == self._made_by
+
     def by_picture(
         self,
         picture: PictureLike,
@@ -92,21 +97,15 @@ class Searcher:
     def with_picture(
         self, picture: PictureLike, options: PictureOptions = PictureOptions()
     ) -> Callable[[SearchOptions], SearchResult]:
-        """Process a picture once for several searches, such as pages or other options.
+        """Process a picture once; the function returned answers searches with it, such as pages or other options.
 
-        Returns:
-            A function that answers a search with given options, valid as long as the searcher. It raises the errors of
-            ``by_picture`` except those of the picture, which are raised here.
+        That function raises the errors of ``by_picture`` except those of the picture, which are raised here.
 
         Raises:
             PictureError, UnreadableSource, InvalidRegion, InvalidModel, StampMismatch
         """
         looked_at = self._looked_at(picture, options, all_subjects=False)
-
-        def answer(search: SearchOptions) -> SearchResult:
-            return self._answered(looked_at, options, search)[0]
-
-        return answer
+        return lambda search: self._answered(looked_at, options, search)[0]
 
     def by_subjects(
         self,

@@ -1,0 +1,149 @@
+"""Instances in service: each opened once, with its networks loaded once and one writer."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from threading import RLock
+from typing import TYPE_CHECKING, Self
+
+from imgsearch.errors import InstanceNotFound, UsageError
+from imgsearch.instance import Instance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from imgsearch.jobs.writer import Writer
+    from imgsearch.search.searcher import Searcher
+
+__all__ = ["Instances", "Served"]
+
+
+class Served:
+    """One instance in service; thread-safe. Networks are loaded with the first request that needs them.
+
+    Args:
+        name: the InstanceName of requests.
+        instance: closed with this.
+        lock_timeout: seconds that writing waits for another process.
+    """
+
+    def __init__(self, name: str, instance: Instance, *, lock_timeout: float) -> None:
+        self.name = name
+        self.instance = instance
+        self._lock_timeout = lock_timeout
+        self._lock = RLock()
+        self._kept = ExitStack()
+        self._kept.callback(instance.close)
+        self._searcher: Searcher | None = None
+        self._writer: Writer | None = None
+
+    @property
+    def searcher(self) -> Searcher:
+        """Answers queries; another one after a reindex has changed the model."""
+        with self._lock:
+            if self._searcher is None or not self._searcher.is_current():
+                # One with the networks of before stays open beside it, as somebody may be using it.
+                self._searcher = self._kept.enter_context(self.instance.searching(workers=None))
+            return self._searcher
+
+    @property
+    def writer(self) -> Writer:
+        """Adds, updates and deletes."""
+        with self._lock:
+            if self._writer is None:
+                self._writer = self.instance.indexing(lock_timeout=self._lock_timeout)
+            return self._writer
+
+    @property
+    def queued(self) -> int:
+        """How many operations wait to be committed."""
+        writer = self._writer
+        return 0 if writer is None else writer.pending
+
+    def close(self) -> None:
+        """Finish what the writer has taken, and close the instance."""
+        with self._lock, self._kept:
+            if self._writer is not None:
+                self._writer.close()
+
+
+class Instances:
+    """The instances in service by name; each is opened when it is first asked for. Thread-safe.
+
+    Args:
+        named: folders by the names of requests.
+        root: a folder whose subfolders are instances under their own names, those made later included.
+        opened: opens an instance.
+        lock_timeout: seconds that writing waits for another process.
+
+    Raises:
+        UsageError: a name that cannot be used.
+    """
+
+    def __init__(
+        self,
+        named: Mapping[str, Path],
+        root: Path | None,
+        opened: Callable[[Path], Instance],
+        *,
+        lock_timeout: float = 30.0,
+    ) -> None:
+        for name in named:
+            if not name or "/" in name or "\\" in name or name.startswith("."):
+                raise UsageError(f"{name!r} cannot be the name of an instance: it has slashes, or starts with a dot")
+        self._named = dict(named)
+        self._root = root
+        self._open = opened
+        self._lock_timeout = lock_timeout
+        self._lock = RLock()
+        self._served: dict[str, Served] = {}
+
+    def names(self) -> list[str]:
+        """All names, in alphabetical order."""
+        return sorted({*self._named, *self._below_root()})
+
+    def get(self, name: str) -> Served:
+        """The instance of a name.
+
+        Raises:
+            InstanceNotFound: no such name; it is never taken for a path.
+            InstanceDamaged, NewerFormat
+        """
+        with self._lock:
+            served = self._served.get(name)
+            if served is None:
+                folder = self._named.get(name) or self._below_root().get(name)
+                if folder is None:
+                    raise unknown_instance(name)
+                served = self._served[name] = Served(name, self._open(folder), lock_timeout=self._lock_timeout)
+            return served
+
+    def opened(self) -> list[Served]:
+        """Those that are open."""
+        with self._lock:
+            return list(self._served.values())
+
+    def _below_root(self) -> dict[str, Path]:
+        if self._root is None:
+            return {}
+        folders = (folder for folder in self._root.iterdir() if not folder.name.startswith("."))
+        return {folder.name: folder for folder in folders if Instance.exists(folder)}
+
+    def close(self) -> None:
+        """Close all; what their writers have taken is finished first."""
+        with self._lock, ExitStack() as closing:
+            for served in self._served.values():
+                closing.callback(served.close)
+            self._served.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+def unknown_instance(name: str) -> InstanceNotFound:
+    """The error for a name that is not served, or not to this key: nobody learns which."""
+    return InstanceNotFound(f"there is no instance {name[:80]!r} here", code="InvalidInstance")
