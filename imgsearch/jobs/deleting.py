@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from imgsearch.errors import ImgsearchError
     from imgsearch.filters.tree import Condition
     from imgsearch.opened import Opened
+    from imgsearch.storage.port import Storage
 
-__all__ = ["Deletion", "delete_matching", "delete_stream", "of_files", "of_key"]
+__all__ = ["Deletion", "delete_matching", "delete_stream", "deleted", "of_files", "of_key"]
 
 COMMIT_SELECTIONS: Final = 256
 
@@ -66,9 +67,22 @@ def delete_matching(opened: Opened, condition: Condition, *, dry_run: bool, lock
         with opened.reading() as engine, engine.store.reading():
             return Deletion(engine.store.keys(condition))
     with opened.writing(lock_timeout) as engine:
-        with engine.committing() as store:
-            keys = store.delete(condition)
-        engine.drop_index_if_empty()
+        return deleted(engine, condition)
+
+
+def deleted(engine: Storage, condition: Condition) -> Deletion:
+    """Delete all items that meet a condition, in one commit.
+
+    Args:
+        engine: whose lock the caller holds.
+        condition: selects the items.
+
+    Raises:
+        InstanceDamaged, StorageFull, StorageUnwritable
+    """
+    with engine.committing() as store:
+        keys = store.delete(condition)
+    engine.drop_index_if_empty()
     return Deletion(keys)
 
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from imgsearch.filters.tree import Condition
     from imgsearch.opened import Opened
-    from imgsearch.storage.port import Truth
+    from imgsearch.storage.port import Storage, Truth
     from imgsearch.types import Item
     from imgsearch.values import Key
 
-__all__ = ["Changes", "update_items"]
+__all__ = ["Changes", "update_items", "updated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,15 @@ class Changes:
         valid = Attributes(**self.attributes)
         object.__setattr__(self, "attributes", {name: getattr(valid, name) for name in self.attributes})
         check_category(self.category_id)
+
+    def check(self, opened: Opened) -> None:
+        """Refuse a category for an instance without categories.
+
+        Raises:
+            InvalidCategory
+        """
+        if self.category_id is not None and opened.kind is Kind.GENERIC:
+            raise InvalidCategory(f"{opened.folder} is a generic instance, whose items have no categories")
 
     def applied(self, attributes: Attributes) -> Attributes:
         """These attributes, changed."""
@@ -70,16 +79,29 @@ def update_items(
         InvalidCategory: a category for an instance without categories.
         InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
     """
-    if changes.category_id is not None and opened.kind is Kind.GENERIC:
-        raise InvalidCategory(f"{opened.folder} is a generic instance, whose items have no categories")
+    changes.check(opened)
     if dry_run:
         with opened.reading() as engine, engine.errors(), engine.store.reading():
             return [item.key for item in engine.store.items(condition) if changes.changes(item)]
     with opened.writing(lock_timeout) as engine:
-        with engine.committing() as store:
-            keys = list(_changed(store, condition, changes))
-        if changes.category_id is not None:
-            bring_index_up_to_date(engine)  # an item of another category is a new one
+        return updated(engine, condition, changes)
+
+
+def updated(engine: Storage, condition: Condition, changes: Changes) -> list[Key]:
+    """Change all items that meet a condition, in one commit; returns the keys of those that differ afterwards.
+
+    Args:
+        engine: whose lock the caller holds.
+        condition: selects the items.
+        changes: checked for this instance.
+
+    Raises:
+        InstanceDamaged, StorageFull, StorageUnwritable
+    """
+    with engine.committing() as store:
+        keys = list(_changed(store, condition, changes))
+    if changes.category_id is not None:
+        bring_index_up_to_date(engine)  # an item of another category is a new one
     return keys
 
 

@@ -6,28 +6,34 @@ released after a short idle time, so that other processes can write in between.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
-from threading import Condition, Thread, current_thread
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.jobs.applying import bring_index_up_to_date
+from imgsearch.jobs.deleting import deleted
 from imgsearch.jobs.indexing import COMMIT_SECONDS, IndexingRun
 from imgsearch.jobs.recalling import Recall
+from imgsearch.jobs.updating import updated
 from imgsearch.pictures import addition
 from imgsearch.types import AddPicture, DeletePictures, Outcome, Refused, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from imgsearch.filters.tree import Condition
+    from imgsearch.jobs.deleting import Deletion
+    from imgsearch.jobs.updating import Changes
     from imgsearch.opened import Opened
     from imgsearch.pictures import PictureLike
     from imgsearch.storage.port import Storage
     from imgsearch.types import Operation
-    from imgsearch.values import Attributes, Region
+    from imgsearch.values import Attributes, Key, Region
     from imgsearch.vision.pipeline import Pipeline
 
 __all__ = ["Writer"]
@@ -42,7 +48,15 @@ MAX_WAITING: Final = 256
 INDEX_CHECK_ITEMS: Final = 5_000
 """A writer that is never idle checks after this many items whether the index is due."""
 
-_Submitted: TypeAlias = "tuple[Operation, Future[Outcome]]"
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Work on the locked instance other than an operation."""
+
+    run: Callable[[Storage], Any]
+
+
+_Submitted: TypeAlias = "tuple[Operation | _Job, Future[Any]]"
 _Ticket: TypeAlias = "tuple[Future[Outcome], DeletePictures | None]"
 _Run: TypeAlias = "IndexingRun[_Ticket]"
 
@@ -74,7 +88,7 @@ class Writer:
         self._label = opened.usable(device).label
         self._options: dict[str, Any] = {"workers": workers, "device": device}
         self._lock_timeout = lock_timeout
-        self._state = Condition()
+        self._state = threading.Condition()
         """Guards the following attributes, and notifies of their changes."""
         self._waiting: deque[_Submitted] = deque()
         self._submitted = 0
@@ -88,7 +102,7 @@ class Writer:
         self._pipelines = ExitStack()
         self._pipeline: Pipeline | None = None
         self._made_by: dict[str, Any] | None = None
-        self._thread = Thread(target=self._work, name="imgsearch-writer", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="imgsearch-writer", daemon=True)
         self._thread.start()
 
     # Called by users
@@ -105,14 +119,21 @@ class Writer:
         """
         if not isinstance(operation, AddPicture | DeletePictures | Refused):
             raise UsageError(f"{type(operation).__name__} is not an operation: pass an AddPicture or a DeletePictures")
-        future: Future[Outcome] = Future()
+        return self._queue(operation)
+
+    def _queue(self, work: Operation | _Job) -> Future[Any]:
+        future: Future[Any] = Future()
         with self._state:
             # Callbacks of futures run in the writer's thread, which would wait for itself.
-            while len(self._waiting) >= MAX_WAITING and not self._closed and current_thread() is not self._thread:
+            while (
+                len(self._waiting) >= MAX_WAITING
+                and not self._closed
+                and threading.current_thread() is not self._thread
+            ):
                 self._state.wait()
             if self._closed:
                 raise UsageError("the writer is closed: open another one with Instance.indexing")
-            self._waiting.append((operation, future))
+            self._waiting.append((work, future))
             self._submitted += 1
             self._state.notify_all()
         return future
@@ -156,6 +177,24 @@ class Writer:
         name = product_id if pic_name is None else f"{product_id} {pic_name}"
         return self.submit(DeletePictures(name, product_id, pic_name))
 
+    def delete_matching(self, condition: Condition) -> Future[Deletion]:
+        """Submit the deletion of all items that meet a condition, in one commit; its future has their keys.
+
+        Raises:
+            UsageError: the writer is closed.
+        """
+        return self._queue(_Job(lambda engine: deleted(engine, condition)))
+
+    def update(self, condition: Condition, changes: Changes) -> Future[list[Key]]:
+        """Submit changes of all items that meet a condition, in one commit; its future has the keys of changed items.
+
+        Raises:
+            InvalidCategory: a category for an instance without categories.
+            UsageError: the writer is closed.
+        """
+        changes.check(self._opened)
+        return self._queue(_Job(lambda engine: updated(engine, condition, changes)))
+
     @property
     def pending(self) -> int:
         """How many submitted operations have no outcome yet."""
@@ -169,7 +208,7 @@ class Writer:
             ImgsearchError: an error that no future could report: the index could not be brought up to date.
             UsageError: called from a callback of a future, which would deadlock.
         """
-        if current_thread() is self._thread:
+        if threading.current_thread() is self._thread:
             raise UsageError("a callback of a future cannot wait for the writer that calls it")
         with self._state:
             mine = self._submitted
@@ -270,6 +309,10 @@ class Writer:
                     if not future.set_running_or_notify_cancel():
                         self._count_resolved()
                         continue
+                    if isinstance(operation, _Job):
+                        committed += self._deliver(run.commit_all())
+                        self._carry_out(operation, future, engine)
+                        continue
                     deletion = operation if isinstance(operation, DeletePictures) else None
                     committed += self._deliver(run.begin(operation, (future, deletion)))
                 if committed >= INDEX_CHECK_ITEMS:
@@ -283,6 +326,17 @@ class Writer:
             self._fail(begun, error)
             return False
         return True
+
+    def _carry_out(self, job: _Job, future: Future[Any], engine: Storage) -> None:
+        """Run a job; its error is its own, as its commit was undone."""
+        try:
+            result = job.run(engine)
+        except Exception as error:  # raised by the future
+            self._fail([future], error)
+            return
+        with suppress(BaseException):  # an error of a callback must not affect others
+            future.set_result(result)
+        self._count_resolved()
 
     def _next(self, run: _Run) -> _Submitted | None:
         """The next operation; None if finished work should be committed, or when idle."""
