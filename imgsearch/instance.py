@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from imgsearch.errors import InputError
     from imgsearch.jobs.duplicates import Duplicates
-    from imgsearch.jobs.reading import InstanceInfo, Listing
+    from imgsearch.jobs.reading import IndexState, InstanceInfo, Listing
     from imgsearch.pictures import PictureLike
     from imgsearch.search.searcher import Searcher
     from imgsearch.types import Extracted, Item
@@ -237,16 +237,19 @@ class Instance(InstanceWriting):
         Raises:
             ItemNotFound
         """
-        with self._opened.reading() as engine:
-            item = stored_item(engine.store, key)
+        item = self.find(key)
         if item is None:
             raise absent(key, self.folder)
         return item
 
+    def find(self, key: Key) -> Item | None:
+        """One stored item; None if there is none under that key."""
+        with self._opened.reading() as engine:
+            return stored_item(engine.store, key)
+
     def has_item(self, key: Key) -> bool:
         """Whether an item is stored under that key."""
-        with self._opened.reading() as engine:
-            return stored_item(engine.store, key) is not None
+        return self.find(key) is not None
 
     def count(self) -> int:
         """How many items are stored; ``len`` tells it too."""
@@ -265,6 +268,12 @@ class Instance(InstanceWriting):
         from imgsearch.jobs.reading import info
 
         return info(self._opened)
+
+    def index_state(self) -> IndexState:
+        """How far the index follows the items; cheaper than ``info``."""
+        from imgsearch.jobs.reading import index_state
+
+        return index_state(self._opened)
 
     def dimensions(self, picture: PictureLike) -> tuple[int, int]:
         """Width and height of the upright picture in pixels, without decoding it.

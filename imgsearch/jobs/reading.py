@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from imgsearch.types import Item
     from imgsearch.vision.limits import Limits
 
-__all__ = ["InstanceInfo", "Listing", "info", "items", "listing", "selection"]
+__all__ = ["IndexState", "InstanceInfo", "Listing", "index_state", "info", "items", "listing", "selection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,26 @@ def info(opened: Opened) -> InstanceInfo:
             generation=generation,
             unindexed=store.count_unindexed(),
             disk_bytes=backend_of(opened.folder).disk_bytes(opened.folder),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How far the index follows the items; cheap to look up."""
+
+    items: int
+    unindexed: int
+    """Items newer than the index, which are scanned exactly."""
+    generation: int
+    """Number of the index; 0 without one."""
+
+
+def index_state(opened: Opened) -> IndexState:
+    """The state in one snapshot."""
+    with opened.reading() as engine, engine.store.reading():
+        generation = engine.store.generation()
+        return IndexState(
+            engine.store.count(), engine.store.count_unindexed(), 0 if generation is None else generation.number
         )
 
 

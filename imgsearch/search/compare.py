@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -23,13 +23,16 @@ from imgsearch.vision.runtime import Network
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from imgsearch.pictures import PictureLike
+    from imgsearch.types import PictureSource
 
     StrPath = str | os.PathLike[str]
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "compared"]
+
+NAMES: Final = ("first", "second")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,29 +79,47 @@ def compare(
     folder = cache_folder() if cache is None else Path(cache)
     limits = LIMIT_PROFILES["local"]
     converted = prepared_models(find_model(model, None if weights is None else Path(weights)), folder, announce)
-    found = []
     with (
         closing(Network(converted, folder, parallel=False, announce=announce)) as network,
         Pipeline(lambda: network, limits, Kind.GENERIC, workers=2, isolated=True) as pipeline,
     ):
-        asked = [
-            ("first", as_picture(first, limits.max_bytes), first_options),
-            ("second", as_picture(second, limits.max_bytes), second_options),
-        ]
-        futures = [
-            (name, pipeline.submit_all(picture, options, all_subjects=False)) for name, picture, options in asked
-        ]
-        for name, future in futures:
-            try:
-                found.append(future.result()[0][0])
-            except InputError as error:
-                raise type(error)(f"{name}: {error.message}", code=error.code) from None
+        pictures = [as_picture(picture, limits.max_bytes) for picture in (first, second)]
+        calibration = Calibration(*converted.record.score_curve)
+        return compared(pipeline, calibration, pictures, (first_options, second_options))
+
+
+def compared(
+    pipeline: Pipeline,
+    calibration: Calibration,
+    pictures: Sequence[PictureSource],
+    options: tuple[PictureOptions, PictureOptions],
+) -> Comparison:
+    """Compare two pictures with networks that are loaded.
+
+    Args:
+        pipeline: makes their features.
+        calibration: of its model's Score.
+        pictures: two.
+        options: Crop and Region of each.
+
+    Raises:
+        InputError: of the first picture that cannot be used; the message begins with ``first`` or ``second``.
+    """
+    found = []
+    futures = [
+        pipeline.submit_all(picture, one, all_subjects=False) for picture, one in zip(pictures, options, strict=True)
+    ]
+    for name, future in zip(NAMES, futures, strict=True):
+        try:
+            found.append(future.result()[0][0])
+        except InputError as error:
+            raise type(error)(f"{name}: {error.message}", code=error.code) from None
     one, other = found
-    warnings = tuple(f"{name}: {view.warning}" for (name, *_), view in zip(asked, found, strict=True) if view.warning)
-    regions = [(options.crop, options.given_region) for options in (first_options, second_options)]
-    if one.content_hash == other.content_hash and regions[0] == regions[1]:
+    warnings = tuple(f"{name}: {view.warning}" for name, view in zip(NAMES, found, strict=True) if view.warning)
+    first, second = ((each.crop, each.given_region) for each in options)
+    if one.content_hash == other.content_hash and first == second:
         return Comparison(1.0, 0, identical=True, warnings=warnings)
     near = cosines(one.feature, other.feature[np.newaxis])
-    score = Calibration(*converted.record.score_curve).scores(near, Rivals.of(["other"], near))[0]
+    score = calibration.scores(near, Rivals.of(["other"], near))[0]
     distance = int(hamming(one.feature, other.feature[np.newaxis])[0])
     return Comparison(float(score), distance, identical=False, warnings=warnings)

@@ -16,6 +16,7 @@ from imgsearch.pictures import as_picture, as_pictures
 from imgsearch.search.options import SearchOptions, SearchResult
 from imgsearch.search.query_features import combined, unit
 from imgsearch.search.ranking import Query, Ranker
+from imgsearch.search.results import predicted, unpredicted
 from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import ranking_weights
 from imgsearch.search.together import Together
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from imgsearch.filters.tree import Condition
     from imgsearch.opened import Opened
     from imgsearch.pictures import PictureLike
+    from imgsearch.search.compare import Comparison
     from imgsearch.search.ranking import Ranking
     from imgsearch.types import Extracted
-    from imgsearch.values import Key, Region
+    from imgsearch.values import Key
     from imgsearch.vision.pipeline import Pipeline
 
 __all__ = ["SearchOptions", "SearchResult", "Searcher"]
@@ -180,7 +182,7 @@ class Searcher:
             else:
                 found, seconds = looked_at
                 yield [
-                    self._result(extracted, *next(answers), (0.0 if number else seconds) + share)
+                    predicted(extracted, *next(answers), (0.0 if number else seconds) + share)
                     for number, extracted in enumerate(found)
                 ]
 
@@ -210,21 +212,6 @@ class Searcher:
         assert not isinstance(results, InputError)
         return results
 
-    @staticmethod
-    def _result(extracted: Extracted, categories: tuple[int, ...], ranking: Ranking, seconds: float) -> SearchResult:
-        return SearchResult(
-            found=ranking.found,
-            left_out=ranking.left_out,
-            hits=ranking.hits,
-            category_id=extracted.category_id,
-            confidence=extracted.chances[0][1] if extracted.chances else None,
-            searched_categories=categories,
-            region=extracted.region,
-            subjects=extracted.subjects or (extracted.region,),
-            seconds=seconds,
-            warning=extracted.warning,
-        )
-
     def by_views(
         self,
         pictures: Iterable[PictureLike],
@@ -253,7 +240,7 @@ class Searcher:
         view = combined(views)
         categories = self._categories(view.likely_categories(), search)
         (ranking,) = self._rank([(Query(view.feature, b""), categories)], search)
-        result = self._result(view, categories, ranking, seconds + time.perf_counter() - begun)
+        result = predicted(view, categories, ranking, seconds + time.perf_counter() - begun)
         return replace(result, region=None, subjects=())
 
     def by_name(
@@ -280,7 +267,7 @@ class Searcher:
         category = item.category_id if category_id is None or self._instance.kind is Kind.GENERIC else category_id
         categories = self._categories((category,), search)
         (ranking,) = self._rank([(query, categories)], search)
-        return self._unpredicted(ranking, category, categories, item.region, begun)
+        return unpredicted(ranking, category, categories, item.region, begun)
 
     def by_text(
         self, text: str, category_id: int | None = None, search: SearchOptions = SearchOptions()
@@ -347,23 +334,26 @@ class Searcher:
         category = OTHER if self._instance.kind is Kind.GENERIC else category_id
         categories = () if category_id is None else self._categories((category_id,), search)
         (ranking,) = self._rank([(Query(feature, b""), categories)], search, calibration)
-        return self._unpredicted(ranking, category, categories, None, begun)
+        return unpredicted(ranking, category, categories, None, begun)
 
-    @staticmethod
-    def _unpredicted(
-        ranking: Ranking, category: int | None, categories: tuple[int, ...], region: Region | None, begun: float
-    ) -> SearchResult:
-        return SearchResult(
-            found=ranking.found,
-            left_out=ranking.left_out,
-            hits=ranking.hits,
-            category_id=category,
-            confidence=None,
-            searched_categories=categories,
-            region=region,
-            subjects=() if region is None else (region,),
-            seconds=time.perf_counter() - begun,
-        )
+    def compare(
+        self,
+        first: PictureLike,
+        second: PictureLike,
+        *,
+        first_options: PictureOptions = PictureOptions(),
+        second_options: PictureOptions = PictureOptions(),
+    ) -> Comparison:
+        """Compare two pictures with the instance's model; see ``imgsearch.compare``.
+
+        Raises:
+            InputError: of the first picture that cannot be used; the message begins with ``first`` or ``second``.
+            InvalidModel, StampMismatch
+        """
+        from imgsearch.search.compare import compared
+
+        pictures = [as_picture(picture, self._instance.limits.max_bytes) for picture in (first, second)]
+        return compared(self._pipeline, self._calibration, pictures, (first_options, second_options))
 
     def _filter(self, search: SearchOptions) -> Condition:
         return EVERYTHING if search.filter is None else parse_filter(search.filter)
