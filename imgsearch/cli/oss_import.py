@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from imgsearch.instance import Instance
-    from imgsearch.sources.oss.address import OssAddress
-    from imgsearch.sources.oss.bucket import BucketReader
     from imgsearch.sources.port import Source
     from imgsearch.types import Outcome
 
@@ -135,8 +133,9 @@ def oss_import(
         return
     if source is None:
         raise UsageError("name the folder that holds increment.meta as oss://BUCKET/PATH")
-    from imgsearch.sources.oss.address import OssAddress, check_role_arn, endpoint_region, endpoint_url
-    from imgsearch.sources.oss.source import OssFolder
+    from imgsearch.sources.oss.address import OssAddress, check_role_arn
+    from imgsearch.sources.oss.credentials import silence_libraries
+    from imgsearch.sources.oss.source import open_folder
 
     chosen = resolve_format(output_format)
     begun = perf_counter()
@@ -152,12 +151,20 @@ def oss_import(
         if rebuild:
             _check_rebuildable(target, instance_folder(instance))
         region = _agreed_region(region_id, target)
-        url = endpoint_url(endpoint, region)
-        bucket = _reader(address, url, role_arn, sts_endpoint, region or endpoint_region(url), downloads, timeout)
-        folder = OssFolder(bucket, region, stack)
+        silence_libraries()
+        folder = open_folder(
+            address,
+            stack,
+            region=region,
+            endpoint=endpoint,
+            role_arn=role_arn,
+            sts_endpoint=sts_endpoint,
+            downloads=downloads,
+            timeout=timeout,
+        )
         folder.check()
-        if bucket.listing_failure is not None and not quiet:
-            warn(f"without listings, stored objects are looked up one by one: {bucket.listing_failure}")
+        if (failure := folder.bucket.listing_failure) is not None and not quiet:
+            warn(f"without listings, stored objects are looked up one by one: {failure}")
         if dry_run:
             outcomes: Iterable[Outcome] = dry_run_of(folder, target)
         else:
@@ -215,23 +222,6 @@ def _agreed_region(region_id: str | None, target: Instance | None) -> str | None
             code=RemoteCode.REGION_MISMATCH,
         )
     return own or region_id
-
-
-def _reader(
-    address: OssAddress,
-    url: str,
-    role_arn: str | None,
-    sts_endpoint: str | None,
-    region: str | None,
-    downloads: int,
-    timeout: float,
-) -> BucketReader:
-    from imgsearch.sources.oss.bucket import BucketReader
-    from imgsearch.sources.oss.credentials import Access, silence_libraries
-
-    silence_libraries()
-    access = Access(role_arn, sts_endpoint)
-    return BucketReader(address, url, access, region, connections=downloads + 1, timeout=timeout)
 
 
 def _applied(

@@ -13,6 +13,7 @@ from imgsearch.cli.failure_table import print_failures
 from imgsearch.cli.output import Format, console, print_document, print_line, print_streamed, safe
 from imgsearch.durable_fs import file_errors, temporary_folder
 from imgsearch.errors import NothingFound
+from imgsearch.service import documents
 from imgsearch.types import AddPicture, Outcome, Status
 
 if TYPE_CHECKING:
@@ -81,13 +82,7 @@ def with_progress(
 
 def failure_document(outcome: Outcome, error: ImgsearchError) -> dict[str, Any]:
     """A failed operation, for summary and reports."""
-    return {
-        "Source": safe(outcome.source),
-        "ProductId": outcome.product_id,
-        "PicName": outcome.pic_name,
-        "Code": error.code,
-        "Message": error.message,
-    }
+    return documents.failure_document(outcome, error) | {"Source": safe(outcome.source)}
 
 
 def print_outcome(outcome: Outcome, chosen: Format, *, quiet: bool) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from imgsearch.sources.oss.address import endpoint_region, endpoint_url
+from imgsearch.sources.oss.bucket import BucketReader
+from imgsearch.sources.oss.credentials import Access
 from imgsearch.sources.oss.operations import dry_run_operations, operations
 from imgsearch.sources.oss.preflight import check_bucket, checked_manifest
 
@@ -13,11 +16,44 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from typing import BinaryIO
 
-    from imgsearch.sources.oss.bucket import BucketReader
+    from imgsearch.sources.oss.address import OssAddress
     from imgsearch.types import Operation
     from imgsearch.values import Key
 
-__all__ = ["OssFolder"]
+__all__ = ["OssFolder", "open_folder"]
+
+
+def open_folder(
+    address: OssAddress,
+    stack: ExitStack,
+    *,
+    region: str | None,
+    endpoint: str | None = None,
+    role_arn: str | None = None,
+    sts_endpoint: str | None = None,
+    downloads: int,
+    timeout: float,
+) -> OssFolder:
+    """A folder to import from, with the credentials of this process; nothing is asked yet.
+
+    Args:
+        address: of the folder.
+        stack: keeps the manifest open until the caller closes it.
+        region: required region of the bucket; None: any.
+        endpoint: host of the storage; None: that of the region.
+        role_arn: of a role to assume.
+        sts_endpoint: host of the token service; None: the vendor's public one.
+        downloads: pictures that are downloaded at once.
+        timeout: seconds without an answer.
+
+    Raises:
+        RemoteError
+    """
+    url = endpoint_url(endpoint, region)
+    access = Access(role_arn, sts_endpoint)
+    own_region = region or endpoint_region(url)
+    bucket = BucketReader(address, url, access, own_region, connections=downloads + 1, timeout=timeout)
+    return OssFolder(bucket, region, stack)
 
 
 @dataclass(slots=True)
