@@ -8,7 +8,15 @@ from typing import Final
 
 from imgsearch.errors import UsageError
 
-__all__ = ["CACHE_VARIABLE", "INSTANCE_VARIABLE", "cache_folder", "configuration_file", "default_instance", "log_file"]
+__all__ = [
+    "CACHE_VARIABLE",
+    "INSTANCE_VARIABLE",
+    "cache_folder",
+    "configuration_file",
+    "default_instance",
+    "log_file",
+    "server_folder",
+]
 
 INSTANCE_VARIABLE: Final = "IMGSEARCH_INSTANCE"
 CACHE_VARIABLE: Final = "IMGSEARCH_CACHE"
@@ -37,6 +45,15 @@ def cache_folder() -> Path:
     if given:
         return Path(given)
     return _user_folder("cache", CACHE_VARIABLE)
+
+
+def server_folder() -> Path:
+    """The folder ``serve`` in the user's data directory: for the tasks of a server.
+
+    Raises:
+        UsageError: the user has no home directory.
+    """
+    return _user_folder("data", "HOME") / "serve"
 
 
 def configuration_file() -> Path | None:

@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "import": "export_import:import_",
     "oss-import": "oss_import:oss_import",
     "eval": "evaluate:evaluate",
+    "serve": "serve:serve",
     "config": "config:config",
     "completion": "completion:completion",
     "man": "man:man",

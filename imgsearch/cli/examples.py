@@ -57,6 +57,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "imgsearch oss-import -i shop oss://my-catalogue/pictures --rebuild --quiet",
     ),
     "eval": ("imgsearch eval pictures", "imgsearch eval -i shop labelled --html misses.html"),
+    "serve": (
+        "imgsearch serve --new-key shop-web >> keys.toml",
+        "imgsearch serve shop=/srv/shop --keys keys.toml",
+        "imgsearch serve --root /srv/instances --keys keys.toml --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem",
+    ),
     "config": ("imgsearch config",),
     "completion": ("source <(imgsearch completion bash)",),
     "man": ("imgsearch man | man -l -",),

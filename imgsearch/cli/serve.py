@@ -1,0 +1,175 @@
+"""``imgsearch serve``."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from imgsearch.cli.configuration import active
+from imgsearch.cli.errors import tell
+from imgsearch.cli.opening import instance_folder
+from imgsearch.cli.options import OUTPUT, RESOURCES, InstanceOption, LockTimeout
+from imgsearch.cli.output import print_line
+from imgsearch.errors import InstanceNotFound, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["serve"]
+
+NETWORK = "Network"
+ACCESS = "Access"
+IMPORTS = "Imports from OSS"
+PACKAGES = ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client")
+
+
+def serve(
+    named: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME=INSTANCE", show_default=False, help="Instances, by the names of requests."),
+    ] = None,
+    instance: InstanceOption = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", show_default=False, help="Serve each instance folder in DIR, by its own name."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.", rich_help_panel=NETWORK)] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.", rich_help_panel=NETWORK)] = 8080,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option("--tls-cert", metavar="FILE", show_default=False, help="Certificate.", rich_help_panel=NETWORK),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option("--tls-key", metavar="FILE", show_default=False, help="Its key.", rich_help_panel=NETWORK),
+    ] = None,
+    insecure_http: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-http",
+            help="Listen to other machines without TLS; for use behind a proxy.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = False,
+    keys: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", show_default=False, help="Access keys, in TOML.", rich_help_panel=ACCESS),
+    ] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Answer everybody on this machine.", rich_help_panel=ACCESS)
+    ] = False,
+    new_key: Annotated[
+        str | None,
+        typer.Option(
+            "--new-key",
+            metavar="ID",
+            show_default=False,
+            help="Print a key to append to the file of --keys, and exit.",
+            rich_help_panel=ACCESS,
+        ),
+    ] = None,
+    qps_search: Annotated[
+        float | None,
+        typer.Option(min=0.001, show_default=False, help="Searches per second and key.", rich_help_panel=RESOURCES),
+    ] = None,
+    qps_add: Annotated[
+        float | None,
+        typer.Option(min=0.001, show_default=False, help="Additions per second and key.", rich_help_panel=RESOURCES),
+    ] = None,
+    qps_delete: Annotated[
+        float | None,
+        typer.Option(min=0.001, show_default=False, help="Deletions per second and key.", rich_help_panel=RESOURCES),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", show_default=False, help="Folder of tasks; by default in the user's data."),
+    ] = None,
+    oss_endpoint: Annotated[
+        str | None, typer.Option(metavar="HOST", show_default=False, help="Host of OSS.", rich_help_panel=IMPORTS)
+    ] = None,
+    oss_role_arn: Annotated[
+        str | None, typer.Option(metavar="ARN", show_default=False, help="Role to assume.", rich_help_panel=IMPORTS)
+    ] = None,
+    oss_sts_endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="HOST", show_default=False, help="Host of the token service.", rich_help_panel=IMPORTS),
+    ] = None,
+    public_metrics: Annotated[
+        bool, typer.Option("--public-metrics", help="Answer /metrics to other machines, too.", rich_help_panel=OUTPUT)
+    ] = False,
+    log_format: Annotated[
+        Literal["text", "json"],
+        typer.Option(help="text: trouble only; json: each request, too.", rich_help_panel=OUTPUT),
+    ] = "text",
+    lock_timeout: LockTimeout = 30.0,
+) -> None:
+    """Serve instances over HTTP: to programs of the vendor's SDKs, unchanged."""
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"serve needs {', '.join(missing)}: pip install 'imgsearch-local[serve]'")
+    from imgsearch.server.keys import new_key as made_key
+
+    if new_key is not None:
+        print_line(made_key(new_key).rstrip())
+        return
+    if (keys is None) != no_auth:
+        raise UsageError(
+            "give either --keys or --no-auth"
+            if no_auth
+            else "give --keys FILE ('imgsearch serve --new-key ID' prints a "
+            "key for it), or --no-auth to answer everybody on this machine"
+        )
+    from imgsearch.locations import server_folder
+    from imgsearch.server.running import Address
+    from imgsearch.server.start import Settings
+    from imgsearch.server.start import serve as run
+    from imgsearch.server.tasks import OssAccess
+    from imgsearch.server.throttling import Limits
+    from imgsearch.sources.oss.address import check_role_arn
+    from imgsearch.sources.oss.credentials import silence_libraries
+
+    if oss_role_arn is not None:
+        check_role_arn(oss_role_arn)
+    silence_libraries()
+    settings = Settings(
+        Address(host, port, tls_cert, tls_key),
+        state=state or server_folder(),
+        named=_named(named or [], instance, root),
+        root=root,
+        keys=keys,
+        insecure_http=insecure_http,
+        limits=Limits(qps_search, qps_add, qps_delete),
+        oss=OssAccess(oss_endpoint, oss_role_arn, oss_sts_endpoint),
+        lock_timeout=lock_timeout,
+        public_metrics=public_metrics,
+        log_json=log_format == "json",
+    )
+    run(settings, tell)
+
+
+def _named(given: Iterable[str], instance: Path | None, root: Path | None) -> dict[str, Path]:
+    """The instances by name; without any, the one of ``-i`` under the name of its folder.
+
+    Raises:
+        UsageError, InstanceNotFound
+    """
+    from imgsearch.instance import Instance
+
+    found: dict[str, Path] = {}
+    for pair in given:
+        name, equals, place = pair.partition("=")
+        if not equals or not name or not place:
+            raise UsageError(f"{pair!r} is not NAME=INSTANCE, such as shop=/srv/shop")
+        if name in found:
+            raise UsageError(f"the name {name!r} is given twice")
+        found[name] = active().folder(Path(place))
+    if instance is not None or (not found and root is None):
+        folder = instance_folder(instance)
+        found.setdefault(folder.resolve().name, folder)
+    for name, folder in found.items():
+        if not Instance.exists(folder):
+            raise InstanceNotFound(f"there is no instance in {folder}, which is to be served as {name!r}")
+    return found

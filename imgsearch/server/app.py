@@ -1,0 +1,281 @@
+"""The ASGI application: reads requests within limits, has them answered in threads, and watches itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from anyio import CapacityLimiter, to_thread
+from starlette.applications import Starlette
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from imgsearch.server.api import Answer, Request
+from imgsearch.server.errors import RequestRefused, status_of
+from imgsearch.server.forms import MAX_FORM_BYTES, MAX_UPLOAD_BYTES
+from imgsearch.server.metrics import CONTENT_TYPE, Metrics
+from imgsearch.server.openapi import openapi_document
+from imgsearch.service.documents import error_document, new_request_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from starlette.requests import Request as HttpRequest
+    from starlette.routing import BaseRoute
+
+    from imgsearch.server.api import Api
+    from imgsearch.server.result_files import ResultFiles
+    from imgsearch.server.served import Instances
+
+__all__ = ["make_app"]
+
+log: Final = logging.getLogger("imgsearch.access")
+BODY_SECONDS: Final = 30.0
+"""For the whole body of a request."""
+THREADS: Final = 32
+"""Requests that are answered at once; most of them wait for a network or a commit."""
+MAX_ACTIVE: Final = 64
+"""Requests under way, whose bodies are in memory."""
+RETRY_MS: Final = 1_000
+METHODS: Final = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"]
+LOOPBACK: Final = ("127.0.0.1", "::1")
+
+
+def make_app(
+    api: Api,
+    instances: Instances,
+    files: ResultFiles,
+    *,
+    pages: Iterable[BaseRoute] = (),
+    on_start: Callable[[], None] = lambda: None,
+    on_end: Callable[[], None] = lambda: None,
+    watched_by_all: bool = False,
+) -> Starlette:
+    """The application.
+
+    Args:
+        api: answers the vendor's requests.
+        instances: in service.
+        files: results of tasks.
+        pages: routes for people; that of ``/`` gets the requests that name no operation.
+        on_start: called when requests are taken.
+        on_end: called, in a thread, when all requests are answered.
+        watched_by_all: answer ``/metrics`` and its like to every host, not only to this one.
+    """
+    for_people = list(pages)
+    front = next((route for route in for_people if isinstance(route, Route) and route.path == "/"), None)
+    server = _Server(api, instances, files, front, watched_by_all=watched_by_all)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        server.limiter = CapacityLimiter(THREADS)
+        on_start()
+        yield
+        server.is_ending = True
+        await to_thread.run_sync(on_end)
+
+    routes = [
+        Route("/healthz", server.health),
+        Route("/readyz", server.ready),
+        Route("/metrics", server.metrics_text),
+        Route("/openapi.json", server.openapi),
+        Route("/files/{name}", server.file),
+        *(route for route in for_people if route is not front),
+        Route("/{path:path}", server.api_request, methods=METHODS),
+    ]
+    return Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={404: server.not_found, 405: server.not_found}
+    )
+
+
+class _Server:
+    """The endpoints."""
+
+    def __init__(
+        self, api: Api, instances: Instances, files: ResultFiles, front: Route | None, *, watched_by_all: bool
+    ) -> None:
+        self._api = api
+        self._instances = instances
+        self._files = files
+        self._front = front
+        self._watched_by_all = watched_by_all
+        self._active = 0
+        self.metrics = Metrics(instances, api.uploads)
+        self.limiter: CapacityLimiter | None = None
+        self.is_ending = False
+
+    # The vendor's API
+
+    async def api_request(self, request: HttpRequest) -> Response:
+        """Read a request, have it answered in a thread, and tell log and metrics."""
+        if self._front is not None and _is_of_a_person(request):
+            response: Response = await self._front.endpoint(request)
+            return response
+        begun = time.perf_counter()
+        if self._active >= MAX_ACTIVE:
+            refused = RequestRefused(
+                f"{MAX_ACTIVE} requests are under way", code="ServiceUnavailable", status=503, retry_after=RETRY_MS
+            )
+            return self._sent(_refusal(request, refused), begun, 0)
+        self._active += 1
+        self.metrics.active.inc()
+        try:
+            body = b""
+            try:
+                body = await _body(request)
+                answer = await self._in_thread(lambda: self._api.answer(_request(request, body)))
+            except RequestRefused as error:
+                answer = _refusal(request, error)
+            return self._sent(answer, begun, len(body))
+        finally:
+            self._active -= 1
+            self.metrics.active.dec()
+
+    def _sent(self, answer: Answer, begun: float, received: int) -> Response:
+        seconds = time.perf_counter() - begun
+        self.metrics.count(answer, seconds, received)
+        log.info(
+            "%s %s %d",
+            answer.action,
+            answer.instance or "-",
+            answer.status,
+            extra={
+                "facts": {
+                    "Action": answer.action,
+                    "Instance": answer.instance,
+                    "KeyId": answer.key_id,
+                    "Status": answer.status,
+                    "Code": answer.code,
+                    "Milliseconds": round(seconds * 1000, 1),
+                    "Bytes": received,
+                    "RequestId": answer.request_id,
+                }
+            },
+        )
+        if isinstance(answer.document, str):
+            return Response(answer.document, answer.status, answer.headers, media_type="application/xml")
+        return Response(
+            json.dumps(answer.document, ensure_ascii=False).encode(), answer.status, answer.headers, "application/json"
+        )
+
+    async def _in_thread(self, work: Callable[[], Any]) -> Any:
+        return await to_thread.run_sync(work, limiter=self.limiter)
+
+    async def not_found(self, request: HttpRequest, _error: Exception) -> Response:
+        """Every answer is a document: clients cannot read others."""
+        refused = RequestRefused(
+            f"there is nothing at {request.url.path[:80]!r} for {request.method}",
+            code="InvalidAction.NotFound",
+            status=404,
+        )
+        return self._sent(_refusal(request, refused), time.perf_counter(), 0)
+
+    # Watching
+
+    async def health(self, _request: HttpRequest) -> Response:
+        """The process runs."""
+        return JSONResponse({"Status": "ok"})
+
+    async def ready(self, request: HttpRequest) -> Response:
+        """Instances can be opened, and the server is not ending."""
+        if self.is_ending:
+            return JSONResponse({"Status": "ending"}, 503)
+        try:
+            names = await self._in_thread(self._opened_names)
+        except Exception as error:
+            message = {"Status": "failed", "Message": str(error)} if self._may_watch(request) else {"Status": "failed"}
+            return JSONResponse(message, 503)
+        return JSONResponse({"Status": "ok", "Instances": len(names)})
+
+    def _opened_names(self) -> list[str]:
+        names = self._instances.names()
+        for name in names:
+            self._instances.get(name).instance.count()
+        return names
+
+    async def metrics_text(self, request: HttpRequest) -> Response:
+        """Counters, in Prometheus' format."""
+        if not self._may_watch(request):
+            return await self.not_found(request, Exception())
+        return Response(await self._in_thread(self.metrics.text), media_type=CONTENT_TYPE)
+
+    async def openapi(self, request: HttpRequest) -> Response:
+        """The description of the API."""
+        return JSONResponse(openapi_document(f"{request.url.scheme}://{request.url.netloc}"))
+
+    async def file(self, request: HttpRequest) -> Response:
+        """The result of a task, behind a signed link."""
+        query = request.query_params
+        try:
+            path = self._files.find(request.path_params["name"], query.get("Expires", ""), query.get("Signature", ""))
+        except RequestRefused as error:
+            return JSONResponse(error_document(error), status_of(error))
+        return FileResponse(path, media_type="application/jsonl")
+
+    def _may_watch(self, request: HttpRequest) -> bool:
+        return self._watched_by_all or request.client is None or request.client.host in LOOPBACK
+
+
+def _is_of_a_person(request: HttpRequest) -> bool:
+    """Whether a browser asks for the page; SDKs ask for tickets of uploads at the same address."""
+    is_signed = "x-acs-action" in request.headers or "Action" in request.query_params
+    return request.method in ("GET", "HEAD") and request.url.path == "/" and not is_signed
+
+
+def _request(request: HttpRequest, body: bytes) -> Request:
+    return Request(
+        method=request.method,
+        path=request.scope.get("raw_path", request.url.path.encode()).decode("latin-1"),
+        query=request.scope["query_string"],
+        headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in request.headers.raw},
+        body=body,
+        secure=request.scope["scheme"] == "https",
+    )
+
+
+def _refusal(request: HttpRequest, error: RequestRefused) -> Answer:
+    """The answer to a request that is not read."""
+    request_id = new_request_id()
+    headers = {"connection": "close"}
+    if error.retry_after is not None:
+        headers["x-acs-retry-after"] = str(error.retry_after)
+    document = {
+        "RequestId": request_id,
+        "HostId": request.headers.get("host", ""),
+        "Code": error.code,
+        "Message": error.message,
+        "Recommend": "",
+    }
+    return Answer(error.status, document, headers, code=error.code, request_id=request_id)
+
+
+async def _body(request: HttpRequest) -> bytes:
+    """The whole body; counted while it is read, as its length may not be told.
+
+    Raises:
+        RequestRefused: it is too long, or takes too long.
+    """
+    is_upload = request.headers.get("content-type", "").startswith("multipart/")
+    limit = MAX_UPLOAD_BYTES if is_upload else MAX_FORM_BYTES
+    too_long = RequestRefused(f"the body has more than {limit:,} bytes", code="RequestEntityTooLarge", status=413)
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise too_long
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.stream():
+                size += len(piece)
+                if size > limit:
+                    raise too_long
+                pieces.append(piece)
+    except TimeoutError:
+        raise RequestRefused(
+            f"the body did not come within {BODY_SECONDS:g} s", code="RequestTimeout", status=408
+        ) from None
+    return b"".join(pieces)

@@ -1,0 +1,116 @@
+"""Putting the server together from its settings, and running it."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from imgsearch.errors import UsageError
+from imgsearch.instance import Instance
+from imgsearch.server.api import Api
+from imgsearch.server.app import make_app
+from imgsearch.server.authentication import Authentication
+from imgsearch.server.keys import KeyRing
+from imgsearch.server.result_files import ResultFiles
+from imgsearch.server.running import Address, bound_socket, log_to_stderr, run
+from imgsearch.server.served import Instances
+from imgsearch.server.task_store import TaskStore
+from imgsearch.server.tasks import OssAccess, Tasks
+from imgsearch.server.throttling import Limits, Throttle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+__all__ = ["Settings", "serve"]
+
+log: Final = logging.getLogger("imgsearch.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a server does.
+
+    Raises:
+        UsageError: it would serve nothing, or would be open to others without keys or encryption.
+    """
+
+    address: Address
+    state: Path
+    """Folder of its tasks and their results."""
+    named: Mapping[str, Path] = field(default_factory=dict)
+    root: Path | None = None
+    keys: Path | None = None
+    """None: anybody may ask."""
+    insecure_http: bool = False
+    limits: Limits = field(default_factory=Limits)
+    oss: OssAccess = field(default_factory=OssAccess)
+    lock_timeout: float = 30.0
+    public_metrics: bool = False
+    log_json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.root is not None and not self.root.is_dir():
+            raise UsageError(f"--root {self.root} is not a folder")
+        if not self.named and self.root is None:
+            raise UsageError("nothing to serve: give NAME=INSTANCE, --root or -i")
+        if (self.address.certificate is None) != (self.address.key is None):
+            raise UsageError("--tls-cert and --tls-key belong together")
+        if self.is_local:
+            return
+        if self.keys is None:
+            raise UsageError("--no-auth is for this machine only: give --keys to listen on another address")
+        if not self.address.secure and not self.insecure_http:
+            raise UsageError(
+                f"pictures and answers would be readable on the way to {self.address.host}: give --tls-cert and "
+                "--tls-key, or --insecure-http if something in front of this server encrypts"
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """Only programs of this machine can reach it."""
+        return self.address.host in ("127.0.0.1", "::1", "localhost")
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: of the server.
+        announce: called with the address when requests are taken, and with what takes long.
+
+    Raises:
+        UsageError: the address is taken, or keys or certificate cannot be used.
+        InstanceNotFound, InstanceDamaged, NewerFormat, StorageFull, StorageUnwritable
+    """
+    log_to_stderr(as_json=settings.log_json)
+    with ExitStack() as stack:
+        bound = stack.enter_context(bound_socket(settings.address))
+        keys = None if settings.keys is None else KeyRing(settings.keys)
+        instances = stack.enter_context(
+            Instances(
+                settings.named,
+                settings.root,
+                lambda folder: Instance.open(folder, announce=announce),
+                lock_timeout=settings.lock_timeout,
+            )
+        )
+        for name in instances.names():
+            instances.get(name)  # one that cannot be opened is told now, not to a client
+        files = ResultFiles(settings.state / "files")
+        tasks = Tasks(TaskStore(settings.state), files, settings.oss)
+        stack.callback(tasks.close)
+        api = Api(instances, Authentication(keys), Throttle(settings.limits), tasks)
+        app = make_app(api, instances, files, watched_by_all=settings.public_metrics)
+        run(app, settings.address, bound, announce, lambda: _reload(keys))
+
+
+def _reload(keys: KeyRing | None) -> None:
+    if keys is None:
+        return
+    try:
+        log.warning("read %d keys again", keys.reload())
+    except UsageError as error:
+        log.error("the keys stay as they were: %s", error)

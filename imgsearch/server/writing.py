@@ -1,0 +1,73 @@
+"""The operations that change an instance; each is answered after its commit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import named_condition
+from imgsearch.jobs.deleting import of_key
+from imgsearch.jobs.updating import Changes
+from imgsearch.opened import absent
+from imgsearch.server.errors import RequestRefused
+from imgsearch.server.searching import filter_of, picture_options
+from imgsearch.service.documents import added_document, deleted_document, updated_document
+from imgsearch.service.operations import ParameterType
+from imgsearch.values import ATTRIBUTE_COLUMNS, SERVICE_NAMES, Attributes
+
+if TYPE_CHECKING:
+    from imgsearch.server.calls import Call
+    from imgsearch.server.served import Served
+
+__all__ = ["add", "delete", "update"]
+
+
+def _attributes(call: Call) -> dict[str, Any]:
+    """The given attributes by their names in filters."""
+    integers = call.given(ParameterType.INTEGER)
+    names = {SERVICE_NAMES[column]: column for column in ATTRIBUTE_COLUMNS}
+    given = (name for kind in (ParameterType.TEXT, ParameterType.INTEGER) for name in call.given(kind) if name in names)
+    return {names[name]: call.integer(name) if name in integers else call.text(name) for name in given}
+
+
+def add(served: Served, call: Call) -> dict[str, Any]:
+    """AddImage."""
+    key, options = call.key(), picture_options(call)
+    outcome = served.writer.add(
+        call.picture("PicContent"),
+        key.product_id,
+        key.pic_name,
+        category=options.category_id,
+        crop=options.crop,
+        region=options.region,
+        attributes=Attributes(**_attributes(call)),
+    ).result()
+    if outcome.error is not None:
+        raise outcome.error
+    item = served.instance.find(key)  # None if somebody has deleted it since
+    return added_document(outcome, item.subjects if item else (), served.instance.kind)
+
+
+def update(served: Served, call: Call) -> dict[str, Any]:
+    """UpdateImage; what is not given stays."""
+    key = call.key()
+    changes = Changes(_attributes(call))
+    if not served.instance.has_item(key):
+        raise absent(key, served.instance.folder)
+    served.writer.update(named_condition(key.product_id, key.pic_name), changes).result()
+    return updated_document()
+
+
+def delete(served: Served, call: Call) -> dict[str, Any]:
+    """DeleteImage: a picture, all of a product, or what a filter selects; what is not there is no error."""
+    if call.boolean("IsDeleteByFilter", default=False):
+        expression = filter_of(call)
+        if expression is None:
+            raise RequestRefused("IsDeleteByFilter needs a Filter", code="InvalidFilterClause")
+        condition = parse_filter(expression)
+    else:
+        product_id = call.text("ProductId")
+        if product_id is None:
+            raise RequestRefused("DeleteImage needs ProductId, or IsDeleteByFilter", code="MissingProductId")
+        condition = of_key(product_id, call.text("PicName") or None)
+    return deleted_document(served.writer.delete_matching(condition).result().keys)
