@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgsearch.errors import UsageError
 from imgsearch.instance_syncing import InstanceSyncing
 from imgsearch.pictures import addition
 from imgsearch.values import Key, several_paths
@@ -266,35 +265,11 @@ class InstanceWriting(InstanceSyncing):
             ItemNotFound: there is no such product or picture.
             InvalidFilter, InvalidValue, InvalidCategory, InstanceLocked, StorageFull, StorageUnwritable
         """
-        from imgsearch.jobs.updating import Changes, update_items
-        from imgsearch.service.categories import parse_category
+        from imgsearch.jobs.updating import changes_of, selected, update_items
 
-        changes = Changes(attributes or {}, None if category is None else parse_category(category))
-        selected = self._selected(filter, product_id, pic_name)
-        return update_items(self._opened, selected, changes, dry_run=dry_run, lock_timeout=lock_timeout)
-
-    def _selected(self, expression: str | None, product_id: str | None, pic_name: str | None) -> Condition:
-        """Items selected by a filter or by their key.
-
-        Raises:
-            UsageError, InvalidFilter, InvalidValue, ItemNotFound
-        """
-        from imgsearch.filters.parser import parse_filter
-        from imgsearch.filters.tree import named_condition
-        from imgsearch.opened import absent, no_product
-
-        if (expression is None) == (product_id is None) or (pic_name is not None and product_id is None):
-            raise UsageError("give either a filter, or a product and possibly one of its pictures")
-        if product_id is None:
-            assert expression is not None
-            return parse_filter(expression)
-        key = Key(product_id, "any" if pic_name is None else pic_name)
-        condition = named_condition(product_id, pic_name)
-        with self._opened.reading() as engine:
-            if not engine.store.count(condition):
-                folder = self._opened.folder
-                raise no_product(product_id, folder) if pic_name is None else absent(key, folder)
-        return condition
+        changes = changes_of(self._opened, attributes, category)
+        condition = selected(self._opened, filter, product_id, pic_name)
+        return update_items(self._opened, condition, changes, dry_run=dry_run, lock_timeout=lock_timeout)
 
     def check_rebuildable(self) -> None:
         """Refuse to rebuild where there is nothing to index.

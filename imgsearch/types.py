@@ -106,6 +106,10 @@ class DeletePictures:
     def __post_init__(self) -> None:
         Key(self.product_id, "any" if self.pic_name is None else self.pic_name)
 
+    def outcome(self, keys: tuple[Key, ...]) -> Outcome:
+        """Its one outcome, of all pictures that it deleted."""
+        return Outcome(Status.DELETED, self.source, self.product_id, self.pic_name, count=len(keys), keys=keys)
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -261,7 +265,16 @@ class Outcome:
     error: ImgsearchError | None = None
     count: int = 1
     """Number of pictures; for a deletion submitted to a ``Writer``, the number deleted."""
+    keys: tuple[Key, ...] = ()
+    """For a deletion submitted to a ``Writer``: of the deleted pictures."""
     renamed_from: Key | None = None
     """The former key of a renamed picture."""
     warning: str | None = None
     """What is wrong with a picture that was added all the same."""
+
+    @property
+    def key(self) -> Key:
+        """ProductId and PicName, of an outcome that has both."""
+        assert self.product_id is not None
+        assert self.pic_name is not None
+        return Key(self.product_id, self.pic_name)

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from imgsearch.errors import InvalidCategory, UsageError
+from imgsearch.filters.parser import parse_filter
+from imgsearch.filters.tree import named_condition
 from imgsearch.jobs.applying import bring_index_up_to_date
-from imgsearch.service.categories import Kind, check_category
-from imgsearch.values import ATTRIBUTE_COLUMNS, Attributes
+from imgsearch.opened import absent, no_product
+from imgsearch.service.categories import Kind, check_category, parse_category
+from imgsearch.values import ATTRIBUTE_COLUMNS, Attributes, Key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,9 +20,8 @@ if TYPE_CHECKING:
     from imgsearch.opened import Opened
     from imgsearch.storage.port import Storage, Truth
     from imgsearch.types import Item
-    from imgsearch.values import Key
 
-__all__ = ["Changes", "update_items", "updated"]
+__all__ = ["Changes", "changes_of", "selected", "update_items", "updated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +47,6 @@ class Changes:
         object.__setattr__(self, "attributes", {name: getattr(valid, name) for name in self.attributes})
         check_category(self.category_id)
 
-    def check(self, opened: Opened) -> None:
-        """Refuse a category for an instance without categories.
-
-        Raises:
-            InvalidCategory
-        """
-        if self.category_id is not None and opened.kind is Kind.GENERIC:
-            raise InvalidCategory(f"{opened.folder} is a generic instance, whose items have no categories")
-
     def applied(self, attributes: Attributes) -> Attributes:
         """These attributes, changed."""
         return replace(attributes, **self.attributes)
@@ -67,6 +60,40 @@ class Changes:
         return self.category_id is not None and (self.category_id, True) != (item.category_id, item.category_given)
 
 
+def changes_of(
+    opened: Opened, attributes: Mapping[str, int | str | None] | None, category: int | str | None
+) -> Changes:
+    """The changes that are asked for.
+
+    Raises:
+        UsageError, InvalidValue
+        InvalidCategory: also for an instance without categories.
+    """
+    changes = Changes(attributes or {}, None if category is None else parse_category(category))
+    if changes.category_id is not None and opened.kind is Kind.GENERIC:
+        raise InvalidCategory(f"{opened.folder} is a generic instance, whose items have no categories")
+    return changes
+
+
+def selected(opened: Opened, expression: str | None, product_id: str | None, pic_name: str | None) -> Condition:
+    """Items selected by a filter or by their key, of which there must be one.
+
+    Raises:
+        UsageError, InvalidFilter, InvalidValue, ItemNotFound
+    """
+    if (expression is None) == (product_id is None) or (pic_name is not None and product_id is None):
+        raise UsageError("give either a filter, or a product and possibly one of its pictures")
+    if product_id is None:
+        assert expression is not None
+        return parse_filter(expression)
+    key = Key(product_id, "any" if pic_name is None else pic_name)
+    condition = named_condition(product_id, pic_name)
+    with opened.reading() as engine:
+        if not engine.store.count(condition):
+            raise no_product(product_id, opened.folder) if pic_name is None else absent(key, opened.folder)
+    return condition
+
+
 def update_items(
     opened: Opened, condition: Condition, changes: Changes, *, dry_run: bool = False, lock_timeout: float = 0.0
 ) -> list[Key]:
@@ -76,10 +103,8 @@ def update_items(
         The keys of the items that differ afterwards, in the order of addition.
 
     Raises:
-        InvalidCategory: a category for an instance without categories.
         InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
     """
-    changes.check(opened)
     if dry_run:
         with opened.reading() as engine, engine.errors(), engine.store.reading():
             return [item.key for item in engine.store.items(condition) if changes.changes(item)]

@@ -15,20 +15,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from imgsearch.errors import ImgsearchError, UsageError
+from imgsearch.filters.parser import parse_filter
 from imgsearch.jobs.applying import bring_index_up_to_date
 from imgsearch.jobs.deleting import deleted
 from imgsearch.jobs.indexing import COMMIT_SECONDS, IndexingRun
 from imgsearch.jobs.recalling import Recall
-from imgsearch.jobs.updating import updated
+from imgsearch.jobs.updating import changes_of, selected, updated
 from imgsearch.pictures import addition
-from imgsearch.types import AddPicture, DeletePictures, Outcome, Refused, Status
+from imgsearch.types import AddPicture, DeletePictures, Outcome, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from imgsearch.filters.tree import Condition
     from imgsearch.jobs.deleting import Deletion
-    from imgsearch.jobs.updating import Changes
     from imgsearch.opened import Opened
     from imgsearch.pictures import PictureLike
     from imgsearch.storage.port import Storage
@@ -112,7 +111,7 @@ class Writer:
 
         Returns:
             A future for its outcome, which can be cancelled until execution starts. A deletion has one outcome, with
-            the status ``deleted`` and the number of deleted pictures as its ``count``.
+            the status ``deleted``, the number of deleted pictures as its ``count``, and their ``keys``.
 
         Raises:
             UsageError: the writer is closed, or this is not an operation.
@@ -177,22 +176,27 @@ class Writer:
         name = product_id if pic_name is None else f"{product_id} {pic_name}"
         return self.submit(DeletePictures(name, product_id, pic_name))
 
-    def delete_matching(self, condition: Condition) -> Future[Deletion]:
-        """Submit the deletion of all items that meet a condition, in one commit; its future has their keys.
+    def delete_matching(self, expression: str) -> Future[Deletion]:
+        """Submit the deletion of all items that a filter selects, in one commit; its future has their keys.
 
         Raises:
-            UsageError: the writer is closed.
+            InvalidFilter, UsageError
         """
+        condition = parse_filter(expression)
         return self._queue(_Job(lambda engine: deleted(engine, condition)))
 
-    def update(self, condition: Condition, changes: Changes) -> Future[list[Key]]:
-        """Submit changes of all items that meet a condition, in one commit; its future has the keys of changed items.
-
-        Raises:
-            InvalidCategory: a category for an instance without categories.
-            UsageError: the writer is closed.
-        """
-        changes.check(self._opened)
+    def update(
+        self,
+        filter: str | None = None,  # noqa: A002  # its name in SearchOptions
+        *,
+        product_id: str | None = None,
+        pic_name: str | None = None,
+        attributes: Mapping[str, int | str | None] | None = None,
+        category: int | str | None = None,
+    ) -> Future[list[Key]]:
+        """Submit changes of stored items, in one commit; arguments and errors are those of ``Instance.update``."""
+        changes = changes_of(self._opened, attributes, category)
+        condition = selected(self._opened, filter, product_id, pic_name)
         return self._queue(_Job(lambda engine: updated(engine, condition, changes)))
 
     @property
@@ -250,7 +254,7 @@ class Writer:
                     self._fail_waiting(error)
 
     def _has_work(self) -> bool:
-        """Wait for work; False if the writer is closed and the queue is empty."""
+        """Wait for work; False if closed and idle."""
         with self._state:
             while not self._waiting and not self._closed:
                 self._state.wait()
@@ -333,10 +337,8 @@ class Writer:
             result = job.run(engine)
         except Exception as error:  # raised by the future
             self._fail([future], error)
-            return
-        with suppress(BaseException):  # an error of a callback must not affect others
-            future.set_result(result)
-        self._count_resolved()
+        else:
+            self._resolve(future, result)
 
     def _next(self, run: _Run) -> _Submitted | None:
         """The next operation; None if finished work should be committed, or when idle."""
@@ -366,13 +368,14 @@ class Writer:
             if deletion is None:
                 (outcome,) = outcomes
             else:
-                outcome = Outcome(
-                    Status.DELETED, deletion.source, deletion.product_id, deletion.pic_name, count=len(outcomes)
-                )
-            with suppress(BaseException):  # an error of a callback must not affect others
-                future.set_result(outcome)
-            self._count_resolved()
+                outcome = deletion.outcome(tuple(one.key for one in outcomes))
+            self._resolve(future, outcome)
         return count
+
+    def _resolve(self, future: Future[Any], result: object) -> None:
+        with suppress(BaseException):  # an error of a callback must not affect others
+            future.set_result(result)
+        self._count_resolved()
 
     def _fail(self, futures: Iterable[Future[Outcome]], error: BaseException) -> None:
         for future in futures:

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from imgsearch.filters.parser import parse_filter
-from imgsearch.filters.tree import named_condition
-from imgsearch.jobs.deleting import of_key
-from imgsearch.jobs.updating import Changes
-from imgsearch.opened import absent
 from imgsearch.server.errors import RequestRefused
 from imgsearch.server.searching import filter_of, picture_options
 from imgsearch.service.documents import added_document, deleted_document, updated_document
@@ -51,10 +46,8 @@ def add(served: Served, call: Call) -> dict[str, Any]:
 def update(served: Served, call: Call) -> dict[str, Any]:
     """UpdateImage; what is not given stays."""
     key = call.key()
-    changes = Changes(_attributes(call))
-    if not served.instance.has_item(key):
-        raise absent(key, served.instance.folder)
-    served.writer.update(named_condition(key.product_id, key.pic_name), changes).result()
+    attributes = _attributes(call)
+    served.writer.update(product_id=key.product_id, pic_name=key.pic_name, attributes=attributes).result()
     return updated_document()
 
 
@@ -64,10 +57,8 @@ def delete(served: Served, call: Call) -> dict[str, Any]:
         expression = filter_of(call)
         if expression is None:
             raise RequestRefused("IsDeleteByFilter needs a Filter", code="InvalidFilterClause")
-        condition = parse_filter(expression)
-    else:
-        product_id = call.text("ProductId")
-        if product_id is None:
-            raise RequestRefused("DeleteImage needs ProductId, or IsDeleteByFilter", code="MissingProductId")
-        condition = of_key(product_id, call.text("PicName") or None)
-    return deleted_document(served.writer.delete_matching(condition).result().keys)
+        return deleted_document(served.writer.delete_matching(expression).result().keys)
+    product_id = call.text("ProductId")
+    if product_id is None:
+        raise RequestRefused("DeleteImage needs ProductId, or IsDeleteByFilter", code="MissingProductId")
+    return deleted_document(served.writer.delete(product_id, call.text("PicName") or None).result().keys)
