@@ -99,6 +99,7 @@ MAY_IMPORT = {
     "filters": {"errors", "types", "values"},
     "service": {"errors", "types", "values"},
     "service.documents": {"errors", "search", "jobs", "types", "values"},
+    "service.command_documents": {"search", "jobs", "types", "values"},
     "vision": {"errors", "types", "values", "durable_fs", "locations", "ordered_futures", "service"},
     "sources": {"errors", "types", "values", "durable_fs", "locations", "service"},
     "storage": {"errors", "types", "values", "durable_fs", "projection", "filters"},

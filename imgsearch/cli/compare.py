@@ -24,13 +24,12 @@ from imgsearch.cli.options import (
 )
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format
 from imgsearch.errors import InputError, UsageError
+from imgsearch.service.command_documents import comparison_document
 
 if TYPE_CHECKING:
     from imgsearch.types import PictureSource
 
 __all__ = ["compare"]
-
-SCORE_DIGITS = 6
 
 
 def compare(
@@ -74,14 +73,17 @@ def compare(
         raise type(error)(_named(error.message, first, second), code=error.code) from None
     for warning in result.warnings:
         warn(_named(warning, first, second))
-    score = round(result.score, SCORE_DIGITS)
+    document = comparison_document(result)
     if chosen is Format.TABLE:
-        same = "the same picture" if result.identical else f"Score {score:.3f}, distance {result.distance} of 512 bits"
+        same = (
+            "the same picture"
+            if result.identical
+            else f"Score {result.score:.3f}, distance {result.distance} of 512 bits"
+        )
         console().print(same, markup=False)
     elif chosen is Format.PATHS:
-        print_line(str(score))
+        print_line(str(document["Score"]))
     else:
-        document = {"Success": True, "Score": score, "Distance": result.distance}
         print_document(document, one_line=chosen is Format.JSONL)
 
 

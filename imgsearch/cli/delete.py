@@ -23,6 +23,7 @@ from imgsearch.cli.options import (
 )
 from imgsearch.cli.output import Format, print_document, print_keys, print_names, resolve_format
 from imgsearch.errors import InputError, UsageError
+from imgsearch.service.command_documents import deletion_document
 from imgsearch.values import Key
 
 if TYPE_CHECKING:
@@ -144,9 +145,7 @@ def _print(
     elif chosen is Format.TABLE:
         print_keys(keys, f"{len(names)} {'would be deleted' if dry_run else 'deleted'}")
     else:
-        document: dict[str, Any] = {"Success": not failures, "Deleted": 0 if dry_run else len(names), "PicNames": names}
+        document = deletion_document(keys, dry_run=dry_run)
         if failures:
-            document["Failures"] = failures
-        if dry_run:
-            document["DryRun"] = True
+            document |= {"Success": False, "Failures": failures}
         print_document(document, one_line=chosen is Format.JSONL)

@@ -20,6 +20,7 @@ from imgsearch.cli.output import (
     text,
 )
 from imgsearch.service.categories import CATEGORIES, Kind
+from imgsearch.service.command_documents import listing_document
 from imgsearch.service.documents import item_document
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ def list_(
             for item in listing.items:
                 print_document(item_document(item), one_line=True)
         else:
-            before = {"Success": True, "TotalCount": listing.total}
-            print_streamed(before, "Auctions", map(item_document, listing.items), one_line=False)
+            print_streamed(listing_document(listing), "Auctions", map(item_document, listing.items), one_line=False)
 
 
 def _print_table(listing: Listing, start: int, *, with_categories: bool) -> None:

@@ -12,6 +12,7 @@ from imgsearch.cli.options import FormatOption, InstanceOption, Nul
 from imgsearch.cli.output import Format, console, print_document, print_names, resolve_format, text
 from imgsearch.errors import ItemNotFound
 from imgsearch.service.categories import CATEGORIES
+from imgsearch.service.command_documents import shown_document
 from imgsearch.service.documents import whole_item_document
 from imgsearch.values import Key
 
@@ -45,7 +46,7 @@ def show(
         for item in items:
             print_document(whole_item_document(item), one_line=True)
     elif chosen is Format.JSON:
-        print_document({"Success": True, "Exists": bool(items), "Auctions": list(map(whole_item_document, items))})
+        print_document(shown_document(items))
     else:
         _print_table(items)
     if not items:

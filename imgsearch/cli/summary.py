@@ -14,6 +14,7 @@ from imgsearch.cli.output import Format, console, print_document, print_line, pr
 from imgsearch.durable_fs import file_errors, temporary_folder
 from imgsearch.errors import NothingFound
 from imgsearch.service import documents
+from imgsearch.service.command_documents import outcome_document
 from imgsearch.types import AddPicture, Outcome, Status
 
 if TYPE_CHECKING:
@@ -88,23 +89,9 @@ def failure_document(outcome: Outcome, error: ImgsearchError) -> dict[str, Any]:
 def print_outcome(outcome: Outcome, chosen: Format, *, quiet: bool) -> None:
     """Print an outcome: acknowledgements for jsonl, written files for paths, else failures to stderr."""
     if chosen is Format.JSONL:
-        line: dict[str, Any] = {
-            "ProductId": outcome.product_id,
-            "PicName": outcome.pic_name,
-            "Status": outcome.status,
-        }
+        line = outcome_document(outcome)
         if outcome.error is not None:
-            line |= failure_document(outcome, outcome.error)
-        elif outcome.status is not Status.DELETED:
-            line |= {
-                "CategoryId": outcome.category_id,
-                "Region": None if outcome.region is None else str(outcome.region),
-            }
-        if outcome.renamed_from is not None:
-            former = outcome.renamed_from
-            line["From"] = {"ProductId": former.product_id, "PicName": former.pic_name}
-        if outcome.warning is not None:
-            line["Warning"] = outcome.warning
+            line["Source"] = safe(outcome.source)
         if not (quiet and outcome.status is not Status.FAILED and outcome.warning is None):
             print_document(line, one_line=True)
     elif chosen is Format.PATHS and outcome.status in (Status.ADDED, Status.REPLACED, Status.RENAMED):

@@ -23,6 +23,7 @@ from imgsearch.cli.options import (
 )
 from imgsearch.cli.output import Format, print_document, print_keys, print_names, resolve_format
 from imgsearch.errors import UsageError
+from imgsearch.service.command_documents import update_document
 from imgsearch.values import ATTRIBUTE_COLUMNS, SERVICE_NAMES
 
 __all__ = ["update"]
@@ -95,8 +96,7 @@ def update(
     elif chosen is Format.TABLE:
         print_keys(keys, f"{len(names)} {'would be updated' if dry_run else 'updated'}")
     else:
-        document = {"Success": True, "Updated": 0 if dry_run else len(names), "PicNames": names}
-        print_document(document | {"DryRun": True} if dry_run else document, one_line=chosen is Format.JSONL)
+        print_document(update_document(keys, dry_run=dry_run), one_line=chosen is Format.JSONL)
 
 
 def _column(name: str) -> str:
