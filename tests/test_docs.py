@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ import typer
 
 import imgsearch
 from imgsearch import Instance, Searcher, Writer, errors
+from imgsearch.agents.tools import TOOLS
 from imgsearch.cli.app import app
 from imgsearch.errors import ImgsearchError
 from imgsearch.storage.integrity.problems import Damage
@@ -87,6 +89,29 @@ def test_the_program_in_python_does_what_it_says(tmp_path: Path) -> None:
 def test_the_examples_in_python_run(number: int, tmp_path: Path) -> None:
     """Without a warning."""
     assert run_example(EXAMPLES[number], tmp_path)
+
+
+AGENTS = (ROOT / "docs" / "mcp.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.networks
+def test_the_example_for_agents_runs(tmp_path: Path) -> None:
+    """Without a warning."""
+    (code,) = re.findall(r"<!-- run -->\n```python\n(.*?)```", AGENTS, re.DOTALL)
+    assert run_example(code, tmp_path) == "generic\n"
+
+
+def test_tools_of_agents_are_documented() -> None:
+    """Each tool stands in the table with what it needs, and the client's file starts the command as it is."""
+    table = AGENTS.partition("## Tools")[2].partition("\n## ")[0]
+    told = dict(re.findall(r"^\| `([a-z]+)` \| (.*) \|$", table, re.MULTILINE))
+    assert {name: text.startswith("with `--write`") for name, text in told.items()} == {
+        tool.name: tool.writes for tool in TOOLS
+    }
+    (shown,) = re.findall(r"<!-- client -->\n```json\n(.*?)```", AGENTS, re.DOTALL)
+    words = json.loads(shown)["mcpServers"]["imgsearch"]["args"]
+    known = typer.main.get_command(app).commands[words[0]].params  # type: ignore[attr-defined]
+    assert {word for word in words if word.startswith("-")} <= {option for one in known for option in one.opts}
 
 
 def test_every_public_name_is_documented() -> None:

@@ -13,7 +13,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]  # it
 
 import imgsearch
 from imgsearch.cli.configuration import load
-from imgsearch.cli.errors import reporting
+from imgsearch.cli.errors import command_of, reporting
 from imgsearch.cli.examples import EXAMPLES
 from imgsearch.cli.options import GlobalInstance
 
@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "oss-import": "oss_import:oss_import",
     "eval": "evaluate:evaluate",
     "serve": "serve:serve",
+    "mcp": "mcp:mcp",
     "config": "config:config",
     "completion": "completion:completion",
     "man": "man:man",
@@ -51,8 +52,6 @@ COMMANDS: Final = {
 
 
 COMPLETE_VARIABLE: Final = "_IMGSEARCH_COMPLETE"
-WITH_VALUE: Final = frozenset({"-i", "--instance", "--config"})
-"""Options before the command whose value is a word of its own."""
 
 
 def app_for(words: Sequence[str]) -> typer.Typer:
@@ -60,19 +59,8 @@ def app_for(words: Sequence[str]) -> typer.Typer:
 
     If it names a command, only that one is loaded: importing all commands takes as long as opening an instance.
     """
-    command = _command_of(words)
+    command = command_of(words)
     return _made([command] if command in COMMANDS else COMMANDS)
-
-
-def _command_of(words: Sequence[str]) -> str | None:
-    """The first word that is neither an option nor the value of one."""
-    left = iter(words)
-    for word in left:
-        if word in WITH_VALUE:
-            next(left, None)
-        elif not word.startswith("-"):
-            return word
-    return None
 
 
 def _made(names: Iterable[str]) -> typer.Typer:

@@ -9,7 +9,7 @@ import traceback
 from contextlib import nullcontext, suppress
 from datetime import datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -24,12 +24,38 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-__all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "exit_code_of", "print_error", "reporting", "tell", "warn"]
+__all__ = [
+    "BROKEN_PIPE",
+    "BUG",
+    "INTERRUPTED",
+    "command_of",
+    "exit_code_of",
+    "print_error",
+    "report_bug",
+    "reporting",
+    "tell",
+    "warn",
+]
 
 BUG = 70
 INTERRUPTED = 130
+WITH_VALUE: Final = frozenset({"-i", "--instance", "--config"})
+"""Options before the command whose value is a word of its own."""
+SPEAK_A_PROTOCOL: Final = frozenset({"mcp"})
+"""Commands whose stdout belongs to a protocol."""
 BROKEN_PIPE = 141
 """The reader of stdout has exited, as in ``imgsearch search … | head -1``; the code is that of shells."""
+
+
+def command_of(words: Sequence[str]) -> str | None:
+    """The first word of a command line that is neither an option nor the value of one."""
+    left = iter(words)
+    for word in left:
+        if word in WITH_VALUE:
+            next(left, None)
+        elif not word.startswith("-"):
+            return word
+    return None
 
 
 def reporting(command: Callable[..., None]) -> Callable[..., None]:
@@ -62,7 +88,7 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             raise
         except Exception as error:
             if not _is_of_memory(error):
-                raise typer.Exit(_report_bug()) from None
+                raise typer.Exit(report_bug()) from None
             refused = MemoryRefused(
                 "the system gives this process no more memory or threads; nothing acknowledged is lost: end other "
                 "programs, raise the limit or use fewer --workers, then run the command again"
@@ -108,6 +134,8 @@ def _format_of(options: Mapping[str, Any]) -> Format:
 
 def _format_in(words: Sequence[str]) -> Format:
     """The output format that a command line asks for, if only that much of it can be understood."""
+    if command_of(words) in SPEAK_A_PROTOCOL:
+        return Format.TABLE  # on stdout, a document would be taken for a message
     given = os.environ.get(FORMAT_VARIABLE)
     for word, following in pairwise((*words, "")):
         if word == "--format":
@@ -161,7 +189,7 @@ def tell(line: str) -> None:
         typer.echo(line, err=True)
 
 
-def _report_bug() -> int:
+def report_bug() -> int:
     """Write the trace to the log and ask for a report."""
     from imgsearch import __version__
     from imgsearch.locations import log_file

@@ -56,6 +56,10 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "imgsearch oss-import oss://my-catalogue/pictures --explain-policy",
         "imgsearch oss-import -i shop oss://my-catalogue/pictures --rebuild --quiet",
     ),
+    "mcp": (
+        "imgsearch mcp -i shop --pictures /srv/pictures",
+        "imgsearch mcp -i shop -i photos --pictures /srv/pictures --thumbnails --write",
+    ),
     "eval": ("imgsearch eval pictures", "imgsearch eval -i shop labelled --html misses.html"),
     "serve": (
         "imgsearch serve --new-key shop-web >> keys.toml",

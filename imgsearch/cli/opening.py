@@ -15,7 +15,7 @@ from imgsearch.locations import default_instance
 from imgsearch.service.categories import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from imgsearch.instance import Instance
 
@@ -23,6 +23,7 @@ __all__ = [
     "announcer",
     "existing",
     "instance_folder",
+    "named_instances",
     "new_instance_discarded",
     "open_instance",
     "open_or_make",
@@ -34,6 +35,27 @@ def instance_folder(given: Path | None) -> Path:
     """The given folder or the default one; either may be a name of the configuration file."""
     instance_is(given)
     return active().folder(given if given is not None else default_instance())
+
+
+def named_instances(given: Sequence[Path] | None) -> dict[str, Path]:
+    """Folders of several instances by name: that in the configuration file, else that of the folder.
+
+    Args:
+        given: names or folders; empty: the default instance.
+
+    Raises:
+        UsageError: two have the same name.
+    """
+    named: dict[str, Path] = {}
+    for one in given or [default_instance()]:
+        folder = active().folder(one)
+        name = str(one) if str(one) in active().instances else folder.resolve().name
+        if named.setdefault(name, folder) is not folder:
+            raise UsageError(
+                f"two instances are called {name!r}: give one of them another name, in [instances] of the "
+                "configuration file"
+            )
+    return named
 
 
 def announcer(*, quiet: bool = False) -> Callable[[str], None]:

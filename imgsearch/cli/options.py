@@ -47,6 +47,7 @@ __all__ = [
     "OfProduct",
     "Quiet",
     "RegionOption",
+    "SeveralInstances",
     "StrAttr",
     "Timeout",
     "Weights",
@@ -76,6 +77,12 @@ def _of_the_command_line(context: typer.Context, given: Path | None) -> Path | N
         raise typer.BadParameter(f"the instance is given twice: {before} before the command, {given} after it")
     chosen = given if given is not None else before
     return None if chosen is None else Path(chosen)
+
+
+def _also_before_the_command(context: typer.Context, given: list[Path] | None) -> list[Path]:
+    """The options of the command, and the one before it."""
+    before = context.find_root().params.get("instance")
+    return [*([] if before is None else [Path(before)]), *map(Path, given or [])]
 
 
 def _names_of_instances(incomplete: str) -> list[str]:
@@ -126,6 +133,21 @@ InstanceOption = Annotated[
         help=f"The instance's folder, or its name in the configuration file; by default {INSTANCE_VARIABLE}, else "
         "'default' in your data directory.",
         callback=_of_the_command_line,
+        autocompletion=_names_of_instances,
+        rich_help_panel=INSTANCE,
+    ),
+]
+SeveralInstances = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "-i",
+        "--instance",
+        parser=_place,
+        metavar="DIR|NAME",
+        show_default=False,
+        help="An instance's folder, or its name in the configuration file; repeatable. By default as for other "
+        "commands.",
+        callback=_also_before_the_command,
         autocompletion=_names_of_instances,
         rich_help_panel=INSTANCE,
     ),

@@ -1,0 +1,1 @@
+"""Tools for agents: what the command line does, over the Model Context Protocol."""
