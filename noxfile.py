@@ -101,10 +101,22 @@ def _tell_first_hits(session: nox.Session, output: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The whole suite, side by side on all cores; in the precision that IMGSEARCH_PRECISION names, if it is set."""
+    """The ordinary suite, side by side on all cores; in the precision that IMGSEARCH_PRECISION names, if it is set."""
     _install(session, "test", extras=ALL_EXTRAS)
-    # Neighbours stay together, as they share what was made for the first of them.
-    session.run("python", "-m", "pytest", "-n", "logical", "--dist", "worksteal", *session.posargs, env=COMPILED_ONCE)
+    _pytest(session)
+
+
+@nox.session
+def extended(session: nox.Session) -> None:
+    """What the ordinary suite leaves out because each takes seconds: whole commands, kills, conversions of models."""
+    _install(session, "test", extras=ALL_EXTRAS)
+    _pytest(session, "-m", "extended and not long")
+
+
+def _pytest(session: nox.Session, *selection: str, **environment: str) -> None:
+    """Tests side by side; neighbours stay together, as they share what was made for the first of them."""
+    words = ("python", "-m", "pytest", *selection, "-n", "logical", "--dist", "worksteal")
+    session.run(*words, *session.posargs, env=COMPILED_ONCE | environment)
 
 
 @nox.session
@@ -161,11 +173,7 @@ def precision(session: nox.Session) -> None:
     for name in ("f32", "bf16") if has_bfloat16 else ("f32",):
         session.log(f"networks calculate in {name}")
         try:
-            session.run(
-                *("python", "-m", "pytest", "-m", "networks and not long", "-n", "logical", "--dist", "worksteal"),
-                *session.posargs,
-                env={**COMPILED_ONCE, "IMGSEARCH_PRECISION": name},
-            )
+            _pytest(session, "-m", "networks and not long", IMGSEARCH_PRECISION=name)
         except CommandFailed:
             failed.append(name)
     if not has_bfloat16:

@@ -30,6 +30,7 @@ def all_errors() -> set[type[ImgsearchError]]:
     return {getattr(errors, name) for name in errors.__all__ if name != "RemoteCode"}
 
 
+@pytest.mark.extended
 @pytest.mark.networks
 def test_the_tour_runs(tmp_path: Path) -> None:
     """Every command of the README's tour ends with 0, in the order given, and its first hit is the right product."""
@@ -49,6 +50,7 @@ def test_the_tour_runs(tmp_path: Path) -> None:
             assert Path(result.stdout.splitlines()[0]).parent.name == "armchair-teal"
 
 
+@pytest.mark.extended
 @pytest.mark.networks
 def test_the_python_example_runs(tmp_path: Path) -> None:
     """The README's example finds the teapot."""
@@ -75,6 +77,7 @@ def run_example(code: str, folder: Path) -> str:
     return result.stdout
 
 
+@pytest.mark.extended
 @pytest.mark.networks
 def test_the_program_in_python_does_what_it_says(tmp_path: Path) -> None:
     """It has 20 lines at most, and prints what stands below it."""
@@ -84,6 +87,7 @@ def test_the_program_in_python_does_what_it_says(tmp_path: Path) -> None:
     assert run_example(code, tmp_path) == expected
 
 
+@pytest.mark.extended
 @pytest.mark.networks
 @pytest.mark.parametrize("number", range(1, len(EXAMPLES)))
 def test_the_examples_in_python_run(number: int, tmp_path: Path) -> None:

@@ -389,6 +389,7 @@ def labelled(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.extended
 def test_all_parts_in_one_run(labelled: Path) -> None:
     """Each part with its groups, and progress told to the end of each step."""
     steps: dict[str, tuple[int, int]] = {}
@@ -433,6 +434,7 @@ def test_figures_are_of_what_the_pipeline_finds(labelled: Path, monkeypatch: pyt
     assert set(asked) == {PictureOptions()}
 
 
+@pytest.mark.extended
 def test_a_picture_that_fails_is_missed_and_told(labelled: Path) -> None:
     """In the gallery, as a query, with a label, with a box: it counts, and the others go on."""
     whole = evaluate(labelled, any_category=True)
@@ -473,6 +475,7 @@ def leave_one_out(folder: Path) -> Evaluation:
     return result
 
 
+@pytest.mark.extended
 def test_leaving_one_out(tmp_path: Path) -> None:
     """Each picture looks for the others of its product; a broken one is told once, and missed by the others too."""
     for product, first in (("mug", 0), ("chair", 10)):
@@ -488,6 +491,7 @@ def test_leaving_one_out(tmp_path: Path) -> None:
     assert broken.retrieval.overall.mean_average_precision < whole.retrieval.overall.mean_average_precision
 
 
+@pytest.mark.extended
 def test_copies_of_one_file_are_not_looked_for(tmp_path: Path) -> None:
     """Leaving out the query leaves out its copies, so they cannot be missed."""
     write_catalogue(tmp_path / "mug", 2)
@@ -503,6 +507,7 @@ def test_copies_of_one_file_are_not_looked_for(tmp_path: Path) -> None:
         evaluate(tmp_path)
 
 
+@pytest.mark.extended
 def test_the_whole_ranking_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A right picture beyond the first page is found there, and no page is asked for in vain."""
     monkeypatch.setattr("imgsearch.evaluation.retrieval.MAX_NUM", 2)
@@ -547,6 +552,7 @@ def test_the_whole_ranking_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert sorted(rank or 0 for rank in ranks.values()) == [0, 0, 1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.extended
 def test_details_of_each_picture(labelled: Path) -> None:
     """Who wants them gets each query with its results, each prediction, each box; the figures stay the same."""
     details = Details()
@@ -565,6 +571,7 @@ def test_details_of_each_picture(labelled: Path) -> None:
     assert sum(box.overlap for box in details.boxes) / 2 == result.subjects.overall.found.mean
 
 
+@pytest.mark.extended
 def test_a_right_picture_is_named_where_none_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the query itself nor a copy of it, which nobody looks for."""
     monkeypatch.setattr("imgsearch.evaluation.retrieval.MAX_RESULTS", 1)
@@ -583,6 +590,7 @@ def test_a_right_picture_is_named_where_none_is_found(tmp_path: Path, monkeypatc
         assert one.right.picture.file.read_bytes() != one.query.file.read_bytes()
 
 
+@pytest.mark.extended
 def test_settings_of_an_instance(folder: Path, tmp_path: Path) -> None:
     """Its limits and kind are those that are measured with; it is not touched, not even by a lock."""
     for number in range(4):
@@ -599,6 +607,7 @@ def test_settings_of_an_instance(folder: Path, tmp_path: Path) -> None:
     assert (result.kind, result.failures) == (Kind.GENERIC, [])
 
 
+@pytest.mark.extended
 def test_parts_that_the_settings_leave_out(labelled: Path) -> None:
     """A generic instance has no categories, whole pictures no subjects: it is said, or refused if nothing is left."""
     said: list[str] = []
@@ -610,6 +619,7 @@ def test_parts_that_the_settings_leave_out(labelled: Path) -> None:
             evaluate(labelled, [part], **options)
 
 
+@pytest.mark.extended
 def test_nothing_is_left_behind(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The temporary instance never holds a picture, and is gone at the end, also after an error."""
     place = tmp_path / "temporary"
@@ -638,6 +648,7 @@ def test_nothing_is_left_behind(labelled: Path, tmp_path: Path, monkeypatch: pyt
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.extended
 def test_the_sample_catalogue_by_its_folders() -> None:
     """Nearly every picture of the catalogue has another one of its product among its first five."""
     result = evaluate(ROOT / "sample_data" / "catalogue", kind=Kind.GENERIC).retrieval

@@ -184,6 +184,7 @@ def check_added(folder: Path, target: Path, files: list[Hostile], seconds: int) 
             assert instance.has_item(Key(name.removesuffix(".jpg"), name))
 
 
+@pytest.mark.extended
 def test_a_sample_of_hostile_files(folder: Path, tmp_path: Path) -> None:
     """120 of the corpus; the ``long`` tests take them all."""
     check_added(tmp_path / "files", folder, sample(120), 300)
@@ -206,6 +207,7 @@ def test_other_bits_of_hostile_files(folder: Path, tmp_path: Path, seed: int) ->
     check_added(tmp_path / "files", folder, files, 1800)
 
 
+@pytest.mark.extended
 def test_a_picture_that_crashes_its_decoder_costs_itself(run: Run, tmp_path: Path) -> None:
     """A decoder that really crashes, is really killed, and really takes all memory, in the middle of a batch."""
     folder = tmp_path / "pictures"
@@ -226,6 +228,7 @@ def test_a_picture_that_crashes_its_decoder_costs_itself(run: Run, tmp_path: Pat
     assert [line.get("Success") for line in again.lines].count(True) == GOOD
 
 
+@pytest.mark.extended
 def test_a_broken_tiff_prints_nothing_of_its_own(run: Run, tmp_path: Path) -> None:
     """Its library writes to stderr what it thinks of a file, so a single search decodes it elsewhere, too."""
     assert run("add", write_catalogue(tmp_path / "pictures", 1)[0]).returncode == 0
@@ -238,6 +241,7 @@ def test_a_broken_tiff_prints_nothing_of_its_own(run: Run, tmp_path: Path) -> No
     assert "Fax4Decode" not in run("search", tmp_path / "fax.tif").stderr
 
 
+@pytest.mark.extended
 def test_names_reach_no_terminal_as_they_are(run: Run, tmp_path: Path) -> None:
     """Of pictures that are taken, refused, found and missing; in documents for programs the name is still exact."""
     folder = tmp_path / "pictures"
@@ -256,6 +260,7 @@ def test_names_reach_no_terminal_as_they_are(run: Run, tmp_path: Path) -> None:
     assert {hit["PicName"] for hit in found.lines[0]["Auctions"]} == set(NAMES)
 
 
+@pytest.mark.extended
 def test_ids_and_filters_are_values_to_sql(instance: Instance, tmp_path: Path) -> None:
     """Neither an id with a wildcard or a piece of SQL nor a filter with one selects more than it says."""
     trick = "a'; DROP TABLE items; --"

@@ -85,6 +85,7 @@ def hits(instance: Instance, picture: Bytes, options: PictureOptions | None = No
 MAXIMUM = (1.0, "7.33136443711219e+24;0")
 
 
+@pytest.mark.extended
 def test_finds_itself_whatever_company_it_came_in(instance: Instance, folder: Path, tmp_path: Path) -> None:
     """The same picture added alone, in a batch of 500, and renamed: Score 1 and the maximum relevance each time."""
     wanted = Bytes(jpeg(0))
@@ -108,6 +109,7 @@ def test_finds_itself_whatever_company_it_came_in(instance: Instance, folder: Pa
     assert best(instance, wanted)[1:] == MAXIMUM
 
 
+@pytest.mark.extended
 def test_features_do_not_depend_on_the_batch(instance: Instance, tmp_path: Path) -> None:
     """The stored feature has the same bits alone and among others."""
     picture = Bytes(jpeg(7))
@@ -156,6 +158,7 @@ def test_changed_attributes_replace_without_extraction(instance: Instance, chang
     assert (after.attributes, after.category_id) != (before.attributes, before.category_id)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "changed", [{"region": Region(0, 50, 0, 50)}, {"crop": False}], ids=lambda changed: next(iter(changed))
 )
@@ -168,6 +171,7 @@ def test_another_region_is_extracted_again(instance: Instance, changed: dict[str
     assert instance.item(Key("p", "a.jpg")).id != before
 
 
+@pytest.mark.extended
 def test_replaced_and_deleted_pictures_are_gone_at_once(instance: Instance) -> None:
     """No search finds an old picture again, in the index or beside it."""
     old, new, other = Bytes(jpeg(1)), Bytes(jpeg(2)), Bytes(jpeg(3))
@@ -181,6 +185,7 @@ def test_replaced_and_deleted_pictures_are_gone_at_once(instance: Instance) -> N
     assert hits(instance, new) == ["b.jpg"]
 
 
+@pytest.mark.extended
 def test_order_of_operations_counts(instance: Instance) -> None:
     """A later operation wins, also within one batch, and whatever is stored already."""
     first, second = Bytes(jpeg(1)), Bytes(jpeg(2))
@@ -202,6 +207,7 @@ def test_order_of_operations_counts(instance: Instance) -> None:
     assert again == [Status.REPLACED, Status.REPLACED, Status.DELETED, Status.ADDED]
 
 
+@pytest.mark.extended
 def test_failures_stand_where_they_belong(instance: Instance) -> None:
     """A failed picture in any position of a batch is its own outcome; no neighbour gets its data."""
     broken = (jpeg(0)[:500], b"text", jpeg(0, (50, 50)), b"")
@@ -289,6 +295,7 @@ def test_region_and_crop(instance: Instance) -> None:
         assert not any(hit.identical for hit in other.hits)
 
 
+@pytest.mark.extended
 def test_product_results_belong_exactly_to_the_category(instance: Instance) -> None:
     """A given category bounds the results; ``any_category`` lifts it."""
     apply(instance, *[add(Bytes(jpeg(n)), f"p{n}", f"{n}.jpg", category_id=(3, 4)[n % 2]) for n in range(8)])
@@ -344,6 +351,7 @@ def assert_same_answers(found: Any, expected: Any) -> None:
             assert abs(hit.distance - same.distance) <= 1
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("all_subjects", [False, True])
 def test_many_pictures_are_answered_as_each_by_itself(instance: Instance, all_subjects: bool) -> None:
     """In their order, more than are under way at once; one that cannot be used is told in its place."""
@@ -393,6 +401,7 @@ def test_nothing_is_prepared_before_the_model_is_converted(instance: Instance, t
     assert not (tmp_path / "empty").exists()
 
 
+@pytest.mark.extended
 def test_filters_select_first(instance: Instance) -> None:
     """A filtered search and a filtered deletion see exactly what matches."""
     apply(instance, *[add(Bytes(jpeg(n)), f"p{n}", f"{n}.jpg", int_attr=n, str_attr="ab"[n % 2]) for n in range(10)])
@@ -464,6 +473,7 @@ def test_info_counts(instance: Instance, folder: Path) -> None:
     assert facts.disk_bytes == sum(path.stat().st_size for path in folder.iterdir()) or facts.disk_bytes > 0
 
 
+@pytest.mark.extended
 def test_a_second_writer_is_refused_while_readers_go_on(instance: Instance, folder: Path) -> None:
     """One writer; searches never wait for it."""
     outcomes = instance.apply_stream([add(Bytes(jpeg(n)), f"p{n}") for n in range(600)])
@@ -496,6 +506,7 @@ def test_folder_operations_find_files_again(instance: Instance, catalogue: Path)
     assert thumbnail.startswith(b"\xff\xd8")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("kind", list(Kind))
 def test_pictures_of_a_product_speak_for_each_other(folder: Path, kind: Kind) -> None:
     """In whatever category they are: one picture's category may have been predicted wrong."""

@@ -61,6 +61,7 @@ def parameters(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.extended
 @pytest.mark.networks
 def test_each_source_is_measured_with_its_own_parameters(labelled: Path, parameters: Path, cache: Path) -> None:
     """Ranks are those of the plain figure, as the features are; Scores are those of the other curve."""
@@ -79,6 +80,7 @@ def test_each_source_is_measured_with_its_own_parameters(labelled: Path, paramet
     assert any("trained without two" in line and str(parameters) in line for line in told), "not measured, and not told"
 
 
+@pytest.mark.extended
 @pytest.mark.networks
 def test_queries_of_one_source(run: Run, labelled: Path) -> None:
     """The catalogue stays whole, other queries are not asked."""

@@ -30,7 +30,7 @@ from tests.processes import decoders_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-pytestmark = pytest.mark.networks
+pytestmark = [pytest.mark.extended, pytest.mark.networks]
 
 SHOTS = sorted((ROOT / "sample_data" / "catalogue").rglob("*.jpg"))
 QUERIES = sorted((ROOT / "sample_data" / "queries").iterdir())

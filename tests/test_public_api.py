@@ -25,6 +25,7 @@ def test_another_name_is_an_attribute_error() -> None:
         _ = imgsearch.Nothing  # type: ignore[attr-defined]
 
 
+@pytest.mark.extended
 def test_another_name_is_an_error_of_types(tmp_path: Path) -> None:
     """Type checkers know the names, and no others."""
     (tmp_path / "good.py").write_text("from imgsearch import Instance, PictureLike, Writer, as_picture\n")
@@ -73,6 +74,7 @@ import openvino.tools.ovc
 """
 
 
+@pytest.mark.extended
 @pytest.mark.networks
 def test_the_host_process_keeps_its_settings(tmp_path: Path) -> None:
     """Of Pillow, logging, warnings, modules, signals and the environment; and its arguments are written nowhere."""
@@ -113,6 +115,7 @@ MAY_IMPORT = {
 Documents speak of answers and instances, of which only their types are imported."""
 
 
+@pytest.mark.extended
 def test_packages_import_in_one_direction() -> None:
     """Lower packages know nothing of higher ones; only ``cli`` knows ``cli``, it and ``agents`` know ``evaluation``."""
     root = Path(imgsearch.__file__).parent

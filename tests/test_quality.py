@@ -9,7 +9,7 @@ from imgsearch.evaluation.evaluate import evaluate
 from imgsearch.evaluation.ground_truth import Part
 from tests.conftest import EVALUATION_DATA, ROOT
 
-pytestmark = pytest.mark.networks
+pytestmark = [pytest.mark.extended, pytest.mark.networks]
 
 RETRIEVAL = EVALUATION_DATA / "retrieval"
 

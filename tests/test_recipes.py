@@ -91,6 +91,7 @@ def test_there_are_sessions() -> None:
     assert len(SESSIONS) >= 3
 
 
+@pytest.mark.extended
 @pytest.mark.networks
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is missing")
 def test_the_page_shows_what_a_terminal_shows(desk: Path) -> None:

@@ -27,6 +27,7 @@ def counts(document: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(document[name] for name in ("Added", "Replaced", "Unchanged", "Deleted", "Failed"))
 
 
+@pytest.mark.extended
 def test_second_run_adds_nothing_and_a_changed_file_is_replaced(run: Run, tmp_path: Path) -> None:
     """``add`` twice: the second run extracts nothing and says so; a changed file is replaced, a new one added."""
     folder = tmp_path / "pictures"
@@ -43,6 +44,7 @@ def test_second_run_adds_nothing_and_a_changed_file_is_replaced(run: Run, tmp_pa
     assert (third.returncode, counts(third.document)) == (0, (1, 1, 5, 0, 0))
 
 
+@pytest.mark.extended
 def test_a_cut_off_picture_is_added_with_a_warning(run: Run, tmp_path: Path) -> None:
     """In the line of the picture and the summary's count, or as one line on stderr."""
     paths = write_catalogue(tmp_path / "pictures", 3)
@@ -60,6 +62,7 @@ def test_a_cut_off_picture_is_added_with_a_warning(run: Run, tmp_path: Path) -> 
     assert ("Warnings" in again.document, again.stderr) == (False, ""), "unchanged, so nothing is looked at"
 
 
+@pytest.mark.extended
 def test_pictures_as_they_come(run: Run, tmp_path: Path) -> None:
     """AVIF and HEIC in a folder, and a PNG whose metadata is broken; and each finds itself."""
     folder = tmp_path / "pictures"
@@ -77,6 +80,7 @@ def test_pictures_as_they_come(run: Run, tmp_path: Path) -> None:
         assert found.document["Auctions"][0]["Score"] == 1
 
 
+@pytest.mark.extended
 def test_three_broken_files_among_500(run: Run, tmp_path: Path) -> None:
     """Exit code 1, three failures named with their codes, 497 indexed."""
     folder = tmp_path / "pictures"
@@ -115,6 +119,7 @@ def test_jsonl_acknowledges_each_picture(run: Run, tmp_path: Path) -> None:
     assert set(summary) == SUMMARY
 
 
+@pytest.mark.extended
 def test_a_dry_run_tells_what_adding_would_do_and_stores_nothing(run: Run, folder: Path, tmp_path: Path) -> None:
     """Before there is an instance, and then of new, changed, unchanged and missing pictures; no network is loaded."""
     pictures = tmp_path / "pictures"
@@ -280,6 +285,7 @@ def test_names_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> None:
     assert "\\x1b[2J\\nname" in result.stderr
 
 
+@pytest.mark.extended
 def test_interrupted_run_goes_on_from_there(run: Run, folder: Path, tmp_path: Path) -> None:
     """Ctrl-C: exit code 130; every line seen is found, and running again adds the rest only."""
     write_catalogue(tmp_path / "many", 700)
@@ -306,6 +312,7 @@ def test_interrupted_run_goes_on_from_there(run: Run, folder: Path, tmp_path: Pa
     assert again.document["Unchanged"] >= len(acknowledged)
 
 
+@pytest.mark.extended
 def test_a_second_writer_is_told_who_writes(run: Run, folder: Path, tmp_path: Path, catalogue: Path) -> None:
     """Exit code 5, with the pid, command and start of the holder; a search goes on meanwhile."""
     run("add", catalogue)
@@ -328,6 +335,7 @@ def test_a_second_writer_is_told_who_writes(run: Run, folder: Path, tmp_path: Pa
     assert run("add", catalogue).returncode == 0, "a killed writer leaves no lock"
 
 
+@pytest.mark.extended
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit")
 def test_a_full_disk_is_told_and_loses_nothing(run: Run, folder: Path, tmp_path: Path) -> None:
     """Writes that fail for want of space: exit code 8, and what was acknowledged is found."""
@@ -367,6 +375,7 @@ def test_orientation_is_applied(run: Run, tmp_path: Path) -> None:
     assert line["Region"] == "0,120,0,200"
 
 
+@pytest.mark.extended
 def test_a_bug_is_reported_with_its_trace_in_the_log(run: Run, catalogue: Path, tmp_path: Path) -> None:
     """Exit code 70: an error that nobody foresaw."""
     site = tmp_path / "site"

@@ -68,6 +68,7 @@ def test_the_packages_are_taken_away(environment: dict[str, str]) -> None:
         assert b"ModuleNotFoundError" in result.stderr
 
 
+@pytest.mark.extended
 def test_the_main_job(base: Run, folder: Path, catalogue: Path, tmp_path: Path) -> None:
     """All networks are told of once, in one line, whatever comes later."""
     assert base("init").returncode == 0
@@ -89,6 +90,7 @@ def test_the_main_job(base: Run, folder: Path, catalogue: Path, tmp_path: Path) 
     assert measured.document["Success"]
 
 
+@pytest.mark.extended
 def test_an_import_from_oss(shop: Shop, environment: dict[str, str], folder: Path) -> None:
     names = copy_samples(shop.folder, 4)
     shop.write([line(name) for name in names])
@@ -98,6 +100,7 @@ def test_an_import_from_oss(shop: Shop, environment: dict[str, str], folder: Pat
     assert result.document["Added"] == 4
 
 
+@pytest.mark.extended
 def test_older_features_of_the_default_model(base: Run, catalogue: Path, tmp_path: Path) -> None:
     """An instance of version 2 is searched and added to."""
     code = (
@@ -134,6 +137,7 @@ def test_what_needs_more_says_what_to_install(base: Run, folder: Path, catalogue
     assert "needs imgsearch-local[models]" in states.values()
 
 
+@pytest.mark.extended
 def test_preparing_at_another_time(base: Run, catalogue: Path, tmp_path: Path) -> None:
     """For images of containers and for cron: no instance is needed, none is made, and nothing is left to prepare."""
     prepared = base("init", "--prepare")
@@ -158,6 +162,7 @@ def test_preparing_at_another_time(base: Run, catalogue: Path, tmp_path: Path) -
     assert compiled() == before, "nor anything to be compiled"
 
 
+@pytest.mark.extended
 def test_preparing_an_instance_s_networks(base: Run, folder: Path, tmp_path: Path) -> None:
     assert base("init", "--model", "efficientnet-lite0").returncode == 0
     assert base("init", "--prepare", "-i", folder).document["Model"] == "efficientnet-lite0"

@@ -84,6 +84,7 @@ def test_an_indexed_picture_is_searched_for_in_its_own_category(shop: Path) -> N
     assert {auction["CategoryId"] for auction in given["Auctions"]} == {3}
 
 
+@pytest.mark.extended
 def test_what_is_predicted_is_stored_and_found_again(tmp_path: Path) -> None:
     """Most of these are plain to see; what matters is that adding and searching agree."""
     folder = tmp_path / "instance"

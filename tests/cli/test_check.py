@@ -46,6 +46,7 @@ def test_repairing_a_sound_instance(run: Run) -> None:
     assert (result.returncode, result.document) == (0, {"Success": True, "Problems": [], "Repaired": [], "Lost": []})
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("filled")
 def test_a_lost_index_is_made_again(run: Run, folder: Path, catalogue: Path) -> None:
     """Derived, so nothing is lost."""
@@ -67,6 +68,7 @@ def test_a_lost_index_is_made_again(run: Run, folder: Path, catalogue: Path) -> 
     assert run("search", catalogue / "0003.jpg", "--any-category").document["Auctions"] == before
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("filled")
 def test_a_broken_feature_is_lost_until_the_picture_is_added_again(run: Run, folder: Path, catalogue: Path) -> None:
     """Its item is named, the others stay, and adding the folder again brings it back."""

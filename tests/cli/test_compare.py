@@ -17,6 +17,7 @@ FRONT, TOP = CATALOGUE / "mug-red" / "front.jpg", CATALOGUE / "mug-red" / "top.j
 OTHER = CATALOGUE / "armchair-teal" / "front.jpg"
 
 
+@pytest.mark.extended
 def test_two_pictures(run: Run, folder: Path) -> None:
     """The same one, another view, another product; no instance comes of it."""
     same, view, other = (run("compare", FRONT, second).document for second in (FRONT, TOP, OTHER))
@@ -26,6 +27,7 @@ def test_two_pictures(run: Run, folder: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.extended
 def test_it_is_the_score_of_a_search(run: Run, cache: Path) -> None:
     """In an instance that holds only the other picture."""
     assert run("add", TOP, "--kind", "generic").returncode == 0
@@ -65,6 +67,7 @@ def test_bad_requests(run: Run, arguments: list[object], code: int, word: str) -
     assert (result.returncode, word in result.stderr) == (code, True), result.stderr
 
 
+@pytest.mark.extended
 def test_combined_views(run: Run) -> None:
     """Several views are one query: one document, without a region, and no identical result."""
     assert run("add", CATALOGUE, "--product-from", "parent").returncode == 0

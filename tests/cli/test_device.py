@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT, Run
 from tests.oss_shop import Shop
 
-pytestmark = pytest.mark.networks
+pytestmark = [pytest.mark.extended, pytest.mark.networks]
 
 ODD_NAMES = ["gpu", "cuda:", "CUDA:0", "cpu:1", ""]
 

@@ -32,6 +32,7 @@ def test_closed_streams(run: Run, folder: Path, catalogue: Path, closed: str) ->
     assert run("check", "--read-data").document["Problems"] == []
 
 
+@pytest.mark.extended
 def test_a_closed_stdout(run: Run, folder: Path, catalogue: Path) -> None:
     """Where nothing is printed, nothing is missing; a result that cannot be printed is exit code 8."""
     assert shell('"$@" >&-', "add", "-i", folder, catalogue, "--quiet").returncode == 0
@@ -91,6 +92,7 @@ def test_a_user_without_home(run: Run, folder: Path) -> None:
     assert (result.returncode, "IMGSEARCH_INSTANCE" in result.stderr) == (2, True)
 
 
+@pytest.mark.extended
 def test_a_full_cache(run: Run, catalogue: Path, tmp_path: Path) -> None:
     """Exit code 8, not a bug: OpenVINO itself only says that something went wrong."""
     cache = tmp_path / "cache"

@@ -68,6 +68,7 @@ def with_error(figures: dict[str, Any]) -> dict[str, float]:
     return others | {"ECE": round(figures["Calibration"]["ECE"], 4)}
 
 
+@pytest.mark.extended
 def test_figures_are_those_of_add_and_search(run: Run) -> None:
     """The sample catalogue with its ground truth: the same figures as by hand, digit by digit."""
     with (SAMPLE / "groundtruth.csv").open(encoding="utf-8", newline="") as file:
@@ -88,6 +89,7 @@ def test_figures_are_those_of_add_and_search(run: Run) -> None:
     assert [one["Score"] for one in calibration["MinScore"]] == [0.3, 0.5, 0.7]
 
 
+@pytest.mark.extended
 def test_leaving_one_out_is_search_with_exclude_self(run: Run) -> None:
     """The sample catalogue without ground truth: its folders are products."""
     sizes = Counter(path.parent.name for path in (SAMPLE / "catalogue").rglob("*.*"))
@@ -121,6 +123,7 @@ def labelled(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.extended
 def test_document(run: Run, labelled: Path, folder: Path) -> None:
     """One document with three parts, name by name; no instance is made or wanted."""
     document = run("eval", labelled).document
@@ -143,6 +146,7 @@ def test_document(run: Run, labelled: Path, folder: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.extended
 def test_parts_and_formats(run: Run, labelled: Path) -> None:
     """``--part`` restricts, ``jsonl`` is one line, ``table`` is for people."""
     document = run("eval", labelled, "--part", "subjects", "--part", "retrieval", "--format", "jsonl").lines[0]
@@ -165,6 +169,7 @@ def test_parts_and_formats(run: Run, labelled: Path) -> None:
         assert word in table
 
 
+@pytest.mark.extended
 def test_settings(run: Run, labelled: Path, folder: Path) -> None:
     """Model and kind as asked for, or as an instance has them; the instance is left as it is."""
     result = run("eval", labelled, "--model", "efficientnet-lite0", "--kind", "generic", "--no-crop", "--workers", 1)
@@ -178,6 +183,7 @@ def test_settings(run: Run, labelled: Path, folder: Path) -> None:
     assert run("info").document["TotalCount"] == 0
 
 
+@pytest.mark.extended
 def test_a_broken_picture(run: Run, labelled: Path) -> None:
     """Exit code 1, told in every format, counted as missed."""
     broken = labelled / "retrieval" / "0002.jpg"
@@ -239,6 +245,7 @@ def test_wrong_usage(run: Run, labelled: Path, folder: Path, arguments: list[obj
     assert result.stderr
 
 
+@pytest.mark.extended
 def test_a_terminal_gets_bars_and_tables(folder: Path, labelled: Path) -> None:
     """Progress of each step only on a terminal."""
     code, shown = on_terminal(folder, "eval", labelled, "--part", "retrieval", "--part", "subjects")

@@ -111,6 +111,7 @@ def write_labelled(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.extended
 def test_hostile_names(run: Run, tmp_path: Path) -> None:
     """Names of files, products, sources and kinds are text; every picture has an alternative; no host is asked."""
     folder, target = write_labelled(tmp_path / HOSTILE.replace("/", "")), tmp_path / "page.html"
@@ -133,6 +134,7 @@ def test_hostile_names(run: Run, tmp_path: Path) -> None:
     assert "UnsupportedPicFormat" in page.text
 
 
+@pytest.mark.extended
 def test_what_the_page_shows(run: Run, tmp_path: Path) -> None:
     """Figures as the tables have them, charts, misses, confusions, boxes; the owner's alone."""
     folder, target = write_labelled(tmp_path / "labelled"), tmp_path / "page.html"
@@ -170,6 +172,7 @@ def test_worst_bounds_each_list(run: Run, tmp_path: Path) -> None:
     assert overlaps == every[:1]
 
 
+@pytest.mark.extended
 def test_misses_of_the_sample_catalogue(run: Run, tmp_path: Path) -> None:
     """Each query whose first result is wrong stands there, with the best right picture and its rank."""
     target = tmp_path / "page.html"

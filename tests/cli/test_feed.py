@@ -127,6 +127,7 @@ def faulty_feed(web: WebServer, folder: Path) -> tuple[Path, dict[str, str]]:
     return path, expected
 
 
+@pytest.mark.extended
 def test_a_product_feed_with_faults(run: Run, web: WebServer, tmp_path: Path) -> None:
     """Each is told with its line, a code and words; the rest is done; a second run downloads only what failed."""
     path, expected = faulty_feed(web, tmp_path)
@@ -204,6 +205,7 @@ def test_a_table_without_a_header_adds_nothing(run: Run, folder: Path, tmp_path:
     assert not folder.exists()
 
 
+@pytest.mark.extended
 def test_search_with_a_link(run: Run, web: WebServer, tmp_path: Path) -> None:
     """The picture is found under its link; several links are several queries."""
     feed = f"id,image_link\n1,{web.put('/a', jpeg(1))}\n2,{web.put('/b', jpeg(2))}\n"

@@ -82,6 +82,7 @@ def test_bad_selections(run: Run, shop: Path, options: list[object], code: int) 
     assert run("list", *options).returncode == code
 
 
+@pytest.mark.extended
 def test_show(run: Run, shop: Path) -> None:
     """All that is stored of a product's pictures, or of one."""
     document = run("show", "a").document
@@ -97,6 +98,7 @@ def test_show(run: Run, shop: Path) -> None:
     assert run("show", "a", "--format", "paths").stdout.splitlines() == [str(shop / "a" / name) for _, name in ALL[:3]]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("key", [["none"], ["a", "none.jpg"], ["none", "0000.jpg"]], ids=str)
 def test_show_of_nothing(run: Run, shop: Path, key: list[str]) -> None:
     """Exit code 4, and the document says that there is none."""

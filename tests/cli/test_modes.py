@@ -67,6 +67,7 @@ def test_the_log_of_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert [path.stat().st_mode & 0o777 for path in made] == [0o600, *[0o700] * (len(made) - 1)]
 
 
+@pytest.mark.extended
 def test_the_model_cache_follows_the_umask(tmp_path: Path) -> None:
     """Networks are no secret: a cache that root has warmed for a container image is there for its users."""
     mask = os.umask(0)

@@ -208,6 +208,7 @@ def test_cause_without_an_instance(shop: Shop, run: Run, folder: Path, name: str
     assert not folder.exists()
 
 
+@pytest.mark.extended
 def test_the_instance_has_the_last_word_on_the_region(shop: Shop, run: Run, folder: Path) -> None:
     """Another --region-id than the instance's is refused before any request, and so is an endpoint elsewhere."""
     shop.write([line(picture) for picture in copy_samples(shop.folder, 1)])

@@ -104,6 +104,7 @@ def check_equals_add(shop: Shop, run: Run, folder: Path, count: int, region: str
     assert not shop.server.counts["V4" if region is None else "V1"]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("region", ["cn-shanghai", None], ids=["V4", "V1"])
 def test_an_import_equals_an_add(shop: Shop, run: Run, folder: Path, region: str | None) -> None:
     """Pictures in sub-folders, lines of every kind."""
@@ -116,6 +117,7 @@ def test_an_import_of_2000_lines_equals_an_add(shop: Shop, run: Run, folder: Pat
     check_equals_add(shop, run, folder, 2000, "cn-shanghai")
 
 
+@pytest.mark.extended
 def test_a_new_instance_keeps_the_region_it_was_made_with(shop: Shop, run: Run, folder: Path) -> None:
     """From then on no --region-id is needed, and another one is refused."""
     (name,) = copy_samples(shop.folder, 1)
@@ -129,6 +131,7 @@ def test_a_new_instance_keeps_the_region_it_was_made_with(shop: Shop, run: Run, 
     assert shop.run(folder, "--region-id", "cn-beijing").document["Code"] == "BucketRegionMismatch"
 
 
+@pytest.mark.extended
 def test_running_again_downloads_nothing(shop: Shop, folder: Path) -> None:
     """Unchanged objects cost one listing; changed lines without a change of the picture none of their bytes either."""
     names = copy_samples(shop.folder, 30)
@@ -151,6 +154,7 @@ def test_running_again_downloads_nothing(shop: Shop, folder: Path) -> None:
     assert shop.downloads() == 1
 
 
+@pytest.mark.extended
 def test_objects_that_are_written_again_with_the_same_bytes(shop: Shop, folder: Path) -> None:
     """Another ETag (a multipart upload) over the same bytes is downloaded once, is unchanged, and then known."""
     (name,) = copy_samples(shop.folder, 1)
@@ -195,6 +199,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.extended
 def test_faults_of_the_storage(shop: Shop, folder: Path) -> None:
     """Transient ones pass unnoticed; objects that cannot be had fail by themselves; all other lines are done."""
     passing = {
@@ -250,6 +255,7 @@ def test_faults_of_the_storage(shop: Shop, folder: Path) -> None:
     assert counts(again.document) == (len(failing), 0, 20 + len(passing), 0, 2)
 
 
+@pytest.mark.extended
 def test_an_expired_token_that_cannot_be_renewed_ends_the_import(shop: Shop, folder: Path) -> None:
     """Exit code 7; what was done is kept, and with a new token the import goes on from there."""
     names = copy_samples(shop.folder, 90)
@@ -267,6 +273,7 @@ def test_an_expired_token_that_cannot_be_renewed_ends_the_import(shop: Shop, fol
     assert shop.downloads() - before == 90 - done
 
 
+@pytest.mark.extended
 def test_tokens_of_a_role_are_renewed_before_they_expire(shop: Shop, folder: Path) -> None:
     """Tokens with so short a life that each is stale at once: every one is used while it is fresh."""
     names = copy_samples(shop.folder, 40)
@@ -278,6 +285,7 @@ def test_tokens_of_a_role_are_renewed_before_they_expire(shop: Shop, folder: Pat
     assert shop.server.counts["AssumeRole"] > 1
 
 
+@pytest.mark.extended
 def test_a_storage_that_went_away_ends_the_import(shop: Shop, folder: Path) -> None:
     """Not each of a million lines waits for it: after 50 failures in a row the import ends with exit code 7."""
     names = copy_samples(shop.folder, 90)
@@ -291,6 +299,7 @@ def test_a_storage_that_went_away_ends_the_import(shop: Shop, folder: Path) -> N
 # Access
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "way", ["OSS variables", "OSS variables with a token", "profile file", "profile with a role", "role", "machine"]
 )
@@ -334,6 +343,7 @@ def test_ways_to_keys(shop: Shop, folder: Path, way: str) -> None:
     assert (shop.server.counts["metadata"] > 0) == (way == "machine")
 
 
+@pytest.mark.extended
 def test_a_netrc_for_any_host_does_not_replace_the_signature(shop: Shop, folder: Path) -> None:
     """Some people keep passwords of all hosts there, and requests would send them."""
     (name,) = copy_samples(shop.folder, 1)
@@ -344,6 +354,7 @@ def test_a_netrc_for_any_host_does_not_replace_the_signature(shop: Shop, folder:
     assert shop.run(folder).returncode == 0
 
 
+@pytest.mark.extended
 def test_the_explained_policy_is_enough_and_not_more_than_needed(shop: Shop, run: Run, folder: Path) -> None:
     """What is printed allows the import; without any of its statements it is refused, or told to be slower."""
     names = copy_samples(shop.folder, 3)
@@ -373,6 +384,7 @@ def test_the_explained_policy_is_enough_and_not_more_than_needed(shop: Shop, run
     ]
 
 
+@pytest.mark.extended
 def test_the_root_of_a_bucket(shop: Shop, run: Run, folder: Path) -> None:
     """``oss://BUCKET`` and ``oss://BUCKET/`` are the whole bucket."""
     (name,) = copy_samples(shop.folder, 1)
@@ -388,6 +400,7 @@ def test_the_root_of_a_bucket(shop: Shop, run: Run, folder: Path) -> None:
 # What cron sees
 
 
+@pytest.mark.extended
 def test_quiet_says_nothing_when_all_is_well(shop: Shop, folder: Path) -> None:
     """Not a byte, but for a new instance; failures are still told."""
     names = copy_samples(shop.folder, 2)
@@ -400,6 +413,7 @@ def test_quiet_says_nothing_when_all_is_well(shop: Shop, folder: Path) -> None:
     assert (result.returncode, result.document["Failed"]) == (1, 1), "one line is a batch as well"
 
 
+@pytest.mark.extended
 def test_the_log(shop: Shop, folder: Path) -> None:
     """Runs follow each other, every line with its time, from the command to the exit code."""
     names = copy_samples(shop.folder, 2)
@@ -436,6 +450,7 @@ def test_files_that_cannot_be_written(shop: Shop, folder: Path, option: str) -> 
     assert not shop.server.counts
 
 
+@pytest.mark.extended
 def test_dry_run_says_what_would_be_done(shop: Shop, folder: Path) -> None:
     """Nothing is written or downloaded; missing and too large objects are told; then the import does just that."""
     names = copy_samples(shop.folder, 6)
@@ -459,6 +474,7 @@ def test_dry_run_says_what_would_be_done(shop: Shop, folder: Path) -> None:
     assert dry_run.document["Failures"] == done.document["Failures"]
 
 
+@pytest.mark.extended
 def test_rebuild(shop: Shop, run: Run, folder: Path) -> None:
     """Import and rebuild in one go; refused before any request where there are no items."""
     names = copy_samples(shop.folder, 4)
@@ -478,6 +494,7 @@ def test_rebuild(shop: Shop, run: Run, folder: Path) -> None:
     assert (index["Generation"], index["Items"]) == (2, 4)
 
 
+@pytest.mark.extended
 def test_searches_go_on_while_an_import_rebuilds(shop: Shop, run: Run, folder: Path) -> None:
     """They see the old state or the new one, and are never refused."""
     names = copy_samples(shop.folder, 60)
@@ -499,6 +516,7 @@ def test_searches_go_on_while_an_import_rebuilds(shop: Shop, run: Run, folder: P
     assert run("info").document["Index"]["Items"] == 60
 
 
+@pytest.mark.extended
 def test_one_import_at_a_time(shop: Shop, run: Run, folder: Path) -> None:
     """The second one ends with exit code 5, names the holder, and has changed nothing."""
     (name,) = copy_samples(shop.folder, 1)
@@ -542,6 +560,7 @@ def everything(root: Path, *texts: str) -> bytes:
     return files + "\0".join(texts).encode()
 
 
+@pytest.mark.extended
 def test_no_secret_is_printed_logged_or_stored(shop: Shop, folder: Path) -> None:
     """Of a good run, a bad one and one with debugging of the vendor's libraries: keys, secrets and tokens nowhere."""
     names = copy_samples(shop.folder, 3)
@@ -590,6 +609,7 @@ WITHOUT_LISTINGS: dict[str, Callable[[OssServer], object]] = {
 }
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", WITHOUT_LISTINGS)
 def test_without_listings_an_import_goes_object_by_object(shop: Shop, folder: Path, name: str) -> None:
     """Listing is an optimisation: the result is the same, and unchanged pictures are not downloaded again."""

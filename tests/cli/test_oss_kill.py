@@ -60,11 +60,13 @@ def wait_for_downloads(shop: Shop, process: subprocess.Popen[bytes], count: floa
         time.sleep(0.005)
 
 
+@pytest.mark.extended
 def test_killed(shop: Shop, folder: Path, cache: Path) -> None:
     """A few moments."""
     kill_and_go_on(shop, folder, cache, pictures=80, rounds=3, seed=7)
 
 
+@pytest.mark.extended
 def test_interrupted(shop: Shop, folder: Path) -> None:
     """Ctrl-C: exit code 130 once the downloads under way have ended, and the log says so; running again goes on."""
     names = copy_samples(shop.folder, 80)

@@ -76,6 +76,7 @@ def test_delete(run: Run, tmp_path: Path) -> None:
     assert run("info").document["TotalCount"] == 0
 
 
+@pytest.mark.extended
 def test_rebuild(run: Run, catalogue: Path, folder: Path) -> None:
     """A new generation replaces the old file; the results stay."""
     run("add", catalogue)
@@ -113,6 +114,7 @@ def test_missing_instance(run: Run, folder: Path, arguments: list[str]) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.extended
 def test_damaged_index_and_way_out(run: Run, catalogue: Path, folder: Path) -> None:
     """A flipped bit or a lost index file: exit code 6 and the command that mends it, which does."""
     run("add", catalogue)

@@ -159,6 +159,7 @@ def make_older(instance: Path) -> None:
         store.set_setting("model", {**store.made_by(), "feature_version": 2})
 
 
+@pytest.mark.extended
 def test_success(household: Household, server: OssServer) -> None:
     """Every command that sees a picture, or works on what was made of one."""
     first, sheet, page = household.picture(0), household.asked / "sheet.html", household.asked / "page.html"
@@ -177,6 +178,7 @@ def test_success(household: Household, server: OssServer) -> None:
     assert [path.stat().st_mode & 0o777 for path in (sheet, page)] == [0o600, 0o600]
 
 
+@pytest.mark.extended
 def test_reindex(household: Household) -> None:
     """Begun and not finished, as a picture is gone, then finished."""
     assert household.run("add", household.pictures).document["Added"] == len(FORMATS)
@@ -190,6 +192,7 @@ def test_reindex(household: Household) -> None:
     assert household.open_to_others() == []
 
 
+@pytest.mark.extended
 def test_failure(household: Household, server: OssServer) -> None:
     """A picture that is refused, a batch that ends in the middle, an import that loses its rights, a full disk."""
     cut = household.pictures / "p0" / "cut.jpg"
@@ -284,6 +287,7 @@ def kill(household: Household, server: OssServer, name: str, seed: int) -> bool:
     return at_work
 
 
+@pytest.mark.extended
 def test_killed(household: Household, server: OssServer) -> None:
     """While pictures are indexed."""
     assert kill(household, server, "add", seed=1), "it was over before it was killed"

@@ -162,6 +162,7 @@ def rounds(server: OssServer, shop: Shop, folder: Path) -> Callable[[int, int], 
     return lambda pictures, seed: Rounds(shop, folder, pictures, seed)
 
 
+@pytest.mark.extended
 def test_killed_a_few_times(rounds: Callable[[int, int], Rounds]) -> None:
     """Each kind of command, until one was quick enough to be killed before it had ended."""
     instance = rounds(12, 3)

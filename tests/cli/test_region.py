@@ -542,6 +542,7 @@ ONLY_UPRIGHT, ONLY_SIDEWAYS = "200,300,0,200", "0,200,200,300"
 """Inside 300 x 200 but not inside 200 x 300, and the other way round."""
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("region", [WHOLE, ONLY_UPRIGHT], ids=str)
 def test_a_region_of_a_turned_picture_is_upright(
     cli: Cli, gallery: Cli, turned_copies: list[Path], product: str, region: str
@@ -616,6 +617,7 @@ def test_a_turned_picture_without_a_region(cli: Cli, turned_copies: list[Path], 
 # The region that is found
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", ["mosaic.png", "subject.png", "turned", "tile-0-0.png"])
 def test_the_found_region_can_be_given(
     cli: Cli, gallery: Cli, pictures: Path, turned_copies: list[Path], product: str, name: str
@@ -680,6 +682,7 @@ STEPS = [
 ]
 
 
+@pytest.mark.extended
 def test_adding_again(cli: Cli, pictures: Path, product: str) -> None:
     """The same picture with the same request is unchanged, with another one replaced; never is there a second item."""
     path = pictures / "mosaic.png"
@@ -720,6 +723,7 @@ def test_two_regions_of_one_picture(cli: Cli, pictures: Path, product: str) -> N
 # A real process
 
 
+@pytest.mark.extended
 def test_a_process_of_its_own(run: Run, pictures: Path, turned_copies: list[Path]) -> None:
     """The same from outside, with bytes that are no ASCII on the command line."""
     sideways = next(path for path in turned_copies if path.name == "6.jpeg")

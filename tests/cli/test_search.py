@@ -84,6 +84,7 @@ def test_document_of_a_given_category(run: Run, indexed: Path) -> None:
     assert (document["Head"]["DocsFound"], names(document)[0]) == (6, "0004.jpg")
 
 
+@pytest.mark.extended
 def test_paging_is_one_ranking(run: Run, indexed: Path) -> None:
     """Pages joined are the whole."""
     query = indexed / "0001.jpg"
@@ -110,6 +111,7 @@ def test_what_is_selected(run: Run, indexed: Path, arguments: list[str], expecte
     assert {int(name[:4]) for name in found} == expected
 
 
+@pytest.mark.extended
 def test_distinct_product(run: Run, indexed: Path) -> None:
     """One hit per ProductId, the best of each."""
     hits = run("search", indexed / "0001.jpg", "-n", 100, "--distinct-product", EVERYWHERE).document["Auctions"]
@@ -146,6 +148,7 @@ def test_by_name_and_by_stdin(run: Run, indexed: Path) -> None:
     assert names(run("search", "-", EVERYWHERE, stdin=jpeg(7)).document)[0] == "0007.jpg"
 
 
+@pytest.mark.extended
 def test_several_queries(run: Run, indexed: Path, tmp_path: Path) -> None:
     """One document a line, with Query; a bad one does not end the others."""
     bad = tmp_path / "bad.jpg"
@@ -159,6 +162,7 @@ def test_several_queries(run: Run, indexed: Path, tmp_path: Path) -> None:
     assert len(run("search", indexed, "-n", 1).lines) == 12
 
 
+@pytest.mark.extended
 def test_formats(run: Run, indexed: Path) -> None:
     """A table for people, paths for other commands."""
     query = indexed / "0002.jpg"
@@ -182,6 +186,7 @@ def test_contact_sheet(run: Run, indexed: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("sheet*")] == ["sheet.html"]
 
 
+@pytest.mark.extended
 def test_a_sheet_links_names_and_draws_regions(run: Run, indexed: Path, tmp_path: Path) -> None:
     """Alternative texts name the picture; a region that is not all of it is framed, in shares of its sides."""
     sheet = tmp_path / "sheet.html"
@@ -243,6 +248,7 @@ def test_a_name_that_cannot_be_looked_at(run: Run, indexed: Path) -> None:
     assert "File name too long" in result.stderr
 
 
+@pytest.mark.extended
 def test_a_cut_off_query_is_answered_with_a_warning(run: Run, indexed: Path, tmp_path: Path) -> None:
     picture = tmp_path / "cut.jpg"
     picture.write_bytes(jpeg(1)[:-2])
@@ -255,6 +261,7 @@ def test_a_cut_off_query_is_answered_with_a_warning(run: Run, indexed: Path, tmp
     assert "Warning" not in run("search", whole, "--any-category").document
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("wish", "code", "message"),
     [
@@ -277,6 +284,7 @@ def test_a_query_that_breaks_its_decoder(
     assert message in result.document["Message"]
 
 
+@pytest.mark.extended
 def test_a_folder_without_pictures(run: Run, indexed: Path, tmp_path: Path) -> None:
     """It is told: as a failure of its own, and as one among others whose answers are there."""
     empty = tmp_path / "empty"
@@ -293,6 +301,7 @@ def test_a_folder_without_pictures(run: Run, indexed: Path, tmp_path: Path) -> N
     assert [line["Success"] for line in both.lines] == [False, True]
 
 
+@pytest.mark.extended
 def test_a_reader_that_has_enough(run: Run, folder: Path, indexed: Path) -> None:
     """``| head -1``: no trace, the exit code of a closed pipe."""
     process = subprocess.Popen(
@@ -311,6 +320,7 @@ def test_a_reader_that_has_enough(run: Run, folder: Path, indexed: Path) -> None
     assert errors == b""
 
 
+@pytest.mark.extended
 def test_copies_that_are_left_out_are_counted(run: Run, indexed: Path) -> None:
     """``--exclude-self`` leaves out the query's bytes under every name, and says how many items that are."""
     run("add", indexed / "0001.jpg", "--product-id", "copy", "--pic-name", "another name.jpg")
@@ -321,6 +331,7 @@ def test_copies_that_are_left_out_are_counted(run: Run, indexed: Path) -> None:
     assert "LeftOut" not in run("search", indexed / "0001.jpg", EVERYWHERE).document["Head"]
 
 
+@pytest.mark.extended
 def test_paths_with_scores(run: Run, catalogue: Path) -> None:
     """For scripts that need no JSON: Score, a tab, the path; only in that format."""
     run("add", catalogue)
@@ -331,6 +342,7 @@ def test_paths_with_scores(run: Run, catalogue: Path) -> None:
     assert run("search", catalogue / "0003.jpg", "--scores", "--format", "json").returncode == 2
 
 
+@pytest.mark.extended
 def test_a_sheet_that_fails_adds_no_second_document(run: Run, catalogue: Path, tmp_path: Path) -> None:
     """Results are printed, and the exit code tells the rest."""
     run("add", catalogue)

@@ -118,6 +118,7 @@ def test_a_search_does_without_the_converter(run: Run, folder: Path, catalogue: 
     assert not {name for name in loaded if name.startswith("openvino.tools.ovc")}
 
 
+@pytest.mark.extended
 def test_terminal_gets_a_bar_and_a_table(folder: Path, catalogue: Path) -> None:
     """Progress only on a terminal, and a table by default there."""
     code, shown = on_terminal(folder, "add", catalogue)
@@ -138,6 +139,7 @@ def test_a_terminal_shows_a_failure_once(folder: Path, catalogue: Path, tmp_path
     assert shown.count("UnsupportedPicFormat") == 1
 
 
+@pytest.mark.extended
 def test_preview_shows_pictures_in_the_terminal(folder: Path, catalogue: Path) -> None:
     """Without sixel or Kitty's protocol, coloured half blocks."""
     on_terminal(folder, "add", catalogue)

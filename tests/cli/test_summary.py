@@ -70,6 +70,7 @@ def test_a_streamed_document_is_printed_as_any_other(
     assert capfd.readouterr().out == whole
 
 
+@pytest.mark.extended
 def test_many_failures_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """40,000 of them, some 9 MB, with a megabyte for what is kept."""
     monkeypatch.setattr(summaries, "IN_MEMORY_BYTES", 2**20)

@@ -30,6 +30,7 @@ def pictures(catalogue: Path, tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.extended
 @pytest.mark.networks
 def test_a_folder_is_followed(run: Run, pictures: Path, tmp_path: Path) -> None:
     """Added, found unchanged, then one each is renamed, deleted and new."""
@@ -103,6 +104,7 @@ def test_a_folder_without_a_picture_is_no_success(run: Run, tmp_path: Path) -> N
     assert both.returncode == 1
 
 
+@pytest.mark.extended
 @pytest.mark.networks
 def test_one_key_for_two_pictures_is_told(run: Run, pictures: Path, tmp_path: Path) -> None:
     for colour, path in zip(("red", "blue"), sorted(pictures.iterdir())[:2], strict=True):
@@ -116,6 +118,7 @@ def test_one_key_for_two_pictures_is_told(run: Run, pictures: Path, tmp_path: Pa
     assert str(tmp_path / "red" / "front.jpg") in failure["Message"]
 
 
+@pytest.mark.extended
 @pytest.mark.networks
 def test_what_update_has_set_stays(run: Run, pictures: Path) -> None:
     """A nightly run must not undo it: neither for unchanged pictures, nor for changed and renamed ones."""

@@ -57,6 +57,7 @@ print(json.dumps([run(*words)[0] for words in (("rebuild",), ("check", "--read-d
 """
 
 
+@pytest.mark.extended
 @needs_root
 @pytest.mark.usefixtures("watching")
 def test_a_disk_that_runs_full(tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ def crowd(home: Path, writers: int, searchers: int, seconds: float) -> Counter[s
     return rounds
 
 
+@pytest.mark.extended
 def test_a_few_at_once(tmp_path: Path) -> None:
     """Three add, two search, one rebuilds."""
     rounds = crowd(tmp_path / "home", writers=3, searchers=2, seconds=3)

@@ -51,6 +51,7 @@ def test_killed(run: Run, folder: Path, catalogue: Path, step: str, told: int) -
     assert_goes_on(run, folder, catalogue, told)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("step", "number", "code"),
     [

@@ -91,6 +91,7 @@ def test_of_an_instance_that_is_not_there_all_is_foreseen_as_new() -> None:
     assert [outcome.status for outcome in dry_run_for_new(given)] == [Status.ADDED, Status.FAILED]
 
 
+@pytest.mark.extended
 def test_readers_read_more_at_once_and_change_nothing(folder: Path, tmp_path: Path) -> None:
     """Order, features and outcomes are those of an instance that reads picture by picture."""
     stored = []

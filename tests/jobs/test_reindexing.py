@@ -182,6 +182,7 @@ def fresh(template: Path, tmp_path: Path, pictures: Path) -> dict[Key, tuple[dic
     return documents(target)
 
 
+@pytest.mark.extended
 def test_an_older_instance_goes_on_as_it_is(old: Instance, pictures: Path) -> None:
     """It says what it is, finds what it holds, and makes features of its version for pictures that are added."""
     info = old.info()
@@ -284,6 +285,7 @@ with Instance.open(Path(sys.argv[1])) as instance:
 """At the first outcome, when at most five pictures are under way."""
 
 
+@pytest.mark.extended
 def test_killed_in_the_middle(old: Instance, template: Path, tmp_path: Path, pictures: Path) -> None:
     """The instance is untouched and finds what it found; the next run goes on from there."""
     before, found = documents(old.folder), hits(old, pictures)
@@ -386,6 +388,7 @@ def test_a_picture_is_taken_as_it_is_now(old: Instance, pictures: Path) -> None:
     assert hits(old, pictures)[0][0] == (Key("p0", "0.jpg"), 1.0)
 
 
+@pytest.mark.extended
 def test_who_opened_it_before_notices(old: Instance, pictures: Path, template: Path, tmp_path: Path) -> None:
     """A search prepared for the old features is refused; what begins anew, a writer too, goes with the new ones."""
     with Instance.open(old.folder) as reader, Instance.open(old.folder) as writer, Instance.open(old.folder) as export:
@@ -475,6 +478,7 @@ def test_what_another_release_had_begun_is_begun_anew(old: Instance, pictures: P
     assert stored(home(old.folder), lambda store: store.made_by()["input_size"]) == CURRENT.input_size
 
 
+@pytest.mark.extended
 def test_damage_in_what_was_begun_takes_no_place(old: Instance, pictures: Path, run: Run) -> None:
     """It is told with the way out, and the instance stays as it was."""
     (pictures / "5.jpg").rename(pictures.parent / "5.jpg")

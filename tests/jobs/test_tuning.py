@@ -234,6 +234,7 @@ def test_tuning_again_changes_nothing(tuned: Path) -> None:
     assert state(tuned) == before
 
 
+@pytest.mark.extended
 def test_tuning_again_with_other_pictures(tuned: Path, folder: Path) -> None:
     """What is learned from a tuned instance is what would be learned if it had never been tuned."""
     further = of_products(20, 3, view=0.3, seed=5)
@@ -260,6 +261,7 @@ def test_tuning_again_with_other_pictures(tuned: Path, folder: Path) -> None:
     assert np.abs(features_of(tuned) - features_of(folder)).max() < 2e-3
 
 
+@pytest.mark.extended
 def test_reset_of_the_sample_catalogue(folder: Path) -> None:
     """After tuning and reset, every sample query finds what it found before, in the same order."""
     Instance.create(folder, Kind.GENERIC)

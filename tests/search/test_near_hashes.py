@@ -64,6 +64,7 @@ def test_few_have_no_pairs(count: int) -> None:
     assert near_pairs(random_hashes(count, 0), MOST).shape == (0, 2)
 
 
+@pytest.mark.extended
 def test_a_crowd_of_copies_costs_no_square_of_pairs() -> None:
     """Two and a half thousand copies of one picture have three million pairs."""
     generator = np.random.default_rng(0)

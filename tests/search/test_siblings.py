@@ -502,6 +502,7 @@ def catalogue(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     engine.close()
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", OPTIONS)
 def test_pages_are_slices_of_one_order(catalogue: Engine, name: str) -> None:
     """However they are cut: nothing twice, nothing missing, and Score falls."""

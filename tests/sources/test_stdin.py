@@ -189,6 +189,7 @@ print(first, count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / before)
 """
 
 
+@pytest.mark.extended
 def test_a_huge_list_takes_no_memory() -> None:
     """500,000 paths, 25 MB."""
     data = b"".join(b"catalogue/shoes/summer/women/%020d.jpg\n" % number for number in range(500_000))

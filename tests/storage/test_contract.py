@@ -495,6 +495,7 @@ class Backends(RuleBasedStateMachine):
         assert facts[1:] == facts[:-1]
 
 
+@pytest.mark.extended
 def test_any_changes_leave_all_backends_alike() -> None:
     run_state_machine_as_test(
         Backends,

@@ -741,6 +741,7 @@ def moments(steps: int, last: int) -> list[int]:
     return sorted([*random.Random(0).sample(range(1, steps), 3), *range(steps - last, steps, last // 10)])
 
 
+@pytest.mark.extended
 def test_a_killed_create_leaves_no_instance_and_nothing_in_the_way(tmp_path: Path) -> None:
     """At whatever step: afterwards there is a whole instance, or leftovers that the next one clears away."""
     (tmp_path / "0").mkdir()
@@ -791,6 +792,7 @@ for version in range(1, rounds + 1):
 """
 
 
+@pytest.mark.extended
 def test_searches_during_rebuilds_never_fail_and_never_see_a_mix(engine: Engine) -> None:
     """Another process replaces all items in one commit and rebuilds, over and over.
 
@@ -836,6 +838,7 @@ print(stop())
 """
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("flat_limit", [10_000, 0], ids=["flat", "IVF"])
 def test_a_killed_rebuild_leaves_the_old_generation_or_the_new_one(engine: Engine, flat_limit: int) -> None:
     """At whatever step: one whole generation is published, searches go on, and leftovers do not pile up."""
@@ -880,6 +883,7 @@ while True:
 """
 
 
+@pytest.mark.extended
 def test_a_killed_writer_keeps_what_it_acknowledged_and_nothing_by_halves(engine: Engine) -> None:
     generator = random.Random(5)
     engine.close()

@@ -616,6 +616,7 @@ def score_of(similarity: float, rivals: Iterable[float]) -> float:
     return min(1 / (1 + math.exp(-odds)), 0.999999)
 
 
+@pytest.mark.extended
 def test_any_sequence() -> None:
     run_state_machine_as_test(
         InstanceMachine, settings=settings(deadline=None, max_examples=12, stateful_step_count=20)

@@ -283,6 +283,7 @@ def test_a_folder_that_holds_something(tmp_path: Path, exported: Path) -> None:
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.extended
 def test_an_export_that_is_killed_is_done_again(tmp_path: Path) -> None:
     """At any step of it: the same folder can be named again, and what is there looks finished only when it is."""
     make(tmp_path / "from", everything()[:3])
@@ -311,6 +312,7 @@ with Instance.open(Path(sys.argv[1])) as instance:
             assert len(lines(target)) == 3
 
 
+@pytest.mark.extended
 def test_memory_stays_flat(tmp_path: Path) -> None:
     """Ten times the items take no more memory, out and in."""
     peaks = []

@@ -65,6 +65,7 @@ def test_what_is_found_is_what_is_added(instance: Instance, tmp_path: Path) -> N
     np.testing.assert_allclose(found.feature, again.feature, atol=1e-3)
 
 
+@pytest.mark.extended
 def test_pictures_are_read_no_further_ahead_than_needed(instance: Instance) -> None:
     """However many there are, only so many are under way."""
     taken = 0

@@ -186,6 +186,7 @@ def test_a_picture_that_breaks_its_decoder_is_one_failure(
     check_works(decoders)
 
 
+@pytest.mark.extended
 def test_a_decoder_that_waits_for_ever_is_one_failure(killer: None) -> None:
     """Processor time does not show it, so the clock counts too."""
     decoders = Decoders(LIMITS, IMPATIENT)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.networks
+pytestmark = [pytest.mark.extended, pytest.mark.networks]
 
 TORCH = Device.parse("torch:cpu")
 

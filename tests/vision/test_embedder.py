@@ -68,6 +68,7 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path / "weights.pth"
 
 
+@pytest.mark.extended
 def test_both_versions_of_one_network(weights: Path) -> None:
     """Version 2 knows no colours, sees the network's own size, and projects to 256 numbers at most."""
     asked = find_model("vit_tiny_patch16_384", weights)

@@ -24,7 +24,7 @@ from imgsearch.vision.openvino_compat import load_openvino
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.networks
+pytestmark = [pytest.mark.extended, pytest.mark.networks]
 
 DEFAULT = EMBEDDED_MODELS[DEFAULT_MODEL]
 LITE0 = EMBEDDED_MODELS["efficientnet-lite0"]

@@ -45,6 +45,7 @@ def test_others_are_not_told_as_measured(model: KnownModel) -> None:
     assert model.licence
 
 
+@pytest.mark.extended
 def test_timm_knows_the_others_as_they_are_listed() -> None:
     """Their size and what they give are those that a conversion would find."""
     from imgsearch.vision.model_builder import MAX_FEATURE_DIMENSION, import_timm, input_size

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.networks
+pytestmark = [pytest.mark.extended, pytest.mark.networks]
 
 FILES = {MODEL_NAME, WEIGHTS_NAME, RECORD_NAME}
 """What a converted model consists of."""

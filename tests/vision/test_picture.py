@@ -580,6 +580,7 @@ def test_a_header_that_lies_about_its_size_is_refused_on_the_header_alone(liars:
     assert result["growth"] < 2
 
 
+@pytest.mark.extended
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a process within RLIMIT_AS")
 def test_a_picture_that_does_not_fit_into_memory_is_one_failure(liars: list[Path]) -> None:
     """Where the limit was raised too far; a JPEG decoder makes do with what is there and fills up with grey."""
@@ -686,6 +687,7 @@ def test_random_bytes_only_ever_raise_picture_errors(magic: bytes, rest: bytes) 
     try_everything(magic + rest)
 
 
+@pytest.mark.extended
 @settings(max_examples=400, deadline=None)
 @given(
     st.sampled_from(sorted(DAMAGED)),

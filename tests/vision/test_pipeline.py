@@ -104,6 +104,7 @@ def test_a_known_picture_is_read_and_nothing_else(idle: Pipeline, tmp_path: Path
     assert asked == [content_hash(b"known bytes")]
 
 
+@pytest.mark.extended
 def test_the_token_of_the_read_version_comes_back(pipeline: Pipeline) -> None:
     class Versioned:
         """A source with versions, such as an object store."""
@@ -145,6 +146,7 @@ def test_without_a_region_that_counts_the_region_lies_within_the_picture(
         assert region == Region(0, 300, 0, 200), "Crop false is the whole picture, whatever Region says"
 
 
+@pytest.mark.extended
 def test_many_at_once_give_what_each_gives_alone(pipeline: Pipeline, tmp_path: Path) -> None:
     sources = [write(tmp_path / f"{number}.jpg", jpeg(number)) for number in range(12)]
     futures = [pipeline.submit(source, PictureOptions(), unknown) for source in sources]
@@ -197,6 +199,7 @@ def shipped(cache: Path) -> Network:
     return Network(converted_model(find_model(DEFAULT_MODEL), cache), cache, parallel=False)
 
 
+@pytest.mark.extended
 def test_every_subject_is_found_and_the_main_one_is_used(shipped: Network) -> None:
     with Pipeline(lambda: shipped, Limits(), Kind.GENERIC) as pipeline:
         content = Content(two_things())

@@ -103,6 +103,7 @@ def test_commands_refuse_before_they_do_anything(run: Run, folder: Path) -> None
     assert not folder.exists()
 
 
+@pytest.mark.extended
 def test_searches_refuse_too(run: Run) -> None:
     """A single one and one of many, whose networks are loaded in threads."""
     assert run("add", PICTURE).returncode == 0
@@ -112,6 +113,7 @@ def test_searches_refuse_too(run: Run) -> None:
         assert "IMGSEARCH_PRECISION is 'half'" in result.document["Message"]
 
 
+@pytest.mark.extended
 def test_a_search_in_either(run: Run) -> None:
     """An instance does not mind what its features were calculated in: an unchanged picture stays and finds itself."""
     usable = [name for name in PRECISIONS if name == F32 or has_bfloat16()]
@@ -128,6 +130,7 @@ def embedded(model: ConvertedModel, cache: Path, pixels: Sequence[np.ndarray]) -
     return np.stack([network.embed(one)[0] for one in pixels])
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("both")
 def test_each_is_what_networks_calculate_in(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Near each other and not the same: on these pictures, 0.995 is the least cosine between the two."""
@@ -142,6 +145,7 @@ def test_each_is_what_networks_calculate_in(cache: Path, monkeypatch: pytest.Mon
     assert cosines(made[F32], made[BF16]).min() >= LEAST_COSINE
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("both")
 @pytest.mark.parametrize("order", [("", F32, BF16), (F32, BF16, ""), (BF16, "", F32)])
 def test_the_cache_of_compiled_networks_keeps_them_apart(

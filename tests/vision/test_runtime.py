@@ -236,6 +236,7 @@ def test_counts_the_cores_that_it_may_use() -> None:
     assert 1 <= available_cores() <= len(os.sched_getaffinity(0))
 
 
+@pytest.mark.extended
 def test_many_processes_compile_at_once(own: ConvertedModel, cache: Path) -> None:
     """OpenVINO's cache is not made for processes that write the same file at the same time."""
     program = (

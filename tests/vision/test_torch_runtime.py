@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Pixels = np.ndarray
 
-pytestmark = pytest.mark.networks
+pytestmark = [pytest.mark.extended, pytest.mark.networks]
 
 THREAD = "imgsearch-device"
 

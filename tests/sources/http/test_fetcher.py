@@ -153,6 +153,7 @@ def test_what_passes_is_tried_again(web: WebServer, fetcher: Fetcher, fault: Ser
     assert web.counts["GET"] == 2
 
 
+@pytest.mark.extended
 def test_what_does_not_pass_ends_after_some_attempts(web: WebServer) -> None:
     with Fetcher(downloads=1, timeout=30, is_permitted=is_any) as fetcher:
         error = error_of(fetcher, web.put("/a.jpg", Served(b"no", status=500)))
@@ -181,6 +182,7 @@ def test_a_server_that_says_nothing(fetcher: Fetcher) -> None:
     assert error.code == "TimeoutForTransferImage"
 
 
+@pytest.mark.extended
 def test_no_server(fetcher: Fetcher) -> None:
     with socket.create_server(("127.0.0.1", 0)) as used:
         port = used.getsockname()[1]

@@ -71,6 +71,7 @@ def test_what_is_stored_and_listed_has_its_token(
             assert found[name] == (f"token f/{name}".encode() if f"f/{name}" in bucket.keys else None)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("folder", "step", "at_most"),
     [(100_000, 1, 130), (100_000, 50, 2_000), (3_000, 1, 6), (100, 1, 1)],
@@ -86,6 +87,7 @@ def test_requests_for_what_is_stored(folder: int, step: int, at_most: int) -> No
     assert bucket.pages <= at_most
 
 
+@pytest.mark.extended
 def test_lines_in_any_order_take_pages_for_each_block_only() -> None:
     """The worst order: each block is spread over the whole folder."""
     names = [f"{number:07}.jpg" for number in range(20_000)]

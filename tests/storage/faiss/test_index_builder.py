@@ -63,6 +63,7 @@ def test_the_recorded_recall_is_true(
     assert measured >= 0.98
 
 
+@pytest.mark.extended
 def test_a_recall_that_cannot_be_reached_is_recorded_as_it_is(tmp_path: Path) -> None:
     """Few dimensions without any structure are the worst case of one-bit codes: all lists are looked into."""
     features, ids = scattered(INDEXED), np.arange(1, INDEXED + 1)
@@ -93,6 +94,7 @@ def test_building_is_deterministic(tmp_path: Path, features: Features, ids: npt.
     assert (first.checksum, first.nprobe, first.recall) == (second.checksum, second.nprobe, second.recall)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("flat_limit", [INDEXED, 100], ids=["flat", "IVF"])
 def test_a_write_that_fails_half_way_leaves_no_file(tmp_path: Path, flat_limit: int) -> None:
     """A process that may write 30,000 bytes only gets the system's own error, and cleans up."""

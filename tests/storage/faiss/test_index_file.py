@@ -39,6 +39,7 @@ def test_a_flipped_bit_in_a_flat_index_is_damage(built: tuple[Path, Generation],
         flipped(built, tmp_path, int(8 * built[1].bytes * place))
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("built", ["IVF"], indirect=True)
 def test_a_flipped_bit_in_inverted_lists_is_damage_or_changes_nothing(
     built: tuple[Path, Generation], tmp_path: Path, features: Features

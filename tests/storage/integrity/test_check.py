@@ -335,6 +335,7 @@ def rows_without(rows: dict[int, tuple[Any, ...]], present: list[tuple[Any, ...]
     return [row for item_id, row in rows.items() if item_id not in ids]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", [DATABASE_NAME, "index-1.faiss"])
 def test_bits_inverted_at_random_places(sound: Home, tmp_path: Path, name: str) -> None:
     seen = flipped_everywhere(sound, tmp_path / "instance", name, 25)
@@ -367,6 +368,7 @@ def test_altered_rows_of_large_databases_are_refused(
     assert refused >= 35
 
 
+@pytest.mark.extended
 def test_an_altered_header_is_mended(sound: Home, tmp_path: Path) -> None:
     """Bits of the first 28 bytes: SQLite reads nothing, and nothing is lost."""
     before = answers(sound.folder)
@@ -583,6 +585,7 @@ with writer_lock(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.extended
 def test_a_repair_that_is_killed_is_done_again(sound: Home, tmp_path: Path) -> None:
     """At moments spread over all of it: what is whole is there, what is broken is put aside once."""
     folder = sound.copy(tmp_path / "instance")

@@ -96,6 +96,7 @@ def test_a_whole_log_is_whole(killed: Path, tmp_path: Path) -> None:
     assert not is_corrupted(tmp_path / "nothing.db")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("places", [12, pytest.param(500, marks=pytest.mark.long)])
 def test_any_altered_bit_is_told_and_mended(killed: Path, tmp_path: Path, places: int) -> None:
     """Searching is refused or right, ``check`` names the log, and after a repair everything is there again."""
@@ -122,6 +123,7 @@ def test_any_altered_bit_is_told_and_mended(killed: Path, tmp_path: Path, places
         assert check(folder, read_data=True) == []
 
 
+@pytest.mark.extended
 def test_nearly_every_altered_bit_is_put_back(killed: Path, tmp_path: Path) -> None:
     """Bit by bit as it was; of the highest bits of words, the checksum does not tell which it is."""
     folder = copy(killed, tmp_path / "instance")
