@@ -1,0 +1,115 @@
+"""What holds for each answer of the page: headers that shut other hosts out, and no request from other sites."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+
+from imgsearch.server.errors import RequestRefused, retry_after, status_of
+from imgsearch.service.documents import error_document
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from imgsearch.errors import ImgsearchError
+
+__all__ = ["Guard", "refusal"]
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+SAFE_METHODS: Final = ("GET", "HEAD")
+OWN_SITES: Final = ("same-origin", "none")
+"""Of ``Sec-Fetch-Site``: this page itself, and the address line."""
+
+
+class Guard:
+    """Stands around the page's routes.
+
+    Args:
+        app: the routes.
+        loopback_only: refuse other names of this host than loopback ones: without keys, another site could give its own
+            name this address, and read all answers.
+    """
+
+    def __init__(self, app: ASGIApp, *, loopback_only: bool) -> None:
+        self._app = app
+        self._loopback_only = loopback_only
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        error = self._objection(scope["method"], Headers(scope=scope))
+        await (self._app if error is None else refusal(error))(scope, receive, sending)
+
+    def _objection(self, method: str, headers: Headers) -> RequestRefused | None:
+        host = headers.get("host", "")
+        if self._loopback_only and not _is_loopback(host):
+            return RequestRefused(
+                f"{host[:80]!r} is not a name of this machine itself: without keys, the page answers to localhost only",
+                code="ForeignHost",
+                status=403,
+            )
+        if not _is_own(method, headers, host):
+            return RequestRefused("the request comes from another site", code="CrossSiteRequest", status=403)
+        return None
+
+
+def refusal(error: ImgsearchError, message: str | None = None) -> JSONResponse:
+    """The answer to a request that an error ends.
+
+    Args:
+        error: its code and status are told.
+        message: instead of the error's own.
+    """
+    document = error_document(error) | ({} if message is None else {"Message": message})
+    response = JSONResponse(document, status_of(error))
+    wait = retry_after(error)
+    if wait is not None:
+        response.headers["Retry-After"] = str(max(1, wait // 1_000))
+    return response
+
+
+def _is_own(method: str, headers: Headers, host: str) -> bool:
+    """Whether a request comes from the page itself, as browsers tell; others send no cookie that they should not."""
+    site = headers.get("sec-fetch-site")
+    if method in SAFE_METHODS:
+        # A link to the page may come from anywhere; what it asks for afterwards does not.
+        return site is None or site in OWN_SITES or headers.get("sec-fetch-mode") == "navigate"
+    if site is not None:
+        return site == OWN_SITES[0]
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] == host
+
+
+def _is_loopback(host: str) -> bool:
+    name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    if name.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
