@@ -5,16 +5,21 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Final
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
 from imgsearch.server.errors import RequestRefused, retry_after, status_of
 from imgsearch.service.documents import error_document
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from collections.abc import Awaitable, Callable
+
+    from starlette.datastructures import Headers
+    from starlette.requests import Request
+    from starlette.responses import Response
 
     from imgsearch.errors import ImgsearchError
+
+    Endpoint = Callable[[Request], Awaitable[Response]]
 
 __all__ = ["Guard", "refusal"]
 
@@ -37,33 +42,27 @@ OWN_SITES: Final = ("same-origin", "none")
 
 
 class Guard:
-    """Stands around the page's routes.
+    """Stands around each endpoint of the page.
 
     Args:
-        app: the routes.
         loopback_only: refuse other names of this host than loopback ones: without keys, another site could give its own
             name this address, and read all answers.
     """
 
-    def __init__(self, app: ASGIApp, *, loopback_only: bool) -> None:
-        self._app = app
+    def __init__(self, *, loopback_only: bool) -> None:
         self._loopback_only = loopback_only
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    def around(self, endpoint: Endpoint) -> Endpoint:
+        """The endpoint for requests that may come; all answers get the headers."""
 
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
-                headers.setdefault("Cache-Control", "no-store")
-            await send(message)
+        async def guarded(request: Request) -> Response:
+            error = self._objection(request.method, request.headers)
+            response = await endpoint(request) if error is None else refusal(error)
+            response.headers.update(HEADERS)
+            response.headers.setdefault("Cache-Control", "no-store")
+            return response
 
-        error = self._objection(scope["method"], Headers(scope=scope))
-        await (self._app if error is None else refusal(error))(scope, receive, sending)
+        return guarded
 
     def _objection(self, method: str, headers: Headers) -> RequestRefused | None:
         host = headers.get("host", "")

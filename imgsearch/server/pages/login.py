@@ -46,11 +46,11 @@ async def sign_in(page: Page, request: Request) -> JSONResponse:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise RequestRefused('expected a JSON document {"KeyId": …, "Secret": …}', code="BadRequest") from None
     address = "" if request.client is None else request.client.host
-    page.attempts.begin(address)
+    page.attempts.begin(address, key_id)
     key = page.keys.login(key_id, secret)
     if key is None:
         raise RequestRefused("the key id or the secret is wrong", code="LoginFailed", status=401)
-    page.attempts.forget(address)
+    page.attempts.forget(address, key_id)
     response = JSONResponse(await run_in_threadpool(_told, page, key))
     page.sessions.begin(response, key)
     return response

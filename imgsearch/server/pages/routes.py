@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -36,6 +35,15 @@ FILES: Final = StaticFiles(directory=Path(__file__).parent / "static")
 Endpoint = Callable[[Request], Awaitable[Response]]
 Operation = Callable[[Asked], "dict[str, Any] | Response"]
 
+READING: Final[dict[str, tuple[Operation, frozenset[str]]]] = {
+    "facts": (operations.facts, operations.FACTS),
+    "similar": (operations.similar, operations.SIMILAR),
+    "items": (operations.items, operations.ITEMS),
+    "item": (operations.item, operations.ITEM),
+    "duplicates": (operations.duplicates, operations.DUPLICATES),
+}
+"""What only reads, and the parameters that each has."""
+
 
 def page_routes(
     instances: Instances, keys: KeyRing | None, folders: PictureFolders, *, secure: bool
@@ -49,25 +57,19 @@ def page_routes(
         secure: the server speaks TLS, so cookies are for TLS only.
     """
     page = Page(instances, keys, folders, secure=secure)
-    guard = Middleware(Guard, loopback_only=keys is None)
+    around = Guard(loopback_only=keys is None).around
     below = [
-        Route("/static/{name}", _static),
-        Route("/api/session", _plain(page, who)),
-        Route("/api/login", _plain(page, sign_in), methods=["POST"]),
-        Route("/api/logout", _plain(page, sign_out), methods=["POST"]),
-        Route("/api/facts", _reading(page, operations.facts, operations.FACTS)),
-        Route("/api/search", _with_picture(page, operations.search, operations.SEARCH), methods=["POST"]),
-        Route("/api/similar", _reading(page, operations.similar, operations.SIMILAR)),
-        Route("/api/items", _reading(page, operations.items, operations.ITEMS)),
-        Route("/api/item", _reading(page, operations.item, operations.ITEM)),
-        Route("/api/thumbnail", _reading(page, operations.thumbnail, operations.THUMBNAIL, page.decoding)),
-        Route("/api/duplicates", _reading(page, operations.duplicates, operations.DUPLICATES)),
-        Route("/{rest:path}", _missing),
+        Route("/static/{name}", around(_static)),
+        Route("/api/session", around(_plain(page, who))),
+        Route("/api/login", around(_plain(page, sign_in)), methods=["POST"]),
+        Route("/api/logout", around(_plain(page, sign_out)), methods=["POST"]),
+        Route("/api/search", around(_searching(page)), methods=["POST"]),
+        Route("/api/thumbnail", around(_reading(page, operations.thumbnail, operations.THUMBNAIL, page.decoding))),
+        *(Route(f"/api/{name}", around(_reading(page, *operation))) for name, operation in READING.items()),
+        Route("/{rest:path}", around(_missing)),
     ]
-    return [
-        Route("/", _index, methods=["GET"], middleware=[guard]),
-        Mount("/ui", routes=below, middleware=[guard]),
-    ]
+    # Whatever else is mounted around it may call the endpoint of / itself, so the guard is not a middleware.
+    return [Route("/", around(_index), methods=["GET"]), Mount("/ui", routes=below)]
 
 
 async def _index(request: Request) -> Response:
@@ -120,16 +122,16 @@ def _reading(
     return endpoint
 
 
-def _with_picture(page: Page, operation: Operation, names: frozenset[str]) -> Endpoint:
-    """An endpoint for an operation whose body is a picture file as it is, without a form around it."""
+def _searching(page: Page) -> Endpoint:
+    """The endpoint of the search whose body is a picture file as it is, without a form around it."""
 
     async def endpoint(request: Request) -> Response:
         asked = None
         try:
-            asked = Asked(page, page.key_of(request), Parameters(request.query_params.multi_items(), names))
+            asked = Asked(page, page.key_of(request), Parameters(request.query_params.multi_items(), operations.SEARCH))
             served = await run_in_threadpool(lambda: asked.served)
             asked.body = await page.bodies.read(request, served.instance.limits.max_bytes)
-            return _response(await run_in_threadpool(operation, asked))
+            return _response(await run_in_threadpool(operations.search, asked))
         except Exception as error:
             return page.refused(error, asked)
 

@@ -28,12 +28,16 @@ __all__ = ["Attempts", "Sessions"]
 SESSION_SECONDS: Final = 12 * 3600
 MAX_ATTEMPTS: Final = 10
 ATTEMPT_SECONDS: Final = 5 * 60
-MAX_ADDRESSES: Final = 4096
+MAX_ATTEMPTS_OF_ADDRESS: Final = 100
+MAX_COUNTED: Final = 8192
+MAX_KEY_ID: Final = 64
 MAX_ENDED: Final = 4096
 
 
 class Attempts:
-    """How often each address has tried to sign in lately; thread-safe, in bounded memory.
+    """How often somebody has tried to sign in lately; thread-safe, in bounded memory.
+
+    An address may be that of a proxy with many people behind it, so it has many more attempts than one key from there.
 
     Args:
         now: a clock in seconds.
@@ -41,36 +45,43 @@ class Attempts:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._times: OrderedDict[str, list[float]] = OrderedDict()
+        self._times: OrderedDict[tuple[str, str], list[float]] = OrderedDict()
         self._lock = Lock()
 
-    def begin(self, address: str) -> None:
+    def begin(self, address: str, key_id: str) -> None:
         """Count an attempt.
 
         Raises:
-            RequestRefused: there were too many from there.
+            RequestRefused: there were too many.
         """
         place = _neighbourhood(address)
         with self._lock:
             now = self._now()
-            times = [when for when in self._times.pop(place, []) if now - when < ATTEMPT_SECONDS]
-            self._times[place] = times
-            while len(self._times) > MAX_ADDRESSES:
+            counted = [
+                self._lately((place, ""), now, MAX_ATTEMPTS_OF_ADDRESS),
+                self._lately((place, key_id[:MAX_KEY_ID]), now, MAX_ATTEMPTS),
+            ]
+            for times in counted:
+                times.append(now)
+            while len(self._times) > MAX_COUNTED:
                 self._times.popitem(last=False)
-            if len(times) >= MAX_ATTEMPTS:
-                wait = max(1, round(times[0] + ATTEMPT_SECONDS - now))
-                raise RequestRefused(
-                    f"too many attempts to sign in: try again in {wait} seconds",
-                    code="Throttling.User",
-                    status=429,
-                    retry_after=wait * 1_000,
-                )
-            times.append(now)
 
-    def forget(self, address: str) -> None:
+    def forget(self, address: str, key_id: str) -> None:
         """An attempt was right: those before it count no more."""
         with self._lock:
-            self._times.pop(_neighbourhood(address), None)
+            self._times.pop((_neighbourhood(address), key_id[:MAX_KEY_ID]), None)
+
+    def _lately(self, who: tuple[str, str], now: float, limit: int) -> list[float]:
+        times = self._times[who] = [when for when in self._times.pop(who, []) if now - when < ATTEMPT_SECONDS]
+        if len(times) >= limit:
+            wait = max(1, round(times[0] + ATTEMPT_SECONDS - now))
+            raise RequestRefused(
+                f"too many attempts to sign in: try again in {wait} seconds",
+                code="Throttling.User",
+                status=429,
+                retry_after=wait * 1_000,
+            )
+        return times
 
 
 class Sessions:
