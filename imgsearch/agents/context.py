@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from imgsearch.agents.folders import PictureFolders
     from imgsearch.server.served import Instances, Served
+    from imgsearch.sources.picture_folders import PictureFolders
     from imgsearch.types import Item
 
 __all__ = ["Answer", "Context", "given_picture", "picture_options"]

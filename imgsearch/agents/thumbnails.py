@@ -9,13 +9,12 @@ from mcp.types import ImageContent, TextContent
 
 from imgsearch.agents.arguments import MAX_THUMBNAILS
 from imgsearch.errors import InputError, InvalidPaging
-from imgsearch.sources.files import FilePicture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from imgsearch.agents.folders import PictureFolders
     from imgsearch.instance import Instance
+    from imgsearch.sources.picture_folders import PictureFolders
     from imgsearch.types import Item
 
 __all__ = ["check_number", "thumbnails"]
@@ -53,9 +52,9 @@ def _thumbnail(item: Item, instance: Instance, folders: PictureFolders) -> bytes
     """A JPEG in memory, or the reason why there is none."""
     if item.location is None:
         return "it was not added from a file"
-    if not folders.holds(item.location):
-        return "its file does not lie in a folder that this server may read"
+    if not folders.has(item.location):
+        return "its file is gone, or does not lie in a folder that this server may read"
     try:
-        return instance.thumbnail(FilePicture(item.location.resolve()), SIDE)
+        return instance.thumbnail(folders.read(item.location, instance.limits.max_bytes), SIDE)
     except InputError as error:
         return error.message

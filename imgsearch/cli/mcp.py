@@ -52,11 +52,11 @@ def mcp(
     if not is_installed("mcp_types"):
         raise UsageError(f'imgsearch mcp needs the package mcp, version 2 or later: run "{pip_install(MCP_EXTRA)}"')
     from imgsearch.agents.context import Context
-    from imgsearch.agents.folders import PictureFolders
     from imgsearch.agents.server import make_server
     from imgsearch.agents.stdio import serve_stdio
     from imgsearch.instance import Instance
     from imgsearch.server.served import Instances
+    from imgsearch.sources.picture_folders import PictureFolders
 
     announce = announcer(quiet=quiet)
     folders = PictureFolders(pictures or [])

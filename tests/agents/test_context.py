@@ -8,8 +8,8 @@ import tracemalloc
 import pytest
 
 from imgsearch.agents.context import given_picture, picture_options
-from imgsearch.agents.folders import PictureFolders
 from imgsearch.errors import InvalidValue, PictureTooLarge, UsageError
+from imgsearch.sources.picture_folders import PictureFolders
 
 NOWHERE = PictureFolders([])
 LIMIT = 1_000_000

@@ -17,10 +17,10 @@ from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 
 from imgsearch.agents.context import Context
-from imgsearch.agents.folders import PictureFolders
 from imgsearch.agents.server import http_app, make_server
 from imgsearch.instance import Instance
 from imgsearch.server.served import Instances
+from imgsearch.sources.picture_folders import PictureFolders
 from tests.agents.conftest import Agent, connected
 from tests.pictures import write_catalogue
 

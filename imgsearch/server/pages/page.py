@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from imgsearch.server.keys import AccessKey, KeyRing
-    from imgsearch.server.pages.folders import PictureFolders
     from imgsearch.server.pages.parameters import Parameters
     from imgsearch.server.served import Instances, Served
+    from imgsearch.sources.picture_folders import PictureFolders
     from imgsearch.types import Item
 
 __all__ = ["Asked", "Page"]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from anyio import CapacityLimiter
 
     from imgsearch.server.keys import KeyRing
-    from imgsearch.server.pages.folders import PictureFolders
     from imgsearch.server.served import Instances
+    from imgsearch.sources.picture_folders import PictureFolders
 
 __all__ = ["page_routes"]
 

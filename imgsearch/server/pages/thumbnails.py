@@ -11,7 +11,7 @@ from imgsearch.errors import UnreadableSource
 
 if TYPE_CHECKING:
     from imgsearch.instance import Instance
-    from imgsearch.server.pages.folders import PictureFolders
+    from imgsearch.sources.picture_folders import PictureFolders
     from imgsearch.types import Item
 
 __all__ = ["SIDES", "Thumbnail", "Thumbnails"]

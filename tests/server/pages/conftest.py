@@ -17,10 +17,10 @@ from starlette.testclient import TestClient
 
 from imgsearch.instance import Instance
 from imgsearch.server.keys import KeyRing
-from imgsearch.server.pages.folders import PictureFolders
 from imgsearch.server.pages.routes import page_routes
 from imgsearch.server.served import Instances
 from imgsearch.service.categories import Kind
+from imgsearch.sources.picture_folders import PictureFolders
 from tests.conftest import ROOT, started
 from tests.pictures import jpeg
 

@@ -15,13 +15,13 @@ from imgsearch.server.api import Api
 from imgsearch.server.app import make_app
 from imgsearch.server.authentication import Authentication
 from imgsearch.server.pages import operations
-from imgsearch.server.pages.folders import PictureFolders
 from imgsearch.server.pages.routes import page_routes
 from imgsearch.server.result_files import ResultFiles
 from imgsearch.server.served import Instances
 from imgsearch.server.task_store import TaskStore
 from imgsearch.server.tasks import OssAccess, Tasks
 from imgsearch.server.throttling import Limits, Throttle
+from imgsearch.sources.picture_folders import PictureFolders
 from tests.pictures import jpeg
 from tests.server.pages.conftest import HOME, OTHER_SECRET, OWN, SAMPLES, SECRET, Shop, app_of
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from imgsearch.errors import UnreadableSource
 from imgsearch.instance import Instance
-from imgsearch.server.pages.folders import PictureFolders
 from imgsearch.server.pages.thumbnails import Thumbnails
+from imgsearch.sources.picture_folders import PictureFolders
 from imgsearch.values import Key
 from tests.pictures import draw, encode
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.agents.folders import PictureFolders
 from imgsearch.errors import UnreadableSource, UsageError
+from imgsearch.sources.picture_folders import PictureFolders
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_what_leads_into_a_folder_is_found(allowed: Path, given: str) -> None:
     folders = PictureFolders([allowed])
     for path in (given, str(allowed / given)):
         assert folders.find(path) == allowed / "below" / "a.jpg"
-    assert folders.holds(allowed / given)
+    assert folders.has(allowed / given)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_what_leads_outside_is_refused(allowed: Path, given: str) -> None:
         folders.find(given)
     assert refused.value.code == "AccessDenied"
     assert refused.value.message == f"{given!r} does not lie in a folder that this server may read: {allowed}"
-    assert not folders.holds(allowed / given) or given == ""
+    assert not folders.has(allowed / given) or given == ""
 
 
 def test_names_that_no_file_can_have(allowed: Path) -> None:
@@ -68,7 +68,7 @@ def test_names_that_no_file_can_have(allowed: Path) -> None:
 
 def test_a_neighbour_with_a_longer_name_is_outside(allowed: Path) -> None:
     folders = PictureFolders([allowed])
-    assert not folders.holds(allowed.parent / "allowed-not" / "secret.jpg")
+    assert not folders.has(allowed.parent / "allowed-not" / "secret.jpg")
 
 
 def test_a_folder_that_is_a_link_stands_for_where_it_leads(allowed: Path, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_without_folders_nothing_is_read() -> None:
     folders = PictureFolders([])
     with pytest.raises(UnreadableSource, match="--pictures"):
         folders.find("/etc/passwd")
-    assert not folders.holds(Path("/etc/passwd"))
+    assert not folders.has(Path("/etc/passwd"))
 
 
 def test_what_is_no_folder_is_refused_at_once(allowed: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from imgsearch.errors import PictureTooLarge, UnreadableSource, UsageError
-from imgsearch.server.pages import folders
-from imgsearch.server.pages.folders import PictureFolders
+from imgsearch.sources import picture_folders
+from imgsearch.sources.picture_folders import PictureFolders
 
 LIMIT = 1000
 
@@ -84,7 +84,7 @@ def test_what_is_put_in_the_way_after_the_check_leads_nowhere(shown: Path, monke
     monkeypatch.undo()
     (shown / "leaf.jpg").symlink_to(shown.parent / "shown-not" / "one.jpg")
     with pytest.raises(OSError, match="symbolic links"):
-        folders._descriptor(shown.resolve(), ("leaf.jpg",))
+        picture_folders._descriptor(shown.resolve(), ("leaf.jpg",))
 
 
 def test_only_regular_files_are_read(shown: Path) -> None:
@@ -111,5 +111,5 @@ def test_without_folders_nothing_is_shown(shown: Path) -> None:
 @pytest.mark.parametrize("name", ["missing", "a/b/one.jpg", "a\0b"])
 def test_what_is_no_folder_is_refused(shown: Path, name: str) -> None:
     """When the server starts, not when somebody looks."""
-    with pytest.raises(UsageError, match="it is no folder"):
+    with pytest.raises(UsageError, match="it is not a folder"):
         PictureFolders([shown / name])
