@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -36,6 +37,8 @@ __all__ = ["make_app"]
 log: Final = logging.getLogger("imgsearch.access")
 BODY_SECONDS: Final = 30.0
 """For the whole body of a request."""
+DRAINED_BYTES: Final = 64 * 1024 * 1024
+"""So much of a body that is too long is read and dropped: clients read no answer before they have sent all."""
 THREADS: Final = 32
 """Requests that are answered at once; most of them wait for a network or a commit."""
 MAX_ACTIVE: Final = 64
@@ -87,9 +90,8 @@ def make_app(
         *(route for route in for_people if route is not front),
         Route("/{path:path}", server.api_request, methods=METHODS),
     ]
-    return Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={404: server.not_found, 405: server.not_found}
-    )
+    handlers = {404: server.not_found, 405: server.not_found, Exception: server.failed}
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
 
 
 class _Server:
@@ -172,6 +174,11 @@ class _Server:
             code="InvalidAction.NotFound",
             status=404,
         )
+        return self._sent(_refusal(request, refused), time.perf_counter(), 0)
+
+    async def failed(self, request: HttpRequest, _error: Exception) -> Response:
+        """A fault of this module; uvicorn logs its trace."""
+        refused = RequestRefused("this is a bug: the server's log has the trace", code="InternalError", status=500)
         return self._sent(_refusal(request, refused), time.perf_counter(), 0)
 
     # Watching
@@ -263,7 +270,8 @@ async def _body(request: HttpRequest) -> bytes:
     limit = MAX_UPLOAD_BYTES if is_upload else MAX_FORM_BYTES
     too_long = RequestRefused(f"the body has more than {limit:,} bytes", code="RequestEntityTooLarge", status=413)
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
+    declared = int(length) if length.isdecimal() else 0
+    if declared > DRAINED_BYTES or (declared > limit and "expect" in request.headers):
         raise too_long
     pieces: list[bytes] = []
     size = 0
@@ -271,11 +279,18 @@ async def _body(request: HttpRequest) -> bytes:
         async with asyncio.timeout(BODY_SECONDS):
             async for piece in request.stream():
                 size += len(piece)
-                if size > limit:
-                    raise too_long
-                pieces.append(piece)
+                if size > DRAINED_BYTES:
+                    break
+                if size <= limit:
+                    pieces.append(piece)
+                else:
+                    pieces.clear()
     except TimeoutError:
         raise RequestRefused(
             f"the body did not come within {BODY_SECONDS:g} s", code="RequestTimeout", status=408
         ) from None
+    except ClientDisconnect:
+        raise RequestRefused("the client closed the connection within the body", code="IncompleteBody") from None
+    if size > limit:
+        raise too_long
     return b"".join(pieces)

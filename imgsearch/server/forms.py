@@ -93,9 +93,16 @@ def parse_upload(content_type: str, body: bytes) -> Upload:
     files: list[bytes] = []
 
     def on_field(field: Any) -> None:
-        fields[(field.field_name or b"").decode()] = (field.value or b"").decode()
+        name, value = field.field_name or b"", field.value or b""
+        if len(fields) >= MAX_FIELDS or len(value) > MAX_VALUE_BYTES:
+            raise _malformed(f"more than {MAX_FIELDS} fields, or more than {MAX_VALUE_BYTES} bytes in one")
+        if name.decode() in fields:
+            raise _malformed(f"the field {name.decode()[:40]!r} is there twice")
+        fields[name.decode()] = value.decode()
 
     def on_file(file: Any) -> None:
+        if files:
+            raise _malformed("more than one file; an upload is one")
         file.file_object.seek(0)
         files.append(file.file_object.read())
         file.close()
@@ -106,16 +113,12 @@ def parse_upload(content_type: str, body: bytes) -> Upload:
         parser.finalize()
     except (FormParserError, UnicodeDecodeError) as error:
         raise _malformed(f"the multipart form cannot be read ({error})") from None
-    if len(files) != 1:
-        raise _malformed(f"the form has {len(files)} files; an upload is one")
+    if not files:
+        raise _malformed("the form has no file")
     return Upload(fields, _without_boundary(files[0], boundary))
 
 
-_IN_MEMORY: Final = {
-    "MAX_MEMORY_FILE_SIZE": float("inf"),  # no picture is ever on the disk
-    "MAX_FIELDS": MAX_FIELDS,
-    "MAX_FIELD_SIZE": MAX_VALUE_BYTES,
-}
+_IN_MEMORY: Final = {"MAX_MEMORY_FILE_SIZE": float("inf")}  # no picture is ever on the disk
 
 
 def _without_boundary(file: bytes, boundary: bytes) -> bytes:

@@ -9,12 +9,11 @@ import secrets
 import stat
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from imgsearch.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = ["ANYBODY", "AccessKey", "KeyRing", "new_key"]
@@ -125,12 +124,14 @@ def _check_private(path: Path, descriptor: int) -> None:
         raise UsageError(f"other users may read the key file {path}: run 'chmod 600 {path}'")
 
 
-def _key(table: Mapping[str, Any], where: str) -> AccessKey:
+def _key(table: object, where: str) -> AccessKey:
     """Read one table.
 
     Raises:
         UsageError
     """
+    if not isinstance(table, dict):
+        raise UsageError(f"{where}: it is no table, but a value")
     unknown = sorted(set(table) - FIELDS)
     if unknown:
         raise UsageError(f"{where}: unknown entry {unknown[0]!r}; it has id, secret, instances and rights")

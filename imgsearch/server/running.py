@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
-__all__ = ["Address", "bound_socket", "log_to_stderr", "run"]
+__all__ = ["Address", "bound_socket", "log_to_stderr", "make_server", "run"]
 
 log: Final = logging.getLogger("imgsearch.server")
 GRACE_SECONDS: Final = 30
@@ -79,16 +79,15 @@ def bound_socket(address: Address) -> socket.socket:
     return bound
 
 
-def run(
-    app: Starlette, address: Address, bound: socket.socket, announce: Callable[[str], None], reload: Callable[[], None]
-) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are answered first. A second signal ends at once.
+def make_server(
+    app: Starlette, address: Address, announce: Callable[[], None], reload: Callable[[], None]
+) -> uvicorn.Server:
+    """The HTTP server of an application.
 
     Args:
         app: the application.
-        address: for TLS, and to be told.
-        bound: of that address.
-        announce: called with a line when requests are taken.
+        address: for TLS.
+        announce: called when requests are taken.
         reload: called on SIGHUP.
 
     Raises:
@@ -113,11 +112,30 @@ def run(
         config.load()
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"the certificate or its key cannot be used: {error}") from None
+    return _Announcing(config, announce, reload)
+
+
+def run(
+    app: Starlette, address: Address, bound: socket.socket, announce: Callable[[str], None], reload: Callable[[], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are answered first. A second signal ends at once.
+
+    Args:
+        app: the application.
+        address: for TLS, and to be told.
+        bound: of that address.
+        announce: called with a line when requests are taken.
+        reload: called on SIGHUP.
+
+    Raises:
+        UsageError: the certificate or its key cannot be used.
+    """
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
+    line = f"listening on {address.scheme}://{shown}:{port}"
+    server = make_server(app, address, lambda: announce(line), reload)
     with bound, _ended_by_signals():
-        line = f"listening on {address.scheme}://{shown}:{port}"
-        _Announcing(config, lambda: announce(line), reload).run(sockets=[bound])
+        server.run(sockets=[bound])
 
 
 class _Announcing(uvicorn.Server):

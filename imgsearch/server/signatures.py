@@ -30,6 +30,7 @@ MUST_BE_SIGNED: Final = frozenset(
 ACS3_PATTERN: Final = re.compile(
     rf"{ACS3} Credential=([^,\s]{{1,128}}),\s*SignedHeaders=([a-z0-9;-]{{1,1000}}),\s*Signature=([0-9a-f]{{64}})"
 )
+RPC_PATH: Final = "/"
 ROA_PATTERN: Final = re.compile(r"acs ([^:\s]{1,128}):([A-Za-z0-9+/]{27}=)")
 BASE64_TEXT: Final = re.compile(r"[A-Za-z0-9+/=_.~%&-]*")
 """Text that five replacements quote: ``quote`` takes most of a second for the picture of a form, holding the GIL."""
@@ -64,8 +65,6 @@ class Signature:
     """The string to sign; computed when it is needed, as it may have megabytes."""
     digest: Callable[[str, str], str]
     """Maps the secret and the string to the signature."""
-    action: tuple[str, str] | None = None
-    """Action and version, if the scheme signs them as parameters."""
 
     def is_valid(self, secret: str, text: str) -> bool:
         """Whether it was made with this secret, of this text."""
@@ -137,6 +136,8 @@ def _acs3(request: Received, authorization: str) -> Signature:
 
 
 def _rpc(request: Received, query: Mapping[str, str]) -> Signature:
+    if request.path != RPC_PATH:  # it is not signed: an addition could be turned into a deletion on the way
+        raise _refused(f"the signature is for the path {RPC_PATH}")
     for name in ("AccessKeyId", "Timestamp", "SignatureNonce", "Action", "Version"):
         if not query.get(name):
             raise _missing(name, "the signature is incomplete")
@@ -145,7 +146,7 @@ def _rpc(request: Received, query: Mapping[str, str]) -> Signature:
 
     def text() -> str:
         pairs = [pair for pair in (*request.query, *request.form) if pair[0] != "Signature"]
-        return f"{request.method}&%2F&{quoted(_canonical(pairs))}"
+        return f"{request.method}&{quoted(RPC_PATH)}&{quoted(_canonical(pairs))}"
 
     return Signature(
         query["AccessKeyId"],
@@ -154,7 +155,6 @@ def _rpc(request: Received, query: Mapping[str, str]) -> Signature:
         query["Signature"],
         text,
         lambda secret, signed: _sha1(f"{secret}&", signed),
-        (query["Action"], query["Version"]),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -21,10 +21,10 @@ from imgsearch.server.tasks import OssAccess, Tasks
 from imgsearch.server.throttling import Limits, Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Settings", "serve"]
+__all__ = ["Parts", "Settings", "assembled", "serve"]
 
 log: Final = logging.getLogger("imgsearch.server")
 
@@ -74,20 +74,25 @@ class Settings:
         return self.address.host in ("127.0.0.1", "::1", "localhost")
 
 
-def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an application is made of."""
 
-    Args:
-        settings: of the server.
-        announce: called with the address when requests are taken, and with what takes long.
+    api: Api
+    instances: Instances
+    files: ResultFiles
+    keys: KeyRing | None
+
+
+@contextmanager
+def assembled(settings: Settings, announce: Callable[[str], None]) -> Iterator[Parts]:
+    """Open everything that a server needs; it is closed at the end of the block, tasks and writing finished.
 
     Raises:
-        UsageError: the address is taken, or keys or certificate cannot be used.
+        UsageError: keys cannot be used.
         InstanceNotFound, InstanceDamaged, NewerFormat, StorageFull, StorageUnwritable
     """
-    log_to_stderr(as_json=settings.log_json)
     with ExitStack() as stack:
-        bound = stack.enter_context(bound_socket(settings.address))
         keys = None if settings.keys is None else KeyRing(settings.keys)
         instances = stack.enter_context(
             Instances(
@@ -102,9 +107,24 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         files = ResultFiles(settings.state / "files")
         tasks = Tasks(TaskStore(settings.state), files, settings.oss)
         stack.callback(tasks.close)
-        api = Api(instances, Authentication(keys), Throttle(settings.limits), tasks)
-        app = make_app(api, instances, files, watched_by_all=settings.public_metrics)
-        run(app, settings.address, bound, announce, lambda: _reload(keys))
+        yield Parts(Api(instances, Authentication(keys), Throttle(settings.limits), tasks), instances, files, keys)
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: of the server.
+        announce: called with the address when requests are taken, and with what takes long.
+
+    Raises:
+        UsageError: the address is taken, or keys or certificate cannot be used.
+        InstanceNotFound, InstanceDamaged, NewerFormat, StorageFull, StorageUnwritable
+    """
+    log_to_stderr(as_json=settings.log_json)
+    with bound_socket(settings.address) as bound, assembled(settings, announce) as parts:
+        app = make_app(parts.api, parts.instances, parts.files, watched_by_all=settings.public_metrics)
+        run(app, settings.address, bound, announce, lambda: _reload(parts.keys))
 
 
 def _reload(keys: KeyRing | None) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from imgsearch.errors import UsageError
 from imgsearch.server.errors import RequestRefused
 
 if TYPE_CHECKING:
@@ -14,18 +16,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "Throttle"]
 
-_KINDS: Final = {"AddImage": "add", "UpdateImage": "add", "DeleteImage": "delete"}
+KINDS: Final = ("search", "add", "delete")
+_KIND_OF: Final = {"AddImage": "add", "UpdateImage": "add", "DeleteImage": "delete"}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Requests per second of one key; None: any number."""
+    """Requests per second of one key; None: any number.
+
+    Raises:
+        UsageError: a limit that is no number above 0.
+    """
 
     search: float | None = None
     """Of everything that reads."""
     add: float | None = None
     """Of additions and updates."""
     delete: float | None = None
+
+    def __post_init__(self) -> None:
+        for kind in KINDS:
+            limit = self.of(kind)
+            if limit is not None and not 0 < limit < math.inf:
+                raise UsageError(f"the limit of requests of the kind '{kind}' is {limit}; it must be above 0")
 
     def of(self, kind: str) -> float | None:
         """The limit of a kind of request."""
@@ -54,7 +67,7 @@ class Throttle:
         Raises:
             RequestRefused: there were too many; it says when to try again.
         """
-        kind = _KINDS.get(action, "search")
+        kind = _KIND_OF.get(action, "search")
         limit = self.limits.of(kind)
         if limit is None:
             return
