@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from imgsearch.server.served import Instances, Served
+    from imgsearch.server.served import Instances, Permitted, Served
     from imgsearch.sources.picture_folders import PictureFolders
     from imgsearch.types import Item
 
@@ -33,7 +33,7 @@ def _go_on(_step: str, _done: int, _total: int) -> None:
 class Context:
     """What tools work with; serves any number of calls at once."""
 
-    instances: Instances
+    instances: Instances | Permitted
     folders: PictureFolders
     may_write: bool = False
     """Whether items can be added, changed and deleted."""

@@ -63,7 +63,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "eval": ("imgsearch eval pictures", "imgsearch eval -i shop labelled --html misses.html"),
     "serve": (
         "imgsearch serve --new-key shop-web >> keys.toml",
-        "imgsearch serve shop=/srv/shop --keys keys.toml",
+        "imgsearch serve shop=/srv/shop --keys keys.toml --ui --pictures /srv/pictures",
         "imgsearch serve --root /srv/instances --keys keys.toml --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem",
     ),
     "config": ("imgsearch config",),

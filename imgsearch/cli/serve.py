@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,16 +13,22 @@ from imgsearch.cli.opening import instance_folder
 from imgsearch.cli.options import OUTPUT, RESOURCES, InstanceOption, LockTimeout
 from imgsearch.cli.output import print_line
 from imgsearch.errors import InstanceNotFound, UsageError
+from imgsearch.vision.extras import MCP_EXTRA, SERVE_EXTRA, is_installed, pip_install
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from imgsearch.agents.http import AgentsOverHttp
+    from imgsearch.server.start import Parts
+    from imgsearch.sources.picture_folders import PictureFolders
 
 __all__ = ["serve"]
 
 NETWORK = "Network"
 ACCESS = "Access"
+CLIENTS = "Page and agents"
 IMPORTS = "Imports from OSS"
-PACKAGES = ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client")
+PACKAGES = ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client", "itsdangerous")
 
 
 def serve(
@@ -71,6 +76,22 @@ def serve(
             rich_help_panel=ACCESS,
         ),
     ] = None,
+    ui: Annotated[
+        bool,
+        typer.Option("--ui", help="Show a page for people at /; they sign in with a key.", rich_help_panel=CLIENTS),
+    ] = False,
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Offer the tools of 'imgsearch mcp' at /mcp.", rich_help_panel=CLIENTS)
+    ] = False,
+    pictures: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            show_default=False,
+            help="A folder whose pictures --ui and --mcp may show; repeatable.",
+            rich_help_panel=CLIENTS,
+        ),
+    ] = None,
     qps_search: Annotated[
         float | None,
         typer.Option(min=0.001, show_default=False, help="Searches per second and key.", rich_help_panel=RESOURCES),
@@ -106,10 +127,10 @@ def serve(
     ] = "text",
     lock_timeout: LockTimeout = 30.0,
 ) -> None:
-    """Serve instances over HTTP: to programs of the vendor's SDKs, unchanged."""
-    missing = [name for name in PACKAGES if find_spec(name) is None]
+    """Serve instances over HTTP: to the vendor's SDKs, unchanged; to people in a browser; to agents."""
+    missing = [name for name in PACKAGES if not is_installed(name)]
     if missing:
-        raise UsageError(f"serve needs {', '.join(missing)}: pip install 'imgsearch-local[serve]'")
+        raise UsageError(f'imgsearch serve needs {", ".join(missing)}: run "{pip_install(SERVE_EXTRA)}"')
     from imgsearch.server.keys import new_key as made_key
 
     if new_key is not None:
@@ -122,6 +143,10 @@ def serve(
             else "give --keys FILE ('imgsearch serve --new-key ID' prints a "
             "key for it), or --no-auth to answer everybody on this machine"
         )
+    if pictures and not (ui or mcp):
+        raise UsageError("--pictures is for --ui and --mcp: the vendor's API shows no pictures")
+    if mcp and not is_installed("mcp_types"):
+        raise UsageError(f'--mcp needs the package mcp, version 2 or later: run "{pip_install(MCP_EXTRA)}"')
     from imgsearch.locations import server_folder
     from imgsearch.server.running import Address
     from imgsearch.server.start import Settings
@@ -146,8 +171,16 @@ def serve(
         lock_timeout=lock_timeout,
         public_metrics=public_metrics,
         log_json=log_format == "json",
+        ui=ui,
+        pictures=tuple(pictures or ()),
     )
-    run(settings, tell)
+    run(settings, tell, [_agents] if mcp else [])
+
+
+def _agents(parts: Parts, folders: PictureFolders) -> AgentsOverHttp:
+    from imgsearch.agents.http import AgentsOverHttp
+
+    return AgentsOverHttp(parts.instances, parts.keys, folders, thumbnails=bool(folders.folders))
 
 
 def _named(given: Iterable[str], instance: Path | None, root: Path | None) -> dict[str, Path]:

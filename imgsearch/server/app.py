@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from anyio import CapacityLimiter, to_thread
@@ -24,6 +24,7 @@ from imgsearch.service.documents import error_document, new_request_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
 
     from starlette.requests import Request as HttpRequest
     from starlette.routing import BaseRoute
@@ -54,6 +55,7 @@ def make_app(
     files: ResultFiles,
     *,
     pages: Iterable[BaseRoute] = (),
+    running: Iterable[Callable[[], AbstractAsyncContextManager[None]]] = (),
     on_start: Callable[[], None] = lambda: None,
     on_end: Callable[[], None] = lambda: None,
     watched_by_all: bool = False,
@@ -64,7 +66,8 @@ def make_app(
         api: answers the vendor's requests.
         instances: in service.
         files: results of tasks.
-        pages: routes for people; that of ``/`` gets the requests that name no operation.
+        pages: other routes; that of ``/`` gets the requests that name no operation.
+        running: what those need, entered before the first request.
         on_start: called when requests are taken.
         on_end: called, in a thread, when all requests are answered.
         watched_by_all: answer ``/metrics`` and its like to every host, not only to this one.
@@ -77,7 +80,10 @@ def make_app(
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         server.limiter = CapacityLimiter(THREADS)
         on_start()
-        yield
+        async with AsyncExitStack() as stack:
+            for needed in running:
+                await stack.enter_async_context(needed())
+            yield
         server.is_ending = True
         await to_thread.run_sync(on_end)
 

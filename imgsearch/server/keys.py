@@ -75,6 +75,10 @@ class KeyRing:
         """The key of an id."""
         return self._keys.get(key_id)
 
+    def all(self) -> list[AccessKey]:
+        """All keys."""
+        return list(self._keys.values())
+
     def find_or_dummy(self, key_id: str) -> AccessKey:
         """The key of an id; for an unknown one a key whose secret nobody has, so that both take the same time."""
         return self._keys.get(key_id, self._dummy)

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from imgsearch.jobs.writer import Writer
     from imgsearch.search.searcher import Searcher
+    from imgsearch.server.keys import AccessKey
 
-__all__ = ["Instances", "Served"]
+__all__ = ["Instances", "Permitted", "Served", "unknown_instance"]
 
 
 class Served:
@@ -142,6 +143,34 @@ class Instances:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+
+class Permitted:
+    """The instances that a key may use.
+
+    Args:
+        instances: in service.
+        key: whose names count.
+    """
+
+    def __init__(self, instances: Instances, key: AccessKey) -> None:
+        self._instances = instances
+        self._key = key
+
+    def names(self) -> list[str]:
+        """All names, in alphabetical order."""
+        return list(filter(self._key.may_use, self._instances.names()))
+
+    def get(self, name: str) -> Served:
+        """The instance of a name.
+
+        Raises:
+            InstanceNotFound: no such name, or not for this key.
+            InstanceDamaged, NewerFormat
+        """
+        if not self._key.may_use(name):
+            raise unknown_instance(name)
+        return self._instances.get(name)
 
 
 def unknown_instance(name: str) -> InstanceNotFound:

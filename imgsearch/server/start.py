@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from imgsearch.errors import UsageError
 from imgsearch.instance import Instance
@@ -19,12 +20,16 @@ from imgsearch.server.served import Instances
 from imgsearch.server.task_store import TaskStore
 from imgsearch.server.tasks import OssAccess, Tasks
 from imgsearch.server.throttling import Limits, Throttle
+from imgsearch.sources.picture_folders import PictureFolders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-__all__ = ["Parts", "Settings", "assembled", "serve"]
+    from starlette.routing import BaseRoute
+
+__all__ = ["Mount", "Mounted", "Parts", "Settings", "assembled", "serve"]
 
 log: Final = logging.getLogger("imgsearch.server")
 
@@ -50,6 +55,10 @@ class Settings:
     lock_timeout: float = 30.0
     public_metrics: bool = False
     log_json: bool = False
+    ui: bool = False
+    """Show the page for people."""
+    pictures: tuple[Path, ...] = ()
+    """Folders whose pictures page and agents may show."""
 
     def __post_init__(self) -> None:
         if self.root is not None and not self.root.is_dir():
@@ -110,11 +119,26 @@ def assembled(settings: Settings, announce: Callable[[str], None]) -> Iterator[P
         yield Parts(Api(instances, Authentication(keys), Throttle(settings.limits), tasks), instances, files, keys)
 
 
-def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+class Mounted(Protocol):
+    """Something else that the server answers with."""
+
+    def routes(self) -> list[BaseRoute]:
+        """Where it is."""
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """What must be entered before the first request."""
+
+
+Mount = Callable[[Parts, PictureFolders], Mounted]
+"""Makes one of what the server is made of, and the folders that may be shown."""
+
+
+def serve(settings: Settings, announce: Callable[[str], None], mounts: Iterable[Mount] = ()) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         settings: of the server.
+        mounts: make what else is served.
         announce: called with the address when requests are taken, and with what takes long.
 
     Raises:
@@ -122,8 +146,22 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         InstanceNotFound, InstanceDamaged, NewerFormat, StorageFull, StorageUnwritable
     """
     log_to_stderr(as_json=settings.log_json)
+    folders = PictureFolders(settings.pictures)
     with bound_socket(settings.address) as bound, assembled(settings, announce) as parts:
-        app = make_app(parts.api, parts.instances, parts.files, watched_by_all=settings.public_metrics)
+        routes: list[BaseRoute] = []
+        if settings.ui:
+            from imgsearch.server.pages.routes import page_routes
+
+            routes += page_routes(parts.instances, parts.keys, folders, secure=settings.address.secure)
+        mounted = [mount(parts, folders) for mount in mounts]
+        app = make_app(
+            parts.api,
+            parts.instances,
+            parts.files,
+            pages=[*routes, *(route for one in mounted for route in one.routes())],
+            running=[one.running for one in mounted],
+            watched_by_all=settings.public_metrics,
+        )
         run(app, settings.address, bound, announce, lambda: _reload(parts.keys))
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Final
 
-__all__ = ["CUDA_EXTRA", "HEIF_EXTRA", "MCP_EXTRA", "MODELS_EXTRA", "is_installed", "missing_packages", "pip_install"]
+__all__ = [
+    "CUDA_EXTRA",
+    "HEIF_EXTRA",
+    "MCP_EXTRA",
+    "MODELS_EXTRA",
+    "SERVE_EXTRA",
+    "is_installed",
+    "missing_packages",
+    "pip_install",
+]
 
 MODELS_EXTRA: Final = "models"
 """Any model that is not embedded, its conversion, and training."""
@@ -15,6 +24,8 @@ HEIF_EXTRA: Final = "heif"
 """HEIC pictures."""
 MCP_EXTRA: Final = "mcp"
 """Serving agents."""
+SERVE_EXTRA: Final = "serve"
+"""The HTTP server."""
 PACKAGES: Final = ("torch", "timm")
 """What the first two consist of."""
 
