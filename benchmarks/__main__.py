@@ -23,6 +23,7 @@ from benchmarks import (
     precision,
     quality,
     robustness,
+    serving,
     sync,
 )
 
@@ -43,6 +44,7 @@ MODULES = (
     listing,
     device,
     memory,
+    serving,
     sync,
     oss_import,
     models,
