@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["Unchanged", "told_apart", "unbatched"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unchanged:
-    """A file that is stored as it is, by its token, with the same options, attributes and place."""
+    """A file that is stored as it is, by its token, with the same options, attributes and place.
+
+    Not frozen, for the same reason as ``Outcome``.
+    """
 
     outcome: Outcome
     item_id: int
