@@ -41,6 +41,9 @@ from tests.server.serving import ACCESS, ITEMS, KEEPER, NEIGHBOUR, PATIENCE, VIS
 
 pytestmark = [pytest.mark.networks, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 NODE_MODULES = "IMGSEARCH_NODE_MODULES"
+"""Variable with the folder of the npm package."""
+INTERPRETERS = "IMGSEARCH_SDK_INTERPRETERS"
+"""Variable with the interpreters of older SDKs: a JSON object, by version."""
 HERE = Path(__file__).parent
 
 
@@ -401,20 +404,17 @@ def test_npm(service: Service) -> None:
     check_answers(json.loads(done.stdout), service)
 
 
-OLD = {
-    "4.2.2": ("B", "C"),
-    "3.1.1": ("B",),
-}
+OLD = json.loads((HERE / "sdks.json").read_text())["python"]
 """Older versions, and the ways of upload that they know."""
 
 
-@pytest.mark.parametrize(("version", "way"), [(version, way) for version, ways in OLD.items() for way in ways])
+@pytest.mark.parametrize(("version", "way"), [(version, way) for version, sdk in OLD.items() for way in sdk["ways"]])
 def test_an_older_version(service: Service, version: str, way: str) -> None:
     """In an environment of its own, whose interpreter a variable names."""
-    variable = f"IMGSEARCH_SDK_{version.replace('.', '_')}"
-    python = os.environ.get(variable)
-    if python is None:
-        pytest.skip(f"{variable} names no interpreter with this SDK: 'python3 noxfile.py sdks'")
+    interpreters = os.environ.get(INTERPRETERS)
+    if interpreters is None:
+        pytest.skip(f"{INTERPRETERS} names no interpreters with older SDKs: 'python3 noxfile.py sdks'")
+    python = json.loads(interpreters)[version]
     proxy = {"HTTP_PROXY": service.url, "http_proxy": service.url} if way == "B" else {}
     done = subprocess.run(
         [python, HERE / "sdk_checks.py", _place(service, way)],
