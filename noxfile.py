@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -187,6 +188,30 @@ def long(session: nox.Session) -> None:
     """The tests that take minutes: imports at size, commands killed and hindered at every step."""
     _install(session, "test", extras=ALL_EXTRAS)
     session.run("python", "-m", "pytest", "-m", "long", *session.posargs, env=COMPILED_ONCE)
+
+
+@nox.session
+def sdks(session: nox.Session) -> None:
+    """The server's tests with the vendor's SDKs: the present ones, older ones and npm's in places of their own."""
+    _install(session, "test", extras=ALL_EXTRAS)
+    wanted = json.loads((ROOT / "tests" / "server" / "sdks.json").read_text())
+    base = Path(session.create_tmp())
+    interpreters = {}
+    for version, sdk in wanted["python"].items():
+        folder = base / version
+        session.run("python", "-m", "venv", str(folder))
+        interpreters[version] = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+        install = (interpreters[version], "-m", "pip", "install", "--quiet")
+        session.run(*install, *sdk["requirements"], external=True)
+    environment = {**COMPILED_ONCE, "IMGSEARCH_SDK_INTERPRETERS": json.dumps(interpreters)}
+    if shutil.which("npm"):
+        (base / "npm").mkdir(exist_ok=True)
+        install = ("npm", "install", "--no-audit", "--no-fund", "--prefix", str(base / "npm"))
+        session.run(*install, wanted["npm"], external=True)
+        environment["IMGSEARCH_NODE_MODULES"] = str(base / "npm" / "node_modules")
+    else:
+        session.warn("NOT TESTED with npm's SDK: npm is missing")
+    session.run("python", "-m", "pytest", "tests/server/test_sdks.py", *session.posargs, env=environment)
 
 
 @nox.session

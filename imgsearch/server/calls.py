@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Call"]
 
 INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
+INT64: Final = range(-(2**63), 2**63)
 NUMBER: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{0,12})?")
 BOOLEANS: Final = {"true": True, "false": False}
 LINK_CHARS: Final = 16
@@ -88,8 +89,8 @@ class Call:
         value = self.text(name)
         if not value:
             return None
-        if not INTEGER.fullmatch(value):
-            raise _invalid(name, value, "a whole number")
+        if not INTEGER.fullmatch(value) or int(value) not in INT64:
+            raise _invalid(name, value, "a whole number of 64 bits")
         return int(value)
 
     def number(self, name: str) -> float | None:

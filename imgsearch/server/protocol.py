@@ -53,6 +53,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop()
         super().on_headers_complete()
 
+    def shutdown(self) -> None:
+        """End as soon as all is answered, without waiting for an idle client to end TLS: most never look."""
+        is_idle = self.cycle is None or self.cycle.response_complete
+        super().shutdown()
+        if is_idle and self.scheme == "https" and not self.transport.get_write_buffer_size():
+            self.transport.abort()
+
     def _start(self) -> None:
         self._in_head = True
         self._head_bytes = 0

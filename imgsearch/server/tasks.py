@@ -35,6 +35,7 @@ UNDER_WAY: Final = 128
 DOWNLOADS: Final = 8
 TIMEOUT_SECONDS: Final = 30.0
 MAX_PAGE: Final = 100
+MAX_PAGES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,10 @@ class Tasks:
         self, kind: TaskKind, served: Served, call: Call, *, bucket: str | None = None, path: str | None = None
     ) -> tuple[list[Task], dict[str, int]]:
         number, size = call.integer("PageNumber") or 1, call.integer("PageSize") or 10
-        if number < 1 or not 1 <= size <= MAX_PAGE:
+        if not 1 <= number <= MAX_PAGES or not 1 <= size <= MAX_PAGE:
             raise RequestRefused(
-                f"PageNumber {number} must be at least 1, and PageSize {size} 1 to {MAX_PAGE}", code="InvalidParameter"
+                f"PageNumber {number} must be 1 to {MAX_PAGES:,}, and PageSize {size} 1 to {MAX_PAGE}",
+                code="InvalidParameter",
             )
         found, total = self._store.find(
             kind,

@@ -52,13 +52,16 @@ def test_what_an_operation_does_not_have_is_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("0", 0), ("7", 7), ("-7", -7), ("+7", 7), ("007", 7), ("", None), ("9" * 19, int("9" * 19))]
+    ("text", "value"),
+    [("0", 0), ("7", 7), ("-7", -7), ("+7", 7), ("007", 7), ("", None), ("9223372036854775807", 2**63 - 1)],
 )
 def test_whole_numbers(text: str, value: int | None) -> None:
     assert call(IntAttr=text).integer("IntAttr") == value
 
 
-@pytest.mark.parametrize("text", ["x", "1.5", "1e3", " 1", "1\n", "0x10", "--1", "٣", "1_000", "9" * 20, "NaN"])
+@pytest.mark.parametrize(
+    "text", ["x", "1.5", "1e3", " 1", "1\n", "0x10", "--1", "٣", "1_000", "9223372036854775808", "9" * 20, "NaN"]
+)
 @pytest.mark.parametrize(
     ("action", "name", "code"),
     [
