@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from anyio import CapacityLimiter, to_thread
@@ -21,6 +22,7 @@ from imgsearch.server.forms import MAX_FORM_BYTES, MAX_UPLOAD_BYTES
 from imgsearch.server.metrics import CONTENT_TYPE, Metrics
 from imgsearch.server.openapi import openapi_document
 from imgsearch.service.documents import error_document, new_request_id
+from imgsearch.service.operations import OPERATIONS, ROA_PATHS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -40,9 +42,12 @@ BODY_SECONDS: Final = 30.0
 """For the whole body of a request."""
 DRAINED_BYTES: Final = 64 * 1024 * 1024
 """So much of a body that is too long is read and dropped: clients read no answer before they have sent all."""
-THREADS: Final = 32
-"""Requests that are answered at once; most of them wait for a network or a commit."""
-MAX_ACTIVE: Final = 64
+READING_THREADS: Final = 32
+WRITING_THREADS: Final = 16
+"""Requests that are answered at once. Those that write may have to wait for another process, and must not keep searches
+waiting, so they have threads of their own."""
+MAX_READING: Final = 64
+MAX_WRITING: Final = 32
 """Requests under way, whose bodies are in memory."""
 RETRY_MS: Final = 1_000
 METHODS: Final = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"]
@@ -78,7 +83,6 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        server.limiter = CapacityLimiter(THREADS)
         on_start()
         async with AsyncExitStack() as stack:
             for needed in running:
@@ -100,6 +104,14 @@ def make_app(
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
 
 
+@dataclass(slots=True)
+class _Lane:
+    """Requests of one kind: how many are answered at once, and how many are under way."""
+
+    limiter: CapacityLimiter
+    active: int = 0
+
+
 class _Server:
     """The endpoints."""
 
@@ -111,9 +123,9 @@ class _Server:
         self._files = files
         self._front = front
         self._watched_by_all = watched_by_all
-        self._active = 0
+        self._reading = _Lane(CapacityLimiter(READING_THREADS))
+        self._writing = _Lane(CapacityLimiter(WRITING_THREADS))
         self.metrics = Metrics(instances, api.uploads)
-        self.limiter: CapacityLimiter | None = None
         self.is_ending = False
 
     # The vendor's API
@@ -124,23 +136,24 @@ class _Server:
             response: Response = await self._front.endpoint(request)
             return response
         begun = time.perf_counter()
-        if self._active >= MAX_ACTIVE:
+        lane, most = (self._writing, MAX_WRITING) if _is_writing(request) else (self._reading, MAX_READING)
+        if lane.active >= most:
             refused = RequestRefused(
-                f"{MAX_ACTIVE} requests are under way", code="ServiceUnavailable", status=503, retry_after=RETRY_MS
+                f"{most} requests are under way", code="ServiceUnavailable", status=503, retry_after=RETRY_MS
             )
             return self._sent(_refusal(request, refused), begun, 0)
-        self._active += 1
+        lane.active += 1
         self.metrics.active.inc()
         try:
             body = b""
             try:
                 body = await _body(request)
-                answer = await self._in_thread(lambda: self._api.answer(_request(request, body)))
+                answer = await self._in_thread(lambda: self._api.answer(_request(request, body)), lane)
             except RequestRefused as error:
                 answer = _refusal(request, error)
             return self._sent(answer, begun, len(body))
         finally:
-            self._active -= 1
+            lane.active -= 1
             self.metrics.active.dec()
 
     def _sent(self, answer: Answer, begun: float, received: int) -> Response:
@@ -170,8 +183,8 @@ class _Server:
             json.dumps(answer.document, ensure_ascii=False).encode(), answer.status, answer.headers, "application/json"
         )
 
-    async def _in_thread(self, work: Callable[[], Any]) -> Any:
-        return await to_thread.run_sync(work, limiter=self.limiter)
+    async def _in_thread(self, work: Callable[[], Any], lane: _Lane | None = None) -> Any:
+        return await to_thread.run_sync(work, limiter=(lane or self._reading).limiter)
 
     async def not_found(self, request: HttpRequest, _error: Exception) -> Response:
         """Every answer is a document: clients cannot read others."""
@@ -231,6 +244,13 @@ class _Server:
 
     def _may_watch(self, request: HttpRequest) -> bool:
         return self._watched_by_all or request.client is None or request.client.host in LOOPBACK
+
+
+def _is_writing(request: HttpRequest) -> bool:
+    """Whether a request seems to change an instance; what it may is decided when its signature has been checked."""
+    named = request.headers.get("x-acs-action") or request.query_params.get("Action", "")
+    operation = OPERATIONS.get(ROA_PATHS.get(request.url.path, named))
+    return operation is not None and operation.writes
 
 
 def _is_of_a_person(request: HttpRequest) -> bool:
