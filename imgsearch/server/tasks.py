@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.errors import ImgsearchError
+from imgsearch.errors import ImgsearchError, RemoteCode, RemoteError
 from imgsearch.server.errors import RequestRefused
+from imgsearch.server.fetching import DOWNLOADS, fetched
 from imgsearch.server.task_store import Task, TaskKind, TaskStatus
 from imgsearch.service.documents import failure_document, item_document
 from imgsearch.sources.oss.address import OssAddress
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["OssAccess", "Tasks"]
 
 log: Final = logging.getLogger("imgsearch.server")
-UNDER_WAY: Final = 128
-"""Pictures of an import that wait for their commit; requests get their turn between them."""
-DOWNLOADS: Final = 8
+UNDER_WAY: Final = 16
+"""Pictures of an import that wait for their commit; a request waits for no more than these."""
 TIMEOUT_SECONDS: Final = 30.0
+MAX_CHARS: Final = 1024
+"""As long as the key of an object may be."""
 MAX_PAGE: Final = 100
 MAX_PAGES: Final = 1_000_000
 
@@ -77,15 +79,22 @@ class Tasks:
 
     def increase(self, served: Served, call: Call) -> dict[str, Any]:
         """IncreaseInstance: process ``increment.meta`` of a folder in a bucket."""
-        path = call.required("Path")
-        address = OssAddress.parse(f"oss://{call.required('BucketName')}/{path.strip('/')}")
+        bucket, path = call.required("BucketName"), call.required("Path")
+        address = OssAddress.parse(f"oss://{bucket}/{path.strip('/')}")
+        callback = call.text("CallbackAddress") or ""
+        if max(len(path), len(callback)) > MAX_CHARS:
+            raise RequestRefused(
+                f"Path and CallbackAddress may have {MAX_CHARS} characters each", code="InvalidParameter"
+            )
+        if address.bucket != bucket:
+            raise RemoteError(f"invalid bucket name {bucket[:80]!r}: it has a slash", code=RemoteCode.INVALID_BUCKET)
         task_id = self._begun(
             served,
             TaskKind.IMPORT,
             lambda number: self._import(served, address, number),
             bucket=address.bucket,
             path=path,
-            callback=call.text("CallbackAddress") or "",
+            callback=callback,
         )
         return {"Success": True, "Data": {"Id": str(task_id), "IncrementStatus": TaskStatus.PROCESSING}}
 
@@ -120,7 +129,8 @@ class Tasks:
     def _page(
         self, kind: TaskKind, served: Served, call: Call, *, bucket: str | None = None, path: str | None = None
     ) -> tuple[list[Task], dict[str, int]]:
-        number, size = call.integer("PageNumber") or 1, call.integer("PageSize") or 10
+        number, size = call.integer("PageNumber"), call.integer("PageSize")
+        number, size = 1 if number is None else number, 10 if size is None else size
         if not 1 <= number <= MAX_PAGES or not 1 <= size <= MAX_PAGE:
             raise RequestRefused(
                 f"PageNumber {number} must be 1 to {MAX_PAGES:,}, and PageSize {size} 1 to {MAX_PAGE}",
@@ -187,25 +197,31 @@ class Tasks:
                 timeout=TIMEOUT_SECONDS,
             )
             folder.check()
-            name, file = self._files.create(f"errors-{task_id}")
-            failed = 0
-            with file:
-                for outcome in self._outcomes(served, folder.operations(served.instance.has_item)):
-                    if outcome.error is not None:
-                        failed += 1
-                        file.write(_line(failure_document(outcome, outcome.error)))
-        return name if failed else None
+            name: str | None = None
+            operations = fetched(folder.operations(served.instance.has_item), served.instance)
+            for outcome in self._outcomes(served, operations):
+                if outcome.error is not None:
+                    if name is None:
+                        name, file = self._files.create(f"errors-{task_id}")
+                        stack.enter_context(file)
+                    file.write(_line(failure_document(outcome, outcome.error)))
+        return name
 
     def _outcomes(self, served: Served, operations: Iterator[Any]) -> Iterator[Outcome]:
         """Submit operations to the instance's writer, so that requests get their turn between them."""
         waiting: deque[Future[Outcome]] = deque()
-        for operation in operations:
-            self._check_going_on()
-            waiting.append(served.writer.submit(operation))
-            if len(waiting) > UNDER_WAY:
+        try:
+            for operation in operations:
+                self._check_going_on()
+                waiting.append(served.writer.submit(operation))
+                if len(waiting) > UNDER_WAY:
+                    yield waiting.popleft().result()
+            while waiting:
+                self._check_going_on()
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        finally:
+            for future in waiting:  # those that have not begun are left to the next import
+                future.cancel()
 
     def _check_going_on(self) -> None:
         if self._ending.is_set():
