@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.errors import InstanceLocked, StorageFull, UsageError
+from imgsearch.errors import InstanceLocked, InvalidFilter, ItemNotFound, StorageFull, UsageError
 from imgsearch.jobs import indexing
 from imgsearch.jobs import writer as writing
 from imgsearch.jobs.writer import Writer
@@ -251,3 +251,34 @@ def test_two_writers_of_one_program_take_turns(instance: ArithmeticInstance) -> 
         futures = [(one, other)[number % 2].submit(addition(number)) for number in range(16)]
         assert {result(future).status for future in futures} == {Status.ADDED}
     assert len(instance) == 16
+
+
+def test_changes_come_after_what_was_submitted_before(instance: ArithmeticInstance) -> None:
+    """An update, and a deletion by filter, see the additions before them; their futures tell what they changed."""
+    with instance.indexing() as writer:
+        for number in range(4):
+            writer.submit(addition(number, int_attr=number))
+        changed = writer.update("int_attr >= 2", attributes={"str_attr": "late"})
+        deleted = writer.delete_matching('str_attr = "late" AND int_attr = 3')
+        gone = writer.delete("p", "0.jpg")
+        assert changed.result(PATIENCE) == [Key("p", "2.jpg"), Key("p", "3.jpg")]
+        assert deleted.result(PATIENCE).keys == [Key("p", "3.jpg")]
+        assert (result(gone).count, result(gone).keys) == (1, (Key("p", "0.jpg"),))
+        assert writer.pending == 0
+    assert {item.key.pic_name: item.attributes.str_attr for item in instance.items()} == {
+        "1.jpg": None,
+        "2.jpg": "late",
+    }
+
+
+def test_a_change_that_cannot_be_made_is_refused_and_others_go_on(instance: ArithmeticInstance) -> None:
+    """At once, where it is wrong in itself; by its own future, where it fails."""
+    with instance.indexing() as writer:
+        assert result(writer.submit(addition(1))).status is Status.ADDED
+        with pytest.raises(InvalidFilter):
+            writer.delete_matching("int_attr >")
+        with pytest.raises(ItemNotFound):
+            writer.update(product_id="nobody", attributes={"int_attr": 1})
+        with pytest.raises(UsageError, match="nothing to change"):
+            writer.update(product_id="p")
+        assert writer.update(product_id="p", attributes={"int_attr": 7}).result(PATIENCE) == [Key("p", "1.jpg")]
