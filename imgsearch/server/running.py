@@ -23,6 +23,7 @@ from imgsearch.server.protocol import BoundedProtocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import FrameType
 
     from starlette.applications import Starlette
 
@@ -145,6 +146,13 @@ class _Announcing(uvicorn.Server):
         super().__init__(config)
         self._announce = announce
         self._reload = reload
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End at a first signal, and at once at a second one: answers come after commits, so none is lost."""
+        if self.should_exit:
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
