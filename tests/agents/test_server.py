@@ -116,7 +116,7 @@ def test_small_pictures_only_of_files_that_may_be_read(tmp_path: Path) -> None:
     assert [one.type for one in content] == ["text", "text", "image", "text", "text", "text"]
     texts = [one.text for one in content if one.type == "text"]
     assert texts[1] == "1: p0 a"
-    assert "No such file" in texts[2]
+    assert "its file is gone" in texts[2]
     assert "may read" in texts[3]
     assert "not added from a file" in texts[4]
 
