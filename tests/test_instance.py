@@ -38,11 +38,13 @@ from imgsearch.errors import (
     PictureError,
     StampMismatch,
 )
+from imgsearch.jobs.reading import IndexState
 from imgsearch.service.categories import OTHER
 from imgsearch.sources.files import FileRequest, operations
 from imgsearch.types import Content, Refused
 from imgsearch.vision.models import DEFAULT_MODEL
 from tests.pictures import jpeg, write_catalogue
+from tests.storage.arithmetic import ArithmeticInstance, Sight
 
 pytestmark = pytest.mark.networks
 
@@ -570,3 +572,30 @@ def test_a_setting_that_is_missing_twice_is_told_by_name(folder: Path, name: str
     assert "backup" in problem.message
     with pytest.raises(InstanceDamaged, match=f"the setting '{name}': restore it from a backup"):
         Instance.repair(folder)
+
+
+def test_an_item_is_found_or_is_not(folder: Path) -> None:
+    """``find`` gives what ``item`` gives, and None where that would fail."""
+    ArithmeticInstance.create(folder)
+    with ArithmeticInstance.open(folder) as instance:
+        list(instance.apply([AddPicture("here", Key("p", "a"), Sight(1), PictureOptions(), Attributes(int_attr=7))]))
+        assert instance.find(Key("p", "a")) == instance.item(Key("p", "a"))
+        for key in (Key("p", "b"), Key("q", "a"), Key("P", "a")):
+            assert instance.find(key) is None
+            with pytest.raises(ItemNotFound):
+                instance.item(key)
+
+
+def test_the_state_of_the_index(folder: Path) -> None:
+    """Of an empty instance, of one whose items are newer than the index, and of one that is up to date."""
+    ArithmeticInstance.create(folder)
+    with ArithmeticInstance.open(folder) as instance:
+        assert instance.index_state() == IndexState(0, 0, 0)
+        for number in (1, 2):
+            list(instance.apply([AddPicture("here", Key("p", f"{number}"), Sight(number), PictureOptions())]))
+            state, facts = instance.index_state(), instance.info()
+            assert (state.items, state.unindexed) == (facts.items, facts.unindexed)
+            assert state.generation == (facts.generation.number if facts.generation else 0)
+        instance.rebuild()
+        assert instance.index_state().unindexed == 0
+        assert instance.index_state().generation > 0

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from imgsearch.errors import InstanceLocked, InvalidFilter, ItemNotFound, StorageFull, UsageError
+from imgsearch.filters.tree import Condition
 from imgsearch.jobs import indexing
 from imgsearch.jobs import writer as writing
+from imgsearch.jobs.updating import Changes
 from imgsearch.jobs.writer import Writer
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.lock import HOLDER_NAME, writer_lock
@@ -282,3 +284,45 @@ def test_a_change_that_cannot_be_made_is_refused_and_others_go_on(instance: Arit
         with pytest.raises(UsageError, match="nothing to change"):
             writer.update(product_id="p")
         assert writer.update(product_id="p", attributes={"int_attr": 7}).result(PATIENCE) == [Key("p", "1.jpg")]
+
+
+def test_a_change_that_fails_is_undone_and_fails_alone(
+    instance: ArithmeticInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of its commit; what was submitted before and after it is stored."""
+    made = writing.updated
+
+    def update_half(engine: Engine, condition: Condition, changes: Changes) -> list[Key]:
+        with engine.committing() as store:
+            store.delete(condition)
+            raise StorageFull("no space left")
+
+    with instance.indexing() as writer:
+        before = writer.submit(addition(1))
+        monkeypatch.setattr(writing, "updated", update_half)
+        result(before)
+        failing = writer.update(product_id="p", attributes={"int_attr": 1})
+        with pytest.raises(StorageFull):
+            failing.result(PATIENCE)
+        monkeypatch.setattr(writing, "updated", made)
+        after = writer.update(product_id="p", attributes={"int_attr": 2})
+        assert result(writer.submit(addition(2))).status is Status.ADDED
+        assert after.result(PATIENCE) == [Key("p", "1.jpg")]
+    assert {item.key.pic_name: item.attributes.int_attr for item in instance.items()} == {"1.jpg": 2, "2.jpg": None}
+
+
+def test_a_change_can_be_cancelled_and_a_lock_fails_it(instance: ArithmeticInstance, folder: Path) -> None:
+    """As operations."""
+    with instance.indexing(lock_timeout=PATIENCE) as writer:
+        result(writer.submit(addition(1, int_attr=1)))
+        writer.flush()
+        with writer_lock(folder):
+            first = writer.delete_matching("int_attr = 5")
+            cancelled = writer.delete_matching("int_attr = 1")
+            assert cancelled.cancel()
+        assert first.result(PATIENCE).keys == []
+    with instance.indexing(lock_timeout=0.0) as writer, writer_lock(folder):
+        refused = writer.delete_matching("int_attr = 5")
+        with pytest.raises(InstanceLocked):
+            refused.result(PATIENCE)
+    assert len(instance) == 1

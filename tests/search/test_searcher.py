@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgsearch.errors import InvalidCategory, InvalidFilter, InvalidValue, ItemNotFound, UsageError
+from imgsearch.errors import DamagedPicture, InvalidCategory, InvalidFilter, InvalidValue, ItemNotFound, UsageError
 from imgsearch.search.options import SearchOptions, SearchResult
 from imgsearch.search.ranking import Ranker
 from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import WITH_LIFT, WITHOUT_LIFT, RankingWeights
 from imgsearch.types import AddPicture
-from imgsearch.values import Attributes, Key, PictureOptions
+from imgsearch.values import Attributes, Key, PictureOptions, Region
 from tests.storage.arithmetic import DIMENSION, ArithmeticInstance, Sight
 from tests.storage.builders import query
 
@@ -172,3 +172,31 @@ def test_items_are_filtered(folder: Path) -> None:
             instance.items("colour = 3")
         with pytest.raises(InvalidCategory):
             instance.items(category=12)
+
+
+@pytest.mark.parametrize("pair", [(1, 2), (2, 1), (1, 9), (5, 5)])
+def test_a_comparison_is_the_score_of_a_search(folder: Path, pair: tuple[int, int]) -> None:
+    """In an instance that holds nothing but the other picture; the networks are those that are loaded."""
+    first, second = map(Sight, pair)
+    ArithmeticInstance.create(folder)
+    with ArithmeticInstance.open(folder) as instance:
+        list(instance.apply([AddPicture("here", WANTED, second, PictureOptions())]))
+        with instance.searching() as searcher:
+            comparison = searcher.compare(first, second)
+            (hit,) = searcher.by_picture(first, search=SearchOptions(any_category=True)).hits
+    assert comparison.score == pytest.approx(hit.score)
+    assert comparison.identical is hit.identical is (pair == (5, 5))
+
+
+def test_a_comparison_has_options_of_each_picture(folder: Path) -> None:
+    """And tells which of the two cannot be used."""
+    with made_with(folder, 3) as instance, instance.searching() as searcher:
+        whole, regions = PictureOptions(crop=False), PictureOptions(region=Region(1, 50, 1, 50))
+        assert searcher.compare(Sight(1), Sight(1)).identical
+        apart = searcher.compare(Sight(1), Sight(1), first_options=whole, second_options=regions)
+        assert not apart.identical
+        assert apart.score < 1
+        with pytest.raises(DamagedPicture, match=r"^first"):
+            searcher.compare(Sight(-1), Sight(1))
+        with pytest.raises(DamagedPicture, match=r"^second"):
+            searcher.compare(Sight(1), Sight(-1))
