@@ -46,11 +46,11 @@ def parse_pairs(text: bytes) -> list[tuple[str, str]]:
     pairs = []
     for field in text.split(b"&"):
         name, _, value = field.partition(b"=")
-        if not name:
-            continue
         decoded = _decoded(name, MAX_NAME_BYTES, "the name of a parameter")
         limit = MAX_FORM_BYTES if decoded in PICTURES else MAX_VALUE_BYTES
-        pairs.append((decoded, _decoded(value, limit, decoded)))
+        text_of_value = _decoded(value, limit, decoded)
+        if decoded:
+            pairs.append((decoded, text_of_value))
     return pairs
 
 

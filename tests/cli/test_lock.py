@@ -125,7 +125,7 @@ def test_every_command_that_writes_can_wait(folder: Path, writer: subprocess.Pop
     """``--lock-timeout`` is an option of them all, of no other, and waits until the writer is done."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     waiting = {name for name, command in commands.items() if any(p.name == "lock_timeout" for p in command.params)}
-    assert waiting == {words[0] for words in WRITING} | {"sync", "oss-import", "import"}
+    assert waiting == {words[0] for words in WRITING} | {"sync", "oss-import", "import", "serve", "mcp"}
     code = "import sys\nfrom imgsearch.__main__ import main\nprint('ready', flush=True)\nmain()"
     waiter = child(code, "delete", "p1", "--lock-timeout", "60", "--instance", folder, "--format", "json")
     assert waiter.stdout is not None

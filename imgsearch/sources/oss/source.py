@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgsearch.sources.oss.address import endpoint_region, endpoint_url
-from imgsearch.sources.oss.bucket import BucketReader
-from imgsearch.sources.oss.credentials import Access
 from imgsearch.sources.oss.operations import dry_run_operations, operations
 from imgsearch.sources.oss.preflight import check_bucket, checked_manifest
 
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from imgsearch.sources.oss.address import OssAddress
+    from imgsearch.sources.oss.bucket import BucketReader
     from imgsearch.types import Operation
     from imgsearch.values import Key
 
@@ -49,6 +48,10 @@ def open_folder(
     Raises:
         RemoteError
     """
+    # The vendor's library reads the environment when it is imported.
+    from imgsearch.sources.oss.bucket import BucketReader
+    from imgsearch.sources.oss.credentials import Access
+
     url = endpoint_url(endpoint, region)
     access = Access(role_arn, sts_endpoint)
     own_region = region or endpoint_region(url)
