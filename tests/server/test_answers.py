@@ -157,7 +157,7 @@ def test_items_are_those_that_the_command_line_lists(service: Service, printed: 
     assert len(lines) > 2
     assert answer["Auctions"] == without(lines, "Path", "Region")
     exists = service.call("CheckImageExists", KEY)
-    shown = printed("show", *STORED, "--format", "json").document["Auctions"]
+    (shown,) = printed("show", *STORED, "--format", "json").document["Auctions"]
     assert all(shown[name] == value for name, value in exists["Auctions"].items())
 
 
