@@ -266,7 +266,7 @@ def check_attack(attacked: Service, caplog: pytest.LogCaptureFixture, count: int
 
 
 def test_some_hostile_requests(attacked: Service, caplog: pytest.LogCaptureFixture) -> None:
-    check_attack(attacked, caplog, 600, seed=1)
+    check_attack(attacked, caplog, 400, seed=1)
 
 
 @pytest.mark.long

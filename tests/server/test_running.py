@@ -77,6 +77,7 @@ def test_it_ends_when_all_is_answered(shop: Path, tmp_path: Path) -> None:
         assert all(instance.has_item(Key("new", f"{number}.jpg")) for number in range(4))
 
 
+@pytest.mark.extended
 def test_a_second_signal_ends_it_at_once(shop: Path, tmp_path: Path) -> None:
     """What waits is not answered, and nothing is half done; no process of it is left."""
     with (
@@ -98,6 +99,7 @@ def test_a_second_signal_ends_it_at_once(shop: Path, tmp_path: Path) -> None:
         assert instance.count() == ITEMS
 
 
+@pytest.mark.extended
 def test_keys_are_read_again(shop: Path, tmp_path: Path) -> None:
     """At SIGHUP; a malformed file changes nothing and is told. Requests are logged as JSON, without secrets."""
     keys = write_keys(tmp_path)
@@ -131,6 +133,7 @@ def test_keys_are_read_again(shop: Path, tmp_path: Path) -> None:
     assert not any("Authorization" in line or "ACS3-HMAC-SHA256 Credential" in line for line in server.lines)
 
 
+@pytest.mark.extended
 def test_tls(shop: Path, tmp_path: Path) -> None:
     """With a certificate that its authority's clients accept; it ends though an idle client keeps its connection."""
     authority = trustme.CA()
@@ -166,6 +169,7 @@ for name in ("AddImage", "UpdateImage", "DeleteImage"):
 """A server that is killed between the commit of a change and its answer."""
 
 
+@pytest.mark.extended
 def test_what_is_not_answered_can_be_asked_again(shop: Path, tmp_path: Path) -> None:
     """A kill behind the commit: the change is there, and the same call again gives what it would have given."""
     name = str(SAMPLES / "queries" / "ball.jpg")

@@ -84,8 +84,10 @@ def proxy(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
 # 2020-12-14
 
 
-@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-@pytest.mark.parametrize(("way", "algorithm"), [("A", None), ("C", None), ("C", "v2")])
+@pytest.mark.parametrize("is_async", [False, pytest.param(True, marks=pytest.mark.extended)], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("way", "algorithm"), [pytest.param("A", None, marks=pytest.mark.extended), ("C", None), ("C", "v2")]
+)
 def test_a_program_of_4_4_0(service: Service, way: str, algorithm: str | None, is_async: bool) -> None:
     """All operations, answered as the library and the command line answer."""
     running = program(service, way, algorithm=algorithm, is_async=is_async)
@@ -93,7 +95,7 @@ def test_a_program_of_4_4_0(service: Service, way: str, algorithm: str | None, i
 
 
 @pytest.mark.usefixtures("proxy")
-@pytest.mark.parametrize("algorithm", [None, "v2"])
+@pytest.mark.parametrize("algorithm", [pytest.param(None, marks=pytest.mark.extended), "v2"])
 def test_a_program_of_4_4_0_behind_the_proxy(service: Service, algorithm: str | None) -> None:
     """It names the vendor's own hosts; nothing is sent there."""
     check_answers(check(program(service, "B", algorithm=algorithm), PICTURE, OTHER), service)

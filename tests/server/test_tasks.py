@@ -109,6 +109,7 @@ def download(service: Service, link: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
+@pytest.mark.extended
 def test_an_import_leaves_what_the_command_leaves(place: Place, service: Service, tmp_path: Path) -> None:
     """The same items; what failed can be read, line by line."""
     names = copy_samples(place.bucket.folder, 6)
@@ -287,6 +288,7 @@ def test_an_export_has_all_items_and_no_features(place: Place, service: Service)
     assert service.http.get(f"{service.open_url}{bare.path}").status_code == 403
 
 
+@pytest.mark.extended
 def test_the_end_of_a_server_ends_its_tasks(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of an import: what is committed stays, and the task has failed; the next server goes on."""
     monkeypatch.setattr(tasks, "UNDER_WAY", 4)
