@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -110,45 +110,34 @@ def _place(name: str) -> Path:
     return Path(name)
 
 
-GlobalInstance = Annotated[
-    Path | None,
-    typer.Option(
+def _instance_option(help_text: str, **more: Any) -> Any:
+    return typer.Option(
         "-i",
         "--instance",
         parser=_place,
         metavar="DIR|NAME",
         show_default=False,
-        help="The instance, as after the command.",
+        help=help_text,
         autocompletion=_names_of_instances,
-    ),
-]
+        **more,
+    )
+
+
+GlobalInstance = Annotated[Path | None, _instance_option("The instance, as after the command.")]
 InstanceOption = Annotated[
     Path | None,
-    typer.Option(
-        "-i",
-        "--instance",
-        parser=_place,
-        metavar="DIR|NAME",
-        show_default=False,
-        help=f"The instance's folder, or its name in the configuration file; by default {INSTANCE_VARIABLE}, else "
+    _instance_option(
+        f"The instance's folder, or its name in the configuration file; by default {INSTANCE_VARIABLE}, else "
         "'default' in your data directory.",
         callback=_of_the_command_line,
-        autocompletion=_names_of_instances,
         rich_help_panel=INSTANCE,
     ),
 ]
 SeveralInstances = Annotated[
     list[Path] | None,
-    typer.Option(
-        "-i",
-        "--instance",
-        parser=_place,
-        metavar="DIR|NAME",
-        show_default=False,
-        help="An instance's folder, or its name in the configuration file; repeatable. By default as for other "
-        "commands.",
+    _instance_option(
+        "An instance's folder, or its name in the configuration file; repeatable. By default as for other commands.",
         callback=_also_before_the_command,
-        autocompletion=_names_of_instances,
         rich_help_panel=INSTANCE,
     ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +29,10 @@ ACCESS = "Access"
 CLIENTS = "Page and agents"
 IMPORTS = "Imports from OSS"
 PACKAGES = ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client", "itsdangerous")
+
+
+def _limit(what: str) -> Any:
+    return typer.Option(min=0.001, show_default=False, help=f"{what} per second and key.", rich_help_panel=RESOURCES)
 
 
 def serve(
@@ -92,18 +96,9 @@ def serve(
             rich_help_panel=CLIENTS,
         ),
     ] = None,
-    qps_search: Annotated[
-        float | None,
-        typer.Option(min=0.001, show_default=False, help="Searches per second and key.", rich_help_panel=RESOURCES),
-    ] = None,
-    qps_add: Annotated[
-        float | None,
-        typer.Option(min=0.001, show_default=False, help="Additions per second and key.", rich_help_panel=RESOURCES),
-    ] = None,
-    qps_delete: Annotated[
-        float | None,
-        typer.Option(min=0.001, show_default=False, help="Deletions per second and key.", rich_help_panel=RESOURCES),
-    ] = None,
+    qps_search: Annotated[float | None, _limit("Searches")] = None,
+    qps_add: Annotated[float | None, _limit("Additions")] = None,
+    qps_delete: Annotated[float | None, _limit("Deletions")] = None,
     state: Annotated[
         Path | None,
         typer.Option(metavar="DIR", show_default=False, help="Folder of tasks; by default in the user's data."),
@@ -140,8 +135,8 @@ def serve(
         raise UsageError(
             "give either --keys or --no-auth"
             if no_auth
-            else "give --keys FILE ('imgsearch serve --new-key ID' prints a "
-            "key for it), or --no-auth to answer everybody on this machine"
+            else "give --keys FILE ('imgsearch serve --new-key ID' prints a key for it), or --no-auth to answer "
+            "everybody on this machine"
         )
     if pictures and not (ui or mcp):
         raise UsageError("--pictures is for --ui and --mcp: the vendor's API shows no pictures")

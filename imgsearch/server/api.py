@@ -14,11 +14,11 @@ from imgsearch.server import searching, writing
 from imgsearch.server.calls import Call
 from imgsearch.server.errors import RequestRefused, retry_after, status_of
 from imgsearch.server.forms import parse_pairs, parse_upload
-from imgsearch.server.served import unknown_instance
+from imgsearch.server.served import Permitted
 from imgsearch.server.signatures import Received
 from imgsearch.server.uploads import Uploads, received_document
 from imgsearch.service.documents import detail_document, new_request_id
-from imgsearch.service.operations import OPERATIONS, ROA_PATHS, ROA_VERSION, VERSION
+from imgsearch.service.operations import FORM, OPERATIONS, ROA_PATHS, ROA_SEARCH, ROA_VERSION, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,9 +34,7 @@ __all__ = ["Answer", "Api", "Request"]
 log: Final = logging.getLogger("imgsearch.server")
 UPLOAD_ACTION: Final = "AuthorizeFileUpload"
 UPLOAD_VERSION: Final = "2019-12-19"
-ROA_SEARCH: Final = "/v2/image/search"
 ROA_SEARCHES: Final = {"SearchByPic": "SearchImageByPic", "SearchByName": "SearchImageByName"}
-FORM: Final = "application/x-www-form-urlencoded"
 
 _SIMPLE: Final[dict[str, Callable[[Served, Call], dict[str, Any]]]] = {
     "AddImage": writing.add,
@@ -89,7 +87,28 @@ class Answer:
     key_id: str = ""
     instance: str = ""
     code: str = ""
-    request_id: str = ""
+    request_id: str = field(default_factory=new_request_id)
+
+    def refuse(self, error: ImgsearchError, host: str, message: str) -> None:
+        """Become the service's document of an error.
+
+        Args:
+            error: its code, status and time to wait are told.
+            host: of the request.
+            message: for people.
+        """
+        self.status = status_of(error)
+        self.code = error.code
+        self.document = {
+            "RequestId": self.request_id,
+            "HostId": host,
+            "Code": error.code,
+            "Message": message,
+            "Recommend": "",
+        }
+        milliseconds = retry_after(error)
+        if milliseconds is not None:
+            self.headers["x-acs-retry-after"] = str(milliseconds)
 
 
 class Api:
@@ -111,30 +130,16 @@ class Api:
 
     def answer(self, request: Request) -> Answer:
         """Answer a request; whatever goes wrong is an answer, too."""
-        facts = Answer(200, {}, request_id=new_request_id())
+        facts = Answer(200, {})
         try:
             self._answer(request, facts)
         except ImgsearchError as error:
-            self._refuse(request, facts, error)
+            facts.refuse(error, request.host, self._without_folders(error.message))
         except Exception:
             log.exception("request %s failed", facts.request_id)
-            message = "this is a bug: the server's log has the trace, under the RequestId"
-            self._refuse(request, facts, ImgsearchError(message, code="InternalError"))
+            bug = ImgsearchError("this is a bug: the server's log has the trace, under the RequestId")
+            facts.refuse(bug, request.host, bug.message)
         return facts
-
-    def _refuse(self, request: Request, facts: Answer, error: ImgsearchError) -> None:
-        facts.status = status_of(error)
-        facts.code = error.code
-        facts.document = {
-            "RequestId": facts.request_id,
-            "HostId": request.host,
-            "Code": error.code,
-            "Message": self._without_folders(error.message),
-            "Recommend": "",
-        }
-        milliseconds = retry_after(error)
-        if milliseconds is not None:
-            facts.headers["x-acs-retry-after"] = str(milliseconds)
 
     def _without_folders(self, message: str) -> str:
         """A message that names instances as requests do: clients need not know where they lie."""
@@ -192,9 +197,7 @@ class Api:
             ImgsearchError
         """
         name, action = call.required("InstanceName"), call.operation.name
-        if not key.may_use(name):
-            raise unknown_instance(name)
-        served = self._instances.get(name)
+        served = Permitted(self._instances, key).get(name)
         facts.instance = name
         if call.operation.writes and not key.may_write:
             raise RequestRefused(f"the access key {key.id} may not write", code="NoPermission", status=403)

@@ -21,7 +21,7 @@ from imgsearch.server.errors import RequestRefused, status_of
 from imgsearch.server.forms import MAX_FORM_BYTES, MAX_UPLOAD_BYTES
 from imgsearch.server.metrics import CONTENT_TYPE, Metrics
 from imgsearch.server.openapi import openapi_document
-from imgsearch.service.documents import error_document, new_request_id
+from imgsearch.service.documents import error_document
 from imgsearch.service.operations import OPERATIONS, ROA_PATHS
 
 if TYPE_CHECKING:
@@ -61,8 +61,6 @@ def make_app(
     *,
     pages: Iterable[BaseRoute] = (),
     running: Iterable[Callable[[], AbstractAsyncContextManager[None]]] = (),
-    on_start: Callable[[], None] = lambda: None,
-    on_end: Callable[[], None] = lambda: None,
     watched_by_all: bool = False,
 ) -> Starlette:
     """The application.
@@ -73,8 +71,6 @@ def make_app(
         files: results of tasks.
         pages: other routes; that of ``/`` gets the requests that name no operation.
         running: what those need, entered before the first request.
-        on_start: called when requests are taken.
-        on_end: called, in a thread, when all requests are answered.
         watched_by_all: answer ``/metrics`` and its like to every host, not only to this one.
     """
     for_people = list(pages)
@@ -83,13 +79,10 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        on_start()
         async with AsyncExitStack() as stack:
             for needed in running:
                 await stack.enter_async_context(needed())
             yield
-        server.is_ending = True
-        await to_thread.run_sync(on_end)
 
     routes = [
         Route("/healthz", server.health),
@@ -126,7 +119,6 @@ class _Server:
         self._reading = _Lane(CapacityLimiter(READING_THREADS))
         self._writing = _Lane(CapacityLimiter(WRITING_THREADS))
         self.metrics = Metrics(instances, api.uploads)
-        self.is_ending = False
 
     # The vendor's API
 
@@ -207,9 +199,7 @@ class _Server:
         return JSONResponse({"Status": "ok"})
 
     async def ready(self, request: HttpRequest) -> Response:
-        """Instances can be opened, and the server is not ending."""
-        if self.is_ending:
-            return JSONResponse({"Status": "ending"}, 503)
+        """All instances can be opened and read."""
         try:
             names = await self._in_thread(self._opened_names)
         except Exception as error:
@@ -272,18 +262,9 @@ def _request(request: HttpRequest, body: bytes) -> Request:
 
 def _refusal(request: HttpRequest, error: RequestRefused) -> Answer:
     """The answer to a request that is not read."""
-    request_id = new_request_id()
-    headers = {"connection": "close"}
-    if error.retry_after is not None:
-        headers["x-acs-retry-after"] = str(error.retry_after)
-    document = {
-        "RequestId": request_id,
-        "HostId": request.headers.get("host", ""),
-        "Code": error.code,
-        "Message": error.message,
-        "Recommend": "",
-    }
-    return Answer(error.status, document, headers, code=error.code, request_id=request_id)
+    answer = Answer(error.status, {}, {"connection": "close"})
+    answer.refuse(error, request.headers.get("host", ""), error.message)
+    return answer
 
 
 async def _body(request: HttpRequest) -> bytes:

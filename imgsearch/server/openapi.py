@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any, Final
 
 import imgsearch
-from imgsearch.service.operations import OPERATIONS, ROA_PATHS, ROA_VERSION, VERSION, Operation, ParameterType
+from imgsearch.service.operations import (
+    FORM,
+    OPERATIONS,
+    ROA_PATHS,
+    ROA_SEARCH,
+    ROA_VERSION,
+    VERSION,
+    Operation,
+    ParameterType,
+)
 
 __all__ = ["openapi_document"]
 
-ROA_SEARCH: Final = "/v2/image/search"
-FORM: Final = "application/x-www-form-urlencoded"
 _TYPES: Final[dict[ParameterType, dict[str, Any]]] = {
     ParameterType.TEXT: {"type": "string"},
     ParameterType.INTEGER: {"type": "integer"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from imgsearch.search.options import SearchOptions
@@ -45,11 +46,14 @@ def filter_of(call: Call) -> str | None:
     return expression
 
 
-def _options(call: Call) -> SearchOptions:
+def _page(call: Call) -> SearchOptions:
     num, start = call.integer("Num"), call.integer("Start")
-    return SearchOptions(
-        num=10 if num is None else num,
-        start=start or 0,
+    return SearchOptions(num=10 if num is None else num, start=start or 0)
+
+
+def _options(call: Call) -> SearchOptions:
+    return replace(
+        _page(call),
         filter=filter_of(call),
         distinct_product=call.boolean("DistinctProductId", default=False),
         min_score=call.number("ScoreThreshold") or 0.0,
@@ -86,8 +90,7 @@ def by_text(served: Served, call: Call) -> dict[str, Any]:
 
 def by_filter(served: Served, call: Call) -> dict[str, Any]:
     """SearchImageByFilter; items in the order of (ProductId, PicName)."""
-    num, start = call.integer("Num"), call.integer("Start")
-    page = SearchOptions(num=10 if num is None else num, start=start or 0)  # which checks them
+    page = _page(call)
     with served.instance.listing(filter_of(call), start=page.start, num=page.num) as found:
         return filtered_document(found.items)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from imgsearch.search.searcher import Searcher
     from imgsearch.server.keys import AccessKey
 
-__all__ = ["Instances", "Permitted", "Served", "unknown_instance"]
+__all__ = ["Instances", "Permitted", "Served"]
 
 
 class Served:

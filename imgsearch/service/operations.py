@@ -6,10 +6,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["OPERATIONS", "ROA_PATHS", "ROA_VERSION", "VERSION", "Operation", "Parameter", "ParameterType"]
+__all__ = [
+    "FORM",
+    "OPERATIONS",
+    "ROA_PATHS",
+    "ROA_SEARCH",
+    "ROA_VERSION",
+    "VERSION",
+    "Operation",
+    "Parameter",
+    "ParameterType",
+]
 
 VERSION: Final = "2020-12-14"
 ROA_VERSION: Final = "2019-03-25"
+FORM: Final = "application/x-www-form-urlencoded"
+"""The content type of all requests but uploads."""
 
 
 class ParameterType(StrEnum):
@@ -107,4 +119,6 @@ OPERATIONS: Final = {
 """By name (``Action``)."""
 
 ROA_PATHS: Final = {"/v2/image/add": "AddImage", "/v2/image/delete": "DeleteImage"}
-"""Of version 2019-03-25; ``/v2/image/search`` says by its parameter Type what it is."""
+"""Of version 2019-03-25."""
+ROA_SEARCH: Final = "/v2/image/search"
+"""Its parameter Type says which search it is."""

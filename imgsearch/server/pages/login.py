@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from imgsearch.server.errors import RequestRefused
 from imgsearch.server.keys import ANYBODY
+from imgsearch.server.served import Permitted
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -65,7 +66,7 @@ async def sign_out(page: Page, request: Request) -> JSONResponse:
 
 
 def _told(page: Page, key: AccessKey | None) -> dict[str, Any]:
-    names = [] if key is None else [name for name in page.instances.names() if key.may_use(name)]
+    names = [] if key is None else Permitted(page.instances, key).names()
     return {
         "Success": True,
         "LoginNeeded": key is None,

@@ -16,7 +16,7 @@ from imgsearch.server.pages.bodies import Bodies
 from imgsearch.server.pages.guard import refusal
 from imgsearch.server.pages.sessions import Attempts, Sessions
 from imgsearch.server.pages.thumbnails import Thumbnails
-from imgsearch.server.served import unknown_instance
+from imgsearch.server.served import Permitted
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -103,10 +103,7 @@ class Asked:
             InstanceDamaged, NewerFormat
         """
         if self._served is None:
-            name = self.parameters.needed("instance")
-            if not self.key.may_use(name):
-                raise unknown_instance(name)
-            self._served = self.page.instances.get(name)
+            self._served = Permitted(self.page.instances, self.key).get(self.parameters.needed("instance"))
         return self._served
 
     def without_folder(self, message: str) -> str:
