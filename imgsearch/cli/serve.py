@@ -196,7 +196,10 @@ def _named(given: Iterable[str], instance: Path | None, root: Path | None) -> di
         found[name] = active().folder(Path(place))
     if instance is not None or (not found and root is None):
         folder = instance_folder(instance)
-        found.setdefault(folder.resolve().name, folder)
+        name = folder.resolve().name
+        if name in found:
+            raise UsageError(f"the name {name!r} is given twice: once with -i, whose folder has this name")
+        found[name] = folder
     for name, folder in found.items():
         if not Instance.exists(folder):
             raise InstanceNotFound(f"there is no instance in {folder}, which is to be served as {name!r}")

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Authentication"]
 
+BROWSERS_HEADERS = frozenset({"origin", "sec-fetch-site"})
+"""Browsers send at least one of them with a form that a page posts, and no SDK does. Their values do not matter: any
+page may post to this machine, under any name that it gives it."""
 TOKEN_HEADER = "x-acs-security-token"  # noqa: S105  # the name of a header
 
 
@@ -33,9 +36,16 @@ class Authentication:
         """The key that signed a request.
 
         Raises:
-            RequestRefused: not signed, malformed, of an unknown key, wrong, too old, or sent before.
+            RequestRefused: not signed, malformed, of an unknown key, wrong, too old, or sent before; without keys: sent
+                by a page in a browser.
         """
         if self._keys is None:
+            if not BROWSERS_HEADERS.isdisjoint(request.headers):
+                raise RequestRefused(
+                    "the request comes from a page in a browser: without keys, programs only are answered here",
+                    code="CrossSiteRequest",
+                    status=403,
+                )
             return ANYBODY
         if request.headers.get(TOKEN_HEADER):
             raise RequestRefused(

@@ -44,6 +44,17 @@ def test_without_keys_anybody_may_ask() -> None:
     assert Authentication(None).check(request) is ANYBODY
 
 
+@pytest.mark.parametrize("header", ["origin", "sec-fetch-site"])
+@pytest.mark.parametrize("value", ["null", "http://127.0.0.1:8080", "same-origin", "cross-site"])
+def test_without_keys_no_page_in_a_browser_may_ask(header: str, value: str) -> None:
+    """Any page can post a form to this machine; with keys, it could not sign it."""
+    request = received()
+    request = replace(request, headers={**request.headers, header: value})
+    with pytest.raises(RequestRefused) as refused:
+        Authentication(None).check(request)
+    assert (refused.value.code, refused.value.status) == ("CrossSiteRequest", 403)
+
+
 def test_each_check_has_its_code(authentication: Authentication) -> None:
     """The date before the key, the key before the signature."""
     unknown, wrong = Signer("nobody", "x" * 16), Signer("shopkeeper", "x" * 16)

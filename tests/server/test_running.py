@@ -223,6 +223,8 @@ def test_an_address_that_is_taken(run: Run, folder: Path) -> None:
         (["--no-auth", "shop=none"], 4, "there is no instance"),
         (["--no-auth", "shop"], 2, "not NAME=INSTANCE"),
         (["--no-auth", "=x"], 2, "not NAME=INSTANCE"),
+        (["--no-auth", "instance=elsewhere"], 4, "elsewhere"),
+        (["--no-auth", "instance=elsewhere", "-i", "instance"], 2, "given twice"),
         (["--no-auth", "--qps-add", "nan"], 2, "above 0"),
         (["--no-auth", "--qps-add", "0"], 2, "--qps-add"),
         (["--no-auth", "--port", "65536"], 2, "--port"),
