@@ -487,14 +487,15 @@ def axe_source() -> str | None:
 
 
 @pytest.mark.networks
+@pytest.mark.skipif(
+    axe_source() is None, reason="axe-core is not there: npm install axe-core, and AXE_NODE_MODULES=…/node_modules"
+)
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 def test_nothing_stands_in_anybodys_way(
     tab: Open, address: str, keyed_address: str, three: Path, scheme: str, width: int
 ) -> None:
     """axe finds nothing in any view: labels, roles, contrast, order; in both schemes."""
     source = axe_source()
-    if source is None:
-        pytest.skip("axe-core is not there: npm install axe-core, and AXE_NODE_MODULES=…/node_modules")
 
     def check(page: Any, view: str) -> None:
         page.evaluate(source)
