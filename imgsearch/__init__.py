@@ -6,9 +6,7 @@ cheap.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # importing typing takes longer than a search that a running server answers has to spare
 if TYPE_CHECKING:
     from imgsearch.errors import ImgsearchError
     from imgsearch.evaluation.evaluate import Evaluation, evaluate
@@ -112,6 +110,8 @@ __all__ = [
 if not TYPE_CHECKING:  # mypy would accept any name
 
     def __getattr__(name: str) -> object:
+        from importlib import import_module
+
         try:
             home = _HOMES[name]
         except KeyError:

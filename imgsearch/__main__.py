@@ -28,20 +28,7 @@ def run() -> None:
 
     Commands close what they open. Freeing compiled networks and thousands of objects takes longer than a search.
     """
-    try:
-        main()
-    except SystemExit as end:
-        if not isinstance(end.code, int | None):
-            raise
-        code = end.code or 0
-    else:
-        code = 0
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):  # the reader has exited; the command has reported its result
-            code = code or 1
-    os._exit(code)
+    os._exit(own_process.exit_code(main))
 
 
 if __name__ == "__main__":

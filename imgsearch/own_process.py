@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # importing typing takes longer than all that is done here
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["claim", "command_line", "is_ours", "open_standard_streams"]
+__all__ = ["claim", "command_line", "exit_code", "is_ours", "open_standard_streams"]
 
 _words: list[str] | None = None
 
@@ -49,4 +48,30 @@ def is_ours() -> bool:
 
 def command_line() -> str | None:
     """The command line; None in a host program, whose arguments are not ours to record."""
-    return None if _words is None else shlex.join(["imgsearch", *_words])
+    if _words is None:
+        return None
+    import shlex
+
+    return shlex.join(["imgsearch", *_words])
+
+
+def exit_code(main: Callable[[], None]) -> int:
+    """Run a program, and flush what it has printed.
+
+    Args:
+        main: raises SystemExit with its exit code, None or 0 for success.
+    """
+    try:
+        main()
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        code = end.code or 0
+    else:
+        code = 0
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # the reader has exited; the command has reported its result
+            code = code or 1
+    return code

@@ -13,9 +13,10 @@ from typer.completion import completion_init  # type: ignore[attr-defined]  # it
 
 import imgsearch
 from imgsearch.cli.configuration import load
-from imgsearch.cli.errors import command_of, reporting
+from imgsearch.cli.errors import reporting
 from imgsearch.cli.examples import EXAMPLES
 from imgsearch.cli.options import GlobalInstance
+from imgsearch.cli.words import command_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -15,6 +15,7 @@ import typer
 
 from imgsearch.cli.advice import complete
 from imgsearch.cli.output import FORMAT_VARIABLE, Format, print_document, resolve_format, safe
+from imgsearch.cli.words import command_of
 from imgsearch.durable_fs import file_errors, make_private_folder, private_opener
 from imgsearch.errors import ImgsearchError, MemoryRefused, StorageError, UsageError
 from imgsearch.service.documents import error_document
@@ -28,7 +29,6 @@ __all__ = [
     "BROKEN_PIPE",
     "BUG",
     "INTERRUPTED",
-    "command_of",
     "exit_code_of",
     "print_error",
     "report_bug",
@@ -39,23 +39,10 @@ __all__ = [
 
 BUG = 70
 INTERRUPTED = 130
-WITH_VALUE: Final = frozenset({"-i", "--instance", "--config"})
-"""Options before the command whose value is a word of its own."""
 SPEAK_A_PROTOCOL: Final = frozenset({"mcp"})
 """Commands whose stdout belongs to a protocol."""
 BROKEN_PIPE = 141
 """The reader of stdout has exited, as in ``imgsearch search … | head -1``; the code is that of shells."""
-
-
-def command_of(words: Sequence[str]) -> str | None:
-    """The first word of a command line that is neither an option nor the value of one."""
-    left = iter(words)
-    for word in left:
-        if word in WITH_VALUE:
-            next(left, None)
-        elif not word.startswith("-"):
-            return word
-    return None
 
 
 def reporting(command: Callable[..., None]) -> Callable[..., None]:
