@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from contextlib import ExitStack, suppress
 from threading import RLock
 from typing import TYPE_CHECKING, Self
 
-from imgsearch.errors import InstanceNotFound, UsageError
+from imgsearch.errors import ImgsearchError, InstanceNotFound, UsageError
 from imgsearch.instance import Instance
 
 if TYPE_CHECKING:
@@ -36,17 +37,27 @@ class Served:
         self._lock = RLock()
         self._kept = ExitStack()
         self._kept.callback(instance.close)
-        self._searcher: Searcher | None = None
+        self._searchers: dict[int | None, Searcher] = {}
         self._writer: Writer | None = None
 
     @property
     def searcher(self) -> Searcher:
-        """Answers queries; another one after a reindex has changed the model."""
+        """Answers queries side by side; another one after a reindex has changed the model."""
+        return self._searching(None)
+
+    @property
+    def lone_searcher(self) -> Searcher:
+        """Answers queries one by one, with all cores for each: as the command line does, to the last bit."""
+        return self._searching(1)
+
+    def _searching(self, workers: int | None) -> Searcher:
         with self._lock:
-            if self._searcher is None or not self._searcher.is_current():
+            searcher = self._searchers.get(workers)
+            if searcher is None or not searcher.is_current():
                 # One with the networks of before stays open beside it, as somebody may be using it.
-                self._searcher = self._kept.enter_context(self.instance.searching(workers=None))
-            return self._searcher
+                searcher = self._kept.enter_context(self.instance.searching(workers=workers))
+                self._searchers[workers] = searcher
+            return searcher
 
     @property
     def writer(self) -> Writer:
@@ -119,6 +130,17 @@ class Instances:
                     raise unknown_instance(name)
                 served = self._served[name] = Served(name, self._open(folder), lock_timeout=self._lock_timeout)
             return served
+
+    def in_folder(self, folder: str) -> Served | None:
+        """The instance in a folder, given by its real path; None if it is not in service, or cannot be opened."""
+        with self._lock, suppress(ImgsearchError, OSError):
+            for served in self._served.values():
+                if os.path.realpath(served.instance.folder) == folder:
+                    return served
+            for name, place in {**self._below_root(), **self._named}.items():
+                if os.path.realpath(place) == folder:
+                    return self.get(name)
+        return None
 
     def opened(self) -> list[Served]:
         """Those that are open."""

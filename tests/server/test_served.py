@@ -132,3 +132,29 @@ def test_an_instance_that_is_gone_does_not_end_the_others(tmp_path: Path) -> Non
         with pytest.raises(InstanceNotFound):
             instances.get("a")
         assert instances.get("b").instance.count() == 0
+
+
+def test_an_instance_is_found_by_its_folder(tmp_path: Path) -> None:
+    """However the folder was named; one that is not in service, or cannot be opened, is none."""
+    root = tmp_path / "root"
+    made(root / "b")
+    made(tmp_path / "elsewhere")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with Instances({"a": tmp_path / "link"}, root, ArithmeticInstance.open) as instances:
+        for name, folder in (("a", tmp_path / "elsewhere"), ("b", root / "b")):
+            for _ in range(2):  # opened by the first
+                found = instances.in_folder(str(folder.resolve()))
+                assert found is not None
+                assert found is instances.get(name)
+        assert instances.in_folder(str(tmp_path)) is None
+        next(made(root / "c").glob("*.db")).write_bytes(b"damaged")
+        assert instances.in_folder(str((root / "c").resolve())) is None
+
+
+def test_two_ways_to_answer(tmp_path: Path) -> None:
+    """Side by side and one by one, each with networks that are loaded once."""
+    with Instances({"a": made(tmp_path / "a")}, None, ArithmeticInstance.open) as instances:
+        served = instances.get("a")
+        assert served.searcher is served.searcher
+        assert served.lone_searcher is served.lone_searcher
+        assert served.searcher is not served.lone_searcher
