@@ -15,6 +15,11 @@ def main() -> None:
     own_process.open_standard_streams()
     own_process.claim(sys.argv[1:])
     try:
+        from imgsearch.cli.warm_client import answered
+
+        code = answered(sys.argv[1:])
+        if code is not None:
+            sys.exit(code)
         from imgsearch.cli.app import app_for
         from imgsearch.cli.errors import exit_code_of
 

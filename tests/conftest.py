@@ -31,14 +31,17 @@ EVALUATION_DATA = ROOT.parent / "shared" / "data"
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep every test away from the user's instance, cache and log; workers share the converted models."""
+    """Keep every test away from the user's instance, cache, log and servers; workers share the converted models."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    (base / "run").mkdir(mode=0o700)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IMGSEARCH_CACHE", str(shared / "model-cache"))
         patch.setenv("XDG_DATA_HOME", str(base / "data-home"))
         patch.setenv("XDG_STATE_HOME", str(base / "state-home"))
         patch.delenv("IMGSEARCH_INSTANCE", raising=False)
+        patch.setenv("IMGSEARCH_NO_SERVER", "1")
+        patch.setenv("XDG_RUNTIME_DIR", str(base / "run"))
         yield
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from imgsearch.cli import warm
 from imgsearch.cli.advice import instance_is
 from imgsearch.cli.configuration import active
 from imgsearch.cli.errors import tell, warn
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from imgsearch.instance import Instance
+    from imgsearch.search.searcher import Searcher
 
 __all__ = [
     "announcer",
     "existing",
+    "get_ready",
     "instance_folder",
     "named_instances",
     "new_instance_discarded",
     "open_instance",
     "open_or_make",
+    "searching",
     "warn_of_shared_storage",
 ]
 
@@ -77,6 +81,37 @@ def open_instance(given: Path | None, *, quiet: bool = False) -> Instance:
     from imgsearch.instance import Instance
 
     return Instance.open(instance_folder(given), announce=announcer(quiet=quiet))
+
+
+def get_ready(given: Path | None, *, has_picture: bool, is_plain: bool) -> None:
+    """Begin a search, before anything is printed or read.
+
+    In a process that answers for a client, this ends it unless the server can answer; in others, decoding starts ahead.
+
+    Args:
+        given: the instance.
+        has_picture: it is a search with one picture.
+        is_plain: it is one query whose results are printed and nothing else.
+    """
+    if warm.is_copy():
+        if not is_plain:
+            warm.give_up()
+        warm.check_served(instance_folder(given))
+    elif has_picture:
+        from imgsearch.vision.decoder_start import start_ahead
+
+        start_ahead()
+
+
+@contextmanager
+def searching(target: Instance, *, workers: int | None) -> Iterator[Searcher]:
+    """What searches an instance: here, or the server for which this process answers."""
+    remote = warm.remote_searcher(target)
+    if remote is not None:
+        yield cast("Searcher", remote)  # of which ``get_ready`` lets no more be asked than it has
+        return
+    with target.searching(workers=workers) as searcher:
+        yield searcher
 
 
 def warn_of_shared_storage(folder: Path) -> None:

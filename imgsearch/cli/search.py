@@ -11,10 +11,11 @@ import typer
 
 from imgsearch.cli.answers import Answer, Question, print_answer, print_paths, write_sheet
 from imgsearch.cli.errors import warn
-from imgsearch.cli.opening import open_instance
+from imgsearch.cli.opening import get_ready, open_instance, searching
 from imgsearch.cli.options import (
     OUTPUT,
     PICTURES,
+    RESOURCES,
     SELECTION,
     AllowPrivate,
     Category,
@@ -31,6 +32,7 @@ from imgsearch.cli.options import (
 )
 from imgsearch.cli.output import Format, resolve_format
 from imgsearch.cli.query_pictures import NoPicture, parsed_links, query_pictures
+from imgsearch.cli.warm_client import NO_SERVER
 from imgsearch.errors import ImgsearchError, InputError, StorageError, UsageError
 from imgsearch.values import Key, PictureOptions
 
@@ -147,6 +149,16 @@ def search(
     nul: Nul = False,
     quiet: Quiet = False,
     output_format: FormatOption = None,
+    no_server: Annotated[  # noqa: ARG001  # the start of the program goes by it (warm_client)
+        bool,
+        typer.Option(
+            "--no-server",
+            envvar=NO_SERVER,
+            show_envvar=False,
+            help="Do not have a running server answer.",
+            rich_help_panel=RESOURCES,
+        ),
+    ] = False,
 ) -> None:
     """Find similar pictures, best first."""
     from imgsearch.search.options import SearchOptions, SearchResult
@@ -173,18 +185,20 @@ def search(
         ("--scores", scores, f"--format {chosen}", chosen is not Format.PATHS),
         ("--preview", preview, f"--format {chosen}", output_format is not None and chosen is not Format.TABLE),
     )
+    many = len([*(images or []), *(urls or [])]) > 1 or any(is_folder(Path(image)) for image in images or [])
+    several = many and not combine
+    single = not (several or combine)
+    get_ready(
+        instance,
+        has_picture=has_pictures and single,
+        is_plain=single and words is None and html is None and not preview,
+    )
     options = picture_options(category, crop=crop, region=region)
     links = parsed_links(urls or [])
     key = None if product_id is None or pic_name is None else Key(product_id, pic_name)
     wanted = SearchOptions(
         num, start, any_category, filter_, distinct_product, min_score, exclude_self, lift=not no_lift
     )
-    many = len([*(images or []), *links]) > 1 or any(is_folder(Path(image)) for image in images or [])
-    several = many and not combine
-    if has_pictures and not (several or combine):
-        from imgsearch.vision.decoder_start import start_ahead
-
-        start_ahead()
     if html is not None:
         from imgsearch.cli.html_page import check_writable
 
@@ -194,7 +208,7 @@ def search(
     answers: list[Answer] = []
     with open_instance(instance, quiet=quiet) as target, ExitStack() as stack:
         pictures = query_pictures(images or [], links, stack, allow_private=allow_private)
-        with target.searching(workers=None if several or combine else 1) as searcher:
+        with searching(target, workers=1 if single else None) as searcher:
             answered: Iterable[tuple[Question, list[SearchResult] | InputError]]
             if words is not None:
                 answered = [(Question(words), [searcher.by_text(words, options.category_id, wanted)])]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from imgsearch.agents.http import AgentsOverHttp
+    from imgsearch.server.shell import Shell
     from imgsearch.server.start import Parts
     from imgsearch.sources.picture_folders import PictureFolders
 
@@ -142,6 +143,7 @@ def serve(
         raise UsageError("--pictures is for --ui and --mcp: the vendor's API shows no pictures")
     if mcp and not is_installed("mcp_types"):
         raise UsageError(f'--mcp needs the package mcp, version 2 or later: run "{pip_install(MCP_EXTRA)}"')
+    from imgsearch.cli import warm_host
     from imgsearch.locations import server_folder
     from imgsearch.server.running import Address
     from imgsearch.server.start import Settings
@@ -169,13 +171,20 @@ def serve(
         ui=ui,
         pictures=tuple(pictures or ()),
     )
-    run(settings, tell, [_agents] if mcp else [])
+    run(settings, tell, [*([_agents] if mcp else []), *([_shell] if warm_host.is_supported() else [])])
 
 
 def _agents(parts: Parts, folders: PictureFolders) -> AgentsOverHttp:
     from imgsearch.agents.http import AgentsOverHttp
 
     return AgentsOverHttp(parts.instances, parts.keys, folders, thumbnails=bool(folders.folders))
+
+
+def _shell(parts: Parts, _folders: PictureFolders) -> Shell:
+    from imgsearch.cli.warm_host import COMMAND_LINE
+    from imgsearch.server.shell import Shell
+
+    return Shell(parts.instances, COMMAND_LINE, tell)
 
 
 def _named(given: Iterable[str], instance: Path | None, root: Path | None) -> dict[str, Path]:
