@@ -25,6 +25,7 @@ from benchmarks import (
     robustness,
     serving,
     sync,
+    warm_search,
 )
 
 MODULES = (
@@ -35,6 +36,7 @@ MODULES = (
     inversion,
     duplicates,
     cold_search,
+    warm_search,
     nearest,
     filtered,
     bulk,
