@@ -19,6 +19,7 @@ from starlette.routing import Route
 from imgsearch.server.api import Answer, Request
 from imgsearch.server.errors import RequestRefused, status_of
 from imgsearch.server.forms import MAX_FORM_BYTES, MAX_UPLOAD_BYTES
+from imgsearch.server.loopback import is_loopback
 from imgsearch.server.metrics import CONTENT_TYPE, Metrics
 from imgsearch.server.openapi import openapi_document
 from imgsearch.service.documents import error_document
@@ -51,7 +52,6 @@ MAX_WRITING: Final = 32
 """Requests under way, whose bodies are in memory."""
 RETRY_MS: Final = 1_000
 METHODS: Final = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"]
-LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
 def make_app(
@@ -233,7 +233,7 @@ class _Server:
         return FileResponse(path, media_type="application/jsonl")
 
     def _may_watch(self, request: HttpRequest) -> bool:
-        return self._watched_by_all or request.client is None or request.client.host in LOOPBACK
+        return self._watched_by_all or request.client is None or is_loopback(request.client.host)
 
 
 def _is_writing(request: HttpRequest) -> bool:

@@ -14,6 +14,7 @@ from imgsearch.server.api import Api
 from imgsearch.server.app import make_app
 from imgsearch.server.authentication import Authentication
 from imgsearch.server.keys import KeyRing
+from imgsearch.server.loopback import is_loopback
 from imgsearch.server.result_files import ResultFiles
 from imgsearch.server.running import Address, bound_socket, log_to_stderr, run
 from imgsearch.server.served import Instances
@@ -80,7 +81,7 @@ class Settings:
     @property
     def is_local(self) -> bool:
         """Only programs of this machine can reach it."""
-        return self.address.host in ("127.0.0.1", "::1", "localhost")
+        return is_loopback(self.address.host)
 
 
 @dataclass(frozen=True, slots=True)

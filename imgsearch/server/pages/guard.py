@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import JSONResponse
 
 from imgsearch.server.errors import RequestRefused, retry_after, status_of
+from imgsearch.server.loopback import host_name, is_loopback
 from imgsearch.service.documents import error_document
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Guard:
 
     def _objection(self, method: str, headers: Headers) -> RequestRefused | None:
         host = headers.get("host", "")
-        if self._loopback_only and not _is_loopback(host):
+        if self._loopback_only and not is_loopback(host_name(host)):
             return RequestRefused(
                 f"{host[:80]!r} is not a name of this machine itself: without keys, the page answers to localhost only",
                 code="ForeignHost",
@@ -102,13 +102,3 @@ def _is_own(method: str, headers: Headers, host: str) -> bool:
         return site == OWN_SITES[0]
     origin = headers.get("origin")
     return origin is not None and origin.partition("://")[2] == host
-
-
-def _is_loopback(host: str) -> bool:
-    name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-    if name.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
