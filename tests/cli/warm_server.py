@@ -107,7 +107,7 @@ def client(
     """Run a command line in an interpreter of its own."""
     with tempfile.NamedTemporaryFile("r") as modules:
         process = subprocess.run(
-            [sys.executable, "-c", CLIENT, *map(str, arguments)],
+            [sys.executable, "-P", "-c", CLIENT, *map(str, arguments)],
             input=stdin,
             capture_output=True,
             check=False,

@@ -56,7 +56,13 @@ def killer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def decoders(killer: None) -> Iterator[Decoders]:
+def others() -> set[int]:
+    """What decodes for tests that share something with later ones."""
+    return processes()
+
+
+@pytest.fixture
+def decoders(others: set[int], killer: None) -> Iterator[Decoders]:
     decoders = Decoders(LIMITS, SHORT)
     yield decoders
     decoders.close()
@@ -77,11 +83,11 @@ GOOD = jpeg(3, (300, 200))
 
 @on_linux
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
-def test_the_memory_of_a_picture_serves_the_next_one(decoders: Decoders) -> None:
+def test_the_memory_of_a_picture_serves_the_next_one(decoders: Decoders, others: set[int]) -> None:
     """The system would have to clear it anew, page by page."""
 
     def faults() -> int:
-        (serving,) = (pid for pid in processes() if decoders_of(pid) == set())
+        (serving,) = (pid for pid in processes() - others if decoders_of(pid) == set())
         return int(Path(f"/proc/{serving}/stat").read_text().rpartition(")")[2].split()[7])
 
     def look_at(data: bytes) -> None:
@@ -217,12 +223,12 @@ def test_a_picture_whose_decoder_was_ended_by_others_is_tried_again(decoders: De
 
 
 @on_linux
-def test_decoders_that_somebody_kills_are_replaced(decoders: Decoders) -> None:
+def test_decoders_that_somebody_kills_are_replaced(decoders: Decoders, others: set[int]) -> None:
     """The one that decodes, and the one that forks them all; a picture that is open at the time is opened anew."""
     picture = decoders.open(GOOD)
     expected = picture.decode(picture.whole, SIZE)
     for _ in range(2):
-        for pid in sorted(processes(), reverse=True):
+        for pid in sorted(processes() - others, reverse=True):
             os.kill(pid, signal.SIGKILL)
         assert np.array_equal(picture.decode(picture.whole, SIZE), expected)
 
