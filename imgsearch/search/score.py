@@ -95,9 +95,19 @@ def cosines(query: npt.NDArray[np.float32], features: npt.NDArray[np.float32]) -
 
 @lru_cache(maxsize=4)
 def _hyperplanes(dimension: int) -> npt.NDArray[np.float32]:
-    """Normals of CODE_BITS random hyperplanes, the same on every machine; shape (dimension, CODE_BITS)."""
+    """Normals of CODE_BITS random hyperplanes, the same on every machine; shape (CODE_BITS, dimension)."""
     generator = np.random.Generator(np.random.PCG64(CODE_SEED))
-    return generator.standard_normal((dimension, CODE_BITS)).astype(np.float32)
+    return np.ascontiguousarray(generator.standard_normal((dimension, CODE_BITS)).astype(np.float32).T)
+
+
+def _code(features: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Codes of features, shape (n, CODE_BITS).
+
+    A matrix product takes a tenth of the time on an idle machine; on a busy one it waits for its threads, by whole time
+    slices of the system.
+    """
+    positive: npt.NDArray[np.bool_] = np.einsum("nd,bd->nb", features, _hyperplanes(features.shape[1])) > 0
+    return positive
 
 
 def hamming(query: npt.NDArray[np.float32], features: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
@@ -113,6 +123,5 @@ def hamming(query: npt.NDArray[np.float32], features: npt.NDArray[np.float32]) -
     Returns:
         Shape (n,), 0 to 512 bits.
     """
-    planes = _hyperplanes(query.shape[0])
-    differing: npt.NDArray[np.int64] = np.sum((features @ planes > 0) != (query @ planes > 0), axis=1, dtype=np.int64)
+    differing: npt.NDArray[np.int64] = np.sum(_code(features) != _code(query[np.newaxis]), axis=1, dtype=np.int64)
     return differing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import shutil
@@ -16,6 +17,7 @@ import pytest
 import trustme
 
 from imgsearch import Instance, Key
+from imgsearch.server.running import Address, bound_socket
 from imgsearch.storage.lock import writer_lock
 from tests.conftest import Run
 from tests.pictures import jpeg
@@ -279,3 +281,23 @@ def test_a_new_key_is_printed_once(run: Run, tmp_path: Path) -> None:
     assert first.stdout.startswith('[[key]]\nid = "web"\n')
     assert first.stdout != second.stdout
     assert run("serve", "--new-key", "a b").returncode == 2
+
+
+def test_answers_are_sent_at_once() -> None:
+    """A client that keeps its connection does not wait for its own acknowledgement of the first part of an answer."""
+    sent_at_once = []
+
+    async def accept(bound: socket.socket) -> None:
+        def connected(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accepted = writer.get_extra_info("socket")
+            sent_at_once.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(connected, sock=bound):
+            reader, writer = await asyncio.open_connection(*bound.getsockname())
+            await reader.read()
+            writer.close()
+
+    with bound_socket(Address("127.0.0.1", 0)) as bound:
+        asyncio.run(accept(bound))
+    assert sent_at_once == [1]
