@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Readers"]
 
-MAX_IDLE: Final = 4
-"""Number of idle connections kept open; more are opened on demand and closed after use."""
+MAX_IDLE: Final = 32
+"""Number of idle connections kept open; more are opened on demand and closed after use. As many as a server has threads
+that read: opening one verifies the log, which takes longer than what it is opened for."""
 
 
 class Readers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,23 @@ def test_threads_read_side_by_side(readers: Readers) -> None:
     with ThreadPoolExecutor(16) as threads:
         assert set(threads.map(read, range(400))) == {0}
     assert 1 <= len(readers._idle) <= MAX_IDLE
+
+
+def test_as_many_stay_open_as_read_at_once(readers: Readers) -> None:
+    """A second round of as many readers opens nothing."""
+
+    def engines() -> set[int]:
+        with ExitStack() as stack:
+            return {id(stack.enter_context(readers.reading())) for _ in range(MAX_IDLE)}
+
+    assert engines() == engines()
+
+
+def test_no_more_stay_open(readers: Readers) -> None:
+    with ExitStack() as stack:
+        lent = [stack.enter_context(readers.reading()) for _ in range(MAX_IDLE + 2)]
+        assert len(set(map(id, lent))) == MAX_IDLE + 2
+    assert len(readers._idle) == MAX_IDLE
 
 
 def test_nothing_is_lent_when_all_is_closed(readers: Readers) -> None:
