@@ -20,6 +20,7 @@ from imgsearch.storage.engine import Engine
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from tests.forked import run_forked
 from tests.pictures import write_catalogue
+from tests.shared_networks import share, share_no_longer
 
 settings.register_profile("imgsearch", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("imgsearch")
@@ -42,6 +43,7 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.delenv("IMGSEARCH_INSTANCE", raising=False)
         patch.setenv("IMGSEARCH_NO_SERVER", "1")
         patch.setenv("XDG_RUNTIME_DIR", str(base / "run"))
+        share(patch, shared / "model-cache")
         yield
 
 
@@ -49,6 +51,12 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def cache(_own_folders: None) -> Path:
     """The folder of converted models that all tests share."""
     return Path(os.environ["IMGSEARCH_CACHE"])
+
+
+@pytest.fixture
+def own_networks(_own_folders: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of how networks are loaded, which otherwise all commands share."""
+    share_no_longer(monkeypatch)
 
 
 @pytest.fixture

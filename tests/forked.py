@@ -111,6 +111,7 @@ def _serve() -> None:
 def _become(arguments: list[str], files: list[str], environment: dict[str, str], folder: str) -> None:
     """In the fork: be the command, from its descriptors to its exit code."""
     from imgsearch.__main__ import run
+    from tests.shared_networks import ask_the_tests
 
     for descriptor, (name, flags) in enumerate(zip(files, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
         opened = os.open(name, flags)
@@ -123,6 +124,7 @@ def _become(arguments: list[str], files: list[str], environment: dict[str, str],
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = ["imgsearch", *arguments]
+    ask_the_tests()
     run()
 
 

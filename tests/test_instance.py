@@ -379,6 +379,7 @@ def test_a_filter_that_is_wrong_is_told_before_any_picture_is_read(instance: Ins
     assert picture.reads == 0
 
 
+@pytest.mark.usefixtures("own_networks")
 def test_preparing_loads_what_a_search_needs(instance: Instance) -> None:
     """Side by side, in threads that end; the answer is the same. Without a converted model nothing is begun."""
     apply(instance, *[add(Bytes(jpeg(n)), f"p{n}") for n in range(4)])
