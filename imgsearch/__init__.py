@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from imgsearch.search.ranking import Hit
     from imgsearch.search.searcher import Searcher
     from imgsearch.service.categories import CATEGORIES, Kind
+    from imgsearch.shards import Shard, shard_of
     from imgsearch.sources.files import FilePicture, FileRequest
     from imgsearch.types import AddPicture, DeletePictures, Item, Outcome, PictureSource, Status
     from imgsearch.values import Attributes, Key, PictureOptions, Region
@@ -59,12 +60,14 @@ _HOMES = {
     "SearchOptions": "search.options",
     "SearchResult": "search.options",
     "Searcher": "search.searcher",
+    "Shard": "shards",
     "Status": "types",
     "TuningReport": "jobs.tuning",
     "Writer": "jobs.writer",
     "as_picture": "pictures",
     "compare": "search.compare",
     "evaluate": "evaluation.evaluate",
+    "shard_of": "shards",
 }
 
 __all__ = [
@@ -97,6 +100,7 @@ __all__ = [
     "SearchOptions",
     "SearchResult",
     "Searcher",
+    "Shard",
     "Status",
     "TuningReport",
     "Writer",
@@ -104,6 +108,7 @@ __all__ = [
     "as_picture",
     "compare",
     "evaluate",
+    "shard_of",
 ]
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from imgsearch.opened import Opened
+    from imgsearch.shards import Shard
     from imgsearch.sources.walking import PassedOver
     from imgsearch.types import Outcome
 
@@ -34,6 +35,7 @@ class InstanceSyncing(InstanceFolder):
         *,
         max_delete: str = "50%",
         dry_run: bool = False,
+        shard: Shard | None = None,
         workers: int | None = None,
         device: str = CPU,
         lock_timeout: float = 0.0,
@@ -45,6 +47,7 @@ class InstanceSyncing(InstanceFolder):
                 request,
                 max_delete=max_delete,
                 dry_run=dry_run,
+                shard=shard,
                 workers=workers,
                 device=device,
                 lock_timeout=lock_timeout,
@@ -59,6 +62,7 @@ class InstanceSyncing(InstanceFolder):
         max_delete: str = "50%",
         dry_run: bool = False,
         passed_over: PassedOver | None = None,
+        shard: Shard | None = None,
         workers: int | None = None,
         device: str = CPU,
         lock_timeout: float = 0.0,
@@ -74,6 +78,7 @@ class InstanceSyncing(InstanceFolder):
             max_delete: how many of the items below each folder may be deleted: a share (``50%``) or a number.
             dry_run: change nothing; new files are read if others are gone, to tell which are renamed.
             passed_over: counts what is passed over in folders.
+            shard: add, delete and count pictures of its products only; None: all.
             workers: pictures under way at once; by default three per core, more with another device than the CPU.
             device: where the networks run: ``cpu``, ``cuda`` or ``cuda:N``.
             lock_timeout: seconds to wait for another writer.
@@ -94,6 +99,7 @@ class InstanceSyncing(InstanceFolder):
             max_delete=MaxDelete.parse(max_delete),
             dry_run=dry_run,
             passed_over=passed_over,
+            shard=shard,
             workers=workers,
             device=device,
             lock_timeout=lock_timeout,

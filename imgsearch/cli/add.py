@@ -45,6 +45,7 @@ from imgsearch.cli.options import (
     Nul,
     Quiet,
     RegionOption,
+    ShardOption,
     StrAttr,
     Timeout,
     Weights,
@@ -56,6 +57,7 @@ from imgsearch.cli.options import (
 from imgsearch.cli.output import Format, resolve_format, safe
 from imgsearch.cli.summary import Summary, dry_run_of, print_outcome, warning_of_ignored_regions, with_progress
 from imgsearch.errors import UsageError
+from imgsearch.shards import Shard
 from imgsearch.sources.feed import Feed, FeedOptions, ManifestFormat
 from imgsearch.values import Attributes
 from imgsearch.vision.devices import CPU
@@ -133,6 +135,7 @@ def add(
     weights: Weights = None,
     workers: Workers = None,
     device: DeviceOption = CPU,
+    shard: ShardOption = None,
     nul: Nul = False,
     dry_run: DryRun = False,
     include_hidden: IncludeHidden = False,
@@ -183,6 +186,7 @@ def add(
             model,
             weights,
             kind is not None,
+            shard,
             nul,
             dry_run,
             report,
@@ -193,15 +197,15 @@ def add(
     _check(given, manifest, request, FileRequest(product_from=product_from, include_hidden=include_hidden))
     check_device(device)
     begun = perf_counter()
-    summary = Summary()
+    summary = Summary(shard=shard)
     with ExitStack() as stack:
         stack.enter_context(new_instance_discarded(instance, lambda: bool(summary.exit_code)))
         told = stack.enter_context(Report.opened(report))
         passed_over = PassedOver(None if report is None else told.skip)
         source = (
-            _files(given, request, passed_over, nul=nul)
+            _files(given, request, passed_over, shard, nul=nul)
             if manifest is None
-            else _feed(manifest, reading, stack, quiet=quiet)
+            else _feed(manifest, reading, shard, stack, quiet=quiet)
         )
         source.check()
         target: Instance | None
@@ -288,23 +292,22 @@ def _check(paths: list[str], manifest: Path | None, request: Any, plain: Any) ->
         raise UsageError("--pic-name applies to one picture: give exactly one file with it")
 
 
-def _feed(manifest: Path, options: FeedOptions, stack: ExitStack, *, quiet: bool) -> Feed:
+def _feed(manifest: Path, options: FeedOptions, shard: Shard | None, stack: ExitStack, *, quiet: bool) -> Feed:
     def warn_unless_quiet(message: str) -> None:
         if not quiet:
             warn(message)
 
-    if str(manifest) == STDIN:
-        return Feed(None, stack, options, warn_unless_quiet, sys.stdin.buffer)
-    return Feed(manifest, stack, options, warn_unless_quiet)
+    path, stream = (None, sys.stdin.buffer) if str(manifest) == STDIN else (manifest, None)
+    return Feed(path, stack, options, warn_unless_quiet, stream, shard or Shard())
 
 
-def _files(paths: list[str], request: Any, passed_over: PassedOver, *, nul: bool) -> Source:
+def _files(paths: list[str], request: Any, passed_over: PassedOver, shard: Shard | None, *, nul: bool) -> Source:
     from imgsearch.sources import stdin
     from imgsearch.sources.local import LocalFiles
 
     if STDIN not in paths:
         named = [Path(path) for path in paths]
-        return LocalFiles(named, request, named, passed_over)
+        return LocalFiles(named, request, named if shard is None else None, passed_over, shard)
 
     def listed() -> Iterator[Path]:
         for path in paths:
@@ -313,4 +316,4 @@ def _files(paths: list[str], request: Any, passed_over: PassedOver, *, nul: bool
             else:
                 yield Path(path)
 
-    return LocalFiles(listed(), request, passed_over=passed_over)
+    return LocalFiles(listed(), request, passed_over=passed_over, shard=shard)

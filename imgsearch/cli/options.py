@@ -13,6 +13,7 @@ from imgsearch.cli.output import FORMAT_VARIABLE, Format
 from imgsearch.errors import StorageError, UsageError
 from imgsearch.locations import INSTANCE_VARIABLE
 from imgsearch.service.categories import CATEGORIES, Kind, parse_category
+from imgsearch.shards import Shard
 from imgsearch.values import PictureOptions, Region
 
 if TYPE_CHECKING:
@@ -108,6 +109,13 @@ def _place(name: str) -> Path:
     if not name:  # most often, of a variable of a script that is not set
         raise typer.BadParameter("the name of the instance is empty")
     return Path(name)
+
+
+def _shard(text: str) -> Shard:
+    try:
+        return Shard.parse(text)
+    except UsageError as error:
+        raise typer.BadParameter(error.message) from None
 
 
 def _instance_option(help_text: str, **more: Any) -> Any:
@@ -231,6 +239,17 @@ DeviceOption = Annotated[
         envvar=SETTINGS["device"].variable,
         show_envvar=False,
         help="Device that runs the networks: the CPU or a GPU.",
+        rich_help_panel=RESOURCES,
+    ),
+]
+ShardOption = Annotated[
+    Shard | None,
+    typer.Option(
+        "--shard",
+        parser=_shard,
+        metavar="I/N",
+        show_default=False,
+        help="Only products of this shard, 0/N to N-1/N, by a hash of ProductId: to spread work over N processes.",
         rich_help_panel=RESOURCES,
     ),
 ]

@@ -31,6 +31,7 @@ from imgsearch.cli.options import (
     LogFile,
     Model,
     Quiet,
+    ShardOption,
     Timeout,
     Weights,
     Workers,
@@ -123,6 +124,7 @@ def oss_import(
     weights: Weights = None,
     workers: Workers = None,
     device: DeviceOption = CPU,
+    shard: ShardOption = None,
     lock_timeout: LockTimeout = 0.0,
     quiet: Quiet = False,
     output_format: FormatOption = None,
@@ -139,7 +141,7 @@ def oss_import(
 
     chosen = resolve_format(output_format)
     begun = perf_counter()
-    summary = Summary(is_batch=True)
+    summary = Summary(is_batch=True, shard=shard)
     with ExitStack() as stack:
         stack.enter_context(new_instance_discarded(instance, lambda: bool(summary.exit_code)))
         check_device(device)
@@ -161,6 +163,7 @@ def oss_import(
             sts_endpoint=sts_endpoint,
             downloads=downloads,
             timeout=timeout,
+            shard=shard,
         )
         folder.check()
         if (failure := folder.bucket.listing_failure) is not None and not quiet:

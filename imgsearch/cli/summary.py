@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from imgsearch.errors import ImgsearchError
     from imgsearch.instance import Instance
+    from imgsearch.shards import Shard
     from imgsearch.sources.port import Source
     from imgsearch.types import Operation
 
@@ -145,10 +146,12 @@ class Summary:
     Args:
         is_batch: exit with 1 on failure even if there is only one operation.
         with_renamed: tell the number of renamed pictures, of which there are none otherwise.
+        shard: of a run that has only a part to do; what it leaves to others is told.
     """
 
-    def __init__(self, *, is_batch: bool = False, with_renamed: bool = False) -> None:
+    def __init__(self, *, is_batch: bool = False, with_renamed: bool = False, shard: Shard | None = None) -> None:
         self._with_renamed = with_renamed
+        self._shard = shard
         self._only_empty = True
         self._is_batch = is_batch
         self._counts: Counter[Status] = Counter()
@@ -185,13 +188,15 @@ class Summary:
             return 0
         if self._only_empty:
             return self._first_error.exit_code
-        return 1 if self._is_batch or self._counts.total() > 1 else self._first_error.exit_code
+        given = self._counts.total() + (0 if self._shard is None else self._shard.others)
+        return 1 if self._is_batch or given > 1 else self._first_error.exit_code
 
     def in_words(self) -> str:
-        """The number of each status."""
-        return ", ".join(f"{self._counts[status]} {status}" for status in Status if self._counts[status]) or (
-            "nothing to do"
-        )
+        """The number of each status, and of what other shards do."""
+        told = [f"{self._counts[status]} {status}" for status in Status if self._counts[status]] or ["nothing to do"]
+        if self._shard is not None:
+            told.append(f"{self._shard.others} left to other shards")
+        return ", ".join(told)
 
     def show(self, chosen: Format, seconds: float, *, quiet: bool) -> None:
         """Print the summary, unless quiet and without failures; it goes into the log in any case."""
@@ -203,6 +208,8 @@ class Summary:
         if chosen.is_json:
             document = {"Success": not self._failures, **counts}
             rest = {"Seconds": round(seconds, 3), **self._facts}
+            if self._shard is not None:
+                rest["OtherShards"] = self._shard.others
             if self._warnings:
                 rest["Warnings"] = self._warnings
             print_streamed(document, "Failures", self._failures, rest, one_line=chosen is Format.JSONL)

@@ -37,6 +37,7 @@ from imgsearch.cli.options import (
     Model,
     Quiet,
     RegionOption,
+    ShardOption,
     StrAttr,
     Weights,
     Workers,
@@ -91,6 +92,7 @@ def sync(
     weights: Weights = None,
     workers: Workers = None,
     device: DeviceOption = CPU,
+    shard: ShardOption = None,
     lock_timeout: LockTimeout = 0.0,
     quiet: Quiet = False,
     log_file: LogFile = None,  # noqa: ARG001  # for whoever reports
@@ -128,7 +130,7 @@ def sync(
     begun = perf_counter()
     named = [Path(path) for path in paths]
     check_roots(named, request)  # before an instance is made
-    summary = Summary(with_renamed=True)
+    summary = Summary(with_renamed=True, shard=shard)
     with ExitStack() as stack:
         stack.enter_context(new_instance_discarded(instance, lambda: bool(summary.exit_code)))
         told = stack.enter_context(Report.opened(report))
@@ -143,7 +145,7 @@ def sync(
             )
             warn_of_shared_storage(target.folder)
         if target is None:
-            outcomes = dry_run_of(LocalFiles(named, request, passed_over=passed_over), None)
+            outcomes = dry_run_of(LocalFiles(named, request, passed_over=passed_over, shard=shard), None)
         else:
             outcomes = target.sync_stream(
                 named,
@@ -151,11 +153,12 @@ def sync(
                 max_delete=max_delete,
                 dry_run=dry_run,
                 passed_over=passed_over,
+                shard=shard,
                 workers=workers,
                 device=device,
                 lock_timeout=lock_timeout,
             )
-        for outcome in with_progress(outcomes, named, quiet=quiet):
+        for outcome in with_progress(outcomes, named if shard is None else None, quiet=quiet):
             summary.count(outcome)
             told.count(outcome)
             print_outcome(outcome, chosen, quiet=quiet)

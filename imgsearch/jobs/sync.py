@@ -25,6 +25,7 @@ from imgsearch.jobs.id_set import IdSet
 from imgsearch.jobs.indexing import IndexingRun
 from imgsearch.jobs.recalling import Recall
 from imgsearch.jobs.unchanged import Unchanged, told_apart
+from imgsearch.shards import Shard
 from imgsearch.sources.files import FileBatch, FilePicture, batches
 from imgsearch.sources.local import file_problem
 from imgsearch.sources.walking import walk
@@ -88,14 +89,20 @@ def sync_stream(
     max_delete: MaxDelete,
     dry_run: bool = False,
     passed_over: PassedOver | None = None,
+    shard: Shard | None = None,
     workers: int | None = None,
     device: str = CPU,
     lock_timeout: float = 0.0,
 ) -> Iterator[Outcome]:
     """Synchronise an instance with folders and files; see ``Instance.sync_stream``."""
     check_roots(paths, request)
+    mine = Shard() if shard is None else shard
     if dry_run:
-        with opened.reading() as engine, engine.store.reading(), _Sync(opened, engine.store, paths, request) as sync:
+        with (
+            opened.reading() as engine,
+            engine.store.reading(),
+            _Sync(opened, engine.store, paths, request, mine) as sync,
+        ):
             yield from sync.compared(passed_over)
             sync.find_gone(max_delete)
             yield from sync.foretold()
@@ -104,7 +111,7 @@ def sync_stream(
     with (
         opened.writing(lock_timeout) as engine,
         opened.pipeline(workers=workers, device=device) as pipeline,
-        _Sync(opened, engine.store, paths, request) as sync,
+        _Sync(opened, engine.store, paths, request, mine) as sync,
     ):
         yield from sync.compared(passed_over)
         sync.find_gone(max_delete)
@@ -162,8 +169,9 @@ def check_roots(paths: Sequence[Path], request: FileRequest) -> None:
 class _Sync:
     """One synchronisation: what is unchanged, what is to be done, and what is gone."""
 
-    def __init__(self, opened: Opened, store: Truth, paths: Sequence[Path], request: FileRequest) -> None:
+    def __init__(self, opened: Opened, store: Truth, paths: Sequence[Path], request: FileRequest, shard: Shard) -> None:
         self._opened = opened
+        self._shard = shard
         self._store = store
         self._paths = paths
         self._request = request
@@ -185,7 +193,7 @@ class _Sync:
     def compared(self, passed_over: PassedOver | None) -> Iterator[Outcome]:
         """Compare all files with the items under their keys; yields the outcomes of what needs no work."""
         for number, path in enumerate(self._paths):
-            for given in batches([path], self._request, passed_over):
+            for given in batches([path], self._request, passed_over, self._shard):
                 if isinstance(given, FileBatch):
                     yield from self._compared_batch(number, given)
                 elif isinstance(given, Refused):
@@ -250,8 +258,10 @@ class _Sync:
         going: list[tuple[Path, npt.NDArray[np.int64], int]] = []
         for root in roots:
             ids = self._store.ids_below(str(root))
-            lost = self._lost(self._known.without(self.present.without(ids)))
-            going.append((root, lost, len(ids)))
+            others = self._known.without(self.present.without(ids))
+            own = self._own(others)
+            lost = self._lost(own)
+            going.append((root, lost, len(ids) - len(others) + len(own)))
             for item_id in lost.tolist():
                 self.gone.add(item_id)
         if all(allowed.allows(len(lost), items) for _, lost, items in going):
@@ -264,6 +274,18 @@ class _Sync:
                     f"{left} of the {items} items below {root} would be deleted, as their files are gone; nothing was "
                     "deleted: is a disk missing? If all is well, allow it with --max-delete"
                 )
+
+    def _own(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Those of the items whose products are of this shard."""
+        if self._shard.is_whole:
+            return ids
+        owned = [
+            item_id
+            for some in self._store.siblings(ids.tolist())
+            for item_id, (product_id, _) in zip(some.ids.tolist(), some.groups, strict=True)
+            if self._shard.owns(product_id)
+        ]
+        return np.array(sorted(owned), np.int64)
 
     def _lost(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Those of the items whose files do not exist, without any doubt."""

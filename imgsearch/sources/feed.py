@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 from imgsearch.errors import ImgsearchError, InvalidManifest, InvalidValue, UnreadableSource
+from imgsearch.shards import Shard
 from imgsearch.sources.columns import LINK, Columns, canonical, documents_of, feed_fields, is_feed
 from imgsearch.sources.files import FilePicture
 from imgsearch.sources.http.pictures import HttpPicture, with_tokens
@@ -66,6 +67,7 @@ class Feed:
         options: how it is read.
         tell: called with what is not used of it, once for each.
         stream: its bytes, if it is no file.
+        shard: gives the operations of its products only.
     """
 
     path: Path | None
@@ -73,6 +75,7 @@ class Feed:
     options: FeedOptions
     tell: Callable[[str], object] = lambda _message: None
     stream: BinaryIO | None = None
+    shard: Shard = field(default_factory=Shard)
     countable: None = None
     has_links: bool = field(default=False, init=False)
     """Whether there are links in the first lines, or may be; known after ``check``."""
@@ -126,7 +129,7 @@ class Feed:
 
     def _checked(self) -> Iterator[Operation]:
         assert self._lines is not None, "call check first"
-        return self._lines
+        return self.shard.of(self._lines)
 
     @property
     def _name(self) -> str:

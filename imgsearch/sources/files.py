@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final, Literal
 
 from imgsearch.errors import ImgsearchError, NothingFound, PictureTooLarge, UnreadableSource
+from imgsearch.shards import Shard
 from imgsearch.sources.walking import PICTURE_SUFFIXES, PassedOver, Selection, printable, walk
 from imgsearch.types import AddPicture, Content, Refused
 from imgsearch.values import Attributes, Key, Location, PictureOptions, nfc
@@ -187,7 +188,10 @@ class FileBatch:
 
 
 def batches(
-    paths: Iterable[Path], request: FileRequest, passed_over: PassedOver | None = None
+    paths: Iterable[Path],
+    request: FileRequest,
+    passed_over: PassedOver | None = None,
+    shard: Shard | None = None,
 ) -> Iterator[FileBatch | AddPicture | Refused]:
     """The pictures under the paths, in a stable order: those of folders in batches.
 
@@ -195,19 +199,36 @@ def batches(
         paths: files and folders; read no further ahead than needed.
         request: what goes with them.
         passed_over: told of what is passed over in folders.
+        shard: gives those of its products only. What cannot be read as a folder concerns every shard.
     """
     skipped = PassedOver() if passed_over is None else passed_over
+    mine = Shard() if shard is None else shard
     for path in paths:
         problem = _problem(path)
         if problem is not None:
-            yield Refused(printable(path), problem)
+            if not _is_named_like_a_picture(path) or mine.takes(_product_of(path, request)):
+                yield Refused(printable(path), problem)
         elif path.is_dir():
-            yield from _batches_of(path, request, skipped)
-        else:
+            yield from _batches_of(path, request, skipped, mine)
+        elif mine.is_whole or mine.takes(_product_of(path, request)):
             yield file_operation(path, path.name, str(path.parent.resolve()), request)
 
 
-def _batches_of(folder: Path, request: FileRequest, skipped: PassedOver) -> Iterator[FileBatch | Refused]:
+def _is_named_like_a_picture(path: Path) -> bool:
+    """Whether a path that is not there would be a picture, not a folder, as far as its name tells."""
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def _product_of(path: Path, request: FileRequest) -> str:
+    """The ProductId of a file that was given itself."""
+    try:
+        folder = str(path.parent.resolve())
+    except (OSError, ValueError):  # such a path is refused
+        folder = str(path.parent)
+    return request.names(folder, path.name)[0]
+
+
+def _batches_of(folder: Path, request: FileRequest, skipped: PassedOver, shard: Shard) -> Iterator[FileBatch | Refused]:
     before = skipped.counts.copy()
     root, found, names = str(folder.resolve()), False, list[str]()
     for item in walk(os.fspath(folder), request.selection, skipped):
@@ -217,6 +238,8 @@ def _batches_of(folder: Path, request: FileRequest, skipped: PassedOver) -> Iter
                 yield FileBatch(folder, root, names, request)
                 names = []
             yield item
+            continue
+        if not shard.is_whole and not shard.takes(request.names(root, item)[0]):
             continue
         names.append(item)
         if len(names) == BATCH_FILES:
@@ -239,10 +262,13 @@ def nothing_found(passed_over: PassedOver) -> NothingFound:
 
 
 def operations(
-    paths: Iterable[Path], request: FileRequest, passed_over: PassedOver | None = None
+    paths: Iterable[Path],
+    request: FileRequest,
+    passed_over: PassedOver | None = None,
+    shard: Shard | None = None,
 ) -> Iterator[AddPicture | Refused]:
     """One operation for every picture under the paths, in a stable order; takes what ``batches`` does."""
-    for item in batches(paths, request, passed_over):
+    for item in batches(paths, request, passed_over, shard):
         if isinstance(item, FileBatch):
             yield from map(item.operation, item.names)
         else:

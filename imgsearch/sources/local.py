@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from imgsearch.shards import Shard
     from imgsearch.sources.files import FileBatch, FileRequest
     from imgsearch.sources.walking import PassedOver
     from imgsearch.types import Operation
@@ -38,21 +39,23 @@ class LocalFiles:
     countable: list[Path] | None = None
     passed_over: PassedOver | None = None
     """Told of what is passed over in folders."""
+    shard: Shard | None = None
+    """Gives the operations of its products only."""
 
     def check(self) -> None:
         """Nothing to check: invalid paths are refused one by one."""
 
     def operations(self, is_stored: Callable[[Key], bool]) -> Iterator[Operation]:  # noqa: ARG002  # a token costs nothing
         """One operation per picture, in a stable order."""
-        return files.operations(self.paths, self.request, self.passed_over)
+        return files.operations(self.paths, self.request, self.passed_over, self.shard)
 
     def batches(self) -> Iterator[FileBatch | AddPicture | Refused]:
         """The same, those of folders in batches."""
-        return files.batches(self.paths, self.request, self.passed_over)
+        return files.batches(self.paths, self.request, self.passed_over, self.shard)
 
     def dry_run(self, max_bytes: int) -> Iterator[Operation]:
         """The same, after checking that each file exists and is not too large."""
-        return looked_up(files.operations(self.paths, self.request, self.passed_over), max_bytes)
+        return looked_up(self.operations(lambda _key: False), max_bytes)
 
 
 def looked_up(operations: Iterable[Operation], max_bytes: int) -> Iterator[Operation]:

@@ -19,6 +19,7 @@ import pytest
 
 from imgsearch.errors import InvalidValue, NothingFound, TooManyDeletions, UnreadableSource
 from imgsearch.jobs.sync import MaxDelete
+from imgsearch.shards import Shard, shard_of
 from imgsearch.sources.files import FileRequest
 from imgsearch.sources.walking import PassedOver
 from imgsearch.types import Status
@@ -287,3 +288,63 @@ def test_what_is_passed_over_is_counted(instance: ArithmeticInstance, pictures: 
     passed_over = PassedOver()
     list(instance.sync_stream([pictures], passed_over=passed_over))
     assert passed_over.document() == {"NotAPicture": 1}
+
+
+# Shards
+
+
+def shard_names(root: Path, index: int, count: int) -> list[str]:
+    """The pictures on disk whose products are of a shard."""
+    return [name for name in on_disk(root) if shard_of(name.removesuffix(".jpg"), count) == index]
+
+
+def test_shards_into_one_instance_do_what_one_run_does(instance: ArithmeticInstance, pictures: Path) -> None:
+    """Each adds, replaces and deletes what is its own, and touches nothing else."""
+    for index in range(3):
+        shard = Shard(index, 3)
+        outcomes = instance.sync([pictures], shard=shard)
+        assert told(outcomes) == ({"added": own} if (own := shard_names(pictures, index, 3)) else {})
+        assert shard.others == 10 - len(outcomes)
+    assert names(instance) == on_disk(pictures)
+    write(pictures / "a" / "4.jpg", 104)
+    before = {index: set(shard_names(pictures, index, 3)) for index in range(3)}
+    for number in (0, 3, 6):
+        (pictures / "ab"[number % 2] / f"{number}.jpg").unlink()
+    done = {index: told(instance.sync([pictures], max_delete="100%", shard=Shard(index, 3))) for index in range(3)}
+    gone = {"a/0.jpg", "b/3.jpg", "a/6.jpg"}
+    for index, some in done.items():
+        assert set(some.get("deleted", [])) == gone & before[index]
+        assert set(some.get("replaced", [])) == {"a/4.jpg"} & before[index]
+    assert names(instance) == on_disk(pictures)
+
+
+def test_max_delete_counts_the_items_of_the_shard(instance: ArithmeticInstance, pictures: Path) -> None:
+    """Half of its own may go, whatever the others are; a dry run refuses likewise."""
+    instance.sync([pictures])
+    mine, others = shard_names(pictures, 0, 2), shard_names(pictures, 1, 2)
+    for name in mine:
+        (pictures / name).unlink()
+    for dry_run in (True, False):
+        with pytest.raises(TooManyDeletions, match=f"{len(mine)} of the {len(mine)} items"):
+            instance.sync([pictures], max_delete="90%", shard=Shard(0, 2), dry_run=dry_run)
+        assert told(instance.sync([pictures], max_delete="0", shard=Shard(1, 2), dry_run=dry_run)) == {}
+    foretold = told(instance.sync([pictures], max_delete="100%", shard=Shard(0, 2), dry_run=True))
+    assert told(instance.sync([pictures], max_delete="100%", shard=Shard(0, 2))) == foretold == {"deleted": mine}
+    assert names(instance) == others
+
+
+def test_a_picture_renamed_to_another_shard_moves(tmp_path: Path, pictures: Path, extracted: list[bytes]) -> None:
+    """Its new shard adds it, its old one deletes it, each in an instance of its own."""
+    former = shard_names(pictures, 0, 2)[0]
+    new = next(f"a/new{n}.jpg" for n in range(99) if shard_of(f"a/new{n}", 2) == 1)
+    shards = []
+    for index in range(2):
+        ArithmeticInstance.create(tmp_path / str(index))
+        shards.append(ArithmeticInstance.open(tmp_path / str(index)))
+        shards[index].sync([pictures], shard=Shard(index, 2))
+    (pictures / former).rename(pictures / new)
+    done = [told(one.sync([pictures], shard=Shard(index, 2))) for index, one in enumerate(shards)]
+    assert done == [{"deleted": [former]}, {"added": [new]}]
+    assert sorted(names(shards[0]) + names(shards[1])) == on_disk(pictures)
+    for one in shards:
+        one.close()

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsearch.errors import InvalidManifest, UnreadableSource
+from imgsearch.shards import Shard
 from imgsearch.sources.feed import Feed, FeedOptions, ManifestFormat
 from imgsearch.sources.http.pictures import HttpPicture
 from imgsearch.sources.port import Source
@@ -445,3 +446,21 @@ def test_any_bytes(begin: bytes, data: bytes) -> None:
         if isinstance(operation, Refused):
             assert operation.error.code
             operation.error.message.encode()
+
+
+def test_the_shards_of_a_manifest_make_up_the_whole() -> None:
+    """Each line is of one shard, in the old order; a broken one is told by the first."""
+    lines = [json.dumps({"OperationType": "ADD", "ProductId": f"p{n % 9}", "PicName": f"{n}.jpg"}) for n in range(40)]
+    lines += [json.dumps({"OperationType": "DELETE", "ProductId": "p4"}), "no JSON"]
+    whole = [one.source for one in read("\n".join(lines))]
+    found: list[list[Operation]] = []
+    for index in range(3):
+        shard, stream = Shard(index, 3), io.BytesIO("\n".join(lines).encode())
+        with ExitStack() as stack:
+            feed = Feed(None, stack, FeedOptions(1, 1.0), stream=stream, shard=shard)
+            feed.check()
+            found.append(list(feed.operations(lambda _key: False)))
+        assert shard.others == len(whole) - len(found[-1])
+    assert sorted(one.source for some in found for one in some) == sorted(whole)
+    assert isinstance(found[0][-1], Refused)
+    assert all([one.source for one in some] == sorted((one.source for one in some), key=whole.index) for some in found)

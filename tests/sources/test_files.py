@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imgsearch.errors import NothingFound, PictureTooLarge, UnreadableSource
+from imgsearch.shards import Shard, shard_of
 from imgsearch.sources.files import (
     PICTURE_SUFFIXES,
     FilePicture,
@@ -29,7 +30,7 @@ from imgsearch.sources.files import (
     operations,
     pictures_under,
 )
-from imgsearch.sources.walking import Selection
+from imgsearch.sources.walking import PassedOver, Selection
 from imgsearch.types import AddPicture, Refused
 from imgsearch.values import Attributes, Key, Location, PictureOptions, Region
 
@@ -628,3 +629,51 @@ def test_a_missing_file_has_no_token(tmp_path: Path) -> None:
     assert source.token() is None
     with pytest.raises(UnreadableSource, match="No such file"):
         source.read(100)
+
+
+# Shards
+
+
+def test_the_shards_of_a_folder_make_up_the_whole(tmp_path: Path) -> None:
+    """Each picture is of one shard, by its product; what is passed over is seen by all."""
+    root = tree(tmp_path, *(f"p{number % 20}/{number}.jpg" for number in range(60)), "notes.txt")
+    request = FileRequest(product_from="parent")
+    whole = {one.key for one in added(root, request=request)}
+    seen: list[Key] = []
+    for index in range(3):
+        shard, passed_over = Shard(index, 3), PassedOver()
+        taken = [one for one in operations([root], request, passed_over, shard) if isinstance(one, AddPicture)]
+        assert all(shard_of(one.key.product_id, 3) == index for one in taken)
+        assert shard.others == len(whole) - len(taken)
+        assert passed_over.counts.total() == 1
+        seen += [one.key for one in taken]
+    assert sorted(seen) == sorted(whole)
+
+
+def test_files_given_by_name_are_of_the_shard_of_their_product(tmp_path: Path) -> None:
+    """Also if they are missing; what is no picture by its name may be a folder, whose absence every shard tells."""
+    given = [*(tree(tmp_path, f"{number}.jpg") / f"{number}.jpg" for number in range(8)), tmp_path / "missing.jpg"]
+    shards = [Shard(index, 4) for index in range(4)]
+    found = [list(operations([*given, tmp_path / "disk"], PLAIN, None, shard)) for shard in shards]
+    sources = [Path(one.source) for some in found for one in some]
+    assert sorted(path for path in sources if path.name != "disk") == sorted(given)
+    assert [path.name for path in sources].count("disk") == 4
+    assert [shard.others for shard in shards] == [len(given) - len(some) + 1 for some in found]
+
+
+def test_an_empty_folder_is_told_by_every_shard(tmp_path: Path) -> None:
+    """But one whose pictures are all of other shards is not empty."""
+    (tmp_path / "empty").mkdir()
+    root = tree(tmp_path / "one", "a.jpg")
+    for index in range(2):
+        (refused,) = operations([tmp_path / "empty"], PLAIN, None, Shard(index, 2))
+        assert isinstance(refused, Refused)
+        assert isinstance(refused.error, NothingFound)
+    shard = Shard(1 - shard_of("a", 2), 2)
+    assert list(operations([root], PLAIN, None, shard)) == []
+    assert shard.others == 1
+
+
+def test_a_name_that_cannot_be_used_is_refused_by_one_shard(undecodable: Path) -> None:
+    found = [one for index in range(3) for one in operations([undecodable], PLAIN, None, Shard(index, 3))]
+    assert len(found) == len(list(operations([undecodable], PLAIN)))

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.errors import PictureTooLarge, UnreadableSource
+from imgsearch.shards import Shard
 from imgsearch.sources.manifest import read_manifest
 from imgsearch.sources.oss.bucket import MAX_PAGE
 from imgsearch.types import AddPicture, Content, Refused
@@ -57,18 +58,21 @@ class OssPicture:
         return Content(*self.bucket.picture(self.key, max_bytes))
 
 
-def operations(bucket: BucketReader, manifest: BinaryIO, is_stored: Callable[[Key], bool]) -> Iterator[Operation]:
+def operations(
+    bucket: BucketReader, manifest: BinaryIO, is_stored: Callable[[Key], bool], shard: Shard | None = None
+) -> Iterator[Operation]:
     """The operations of a manifest, in order.
 
     Args:
         bucket: with the manifest, and pictures in its folder or below.
         manifest: its bytes.
         is_stored: whether an item has that key, so that its picture may be unchanged.
+        shard: whose operations are wanted, and listed; None: all.
 
     Raises:
         RemoteError: a listing was refused.
     """
-    for block in _blocks(bucket, manifest):
+    for block in _blocks(bucket, manifest, shard):
         listing = _find(bucket, {picture.key for operation, picture in _added(block) if is_stored(operation.key)})
         for _, picture in _added(block):
             if picture.key in listing:
@@ -76,18 +80,21 @@ def operations(bucket: BucketReader, manifest: BinaryIO, is_stored: Callable[[Ke
         yield from block
 
 
-def dry_run_operations(bucket: BucketReader, manifest: BinaryIO, max_bytes: int) -> Iterator[Operation]:
+def dry_run_operations(
+    bucket: BucketReader, manifest: BinaryIO, max_bytes: int, shard: Shard | None = None
+) -> Iterator[Operation]:
     """The operations for a dry run: checks in listings that each object exists, and reads none.
 
     Args:
         bucket: with the manifest.
         manifest: its bytes.
         max_bytes: the smallest refused size.
+        shard: whose operations are wanted; None: all.
 
     Raises:
         RemoteError: a listing was refused.
     """
-    for block in _blocks(bucket, manifest):
+    for block in _blocks(bucket, manifest, shard):
         listing = _find(bucket, {picture.key for _, picture in _added(block)})
         for operation in block:
             if isinstance(operation, AddPicture) and isinstance(operation.picture, OssPicture):
@@ -111,9 +118,10 @@ def _checked(
     return Refused(operation.source, error, operation.key.product_id, operation.key.pic_name)
 
 
-def _blocks(bucket: BucketReader, manifest: BinaryIO) -> Iterator[list[Operation]]:
+def _blocks(bucket: BucketReader, manifest: BinaryIO, shard: Shard | None) -> Iterator[list[Operation]]:
     address = bucket.address
-    lines = read_manifest(manifest, address.manifest, lambda name: (OssPicture(bucket, address.key(name)), None))
+    read = read_manifest(manifest, address.manifest, lambda name: (OssPicture(bucket, address.key(name)), None))
+    lines = (Shard() if shard is None else shard).of(read)
     while block := list(islice(lines, BLOCK_LINES)):
         yield block
 

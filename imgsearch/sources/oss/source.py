@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from imgsearch.shards import Shard
 from imgsearch.sources.oss.address import endpoint_region, endpoint_url
 from imgsearch.sources.oss.operations import dry_run_operations, operations
 from imgsearch.sources.oss.preflight import check_bucket, checked_manifest
@@ -32,6 +33,7 @@ def open_folder(
     sts_endpoint: str | None = None,
     downloads: int,
     timeout: float,
+    shard: Shard | None = None,
 ) -> OssFolder:
     """A folder to import from, with the credentials of this process; nothing is asked yet.
 
@@ -44,6 +46,7 @@ def open_folder(
         sts_endpoint: host of the token service; None: the vendor's public one.
         downloads: pictures that are downloaded at once.
         timeout: seconds without an answer.
+        shard: gives the operations of its products only; None: all.
 
     Raises:
         RemoteError
@@ -56,7 +59,7 @@ def open_folder(
     access = Access(role_arn, sts_endpoint)
     own_region = region or endpoint_region(url)
     bucket = BucketReader(address, url, access, own_region, connections=downloads + 1, timeout=timeout)
-    return OssFolder(bucket, region, stack)
+    return OssFolder(bucket, region, stack, shard or Shard())
 
 
 @dataclass(slots=True)
@@ -67,11 +70,13 @@ class OssFolder:
         bucket: to read from.
         region: required region of the bucket; None: any.
         stack: keeps the manifest open until the caller closes it.
+        shard: gives the operations of its products only.
     """
 
     bucket: BucketReader
     region: str | None
     stack: ExitStack
+    shard: Shard = field(default_factory=Shard)
     countable: None = None
     _manifest: BinaryIO | None = field(default=None, init=False)
 
@@ -91,7 +96,7 @@ class OssFolder:
         Raises:
             RemoteError: a listing was refused.
         """
-        return operations(self.bucket, self._checked(), is_stored)
+        return operations(self.bucket, self._checked(), is_stored, self.shard)
 
     def dry_run(self, max_bytes: int) -> Iterator[Operation]:
         """The same, after checking in listings that each object exists and is not too large.
@@ -99,7 +104,7 @@ class OssFolder:
         Raises:
             RemoteError: a listing was refused.
         """
-        return dry_run_operations(self.bucket, self._checked(), max_bytes)
+        return dry_run_operations(self.bucket, self._checked(), max_bytes, self.shard)
 
     def _checked(self) -> BinaryIO:
         assert self._manifest is not None, "call check first"

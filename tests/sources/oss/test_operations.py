@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imgsearch.shards import Shard
 from imgsearch.sources.oss import operations as operations_module
 from imgsearch.sources.oss.address import OssAddress
 from imgsearch.sources.oss.bucket import MAX_PAGE, Listed, Page
@@ -118,3 +119,18 @@ def test_foreseeing_looks_every_object_up() -> None:
     assert isinstance(first, Refused)
     assert first.error.code == "InvalidPicContent"
     assert Key("p", "a.jpg") == Key(first.product_id or "", first.pic_name or "")
+
+
+def test_a_shard_asks_for_its_own_pictures_only() -> None:
+    """What is of others is neither listed nor given a token; together the shards have all."""
+    names = [f"{number:04}.jpg" for number in range(3 * MAX_PAGE)]
+    lines = [json.dumps({"OperationType": "ADD", "ProductId": f"p{name[0:2]}", "PicName": name}) for name in names]
+    found: list[str] = []
+    for index in range(2):
+        bucket, shard = Listing(names), Shard(index, 2)
+        given = io.BytesIO("\n".join(lines).encode())
+        taken = list(operations(bucket, given, lambda _key: True, shard))  # type: ignore[arg-type]
+        assert shard.others == len(names) - len(taken)
+        assert all(isinstance(one, AddPicture) and one.picture.token() is not None for one in taken)
+        found += [one.source for one in taken]
+    assert len(set(found)) == len(found) == len(names)
