@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from imgsearch.search.ranking import Hit
     from imgsearch.search.searcher import Searcher
     from imgsearch.service.categories import CATEGORIES, Kind
+    from imgsearch.sharding.instance import ShardedInstance
     from imgsearch.shards import Shard, shard_of
     from imgsearch.sources.files import FilePicture, FileRequest
     from imgsearch.types import AddPicture, DeletePictures, Item, Outcome, PictureSource, Status
@@ -61,6 +62,7 @@ _HOMES = {
     "SearchResult": "search.options",
     "Searcher": "search.searcher",
     "Shard": "shards",
+    "ShardedInstance": "sharding.instance",
     "Status": "types",
     "TuningReport": "jobs.tuning",
     "Writer": "jobs.writer",
@@ -101,6 +103,7 @@ __all__ = [
     "SearchResult",
     "Searcher",
     "Shard",
+    "ShardedInstance",
     "Status",
     "TuningReport",
     "Writer",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from imgsearch.jobs.reading import IndexState, InstanceInfo, Listing
     from imgsearch.pictures import PictureLike
     from imgsearch.search.searcher import Searcher
+    from imgsearch.shards import Shard
     from imgsearch.types import Extracted, Item
     from imgsearch.values import Key, PictureOptions
     from imgsearch.vision.models import ModelRecord
@@ -262,6 +263,16 @@ class Instance(InstanceWriting):
     def __bool__(self) -> bool:
         """True, also without items."""
         return True
+
+    def misplaced(self, shard: Shard) -> Iterator[Key]:
+        """The keys of the items whose products are not of a shard, in order: none, if the instance holds that shard.
+
+        Raises:
+            InstanceDamaged
+        """
+        from imgsearch.jobs.reading import misplaced
+
+        return misplaced(self._opened, shard)
 
     def info(self) -> InstanceInfo:
         """Facts about the instance."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from imgsearch.search.ranking import Ranker
     from imgsearch.storage.port import Storage, Truth
     from imgsearch.types import Item
     from imgsearch.values import Key
@@ -127,6 +128,12 @@ class Opened:
         with self._lock:
             if made_by != self.made_by:
                 self.made_by, self.model, self._converted = made_by, ModelRecord.from_dict(made_by), None
+
+    def ranker(self, storage: Storage) -> Ranker:
+        """What answers queries on a storage that ``reading`` has given."""
+        from imgsearch.search.ranking import Ranker
+
+        return Ranker(storage)
 
     # Networks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,15 +10,21 @@ import typer
 from imgsearch.cli.advice import complete
 from imgsearch.cli.errors import warn
 from imgsearch.cli.opening import instance_folder, warn_of_shared_storage
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, LogFile
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, LogFile, ShardOption
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe, text
-from imgsearch.errors import InstanceDamaged
+from imgsearch.errors import InstanceDamaged, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from imgsearch.shards import Shard
     from imgsearch.storage.integrity.problems import Loss, Problem
     from imgsearch.storage.permissions import Exposure
 
 __all__ = ["check"]
+
+MISPLACED = 10_000
+"""Items of other shards that are listed: all of them, if an instance is taken for another one."""
 
 
 def check(
@@ -30,6 +37,7 @@ def check(
         bool,
         typer.Option("--repair", help="Repair damage and report what was lost; needs the writer lock."),
     ] = False,
+    shard: ShardOption = None,
     lock_timeout: LockTimeout = 0.0,
     log_file: LogFile = None,  # noqa: ARG001  # for whoever reports
     output_format: FormatOption = None,
@@ -41,11 +49,15 @@ def check(
     from imgsearch.instance import Instance
 
     chosen = resolve_format(output_format)
+    if shard is not None and repair:
+        raise UsageError("--repair moves nothing to another shard: use --shard without it")
     folder = instance_folder(instance)
     if not repair:
         found = Instance.check(folder, read_data=read_data)
         problems = [problem for problem in found if not problem.damage.is_harmless]
         leftovers = [problem for problem in found if problem.damage.is_harmless]
+        if shard is not None and not problems:
+            problems = _misplaced(folder, shard)
         exposed = Instance.exposures(folder)
         _print(chosen, problems, exposed, leftovers=leftovers)
     else:
@@ -63,6 +75,26 @@ def check(
     if problems:
         warn(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {folder}: {problems[0].message}")
         raise typer.Exit(InstanceDamaged.exit_code)
+
+
+def _misplaced(folder: Path, shard: Shard) -> list[Problem]:
+    """The first MISPLACED items that are not of the shard that the instance is said to hold."""
+    from imgsearch.instance import Instance
+    from imgsearch.shards import shard_of
+    from imgsearch.storage.integrity.problems import Damage, Problem
+
+    with Instance.open(folder) as instance:
+        return [
+            Problem(
+                Damage.SHARD,
+                folder,
+                f"product {key.product_id!r} is of shard {shard_of(key.product_id, shard.count)}/{shard.count}: "
+                "delete it here, and add its pictures to that shard",
+                key.product_id,
+                key.pic_name,
+            )
+            for key in islice(instance.misplaced(shard), MISPLACED)
+        ]
 
 
 def _print(

@@ -249,7 +249,7 @@ ShardOption = Annotated[
         parser=_shard,
         metavar="I/N",
         show_default=False,
-        help="Only products of this shard, 0/N to N-1/N, by a hash of ProductId: to spread work over N processes.",
+        help="Products of this shard, 0/N to N-1/N, by a hash of ProductId: to spread work over N processes.",
         rich_help_panel=RESOURCES,
     ),
 ]

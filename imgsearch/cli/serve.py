@@ -16,7 +16,7 @@ from imgsearch.errors import InstanceNotFound, UsageError
 from imgsearch.vision.extras import MCP_EXTRA, SERVE_EXTRA, is_installed, pip_install
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from imgsearch.agents.http import AgentsOverHttp
     from imgsearch.server.shell import Shell
@@ -45,6 +45,14 @@ def serve(
     root: Annotated[
         Path | None,
         typer.Option(metavar="DIR", show_default=False, help="Serve each instance folder in DIR, by its own name."),
+    ] = None,
+    shards: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR",
+            show_default=False,
+            help="A shard of the instance NAME; repeated for each of its shards, from the first to the last.",
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.", rich_help_panel=NETWORK)] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.", rich_help_panel=NETWORK)] = 8080,
@@ -156,10 +164,12 @@ def serve(
     if oss_role_arn is not None:
         check_role_arn(oss_role_arn)
     silence_libraries()
+    sharded = _sharded(shards or [])
     settings = Settings(
         Address(host, port, tls_cert, tls_key),
         state=state or server_folder(),
-        named=_named(named or [], instance, root),
+        named=_named(named or [], instance, root, sharded),
+        sharded=sharded,
         root=root,
         keys=keys,
         insecure_http=insecure_http,
@@ -187,29 +197,54 @@ def _shell(parts: Parts, _folders: PictureFolders) -> Shell:
     return Shell(parts.instances, COMMAND_LINE, tell)
 
 
-def _named(given: Iterable[str], instance: Path | None, root: Path | None) -> dict[str, Path]:
+def _pair(text: str) -> tuple[str, Path]:
+    name, equals, place = text.partition("=")
+    if not equals or not name or not place:
+        raise UsageError(f"{text!r} is not NAME=INSTANCE, such as shop=/srv/shop")
+    return name, active().folder(Path(place))
+
+
+def _sharded(given: Iterable[str]) -> dict[str, list[Path]]:
+    """The folders of the shards of each instance, in order.
+
+    Raises:
+        UsageError, InstanceNotFound
+    """
+    found: dict[str, list[Path]] = {}
+    for text in given:
+        name, folder = _pair(text)
+        _check_exists(name, folder)
+        found.setdefault(name, []).append(folder)
+    return found
+
+
+def _check_exists(name: str, folder: Path) -> None:
+    from imgsearch.instance import Instance
+
+    if not Instance.exists(folder):
+        raise InstanceNotFound(f"there is no instance in {folder}, which is to be served as {name!r}")
+
+
+def _named(
+    given: Iterable[str], instance: Path | None, root: Path | None, sharded: Mapping[str, object]
+) -> dict[str, Path]:
     """The instances by name; without any, the one of ``-i`` under the name of its folder.
 
     Raises:
         UsageError, InstanceNotFound
     """
-    from imgsearch.instance import Instance
-
     found: dict[str, Path] = {}
-    for pair in given:
-        name, equals, place = pair.partition("=")
-        if not equals or not name or not place:
-            raise UsageError(f"{pair!r} is not NAME=INSTANCE, such as shop=/srv/shop")
-        if name in found:
+    for text in given:
+        name, folder = _pair(text)
+        if name in found or name in sharded:
             raise UsageError(f"the name {name!r} is given twice")
-        found[name] = active().folder(Path(place))
-    if instance is not None or (not found and root is None):
+        found[name] = folder
+    if instance is not None or not (found or sharded or root is not None):
         folder = instance_folder(instance)
         name = folder.resolve().name
-        if name in found:
+        if name in found or name in sharded:
             raise UsageError(f"the name {name!r} is given twice: once with -i, whose folder has this name")
         found[name] = folder
     for name, folder in found.items():
-        if not Instance.exists(folder):
-            raise InstanceNotFound(f"there is no instance in {folder}, which is to be served as {name!r}")
+        _check_exists(name, folder)
     return found

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from imgsearch.filters.tree import Condition
     from imgsearch.opened import Opened
     from imgsearch.service.categories import Kind
+    from imgsearch.shards import Shard
     from imgsearch.storage.port import Generation
     from imgsearch.types import Item
     from imgsearch.vision.limits import Limits
 
-__all__ = ["IndexState", "InstanceInfo", "Listing", "index_state", "info", "items", "listing", "selection"]
+__all__ = ["IndexState", "InstanceInfo", "Listing", "index_state", "info", "items", "listing", "misplaced", "selection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +150,17 @@ def listing(opened: Opened, condition: Condition, *, start: int = 0, num: int | 
     with opened.reading() as engine, engine.errors(), engine.store.reading():
         found = engine.store.items_by_key(condition, start=start, limit=num)
         yield Listing(engine.store.count(condition), found)
+
+
+def misplaced(opened: Opened, shard: Shard, *, at_most: int | None = None) -> Iterator[Key]:
+    """Yield the keys of the items that are not of a shard, in order; see ``Instance.misplaced``.
+
+    Args:
+        opened: the instance that holds the shard.
+        shard: which one it is.
+        at_most: how many items are looked at; None: all.
+    """
+    with opened.reading() as engine, engine.errors(), engine.store.reading():
+        for item in engine.store.items_by_key(EVERYTHING, limit=at_most):
+            if not shard.owns(item.key.product_id):
+                yield item.key

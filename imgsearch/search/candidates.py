@@ -86,14 +86,17 @@ class Snapshot:
         return self._selections[key]
 
     def _select(self, categories: tuple[int, ...], condition: Condition) -> Selection:
-        counts = self._counts
-        among = sum(items for category, items in counts.items() if not categories or category in categories)
+        among = sum(items for category, items in self._counts.items() if not categories or category in categories)
+        both = self._both(categories, condition)
+        found = among if condition == EVERYTHING else self._store.count(both)
+        return Selection(categories, condition, both, found, among)
+
+    def _both(self, categories: tuple[int, ...], condition: Condition) -> Condition:
+        """The condition for items in these categories (empty: all) that meet another one."""
         if condition == EVERYTHING:
-            inside = category_condition(categories) if categories else EVERYTHING
-            return Selection(categories, EVERYTHING, inside, among, among)
+            return category_condition(categories) if categories else EVERYTHING
         # Indexes of attributes lead with the category, so name all categories if none is given.
-        inside = category_condition(categories or tuple(counts)).joined(condition)
-        return Selection(categories, condition, inside, self._store.count(inside), among)
+        return category_condition(categories or tuple(self._counts)).joined(condition)
 
     def candidates(self, queries: Sequence[tuple[Feature, Selection]], size: int) -> list[Candidates]:
         """Candidates for each query: a feature of shape (dimension,) and a selection; ``size`` are needed each."""

@@ -24,7 +24,7 @@ from imgsearch.storage.port import IndexReplaced, Pictures
 from imgsearch.types import MAX_RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -141,10 +141,16 @@ def _in_order(
 
 
 class Ranker:
-    """Answers queries on one storage."""
+    """Answers queries on one storage.
 
-    def __init__(self, storage: Storage) -> None:
+    Args:
+        storage: with the items.
+        snapshot: makes a snapshot of it that selects candidates.
+    """
+
+    def __init__(self, storage: Storage, snapshot: Callable[[Storage], Snapshot] = Snapshot) -> None:
         self._storage = storage
+        self._snapshot = snapshot
 
     def search(
         self,
@@ -204,7 +210,7 @@ class Ranker:
                             "search again"
                         )
                     queries = [(self._comparable(query), categories) for query, categories in given]
-                    snapshot = Snapshot(self._storage)
+                    snapshot = self._snapshot(self._storage)
                     selections = [snapshot.selection(categories, condition) for _, categories in queries]
                     owns = [
                         store.identical_ids(query.identity, selection.condition, IDENTICAL_LIMIT)

@@ -15,7 +15,7 @@ from imgsearch.ordered_futures import in_groups
 from imgsearch.pictures import as_picture, as_pictures
 from imgsearch.search.options import SearchOptions, SearchResult
 from imgsearch.search.query_features import combined, unit
-from imgsearch.search.ranking import Query, Ranker
+from imgsearch.search.ranking import Query
 from imgsearch.search.results import predicted, unpredicted
 from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import ranking_weights
@@ -374,7 +374,7 @@ class Searcher:
     ) -> list[Ranking]:
         search, calibration = options
         with self._instance.reading() as engine:
-            return Ranker(engine).search_many(
+            return self._instance.ranker(engine).search_many(
                 asked,
                 calibration,
                 num=search.num,

@@ -144,7 +144,7 @@ class Api:
     def _without_folders(self, message: str) -> str:
         """A message that names instances as requests do: clients need not know where they lie."""
         for served in self._instances.opened():
-            message = message.replace(str(served.instance.folder), served.name)
+            message = served.without_folders(message)
         return message
 
     def _answer(self, request: Request, facts: Answer) -> None:

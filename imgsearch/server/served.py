@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, suppress
 from threading import RLock
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from imgsearch.errors import ImgsearchError, InstanceNotFound, UsageError
 from imgsearch.instance import Instance
+from imgsearch.sharding.instance import ShardedInstance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,6 +75,16 @@ class Served:
         writer = self._writer
         return 0 if writer is None else writer.pending
 
+    def without_folders(self, message: str) -> str:
+        """A message with the name of requests in place of folders: clients need not know where instances lie."""
+        folders = {str(self.instance.folder): self.name}
+        if isinstance(self.instance, ShardedInstance):
+            for index, shard in enumerate(self.instance.shards):
+                folders[str(shard.folder)] = f"{self.name} (shard {index})"
+        for folder in sorted(folders, key=len, reverse=True):  # one may begin as another does
+            message = message.replace(folder, folders[folder])
+        return message
+
     def close(self) -> None:
         """Finish what the writer has taken, and close the instance."""
         with self._lock, self._kept:
@@ -87,6 +99,7 @@ class Instances:
         named: folders by the names of requests.
         root: a folder whose subfolders are instances under their own names, those made later included.
         opened: opens an instance.
+        sharded: what opens instances that are no single folder, by the names of requests.
         lock_timeout: seconds that writing waits for another process.
 
     Raises:
@@ -99,12 +112,14 @@ class Instances:
         root: Path | None,
         opened: Callable[[Path], Instance],
         *,
+        sharded: Mapping[str, Callable[[], Instance]] = MappingProxyType({}),
         lock_timeout: float = 30.0,
     ) -> None:
-        for name in named:
+        for name in (*named, *sharded):
             if not name or "/" in name or "\\" in name or name.startswith("."):
                 raise UsageError(f"{name!r} cannot be the name of an instance: it has slashes, or starts with a dot")
         self._named = dict(named)
+        self._sharded = dict(sharded)
         self._root = root
         self._open = opened
         self._lock_timeout = lock_timeout
@@ -113,7 +128,7 @@ class Instances:
 
     def names(self) -> list[str]:
         """All names, in alphabetical order."""
-        return sorted({*self._named, *self._below_root()})
+        return sorted({*self._named, *self._sharded, *self._below_root()})
 
     def get(self, name: str) -> Served:
         """The instance of a name.
@@ -125,14 +140,22 @@ class Instances:
         with self._lock:
             served = self._served.get(name)
             if served is None:
-                folder = self._named.get(name) or self._below_root().get(name)
-                if folder is None:
-                    raise unknown_instance(name)
-                served = self._served[name] = Served(name, self._open(folder), lock_timeout=self._lock_timeout)
+                served = self._served[name] = Served(name, self._opened(name), lock_timeout=self._lock_timeout)
             return served
 
+    def _opened(self, name: str) -> Instance:
+        if name in self._sharded:
+            return self._sharded[name]()
+        folder = self._named.get(name) or self._below_root().get(name)
+        if folder is None:
+            raise unknown_instance(name)
+        return self._open(folder)
+
     def in_folder(self, folder: str) -> Served | None:
-        """The instance in a folder, given by its real path; None if it is not in service, or cannot be opened."""
+        """The instance in a folder, given by its real path; None if it is not in service, or cannot be opened.
+
+        The folder of a shard holds an instance, but not the one in service.
+        """
         with self._lock, suppress(ImgsearchError, OSError):
             for served in self._served.values():
                 if os.path.realpath(served.instance.folder) == folder:

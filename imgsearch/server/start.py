@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from imgsearch.errors import UsageError
@@ -21,10 +22,11 @@ from imgsearch.server.served import Instances
 from imgsearch.server.task_store import TaskStore
 from imgsearch.server.tasks import OssAccess, Tasks
 from imgsearch.server.throttling import Limits, Throttle
+from imgsearch.sharding.instance import ShardedInstance
 from imgsearch.sources.picture_folders import PictureFolders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -47,6 +49,8 @@ class Settings:
     state: Path
     """Folder of its tasks and their results."""
     named: Mapping[str, Path] = field(default_factory=dict)
+    sharded: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    """The folders of all shards of an instance, in order, by the names of requests."""
     root: Path | None = None
     keys: Path | None = None
     """None: anybody may ask."""
@@ -64,8 +68,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.root is not None and not self.root.is_dir():
             raise UsageError(f"--root {self.root} is not a folder")
-        if not self.named and self.root is None:
-            raise UsageError("nothing to serve: give NAME=INSTANCE, --root or -i")
+        if not (self.named or self.sharded) and self.root is None:
+            raise UsageError("nothing to serve: give NAME=INSTANCE, --shards, --root or -i")
         if (self.address.certificate is None) != (self.address.key is None):
             raise UsageError("--tls-cert and --tls-key belong together")
         if self.is_local:
@@ -109,6 +113,10 @@ def assembled(settings: Settings, announce: Callable[[str], None]) -> Iterator[P
                 settings.named,
                 settings.root,
                 lambda folder: Instance.open(folder, announce=announce),
+                sharded={
+                    name: partial(ShardedInstance.open_shards, folders, announce=announce)
+                    for name, folders in settings.sharded.items()
+                },
                 lock_timeout=settings.lock_timeout,
             )
         )

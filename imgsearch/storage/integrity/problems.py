@@ -53,6 +53,8 @@ class Damage(StrEnum):
     """The index file does not match its checksum."""
     SELF_SEARCH = "SelfSearchFailed"
     """The index does not find an item by its own feature."""
+    SHARD = "WrongShard"
+    """An item whose product is of another shard than the instance's."""
     LEFTOVER = "Leftover"
     """A file left by a killed writer: harmless, and removed by the next one."""
 
