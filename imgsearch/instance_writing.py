@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from imgsearch.jobs.writer import Writer
     from imgsearch.opened import Opened
     from imgsearch.pictures import PictureLike
+    from imgsearch.shards import Shard
     from imgsearch.storage.port import Generation
     from imgsearch.types import Operation, Outcome
     from imgsearch.values import Attributes, Region
@@ -315,15 +316,19 @@ class InstanceWriting(InstanceSyncing):
 
         return reset_tuning(self._opened, lock_timeout)
 
-    def import_items(self, folder: StrPath, *, rebuild: bool = True, lock_timeout: float = 0.0) -> list[Outcome]:
+    def import_items(
+        self, folder: StrPath, *, rebuild: bool = True, shard: Shard | None = None, lock_timeout: float = 0.0
+    ) -> list[Outcome]:
         """Add or replace the items of an export; takes and raises what ``import_stream`` does."""
-        return list(self.import_stream(folder, rebuild=rebuild, lock_timeout=lock_timeout))
+        return list(self.import_stream(folder, rebuild=rebuild, shard=shard, lock_timeout=lock_timeout))
 
-    def import_stream(self, folder: StrPath, *, rebuild: bool = True, lock_timeout: float = 0.0) -> Iterator[Outcome]:
+    def import_stream(
+        self, folder: StrPath, *, rebuild: bool = True, shard: Shard | None = None, lock_timeout: float = 0.0
+    ) -> Iterator[Outcome]:
         """Add or replace the items of an export while the outcomes are iterated; no picture and no network is needed.
 
         Features that are not tuned go through the instance's tuning; an instance without items takes over that of tuned
-        ones. ``rebuild=False`` leaves the index as it is.
+        ones. ``rebuild=False`` leaves the index as it is. With a ``shard``, only items of its products are taken.
 
         Raises:
             InvalidExport, StampMismatch: before anything is done, or (a file turns out to be cut off) when what lies
@@ -332,7 +337,7 @@ class InstanceWriting(InstanceSyncing):
         """
         from imgsearch.transfer.importing import import_stream
 
-        return import_stream(self._opened, Path(folder), rebuild=rebuild, lock_timeout=lock_timeout)
+        return import_stream(self._opened, Path(folder), rebuild=rebuild, shard=shard, lock_timeout=lock_timeout)
 
     def export(self, folder: StrPath) -> int:
         """Write all items with their features to a folder; how many. Takes and raises what ``export_stream`` does."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgsearch.cli.opening import open_instance
-from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, LogFile, Quiet
+from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, LogFile, Quiet, ShardOption
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
 from imgsearch.cli.summary import Summary, print_outcome
 
@@ -61,6 +61,7 @@ def import_(
     rebuild: Annotated[
         bool, typer.Option("--rebuild/--no-rebuild", help="Rebuild the index at the end if it is due.")
     ] = True,
+    shard: ShardOption = None,
     lock_timeout: LockTimeout = 0.0,
     quiet: Quiet = False,
     log_file: LogFile = None,  # noqa: ARG001  # for whoever reports
@@ -69,9 +70,9 @@ def import_(
     """Import items exported from an instance with the same model; needs no pictures."""
     chosen = resolve_format(output_format)
     begun = perf_counter()
-    summary = Summary(is_batch=True)
+    summary = Summary(is_batch=True, shard=shard)
     with open_instance(instance, quiet=quiet) as target:
-        outcomes = target.import_stream(folder, rebuild=rebuild, lock_timeout=lock_timeout)
+        outcomes = target.import_stream(folder, rebuild=rebuild, shard=shard, lock_timeout=lock_timeout)
         for outcome in _with_progress(outcomes, None, quiet=quiet):
             summary.count(outcome)
             print_outcome(outcome, chosen, quiet=quiet)

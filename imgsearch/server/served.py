@@ -75,12 +75,13 @@ class Served:
         writer = self._writer
         return 0 if writer is None else writer.pending
 
-    def without_folders(self, message: str) -> str:
+    def without_folders(self, message: str, *, quoted: bool = False) -> str:
         """A message with the name of requests in place of folders: clients need not know where instances lie."""
-        folders = {str(self.instance.folder): self.name}
+        name = repr(self.name) if quoted else self.name
+        folders = {str(self.instance.folder): name}
         if isinstance(self.instance, ShardedInstance):
             for index, shard in enumerate(self.instance.shards):
-                folders[str(shard.folder)] = f"{self.name} (shard {index})"
+                folders[str(shard.folder)] = f"shard {index} of {name}"
         for folder in sorted(folders, key=len, reverse=True):  # one may begin as another does
             message = message.replace(folder, folders[folder])
         return message

@@ -14,6 +14,7 @@ import numpy as np
 from imgsearch.errors import ImgsearchError, InputError, InvalidExport, InvalidManifest, StampMismatch
 from imgsearch.ordered_futures import until_it_fails
 from imgsearch.projection import Projection
+from imgsearch.shards import Shard
 from imgsearch.sources.jsonl import json_object, numbered_lines, readable_id
 from imgsearch.transfer.file_format import (
     FEATURES_NAME,
@@ -194,16 +195,24 @@ def _read_rows(
             yield from np.frombuffer(data, dtype).astype(np.float16).astype(np.float32).reshape(wanted, dimension)
 
 
-def import_stream(opened: Opened, folder: Path, *, rebuild: bool, lock_timeout: float) -> Iterator[Outcome]:
+def import_stream(
+    opened: Opened, folder: Path, *, rebuild: bool, shard: Shard | None, lock_timeout: float
+) -> Iterator[Outcome]:
     """Add or replace the items of an export, under the lock of the instance; see ``Instance.import_stream``."""
     check_stamp(folder, own_stamp(opened.kind, opened.model))  # before it waits for the lock
     with opened.writing(lock_timeout) as engine:
         check_stamp(folder, own_stamp(opened.kind, opened.model))
         tuning = read_tuning(folder, opened.model.shape_dimension)
-        lines = read_export(folder, opened.kind, opened.model.dimension)
+        lines = _of_shard(read_export(folder, opened.kind, opened.model.dimension), shard or Shard())
         yield from import_items(engine, lines, tuning)
         if rebuild and engine.is_index_due():
             engine.refresh()
+
+
+def _of_shard(lines: Iterable[_Line | Refused], shard: Shard) -> Iterator[_Line | Refused]:
+    for line in lines:
+        if shard.takes(line.item.key.product_id if isinstance(line, _Line) else line.product_id):
+            yield line
 
 
 def import_items(
@@ -241,6 +250,9 @@ def import_items(
                 adopts_tuning = False
             outcomes = _write(engine, batch)
         yield from outcomes
+    if adopts_tuning and not end:  # there was no line: of a shard, for one, that has none
+        with engine.committing() as store:
+            store.set_tuning(tuning)
     if end:
         raise end[0]
 

@@ -14,6 +14,7 @@ import pytest
 
 from imgsearch import Instance, shard_of
 from tests.oss_shop import ADDRESS, copy_samples, line
+from tests.storage.arithmetic import ArithmeticInstance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,3 +116,61 @@ def test_the_shards_of_an_import_add_up(shop: Shop, folder: Path) -> None:
     ]
     assert sum(one["Added"] for one in documents) == len(names)
     assert [one["OtherShards"] for one in documents] == [len(names) - one["Added"] for one in documents]
+
+
+def test_items_of_other_shards_are_problems(run: Run, folder: Path, tmp_path: Path) -> None:
+    """``check --shard`` lists them, and changes nothing."""
+    with ArithmeticInstance.open(make(folder)) as instance, instance.indexing() as writer:
+        for number in range(6):
+            writer.add(b"picture %d" % number, f"p{number}", "a.jpg")
+    wrong = [f"p{number}" for number in range(6) if shard_of(f"p{number}", 2) != 0]
+    result = run("check", "--shard", "0/2", "--format", "json")
+    assert result.returncode == 6
+    problems = result.document["Problems"]
+    assert [(one["Code"], one["ProductId"], one["PicName"]) for one in problems] == [
+        ("WrongShard", product, "a.jpg") for product in wrong
+    ]
+    assert "is of shard 1/2" in problems[0]["Message"]
+    assert run("check", "--shard", "0/1", "--format", "json").returncode == 0
+    assert run("check", "--shard", "0/2", "--repair").returncode == 2
+
+
+def test_an_export_is_split(run: Run, folder: Path, tmp_path: Path) -> None:
+    """``import --shard`` takes what is of the shard; what the shards take adds up."""
+    with ArithmeticInstance.open(make(folder)) as instance, instance.indexing() as writer:
+        for number in range(12):
+            writer.add(b"picture %d" % number, f"p{number}", "a.jpg")
+    assert run("export", tmp_path / "export").returncode == 0
+    found: list[str] = []
+    for index in range(2):
+        shard = make(tmp_path / str(index))
+        result = run("import", "-i", shard, tmp_path / "export", "--shard", f"{index}/2", "--format", "json")
+        assert result.document["Added"] + result.document["OtherShards"] == 12
+        with ArithmeticInstance.open(shard) as opened:
+            products = [item.key.product_id for item in opened.items()]
+        assert {shard_of(product, 2) for product in products} == {index}
+        found += products
+    assert sorted(found) == sorted(f"p{number}" for number in range(12))
+
+
+def test_what_cannot_be_served_as_shards(run: Run, tmp_path: Path) -> None:
+    """Told before anything is listened to."""
+    first, second = make(tmp_path / "0"), make(tmp_path / "1")
+    with ArithmeticInstance.open(first) as shard:
+        product = next(f"p{n}" for n in range(9) if shard_of(f"p{n}", 2) == 0)
+        shard.add(b"picture 1", product, "a")
+    for arguments, code, told in (
+        (("--shards", f"shop={second}", "--shards", f"shop={first}"), 2, "in their order"),
+        (("--shards", f"shop={first}", "--shards", f"shop={first}"), 2, "given twice"),
+        (("--shards", f"shop={first}", "--shards", f"shop={tmp_path}/none"), 4, "no instance"),
+        (("--shards", f"{first}"), 2, "NAME=INSTANCE"),
+        ((f"shop={second}", "--shards", f"shop={first}"), 2, "given twice"),
+    ):
+        result = run("serve", "--no-auth", "--port", "0", "--state", tmp_path / "state", *arguments)
+        assert result.returncode == code, result.stderr
+        assert told in " ".join(result.stderr.split())
+
+
+def make(folder: Path) -> Path:
+    ArithmeticInstance.create(folder)
+    return folder

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from imgsearch import Attributes, Instance, Key, PictureOptions, SearchOptions, ShardedInstance, shard_of
+from imgsearch import Attributes, Instance, Key, PictureOptions, SearchOptions, Shard, ShardedInstance, shard_of
 from imgsearch.errors import (
     InstanceDamaged,
     InstanceNotFound,
@@ -304,9 +304,12 @@ def test_a_damaged_shard_is_never_passed_over(tmp_path: Path) -> None:
     with database.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (size - 4096))
-    with pytest.raises(InstanceDamaged, match=str(places[1])):
-        with ArithmeticShards.open_shards(places) as shards, shards.searching() as searcher:
-            searcher.by_feature(FEATURES[0])
+    with (
+        pytest.raises(InstanceDamaged, match=str(places[1])),
+        ArithmeticShards.open_shards(places) as shards,
+        shards.searching() as searcher,
+    ):
+        searcher.by_feature(FEATURES[0])
     shutil.rmtree(places[1])
     with pytest.raises(InstanceNotFound, match=str(places[1])):
         ArithmeticShards.open_shards(places)
@@ -315,8 +318,6 @@ def test_a_damaged_shard_is_never_passed_over(tmp_path: Path) -> None:
 def test_items_of_another_shard_are_found(tmp_path: Path) -> None:
     first, second = folders(tmp_path)
     with ArithmeticInstance.open(first) as shard:
-        from imgsearch import Shard
-
         assert list(shard.misplaced(Shard(0, 2))) == []
         wrong = list(shard.misplaced(Shard(1, 2)))
         assert wrong == keys(shard)

@@ -110,7 +110,7 @@ class Asked:
         """A message with the instance's name in place of its folder."""
         if self._served is None:
             return message
-        return self._served.without_folders(message)
+        return self._served.without_folders(message, quoted=True)
 
     def shown(self, document: dict[str, Any], item: Item) -> dict[str, Any]:
         """A document of an item as the page gets it.
