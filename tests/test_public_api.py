@@ -106,6 +106,10 @@ MAY_IMPORT = {
     "vision": {"errors", "types", "values", "durable_fs", "locations", "ordered_futures", "service"},
     "sources": {"errors", "types", "values", "durable_fs", "locations", "service", "shards"},
     "storage": {"errors", "types", "values", "durable_fs", "projection", "filters"},
+    "sharding": {
+        *("errors", "types", "values", "filters", "shards", "projection", "storage", "search", "jobs", "opened"),
+        *("instance", "pictures", "locations", "vision"),
+    },
     "agents": {
         *("errors", "types", "values", "durable_fs", "service", "search", "evaluation", "instance", "pictures"),
         *("jobs", "sources", "vision", "server"),
