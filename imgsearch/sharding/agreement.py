@@ -26,8 +26,8 @@ def check_folders(folders: Sequence[Path]) -> None:
     Raises:
         UsageError
     """
-    if not 1 <= len(folders) <= MAX_SHARDS:
-        raise UsageError(f"{len(folders)} shards: there are 1 to {MAX_SHARDS:,}")
+    if not 2 <= len(folders) <= MAX_SHARDS:  # a single one may be one of several, which nobody could tell
+        raise UsageError(f"{len(folders)} shards were given; there are 2 to {MAX_SHARDS:,}: give all of an instance")
     known: dict[Path, Path] = {}
     for folder in folders:
         other = known.setdefault(folder.resolve(), folder)

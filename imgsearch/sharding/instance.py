@@ -95,11 +95,15 @@ class ShardedInstance(Instance):
         cls,
         folder: StrPath,
         *,
-        cache: StrPath | None = None,
-        announce: Callable[[str], None] = lambda _message: None,
+        cache: StrPath | None = None,  # noqa: ARG003  # as of one instance
+        announce: Callable[[str], None] = lambda _message: None,  # noqa: ARG003
     ) -> Self:
-        """Open one instance as the only shard."""
-        return cls.open_shards([folder], cache=cache, announce=announce)
+        """Refused: shards are several folders.
+
+        Raises:
+            UsageError
+        """
+        raise UsageError(f"{folder} is one folder: open all shards with open_shards, or one instance with Instance")
 
     def _of(self, product_id: str) -> Instance:
         return self.shards[shard_of(product_id, len(self.shards))]
@@ -217,4 +221,4 @@ class ShardedInstance(Instance):
 def _described(folders: Sequence[Path]) -> Path:
     """What messages call the shards."""
     others = len(folders) - 1
-    return folders[0] if not others else Path(f"{folders[0]} and {others} more shard{'s' if others > 1 else ''}")
+    return Path(f"{folders[0]} and {others} more shard{'s' if others > 1 else ''}")

@@ -228,15 +228,17 @@ def test_methods_that_change_items(shards: ArithmeticShards) -> None:
     assert shards.delete("p5").keys == [Key("p5", "a")]
     selections = [("p6", None), ("none", None), ("p0", "a"), ("p7", "b")]
     assert [one.keys for one in shards.delete_stream(selections)] == [[Key("p6", "a")], [], [Key("p0", "a")], []]
-    assert len(shards) == 10
+    assert len(shards) == 9
 
 
 def test_what_is_for_one_instance_is_refused(shards: ArithmeticShards, tmp_path: Path) -> None:
     """Nothing is done in some of the shards only."""
     picture = AddPicture("here", Key("p", "a"), Sight(1))
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "1.jpg").write_bytes(b"picture 1")
     for attempt in (
         lambda: shards.apply([picture, DeletePictures("x", "p")]),
-        lambda: shards.sync([tmp_path]),
+        lambda: shards.sync([tmp_path / "pictures"]),
         shards.rebuild,
         shards.tune,
         shards.reset_tuning,
@@ -272,10 +274,14 @@ def test_shards_in_another_order_are_refused(tmp_path: Path) -> None:
         assert len(shards) == 20
 
 
-def test_a_single_shard_is_an_instance(tmp_path: Path) -> None:
-    (folder,) = folders(tmp_path, 1)
-    with ArithmeticShards.open(folder) as shards:
-        assert (len(shards), shards.folder) == (20, folder)
+def test_some_shards_are_not_taken_for_all(tmp_path: Path) -> None:
+    """The first four of eight are not four, nor is one of them an instance of its own."""
+    made = folders(tmp_path, 8)
+    for given in (made[:4], made[:2], [*made, *made], made[:1]):
+        with pytest.raises(UsageError):
+            ArithmeticShards.open_shards(given)
+    with pytest.raises(UsageError, match="open_shards"):
+        ArithmeticShards.open(made[0])
 
 
 def test_shards_that_differ_are_refused(tmp_path: Path) -> None:
