@@ -18,7 +18,7 @@ from imgsearch.sharding.opened import ShardedOpened
 from imgsearch.sharding.writer import ShardedWriter
 from imgsearch.shards import shard_of
 from imgsearch.storage.backends import backend_of
-from imgsearch.values import several_paths
+from imgsearch.values import Key, several_paths
 from imgsearch.vision.devices import CPU
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from imgsearch.jobs.reading import IndexState, InstanceInfo
     from imgsearch.pictures import PictureLike
     from imgsearch.types import Outcome
-    from imgsearch.values import Attributes, Key, Region
+    from imgsearch.values import Attributes, Region
 
     StrPath = str | os.PathLike[str]
 
@@ -106,6 +106,7 @@ class ShardedInstance(Instance):
         raise UsageError(f"{folder} is one folder: open all shards with open_shards, or one instance with Instance")
 
     def _of(self, product_id: str) -> Instance:
+        Key(product_id, "any")  # refuses what no product can be called
         return self.shards[shard_of(product_id, len(self.shards))]
 
     # Facts

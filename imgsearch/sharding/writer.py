@@ -12,6 +12,7 @@ from imgsearch.jobs.deleting import Deletion
 from imgsearch.jobs.writer import Writer
 from imgsearch.shards import shard_of
 from imgsearch.types import AddPicture, DeletePictures, Refused
+from imgsearch.values import Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from imgsearch.opened import Opened
     from imgsearch.types import Operation, Outcome
-    from imgsearch.values import Key
     from imgsearch.vision.pipeline import Pipeline
 
 __all__ = ["ShardedWriter"]
@@ -86,6 +86,7 @@ class ShardedWriter(Writer):
     ) -> Future[list[Key]]:
         """Submit changes of stored items, in one commit of each shard; else as ``Writer.update``."""
         if product_id is not None:
+            Key(product_id, "any")  # refuses what no product can be called
             return self._of(product_id).update(
                 filter, product_id=product_id, pic_name=pic_name, attributes=attributes, category=category
             )

@@ -19,6 +19,7 @@ from imgsearch.errors import (
     InstanceDamaged,
     InstanceNotFound,
     InvalidFilter,
+    InvalidValue,
     ItemNotFound,
     StampMismatch,
     UsageError,
@@ -229,6 +230,11 @@ def test_methods_that_change_items(shards: ArithmeticShards) -> None:
     selections = [("p6", None), ("none", None), ("p0", "a"), ("p7", "b")]
     assert [one.keys for one in shards.delete_stream(selections)] == [[Key("p6", "a")], [], [Key("p0", "a")], []]
     assert len(shards) == 9
+    for wrong in ("", 7, "x" * 600):
+        with pytest.raises(InvalidValue):
+            shards.delete(wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvalidValue):
+            shards.update(product_id=wrong, attributes={"int_attr": 1})  # type: ignore[arg-type]
 
 
 def test_what_is_for_one_instance_is_refused(shards: ArithmeticShards, tmp_path: Path) -> None:
