@@ -15,6 +15,7 @@ from imgsearch.pictures import addition
 from imgsearch.sharding.agreement import check_agreement, check_folders
 from imgsearch.sharding.facts import merged_info, merged_state
 from imgsearch.sharding.opened import ShardedOpened
+from imgsearch.sharding.read_only import refuse_writing
 from imgsearch.sharding.writer import ShardedWriter
 from imgsearch.shards import shard_of
 from imgsearch.storage.backends import backend_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from imgsearch.filters.tree import Condition
     from imgsearch.jobs.reading import IndexState, InstanceInfo
+    from imgsearch.jobs.tuning import TuningReport
     from imgsearch.pictures import PictureLike
     from imgsearch.types import Outcome
     from imgsearch.values import Attributes, Region
@@ -130,6 +132,14 @@ class ShardedInstance(Instance):
         if workers is not None or device != CPU:
             raise UsageError("shards share their networks: neither workers nor a device can be given")
         return ShardedWriter(self._opened, self._shards, lock_timeout=lock_timeout)
+
+    def tune(self, *, lock_timeout: float = 0.0) -> TuningReport:  # noqa: ARG002  # as of one instance
+        """Refused, before anything is learned: a tuning is of one instance.
+
+        Raises:
+            UsageError
+        """
+        refuse_writing(self.folder)
 
     def add(
         self,

@@ -58,7 +58,7 @@ OPTIONS = [
 def test_searches_answer_as_one_instance(twice: Twice, options: SearchOptions) -> None:
     """Hit for hit, Score for Score."""
     with twice.whole.searching() as whole, twice.shards.searching() as shards:
-        for feature, category in product(FEATURES, (None, 3)):
+        for feature, category in ((FEATURES[2], None), (FEATURES[5], 3)):
             expected = whole.by_feature(feature, category, options)
             assert facts(shards.by_feature(feature, category, options)) == facts(expected)
             assert expected.hits or options.min_score
