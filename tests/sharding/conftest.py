@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,15 +55,16 @@ def catalogue() -> list[Upsert]:
         for picture in range(int(generator.integers(1, 10))):
             number = 9 * product + picture
             copied = number % 17 == 0
+            content = b"copy" if copied else b"picture %d" % number
             items.append(
                 change(
                     f"p{product}",
                     f"{picture}.jpg",
                     features[0 if copied else number],
-                    content=b"copy" if copied else b"picture %d" % number,
+                    content=content,
                     category=CATEGORIES[product % 3 if number % 5 else (product + 1) % 3],
                     attributes=Attributes(int_attr=number % 10, str_attr="red" if number % 7 == 0 else None),
-                    picture_hash=(b"copy" if copied else b"%d" % number).ljust(HASH_BYTES, b"\x55"),
+                    picture_hash=hashlib.blake2b(content, digest_size=HASH_BYTES).digest(),
                 )
             )
     return items
