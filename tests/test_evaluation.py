@@ -460,6 +460,7 @@ def test_a_picture_that_fails_is_missed_and_told(labelled: Path) -> None:
     )
 
 
+@pytest.mark.extended
 def test_a_box_outside_its_picture_is_missed_and_told(labelled: Path) -> None:
     """The size of a picture is known only when it is read, so this is no fault of the whole table."""
     write(labelled / "boxes.csv", "file,x1,y1,x2,y2", "pictures/0000.jpg,0,0,161,10", "pictures/0001.jpg,0,0,160,120")

@@ -256,6 +256,7 @@ def test_an_outcome_is_found_by_another_process_at_once(instance: Instance, fold
     outcomes.close()
 
 
+@pytest.mark.extended
 def test_memory_is_bounded_by_the_look_ahead(instance: Instance) -> None:
     """Operations are not read further ahead than one commit's worth."""
     begun = 0
@@ -379,6 +380,7 @@ def test_a_filter_that_is_wrong_is_told_before_any_picture_is_read(instance: Ins
     assert picture.reads == 0
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("own_networks")
 def test_preparing_loads_what_a_search_needs(instance: Instance) -> None:
     """Side by side, in threads that end; the answer is the same. Without a converted model nothing is begun."""
@@ -502,6 +504,7 @@ def test_no_picture_is_stored(instance: Instance, folder: Path, cache: Path) -> 
             assert not any(data[start : start + 32] in stored for start in range(200, len(data) - 32, 97)), path
 
 
+@pytest.mark.extended
 def test_folder_operations_find_files_again(instance: Instance, catalogue: Path) -> None:
     """Items remember where their owner keeps the picture."""
     list(instance.apply(operations([catalogue], FileRequest())))

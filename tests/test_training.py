@@ -45,6 +45,7 @@ def test_an_unknown_source_is_named(folder: Path) -> None:
         EvaluationData(folder, frozenset({"shop/c"}))
 
 
+@pytest.mark.extended
 def test_the_package_keeps_what_was_learned_from_all_sources(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMGSEARCH_EVALUATION_DATA", str(folder))
     command = [sys.executable, "-m", "training", "category", "--without", "shop/a"]

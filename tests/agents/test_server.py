@@ -62,6 +62,7 @@ def png(image: Image.Image) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+@pytest.mark.extended
 def test_hostile_pictures_cost_their_own_call_only(agent: Agent) -> None:
     """A bomb by its header, a tiny picture, one cut off, bytes beyond the limit; then an answer again."""
     bomb = png(Image.new("1", (20_000, 20_000)))

@@ -77,6 +77,7 @@ def empty(folder: Path, cache: Path) -> Path:
     return folder
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_while_it_waits(empty: Path, number: signal.Signals) -> None:
     """Though its input is open."""
@@ -86,6 +87,7 @@ def test_a_signal_ends_it_while_it_waits(empty: Path, number: signal.Signals) ->
         assert server.end()[1:] == ([], "")
 
 
+@pytest.mark.extended
 @pytest.mark.networks
 def test_a_signal_while_pictures_are_added(empty: Path) -> None:
     """All that has been told as done is stored, and the index is whole."""
@@ -106,6 +108,7 @@ def test_a_signal_while_pictures_are_added(empty: Path) -> None:
     assert Instance.check(empty, read_data=True) == []
 
 
+@pytest.mark.extended
 def test_the_end_of_input_ends_it(empty: Path) -> None:
     """With 0; and whatever comes before in between, such as lines that are no messages, is passed over."""
     with running(empty) as server:
@@ -116,6 +119,7 @@ def test_the_end_of_input_ends_it(empty: Path) -> None:
         assert server.end()[0] == 0
 
 
+@pytest.mark.extended
 def test_a_message_without_end_is_not_kept_in_memory(empty: Path) -> None:
     """The connection ends, and stderr says why."""
     with running(empty) as server:
@@ -128,6 +132,7 @@ def test_a_message_without_end_is_not_kept_in_memory(empty: Path) -> None:
     assert "bytes came" in errors
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [

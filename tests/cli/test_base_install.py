@@ -124,6 +124,7 @@ def refused(result: Result, exit_code: int, extra: str) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.extended
 def test_what_needs_more_says_what_to_install(base: Run, folder: Path, catalogue: Path, tmp_path: Path) -> None:
     weights = tmp_path / "resnet18.pth"
     weights.write_bytes(b"weights")

@@ -81,6 +81,7 @@ def test_the_python_api_gives_the_same(shop: Path) -> None:
         assert [len(group.pictures) for group in found.groups] == [4, 4]
 
 
+@pytest.mark.extended
 def test_jsonl_is_a_group_a_line(run: Run, shop: Path) -> None:
     lines = run("duplicates", "-i", shop, "--format", "jsonl", "-n", 1).stdout.splitlines()
     assert len(lines) == 1
@@ -93,6 +94,7 @@ def test_a_table_is_for_people(run: Run, shop: Path) -> None:
     assert "same bytes" in out
 
 
+@pytest.mark.extended
 def test_paths_are_the_files_that_can_go(run: Run, shop: Path, pictures: Path) -> None:
     """One of each group stays; what is kept is never listed under another name."""
     gone = run("duplicates", "-i", shop, "--format", "paths").stdout.splitlines()
@@ -103,6 +105,7 @@ def test_paths_are_the_files_that_can_go(run: Run, shop: Path, pictures: Path) -
     assert len(left) == 3
 
 
+@pytest.mark.extended
 def test_what_has_changed_since_is_not_listed(run: Run, shop: Path, pictures: Path) -> None:
     """A file may show something else now, and the file that would stay may be gone."""
     (pictures / "0-half.jpg").write_bytes(saved(scene(7)))
@@ -115,6 +118,7 @@ def test_what_has_changed_since_is_not_listed(run: Run, shop: Path, pictures: Pa
     assert "copies are not listed" in result.stderr
 
 
+@pytest.mark.extended
 def test_another_name_of_what_stays_is_not_listed(run: Run, folder: Path, pictures: Path) -> None:
     """The same file under two keys, and a hard link: there is nothing to spare."""
     only = pictures / "0.jpg"
@@ -129,6 +133,7 @@ def test_another_name_of_what_stays_is_not_listed(run: Run, folder: Path, pictur
     assert "2 copies are not listed" in result.stderr
 
 
+@pytest.mark.extended
 def test_the_sheet_shows_the_groups(run: Run, shop: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.html"
     assert run("duplicates", "-i", shop, "--html", sheet, "--format", "json").returncode == 0
@@ -162,6 +167,7 @@ def test_no_instance_is_said(run: Run, folder: Path) -> None:
     assert run("duplicates", "-i", folder).returncode == 4
 
 
+@pytest.mark.extended
 def test_hashes_that_are_missing_are_told_and_computed(run: Run, shop: Path, pictures: Path) -> None:
     """Of an older instance: only the same bytes are found, until ``add --reindex`` has seen the pictures again."""
     with Instance.open(shop) as instance:

@@ -24,6 +24,7 @@ def shell(line: str, *words: object, env: dict[str, str] | None = None) -> subpr
     )
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
 def test_closed_streams(run: Run, folder: Path, catalogue: Path, closed: str) -> None:
     """A stream that the caller has closed is no place for the files of an instance."""

@@ -254,6 +254,7 @@ def test_a_terminal_gets_bars_and_tables(folder: Path, labelled: Path) -> None:
         assert word in shown
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_ended_from_outside(run: Run, labelled: Path, tmp_path: Path, number: signal.Signals) -> None:
     """The temporary instance is removed, whoever ends the run."""

@@ -70,6 +70,7 @@ def check_csv(run: Run, web: WebServer, folder: Path, lines: int) -> None:
     assert web.sent == 0 < sent
 
 
+@pytest.mark.extended
 def test_a_table_twice(run: Run, web: WebServer, tmp_path: Path) -> None:
     """The second run asks for headers only."""
     check_csv(run, web, tmp_path, 60)

@@ -121,6 +121,7 @@ def steady(result: Result) -> dict[str, object]:
     return {name: value for name, value in document.items() if name not in {"RequestId", "Head", "DiskBytes"}}
 
 
+@pytest.mark.extended
 def test_every_command_that_writes_can_wait(folder: Path, writer: subprocess.Popen[str]) -> None:
     """``--lock-timeout`` is an option of them all, of no other, and waits until the writer is done."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -166,6 +167,7 @@ open_or_make(Path(sys.argv[1]), Kind.PRODUCT, None, None, lock_timeout=60).close
 """
 
 
+@pytest.mark.extended
 def test_those_who_make_one_at_once_share_it(tmp_path: Path) -> None:
     """Two imports into an instance that is not there yet: one makes it, and says so, the other takes it."""
     for attempt in range(2):

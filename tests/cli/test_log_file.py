@@ -18,6 +18,7 @@ def messages(log: Path) -> list[tuple[str, str]]:
     return [(match[1], match[2]) for match in found if match]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("command", ["add", "sync"])
 def test_a_run_with_a_failure(run: Run, catalogue: Path, tmp_path: Path, command: str) -> None:
     """Start, each failure, what was done, exit code; runs are appended, whatever is quiet."""

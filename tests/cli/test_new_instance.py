@@ -58,6 +58,7 @@ def test_somebody_elses_instance_is_not_removed(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("command", ["add", "sync"])
 def test_another_kind_is_refused(run: Run, catalogue: Path, command: str) -> None:
     """It would be ignored; the instance's own kind may be named."""

@@ -544,6 +544,7 @@ def test_wrong_usage(run: Run, folder: Path, arguments: list[str]) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.extended
 def test_neither_region_nor_endpoint(run: Run) -> None:
     """The way out is told."""
     result = run("oss-import", ADDRESS)
@@ -578,6 +579,7 @@ def test_no_secret_is_printed_logged_or_stored(shop: Shop, folder: Path) -> None
         assert secret.encode() not in found, secret
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("address", [f"oss://{KEY_ID}:{SECRET}@{BUCKET}/x", f"oss://{KEY_ID}:{SECRET}@{BUCKET}"])
 def test_keys_in_the_address_are_not_repeated(run: Run, folder: Path, tmp_path: Path, address: str) -> None:
     """A habit from other tools: it is refused without being quoted."""

@@ -97,6 +97,7 @@ def test_rebuild_of_an_empty_instance(run: Run) -> None:
     assert (result.returncode, result.document["Code"]) == (4, "InstanceStatusError")
 
 
+@pytest.mark.extended
 def test_info_table(run: Run, catalogue: Path) -> None:
     """Facts for people."""
     run("add", catalogue, "--category", 3)
@@ -133,6 +134,7 @@ def flipped(data: bytes) -> bytes:
     return data[:-100] + bytes([data[-100] ^ 0xFF]) + data[-99:]
 
 
+@pytest.mark.extended
 def test_newer_format_is_refused(run: Run, catalogue: Path, folder: Path) -> None:
     """Exit code 6 and the advice to upgrade."""
     import sqlite3

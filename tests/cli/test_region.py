@@ -292,6 +292,7 @@ def test_search_several(gallery: Cli, pictures: Path, crop: str | None, region: 
         check_used(document["PicInfo"]["Region"], used)
 
 
+@pytest.mark.extended
 def test_no_crop_searches_with_the_whole_picture(gallery: Cli, pictures: Path) -> None:
     """``--no-crop`` with a region finds what ``--no-crop`` alone does, and what the whole as a region does."""
     query = pictures / "mosaic.png"
@@ -583,6 +584,7 @@ def test_a_region_of_a_turned_picture_shows_what_lies_there(
         assert document["Auctions"][0]["ProductId"] == f"{region} upright.png", document["Query"]
 
 
+@pytest.mark.extended
 def test_the_feature_of_a_turned_picture_is_that_of_the_upright_one(
     pictures: Path, turned_copies: list[Path], tmp_path: Path
 ) -> None:
@@ -604,6 +606,7 @@ def test_the_feature_of_a_turned_picture_is_that_of_the_upright_one(
     assert max(distances.values()) < 512 / 10
 
 
+@pytest.mark.extended
 def test_a_turned_picture_without_a_region(cli: Cli, turned_copies: list[Path], product: str) -> None:
     """The whole with ``--no-crop``, a part of the upright picture without: both in upright pixels."""
     whole = cli("add", *turned_copies, "--product-id", product, "--no-crop", "--format", "jsonl")
@@ -695,6 +698,7 @@ def test_adding_again(cli: Cli, pictures: Path, product: str) -> None:
     assert cli("info").document["TotalCount"] == before + 1
 
 
+@pytest.mark.extended
 def test_adding_again_by_manifest(cli: Cli, pictures: Path, product: str) -> None:
     """A line asks for the same as the options do, so what they added is unchanged."""
     line = {"ProductId": product, "PicName": "mosaic.png"}
@@ -708,6 +712,7 @@ def test_adding_again_by_manifest(cli: Cli, pictures: Path, product: str) -> Non
         assert cli.add_manifest(pictures, [line | fields]).lines[0]["Status"] == "unchanged"
 
 
+@pytest.mark.extended
 def test_two_regions_of_one_picture(cli: Cli, pictures: Path, product: str) -> None:
     """Two items; the one whose region is searched is identical, the other, made from the same bytes, is not."""
     path, regions = pictures / "mosaic.png", list(TILES)[:2]

@@ -75,6 +75,7 @@ def test_document(run: Run, indexed: Path) -> None:
     assert 1 > second["Score"] >= third["Score"] > 0
 
 
+@pytest.mark.extended
 def test_document_of_a_given_category(run: Run, indexed: Path) -> None:
     """It is named and searched, and nothing was predicted."""
     document = run("search", indexed / "0004.jpg", "--no-crop", "--category", "3").document
@@ -94,6 +95,7 @@ def test_paging_is_one_ranking(run: Run, indexed: Path) -> None:
     assert sorted(whole) == [f"{n:04}.jpg" for n in range(12)]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -119,6 +121,7 @@ def test_distinct_product(run: Run, indexed: Path) -> None:
     assert hits[0]["PicName"] == "0001.jpg"
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("version", [2, 3, 4])
 def test_no_lift(run: Run, indexed: Path, folder: Path, version: int) -> None:
     """Each product's other picture is no longer raised by its best; instances of older features never raised any."""
@@ -176,6 +179,7 @@ def test_formats(run: Run, indexed: Path) -> None:
     assert separated.split("\0")[:-1] == paths
 
 
+@pytest.mark.extended
 def test_contact_sheet(run: Run, indexed: Path, tmp_path: Path) -> None:
     """One HTML file with the pictures inside, no reference to anything outside, names escaped."""
     sheet = tmp_path / "sheet.html"

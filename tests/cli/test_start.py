@@ -46,6 +46,7 @@ def imported(folder: Path, *arguments: object, whole_names: bool = False) -> set
     return set(names) if whole_names else {name.partition(".")[0] for name in names}
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("arguments", "never"),
     [
@@ -103,6 +104,7 @@ def on_terminal(folder: Path, *arguments: object) -> tuple[int, str]:
     return process.wait(timeout=60), shown.decode(errors="replace")
 
 
+@pytest.mark.extended
 def test_a_command_loads_none_of_the_others(folder: Path) -> None:
     """Nor what converts models, which is most of what importing OpenVINO would bring in."""
     commands = {f"imgsearch.cli.{place.partition(':')[0]}" for place in COMMANDS.values()}
@@ -111,6 +113,7 @@ def test_a_command_loads_none_of_the_others(folder: Path) -> None:
     assert commands <= imported(folder, "--help", whole_names=True)
 
 
+@pytest.mark.extended
 def test_a_search_does_without_the_converter(run: Run, folder: Path, catalogue: Path) -> None:
     assert run("add", catalogue).returncode == 0
     loaded = imported(folder, "search", catalogue / "0001.jpg", whole_names=True)
@@ -131,6 +134,7 @@ def test_terminal_gets_a_bar_and_a_table(folder: Path, catalogue: Path) -> None:
     assert "┃" in shown
 
 
+@pytest.mark.extended
 def test_a_terminal_shows_a_failure_once(folder: Path, catalogue: Path, tmp_path: Path) -> None:
     """In the table at the end; a warning stands on a line of its own, above the bar."""
     (tmp_path / "broken.jpg").write_bytes(b"no picture")

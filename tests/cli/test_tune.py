@@ -59,6 +59,7 @@ def test_tune_and_reset(run: Run, folder: Path) -> None:
     assert (refused.returncode, refused.document["Code"]) == (6, "UnsupportedInstanceType")
 
 
+@pytest.mark.extended
 def test_not_kept(run: Run, folder: Path) -> None:
     """That nothing is gained is no failure."""
     make(folder, scattered(60, dimension=256))

@@ -58,6 +58,7 @@ def compared(warm: Warm, *words: object, stdin: bytes = b"", cwd: Path | None = 
     return answered
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "words",
     [
@@ -106,6 +107,7 @@ def test_what_a_client_imports(warm: Warm, shop: Path) -> None:
     assert not answered.modules & {"typer", "click", "rich", "numpy", "platformdirs", "tomllib", "json", "asyncio"}
 
 
+@pytest.mark.extended
 def test_standard_input_and_folder_are_the_clients(warm: Warm, shop: Path, tmp_path: Path) -> None:
     """A picture on stdin; paths from where the client is; a folder that is gone."""
     assert compared(warm, "search", "-i", shop, "-", stdin=MUG.read_bytes()).document["Success"] is True
@@ -122,6 +124,7 @@ def test_standard_input_and_folder_are_the_clients(warm: Warm, shop: Path, tmp_p
     assert (results[0].stdout, results[0].stderr) == (results[1].stdout, results[1].stderr)
 
 
+@pytest.mark.extended
 def test_names_of_the_configuration(warm: Warm, shop: Path, tmp_path: Path) -> None:
     """The client's configuration says which instance is meant, by option, variable and file, and the format."""
     file = tmp_path / "config.toml"
@@ -158,6 +161,7 @@ def shown(environment: dict[str, str], *words: object) -> tuple[int, bytes]:
     return process.wait(), seen
 
 
+@pytest.mark.extended
 def test_a_terminal_shows_the_same(warm: Warm, shop: Path) -> None:
     """Colours and widths are those of the client's terminal."""
     for words in (["-n", 2], ["--num", "none"]):
@@ -168,6 +172,7 @@ def test_a_terminal_shows_the_same(warm: Warm, shop: Path) -> None:
     assert b"\x1b[" in shown(warm.environment, "search", "-i", shop, MUG)[1]
 
 
+@pytest.mark.extended
 def test_concurrent_clients_do_not_mix(warm: Warm, shop: Path, tmp_path: Path) -> None:
     """Each gets its own answer, on its own streams, from its own folder."""
     queries = sorted(QUERIES.glob("*.jpg"))[:4]
@@ -190,6 +195,7 @@ def test_concurrent_clients_do_not_mix(warm: Warm, shop: Path, tmp_path: Path) -
     assert len({alike(one.stdout) for one in wanted}) == 4
 
 
+@pytest.mark.extended
 def test_a_reader_that_has_left(warm: Warm, shop: Path) -> None:
     """The exit code is that of shells, as without a server."""
     for no_server in ("", "1"):
@@ -276,6 +282,7 @@ def test_a_copy_that_dies_after_it_began(warm: Warm, shop: Path) -> None:
     assert err.startswith(b"imgsearch: the running server ended while it answered")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "words",
     [
@@ -297,6 +304,7 @@ def test_what_the_server_does_not_answer(warm: Warm, shop: Path, tmp_path: Path,
     assert found.stdout.count("Success") <= max(1, len(found.stdout.splitlines()))
 
 
+@pytest.mark.extended
 def test_what_the_server_does_not_have(warm: Warm, shop: Path, tmp_path: Path) -> None:
     """Another instance, another precision, another cache: each is searched as without a server."""
     shutil.copytree(shop, tmp_path / "other")
@@ -313,6 +321,7 @@ def test_what_the_server_does_not_have(warm: Warm, shop: Path, tmp_path: Path) -
     assert "--no-server" in unsure.stderr
 
 
+@pytest.mark.extended
 def test_a_replaced_instance_is_not_the_one_served(shop: Path, tmp_path: Path) -> None:
     """One that was deleted and made anew in the same folder is searched as it is now."""
     shutil.copytree(shop, tmp_path / "shop")
@@ -357,6 +366,7 @@ def test_servers_that_end(shop: Path, tmp_path: Path) -> None:
     host.wait(60)
 
 
+@pytest.mark.extended
 def test_no_more_clients_than_agreed(warm: Warm, shop: Path) -> None:
     """Whoever only connects takes up a place; one more is hung up on at once, and the others are still served."""
     held = [socket.socket(socket.AF_UNIX) for _ in range(MOST_AT_ONCE + 1)]

@@ -94,6 +94,7 @@ def failing(course: Course, name: str, numbers: Iterator[int]) -> set[int]:
     return codes
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("name", "fault", "first", "step"),
     [

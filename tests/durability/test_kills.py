@@ -50,6 +50,7 @@ def spread(count: int, size: int) -> list[int]:
     return sorted({round((number + 1) * count / size) - 1 for number in range(size)})
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "name", ["init", "add, replace, delete and change", "sync", "delete a product", "rebuild", "reindex"]
 )

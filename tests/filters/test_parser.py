@@ -332,6 +332,7 @@ expressions: st.SearchStrategy[Expression] = st.recursive(
 )
 
 
+@pytest.mark.extended
 @settings(deadline=None, max_examples=150)
 @given(expression=expressions)
 def test_random_expressions_agree_with_brute_force(shop: Shop, expression: Expression) -> None:

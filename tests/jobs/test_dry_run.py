@@ -55,6 +55,7 @@ def statuses(outcomes: list[Outcome]) -> list[str]:
     return [f"{outcome.pic_name}: {outcome.status}" for outcome in outcomes]
 
 
+@pytest.mark.extended
 def test_what_is_foreseen_is_what_happens(instance: Instance) -> None:
     """Every kind of operation, dry_run without reading and then done."""
     list(instance.apply([add(number, Slow(number, 0)) for number in range(5)]))

@@ -42,6 +42,7 @@ def stored(folder: Path) -> dict[tuple[str, str], bytes]:
     return {(product, name): content for product, name, content in rows}
 
 
+@pytest.mark.extended
 def test_deletions_are_committed_in_batches(
     instance: ArithmeticInstance, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

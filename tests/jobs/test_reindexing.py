@@ -194,6 +194,7 @@ def test_an_older_instance_goes_on_as_it_is(old: Instance, pictures: Path) -> No
         assert found[0] == (key, 1.0)
 
 
+@pytest.mark.extended
 def test_it_becomes_what_a_new_one_is(old: Instance, template: Path, tmp_path: Path, pictures: Path) -> None:
     """Features, regions, categories, attributes, places; and it is still the same instance, with nothing left over."""
     created, before = old.created, documents(old.folder)
@@ -211,6 +212,7 @@ def test_it_becomes_what_a_new_one_is(old: Instance, template: Path, tmp_path: P
     assert reindex(old) == []
 
 
+@pytest.mark.extended
 def test_version_3_differs_in_colours_only(template: Path, tmp_path: Path, folder: Path, pictures: Path) -> None:
     """Regions and categories are those of today; features are those of its version until they are made anew."""
     make(folder, 3)
@@ -353,6 +355,7 @@ def test_a_picture_that_came_from_nowhere(old: Instance) -> None:
     assert old.needs_reindex
 
 
+@pytest.mark.extended
 def test_what_changes_between_two_runs(old: Instance, tmp_path: Path, pictures: Path) -> None:
     """The instance is the truth: added, replaced, deleted and changed items are so in what takes its place."""
     (pictures / "5.jpg").rename(pictures.parent / "5.jpg")

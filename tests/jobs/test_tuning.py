@@ -142,6 +142,7 @@ def test_a_catalogue_that_gains(folder: Path) -> None:
     assert Instance.check(folder, read_data=True) == []
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("case", ["isotropic", "dealt at random"])
 def test_a_catalogue_that_does_not_gain(folder: Path, case: str) -> None:
     """Nothing is changed, no byte of it, and the figures say why."""
@@ -157,6 +158,7 @@ def test_a_catalogue_that_does_not_gain(folder: Path, case: str) -> None:
     assert state(folder) == before
 
 
+@pytest.mark.extended
 def test_further_pictures_gain(folder: Path) -> None:
     """Query pictures that nothing was learned from find their product more often than before."""
     seen = np.arange(160) % 4 > 0
@@ -331,6 +333,7 @@ def test_an_open_searcher_sees_the_same_state_as_the_items(folder: Path) -> None
         assert found()[1] == pytest.approx(first[1], abs=1e-3)
 
 
+@pytest.mark.extended
 def test_searches_beside_a_tuning_see_one_state(folder: Path) -> None:
     """While another process tunes and resets, each answer is that of one state or the other, and of no mixture."""
     make(folder, FEATURES)
@@ -467,6 +470,7 @@ def test_features_that_are_not_tuned_go_through_the_tuning(tuned: Path, tmp_path
     assert np.array_equal(features_of(tuned)[len(FEATURES) :], wanted)
 
 
+@pytest.mark.extended
 def test_another_tuning_is_refused(tuned: Path, tmp_path: Path) -> None:
     """Where there are items of another one, or of none, with the way out; nothing is changed."""
     out = export(tuned, tmp_path / "out")

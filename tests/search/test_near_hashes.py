@@ -48,6 +48,7 @@ def test_near_pairs_are_those_of_brute_force(count: int, seed: int) -> None:
     assert near_pairs(hashes, MOST).tolist() == by_brute_force(hashes)
 
 
+@pytest.mark.extended
 def test_many_are_found_among_many() -> None:
     generator = np.random.default_rng(0)
     hashes = random_hashes(50_000, 1)

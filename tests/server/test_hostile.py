@@ -265,6 +265,7 @@ def check_attack(attacked: Service, caplog: pytest.LogCaptureFixture, count: int
     assert len(codes) > 15
 
 
+@pytest.mark.extended
 def test_some_hostile_requests(attacked: Service, caplog: pytest.LogCaptureFixture) -> None:
     check_attack(attacked, caplog, 400, seed=1)
 

@@ -54,6 +54,7 @@ def under_way(server: ServerProcess, threads: ThreadPoolExecutor, count: int) ->
     return futures
 
 
+@pytest.mark.extended
 def test_it_ends_when_all_is_answered(shop: Path, tmp_path: Path) -> None:
     """SIGTERM while additions wait: each is answered, and stored; then exit code 0. Nobody new is served meanwhile."""
     with (
@@ -265,6 +266,7 @@ def test_other_machines_need_keys_and_tls(run: Run, folder: Path, tmp_path: Path
     assert (result.returncode, "give --keys" in result.stderr) == (2, True)
 
 
+@pytest.mark.extended
 def test_an_instance_that_is_damaged_is_told_before_anything_is_served(run: Run, folder: Path) -> None:
     make_template(folder)
     for path in folder.glob("*.db*"):

@@ -84,6 +84,7 @@ def proxy(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
 # 2020-12-14
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("is_async", [False, pytest.param(True, marks=pytest.mark.extended)], ids=["sync", "async"])
 @pytest.mark.parametrize(
     ("way", "algorithm"), [pytest.param("A", None, marks=pytest.mark.extended), ("C", None), ("C", "v2")]
@@ -94,6 +95,7 @@ def test_a_program_of_4_4_0(service: Service, way: str, algorithm: str | None, i
     check_answers(check(running, PICTURE, OTHER), service)
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("proxy")
 @pytest.mark.parametrize("algorithm", [pytest.param(None, marks=pytest.mark.extended), "v2"])
 def test_a_program_of_4_4_0_behind_the_proxy(service: Service, algorithm: str | None) -> None:

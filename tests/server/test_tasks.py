@@ -201,6 +201,7 @@ def test_what_is_no_folder_is_refused_at_once(service: Service, bucket: str, pat
     assert not imports(service)
 
 
+@pytest.mark.extended
 def test_one_import_at_a_time_works_on_an_instance(place: Place, service: Service) -> None:
     """A second is refused; another instance has its own, and an export may run beside it."""
     place.bucket.write([line(name) for name in copy_samples(place.bucket.folder, 1)])

@@ -394,6 +394,7 @@ class Stream(io.RawIOBase):
         return len(piece)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("count", [5_000, pytest.param(1_000_000, marks=pytest.mark.long)])
 def test_memory_does_not_grow_with_the_rows(count: int) -> None:
     with ExitStack() as stack:

@@ -554,6 +554,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.extended
 def test_the_token_of_an_unchanged_file_stays(old: Path) -> None:
     source = FilePicture(old / "0.jpg")
     token = source.token()

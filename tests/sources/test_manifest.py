@@ -482,6 +482,7 @@ def test_any_bytes(data: bytes) -> None:
     check_anything(data)
 
 
+@pytest.mark.extended
 @settings(deadline=None, max_examples=300)
 @given(st.lists(DOCUMENTS, max_size=4), st.booleans())
 def test_any_objects(documents: list[dict[str, Any]], ascii_only: bool) -> None:

@@ -256,6 +256,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop.engine.close()
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("share", "expression", "meaning"),
     [
@@ -311,6 +312,7 @@ def test_conditions_join_and_hold_in_any_state(shop: Shop) -> None:
         assert found_ids(ranking) == shop.best(QUERIES[0], 25, matching)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("expression", [None, "int_attr>=0", "int_attr<1500", "int_attr<10 OR int_attr=77"])
 def test_many_queries_are_answered_as_each_by_itself(shop: Shop, expression: str | None) -> None:
     """Whatever they share; some with an identical picture, some with categories."""
@@ -652,6 +654,7 @@ def trained(engine: Engine) -> tuple[Engine, Features]:
     return engine, features
 
 
+@pytest.mark.extended
 def test_an_index_takes_in_what_is_newer(trained: tuple[Engine, Features]) -> None:
     """Without training; then it holds exactly the items, and finds what an exact search finds."""
     engine, features = trained

@@ -318,6 +318,7 @@ with Instance.open(Path(sys.argv[1])) as instance:
 """
 
 
+@pytest.mark.extended
 def test_those_who_open_an_older_format_at_once_wait_for_each_other(older: Old) -> None:
     """The first searches after an update, say: one migrates, none is turned away."""
     processes = started_together(6, OPEN, older.folder)

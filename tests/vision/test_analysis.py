@@ -51,6 +51,7 @@ def test_each_result_stands_where_its_picture_stood(instance: Instance, tmp_path
     assert fourth.region == region
 
 
+@pytest.mark.extended
 def test_what_is_found_is_what_is_added(instance: Instance, tmp_path: Path) -> None:
     """Region, category and feature are those of ``apply``; nothing is stored by looking."""
     (path,) = write_catalogue(tmp_path, 1)

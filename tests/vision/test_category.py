@@ -33,6 +33,7 @@ def predictor() -> CategoryPredictor:
     return CategoryPredictor()
 
 
+@pytest.mark.extended
 @given(st.lists(st.floats(-50, 50), min_size=len(CATEGORIES), max_size=len(CATEGORIES)))
 def test_chances_are_chances(evidence: list[float]) -> None:
     chances = CategoryPredictor().chances(np.array(evidence, np.float32), EMPTY)

@@ -74,6 +74,7 @@ def test_a_picture_of_which_most_is_missing_is_refused() -> None:
             decoded(nothing)
 
 
+@pytest.mark.extended
 def test_a_progressive_picture_is_used_as_far_as_it_came() -> None:
     """Its first scan has all rows; a cut between two scans, within their tables, is no exception."""
     data = JPEGS["progressive.jpg"]
@@ -97,6 +98,7 @@ def test_decoding_again_gives_the_same() -> None:
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "name", ["rgb.png", "lossy.webp", "lossless.webp", "plain.gif", "raw.tif", "rgb.bmp", "rgb.ppm"]
 )

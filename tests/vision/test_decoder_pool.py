@@ -202,6 +202,7 @@ def test_a_decoder_that_waits_for_ever_is_one_failure(killer: None) -> None:
     decoders.close()
 
 
+@pytest.mark.extended
 def test_pictures_beside_one_that_breaks_its_decoder_are_decoded(decoders: Decoders) -> None:
     wishes = ["crash", "", "eat" if sys.platform == "linux" else "abort", "", "exit", ""] * 3
 

@@ -38,12 +38,14 @@ def network(name: str, **options: Any) -> Any:
 # What is left
 
 
+@pytest.mark.extended
 def test_without_a_classifier_every_number_stays() -> None:
     shape = shape_of(network("resnet10t", num_classes=0), 192, 1024)
     vectors = torch.rand((3, 512))
     assert torch.allclose(shape(vectors), torch.nn.functional.normalize(vectors, dim=1))
 
 
+@pytest.mark.extended
 def test_a_classifier_tells_what_to_keep() -> None:
     shape = shape_of(network("resnet10t"), 192, 1024)
     assert shape(torch.rand((3, 512))).shape == (3, 192)
@@ -96,6 +98,7 @@ def test_sizes(name: str, size: int) -> None:
     assert input_size(network(name)) == size
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("name", "by_itself"),
     [("test_vit", True), ("mobilenetv3_small_050", True), ("test_mambaout", True), ("test_resnet", False)],

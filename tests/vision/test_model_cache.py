@@ -101,6 +101,7 @@ def test_whoever_loads_an_entry_keeps_it(tmp_path: Path) -> None:
     assert note.exists()
 
 
+@pytest.mark.extended
 def test_no_entry_goes_between_marking_and_loading(tmp_path: Path) -> None:
     """Of many that mark and many that prune at once: what is there after it was marked stays."""
     for number in range(20):

@@ -38,6 +38,7 @@ def test_the_locale_survives_readers_that_overlap(own: str) -> None:
     assert locale.setlocale(locale.LC_ALL) == own
 
 
+@pytest.mark.extended
 def test_networks_loaded_side_by_side_leave_the_locale_alone(tmp_path: Path) -> None:
     """The real race, as often as it takes to see it without the guard."""
     code = """

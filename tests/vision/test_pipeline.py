@@ -228,6 +228,7 @@ def test_a_found_subject_and_the_same_region_given_have_the_same_feature(shipped
     assert (given.region, given.subjects) == (found.region, ())
 
 
+@pytest.mark.extended
 def test_a_darker_copy_has_the_same_colours(shipped: Network, cache: Path) -> None:
     """Since feature version 4, for any picture; before, two of the same object looked like two of other colours."""
     record = replace(EMBEDDED_MODELS[DEFAULT_MODEL], feature_version=3)

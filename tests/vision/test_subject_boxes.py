@@ -108,6 +108,7 @@ def test_a_faint_subject_is_better_than_none() -> None:
     assert region.x2 - region.x1 < 120
 
 
+@pytest.mark.extended
 @given(arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
 def test_what_hangs_together_is_one_component(mask: np.ndarray) -> None:
     """Against walking from cell to cell."""

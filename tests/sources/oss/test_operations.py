@@ -53,6 +53,7 @@ def tokens(bucket: Listing, names: list[str], stored: set[str]) -> dict[str, byt
 NAMES = st.lists(st.text("ab/ü𝄞", min_size=1, max_size=5).map(lambda text: f"x{text}y.j"), unique=True, max_size=60)
 
 
+@pytest.mark.extended
 @settings(max_examples=300, deadline=None)
 @given(NAMES, NAMES, st.integers(1, 7), st.integers(1, 9), st.randoms())
 def test_what_is_stored_and_listed_has_its_token(

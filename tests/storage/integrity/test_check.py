@@ -381,6 +381,7 @@ def test_an_altered_header_is_mended(sound: Home, tmp_path: Path) -> None:
         assert answers(folder) == before, place
 
 
+@pytest.mark.extended
 def test_rows_below_a_destroyed_page_are_brought_back(sound: Home, tmp_path: Path) -> None:
     """The root of each table, overwritten: what hangs below it is still in the file."""
     before = answers(sound.folder)
@@ -421,6 +422,7 @@ def test_deleted_items_are_not_brought_back(sound: Home, tmp_path: Path) -> None
 # Beside writers, on other media, of other formats
 
 
+@pytest.mark.extended
 def test_a_check_beside_a_writer(broken: Path) -> None:
     """It sees one snapshot, and takes what the writer is about for no leftover."""
     code = """

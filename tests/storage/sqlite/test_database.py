@@ -331,6 +331,7 @@ def test_writing_without_permission_has_its_error(home: Path) -> None:
 # A program that keeps the database locked
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("work", ["add", "rebuild", "replace", "repair"])
 def test_a_database_that_another_program_keeps_locked(
     engine: Engine, work: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -447,6 +448,7 @@ def test_what_is_no_database_is_damage(folder: Path, content: bytes, write: bool
     assert (folder / DATABASE_NAME).read_bytes() == content
 
 
+@pytest.mark.extended
 def test_damage_anywhere_has_its_name(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever page is overwritten with noise, each way of reading answers, or says that the instance is damaged."""
     monkeypatch.setattr(

@@ -117,6 +117,7 @@ changes = st.one_of(
 )
 
 
+@pytest.mark.extended
 @settings(deadline=None, max_examples=120)
 @given(steps=st.lists(changes, max_size=40))
 def test_triggers_keep_counts_and_removed_right(steps: list[tuple[str, str, int]]) -> None:

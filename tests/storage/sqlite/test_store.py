@@ -224,6 +224,7 @@ def test_pictures_takes_more_ids_than_a_statement_has_parameters(store: Store) -
     assert sorted(picture.item.id for picture in store.pictures(wanted)) == wanted[:1200]
 
 
+@pytest.mark.extended
 @settings(deadline=None, max_examples=50)
 @given(values=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40).filter(lambda v: max(map(abs, v)) > 0.01))
 def test_features_keep_float16_precision(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
