@@ -42,6 +42,7 @@ The tree::
     │   ├── OlderFormat                  6   UnsupportedInstanceType
     │   └── StampMismatch                6   UnsupportedInstanceType
     ├── RemoteError                      7   NetworkException, …: one of RemoteCode
+    │   └── RemoteUnavailable            7   NetworkException, AccessDenied
     └── StorageError
         ├── StorageFull                  8   InstanceOverQuota
         ├── StorageUnwritable            8   NoPermission
@@ -86,6 +87,7 @@ __all__ = [
     "PictureTooLarge",
     "RemoteCode",
     "RemoteError",
+    "RemoteUnavailable",
     "StampMismatch",
     "StorageError",
     "StorageFull",
@@ -368,6 +370,10 @@ class RemoteError(ImgsearchError):
 
     code: str = RemoteCode.UNAVAILABLE
     exit_code = 7
+
+
+class RemoteUnavailable(RemoteError):
+    """The server of an instance's items or index cannot be reached, or refuses; nothing acknowledged is lost."""
 
 
 class StorageError(ImgsearchError):

@@ -66,12 +66,17 @@ class Instance(InstanceWriting):
     ) -> Self:
         """Open an instance; ``cache`` and ``announce`` as for ``create``.
 
-        Raises:
-            InstanceNotFound, InstanceDamaged, NewerFormat
-        """
-        from imgsearch.storage.backends import backend_of
+        Args:
+            folder: of the instance, or its address (``postgresql://…``).
+            cache: of converted models; by default the user's.
+            announce: called with a line if a model must be converted first.
 
-        path = Path(folder)
+        Raises:
+            InstanceNotFound, InstanceDamaged, NewerFormat, RemoteUnavailable
+        """
+        from imgsearch.storage.backends import backend_of, located
+
+        path = located(folder)
         cache = cache_folder() if cache is None else Path(cache)
         engine = backend_of(path).open(path)
         try:

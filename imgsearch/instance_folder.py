@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imgsearch.errors import UsageError
 from imgsearch.opened import SETTINGS
 from imgsearch.service.categories import Kind
-from imgsearch.storage.backends import backend_of
+from imgsearch.storage.backends import backend_of, located
 from imgsearch.vision.limits import LIMIT_PROFILES, Limits
 from imgsearch.vision.models import DEFAULT_MODEL
 
@@ -37,6 +37,7 @@ class InstanceFolder:
         limits: Limits = LIMIT_PROFILES["local"],
         region_id: str | None = None,
         codes: bool = False,
+        engine: str | None = None,
         cache: StrPath | None = None,
         announce: Callable[[str], None] = lambda _message: None,
         lock_timeout: float = 0.0,
@@ -51,13 +52,15 @@ class InstanceFolder:
             limits: on the size of pictures.
             region_id: OSS region of the buckets to import from.
             codes: store two bits per number of a feature instead of half precision.
+            engine: the address of a database that holds the items (``postgresql://…``), which the folder then only
+                names; None: the folder holds them. The address may also stand in place of the folder.
             cache: of converted models; by default the user's.
             announce: called with a line if a model must be converted first.
             lock_timeout: seconds to wait for another process that creates one there.
 
         Raises:
             InstanceExists: the folder holds an instance or other files.
-            UsageError, InstanceLocked, InvalidModel, StorageFull, StorageUnwritable
+            UsageError, InstanceLocked, InvalidModel, RemoteUnavailable, StorageFull, StorageUnwritable
         """
         from imgsearch.jobs.creation import create
         from imgsearch.locations import cache_folder
@@ -65,13 +68,14 @@ class InstanceFolder:
         if kind not in set(Kind):
             raise UsageError(f"invalid kind {kind!r}; expected one of {', '.join(Kind)}")
         create(
-            Path(folder),
+            located(folder),
             Kind(kind),
             model,
             None if weights is None else Path(weights),
             limits,
             region_id,
             codes=codes,
+            engine=engine,
             cache=cache_folder() if cache is None else Path(cache),
             announce=announce,
             lock_timeout=lock_timeout,
@@ -91,7 +95,7 @@ class InstanceFolder:
         """
         from imgsearch.jobs.creation import remove_if_empty
 
-        return remove_if_empty(Path(folder))
+        return remove_if_empty(located(folder))
 
     @staticmethod
     def prepare(
@@ -122,7 +126,7 @@ class InstanceFolder:
     @staticmethod
     def exists(folder: StrPath) -> bool:
         """Whether the folder holds an instance."""
-        path = Path(folder)
+        path = located(folder)
         return backend_of(path).exists(path)
 
     @staticmethod
@@ -131,7 +135,7 @@ class InstanceFolder:
 
         On a shared one, locks may not exclude other writers, and SQLite's write-ahead log is not safe.
         """
-        path = Path(folder)
+        path = located(folder)
         return backend_of(path).shared_file_system(path)
 
     @staticmethod
@@ -145,7 +149,7 @@ class InstanceFolder:
         Raises:
             InstanceNotFound, NewerFormat, OlderFormat, StorageUnwritable
         """
-        path = Path(folder)
+        path = located(folder)
         return backend_of(path).check(path, read_data=read_data, settings=SETTINGS)
 
     @staticmethod
@@ -155,7 +159,7 @@ class InstanceFolder:
         Raises:
             InstanceNotFound, InstanceDamaged, StorageUnwritable
         """
-        path = Path(folder)
+        path = located(folder)
         return backend_of(path).exposures(path)
 
     @staticmethod
@@ -166,5 +170,5 @@ class InstanceFolder:
             InstanceDamaged: too little of the database is left.
             InstanceNotFound, InstanceLocked, NewerFormat, StorageFull, StorageUnwritable
         """
-        path = Path(folder)
+        path = located(folder)
         return backend_of(path).repair(path, settings=SETTINGS, lock_timeout=lock_timeout)

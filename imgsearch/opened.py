@@ -107,20 +107,19 @@ class Opened:
         return self._readers.reading()
 
     @contextmanager
-    def writing(self, lock_timeout: float) -> Iterator[Storage]:
-        """Open a connection for writing and hold the writer lock during the block.
+    def writing(self, lock_timeout: float, *, alone: bool = False) -> Iterator[Storage]:
+        """Open a connection for writing during the block; hold the writer lock, where one at a time may write.
+
+        Args:
+            lock_timeout: seconds to wait for others.
+            alone: let nobody else write meanwhile, where several may.
 
         Raises:
             InstanceLocked, InstanceDamaged, NewerFormat, StorageUnwritable
         """
-        backend = backend_of(self.folder)
-        with backend.writing(self.folder, lock_timeout):
-            engine = backend.open(self.folder, write=True)
-            try:
-                self.refresh(engine.store)
-                yield engine
-            finally:
-                engine.close()
+        with backend_of(self.folder).writer(self.folder, lock_timeout, alone=alone) as engine:
+            self.refresh(engine.store)
+            yield engine
 
     def refresh(self, store: Truth) -> None:
         """Update the model after a reindex; all other settings are fixed."""

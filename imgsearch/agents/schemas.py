@@ -173,6 +173,7 @@ INFO: Final = _document(
         "Index": _or_null(OBJECT),
         "Unindexed": INTEGER,
         "DiskBytes": INTEGER,
+        "Storage": _or_null(_told(OBJECT, "server, index and how far it follows, of an instance in a database")),
         "Instance": _told(TEXT, "its name here"),
         "Text": _told(BOOLEAN, "whether it can be searched with words"),
         "PictureFolders": _told(NAMES, "folders whose pictures may be given as paths"),

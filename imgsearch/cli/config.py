@@ -10,6 +10,7 @@ from imgsearch.cli.opening import instance_folder
 from imgsearch.cli.options import FormatOption, InstanceOption
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, text
 from imgsearch.locations import cache_folder
+from imgsearch.storage.backends import is_remote, located
 
 __all__ = ["config"]
 
@@ -51,8 +52,12 @@ def _document(name: str) -> dict[str, Any]:
         origin = str(configuration.path)
     else:
         origin = setting.variable
-    shown = value if value is not None else _built_in(name)
+    shown = _without_password(value) if value is not None else _built_in(name)
     return {"Name": name, "Value": shown, "Origin": origin, "Variable": setting.variable, "Description": setting.help}
+
+
+def _without_password(value: str) -> str:
+    return str(located(value)) if is_remote(value) else value
 
 
 def _built_in(name: str) -> str | None:
@@ -80,7 +85,7 @@ def _print_table(settings: list[dict[str, Any]]) -> None:
         shown = "automatic" if setting["Value"] is None else setting["Value"]
         table.add_row(*map(text, (setting["Name"], shown, setting["Origin"])))
     for name, folder in configuration.instances.items():
-        table.add_row(*map(text, (f"{INSTANCES}.{name}", folder, configuration.path)))
+        table.add_row(*map(text, (f"{INSTANCES}.{name}", _without_password(folder), configuration.path)))
     missing = "" if configuration.exists else " (does not exist)"
     table.caption = text(f"configuration file: {configuration.path}{missing}")
     console().print(table)

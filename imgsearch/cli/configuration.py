@@ -15,6 +15,7 @@ from typing import Any, Final
 from imgsearch.cli.output import FORMAT_VARIABLE
 from imgsearch.errors import UsageError
 from imgsearch.locations import CACHE_VARIABLE, INSTANCE_VARIABLE, configuration_file
+from imgsearch.storage.backends import is_remote, located
 
 __all__ = ["CONFIG_VARIABLE", "SETTINGS", "Configuration", "Setting", "active", "load"]
 
@@ -40,7 +41,7 @@ class Setting:
 
 
 SETTINGS: Final = {
-    "instance": Setting(INSTANCE_VARIABLE, "the instance: a folder, or a name in [instances]"),
+    "instance": Setting(INSTANCE_VARIABLE, "the instance: a folder, an address or a name in [instances]"),
     "cache": Setting(CACHE_VARIABLE, "the folder of prepared networks", is_path=True),
     "format": Setting(FORMAT_VARIABLE, "the output format: table, json, jsonl or paths"),
     "workers": Setting("IMGSEARCH_WORKERS", "pictures processed at once", int),
@@ -61,7 +62,7 @@ class Configuration:
     values: dict[str, str] = field(default_factory=dict)
     """Settings, as their variables would have them."""
     instances: dict[str, str] = field(default_factory=dict)
-    """Folders of instances by name."""
+    """Folders or addresses of instances by name."""
     applied: set[str] = field(default_factory=set)
     """Variables that ``apply`` has set."""
 
@@ -73,9 +74,13 @@ class Configuration:
                 os.environ[variable] = value
                 self.applied.add(variable)
 
-    def folder(self, given: Path) -> Path:
-        """The folder of an instance that is given by its name or its path; a name comes first."""
-        return Path(self.instances.get(str(given), given))
+    def folder(self, given: str | Path) -> Path:
+        """The folder of an instance that is given by its name, its path or its address; a name comes first.
+
+        Raises:
+            UsageError: an address is not valid.
+        """
+        return located(self.instances.get(str(given), given))
 
 
 _active = Configuration(None)
@@ -133,8 +138,12 @@ def _read(path: Path, *, must_exist: bool) -> Configuration:
     instances = document.get(INSTANCES, {})
     for name, value in instances.items():
         if not isinstance(value, str):
-            raise UsageError(f"{_place(path, text, name)}: instance {name} is {value!r}; it must be a folder")
-    found = {name: str(folder / Path(value).expanduser()) for name, value in instances.items()}
+            raise UsageError(
+                f"{_place(path, text, name)}: instance {name} is {value!r}; it must be a folder or an address"
+            )
+    found = {
+        name: value if is_remote(value) else str(folder / Path(value).expanduser()) for name, value in instances.items()
+    }
     return Configuration(path, True, values, found)
 
 

@@ -37,6 +37,14 @@ def _older(facts: InstanceInfo) -> str:
     )
 
 
+def _waiting(facts: InstanceInfo) -> str | None:
+    if "Pending" not in facts.storage:
+        return None
+    storage = facts.storage
+    pending, seconds, removed = (storage[name] for name in ("Pending", "PendingSeconds", "Removed"))
+    return f"{pending} items, for up to {seconds} s; {removed} to be deleted from it"
+
+
 def _print_table(facts: InstanceInfo) -> None:
     from rich.table import Table
 
@@ -46,6 +54,7 @@ def _print_table(facts: InstanceInfo) -> None:
     side = f", at most {limits.max_side} px a side" if limits.max_side else ""
     rows = {
         "Instance": facts.folder,
+        **{name: facts.storage.get(name) for name in ("Engine", "Server")},
         "Kind": facts.kind,
         "Created": datetime.fromtimestamp(facts.created).astimezone().isoformat(" ", "seconds"),
         "Items": f"{facts.items} pictures of {facts.products} products",
@@ -62,6 +71,7 @@ def _print_table(facts: InstanceInfo) -> None:
         if generation is None
         else f"generation {generation.number}: {generation.structure}, {generation.items} items, "
         + ("exact" if generation.recall is None else f"recall@10 {generation.recall:.4f}"),
+        "Waiting for the index": _waiting(facts),
         "Not indexed yet": f"{facts.unindexed} items, searched exactly",
         "Disk": f"{facts.disk_bytes / 2**20:.1f} MB",
     }

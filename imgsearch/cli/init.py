@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from imgsearch.cli.errors import warn
 from imgsearch.cli.opening import announcer, instance_folder, open_instance, warn_of_shared_storage
 from imgsearch.cli.options import FormatOption, InstanceOption, KindOption, LockTimeout, Model, Weights
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
 from imgsearch.errors import UsageError
 from imgsearch.service.categories import Kind
+from imgsearch.storage.backends import has_password
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +37,15 @@ def init(
         Literal["floats", "codes"],
         typer.Option(help="What is stored per picture: a feature, or codes of two bits for each of its numbers."),
     ] = "floats",
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            metavar="URL",
+            show_default=False,
+            help="Keep the items in PostgreSQL, at postgresql://USER@HOST/DATABASE; the folder then only names it.",
+        ),
+    ] = None,
     limits: Annotated[
         Literal["local", "service"],
         typer.Option(
@@ -75,7 +86,8 @@ def init(
     }
     kind = kind or Kind.PRODUCT
     folder = instance_folder(instance)
-    warn_of_shared_storage(folder)
+    if engine is None:
+        warn_of_shared_storage(folder)
     Instance.create(
         folder,
         kind,
@@ -84,10 +96,13 @@ def init(
         limits=replace(LIMIT_PROFILES[limits], **{name: value for name, value in given.items() if value is not None}),
         region_id=region_id,
         codes=features == "codes",
+        engine=engine,
         announce=announcer(),
         lock_timeout=lock_timeout,
     )
     chosen = resolve_format(output_format)
+    if engine is not None and has_password(engine):
+        warn("the password in --engine is not stored: give it in PGPASSWORD or ~/.pgpass from now on")
     if chosen is Format.TABLE:
         console().print(f"Created an empty {kind} instance in {safe(str(folder))}", markup=False)
     elif chosen is Format.PATHS:

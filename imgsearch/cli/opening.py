@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -12,8 +13,9 @@ from imgsearch.cli.configuration import active
 from imgsearch.cli.errors import tell, warn
 from imgsearch.cli.output import safe
 from imgsearch.errors import ImgsearchError, InstanceExists, UsageError
-from imgsearch.locations import default_instance
+from imgsearch.locations import INSTANCE_VARIABLE, default_instance
 from imgsearch.service.categories import Kind
+from imgsearch.storage.backends import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +40,13 @@ __all__ = [
 def instance_folder(given: Path | None) -> Path:
     """The given folder or the default one; either may be a name of the configuration file."""
     instance_is(given)
-    return active().folder(given if given is not None else default_instance())
+    return active().folder(given if given is not None else _default())
+
+
+def _default() -> str | Path:
+    """The default instance; an address is kept as it is written."""
+    given = os.environ.get(INSTANCE_VARIABLE)
+    return given if given and is_remote(given) else default_instance()
 
 
 def named_instances(given: Sequence[Path] | None) -> dict[str, Path]:
@@ -51,7 +59,8 @@ def named_instances(given: Sequence[Path] | None) -> dict[str, Path]:
         UsageError: two have the same name.
     """
     named: dict[str, Path] = {}
-    for one in given or [default_instance()]:
+    default: list[str | Path] = [] if given else [_default()]
+    for one in [*(given or []), *default]:
         folder = active().folder(one)
         name = str(one) if str(one) in active().instances else folder.resolve().name
         if named.setdefault(name, folder) is not folder:
@@ -205,6 +214,6 @@ def new_instance_discarded(given: Path | None, has_failed: Callable[[], bool]) -
         if failed and not was_there:
             with suppress(ImgsearchError, OSError):  # the failure itself is what counts
                 if Instance.remove_if_empty(folder):
-                    if not before:
+                    if not before and not is_remote(folder):
                         folder.rmdir()
                     tell(f"Removed the new instance in {safe(str(folder))}: nothing was added to it")

@@ -14,6 +14,7 @@ from imgsearch.errors import StorageError, UsageError
 from imgsearch.locations import INSTANCE_VARIABLE
 from imgsearch.service.categories import CATEGORIES, Kind, parse_category
 from imgsearch.shards import Shard
+from imgsearch.storage.backends import located
 from imgsearch.values import PictureOptions, Region
 
 if TYPE_CHECKING:
@@ -108,7 +109,10 @@ def _names_of_models(incomplete: str) -> list[str]:
 def _place(name: str) -> Path:
     if not name:  # most often, of a variable of a script that is not set
         raise typer.BadParameter("the name of the instance is empty")
-    return Path(name)
+    try:
+        return located(name)
+    except UsageError as error:
+        raise typer.BadParameter(error.message) from None
 
 
 def _shard(text: str) -> Shard:
@@ -123,7 +127,7 @@ def _instance_option(help_text: str, **more: Any) -> Any:
         "-i",
         "--instance",
         parser=_place,
-        metavar="DIR|NAME",
+        metavar="DIR|NAME|URL",
         show_default=False,
         help=help_text,
         autocompletion=_names_of_instances,
@@ -135,8 +139,8 @@ GlobalInstance = Annotated[Path | None, _instance_option("The instance, as after
 InstanceOption = Annotated[
     Path | None,
     _instance_option(
-        f"The instance's folder, or its name in the configuration file; by default {INSTANCE_VARIABLE}, else "
-        "'default' in your data directory.",
+        "The instance's folder, its name in the configuration file, or its address; by default "
+        f"{INSTANCE_VARIABLE}, else 'default' in your data directory.",
         callback=_of_the_command_line,
         rich_help_panel=INSTANCE,
     ),
@@ -144,7 +148,8 @@ InstanceOption = Annotated[
 SeveralInstances = Annotated[
     list[Path] | None,
     _instance_option(
-        "An instance's folder, or its name in the configuration file; repeatable. By default as for other commands.",
+        "An instance's folder, name in the configuration file, or address; repeatable. By default as for other "
+        "commands.",
         callback=_also_before_the_command,
         rich_help_panel=INSTANCE,
     ),

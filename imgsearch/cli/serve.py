@@ -201,7 +201,7 @@ def _pair(text: str) -> tuple[str, Path]:
     name, equals, place = text.partition("=")
     if not equals or not name or not place:
         raise UsageError(f"{text!r} is not NAME=INSTANCE, such as shop=/srv/shop")
-    return name, active().folder(Path(place))
+    return name, active().folder(place)
 
 
 def _sharded(given: Iterable[str]) -> dict[str, list[Path]]:

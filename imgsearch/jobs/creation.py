@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imgsearch.durable_fs import file_errors, make_private_folder
-from imgsearch.errors import InstanceExists, InstanceLocked
-from imgsearch.storage.backends import backend_of
+from imgsearch.errors import InstanceExists, InstanceLocked, UsageError
+from imgsearch.storage.backends import backend_for, backend_of, is_remote
 from imgsearch.vision.models import ModelRecord, find_model
 
 if TYPE_CHECKING:
@@ -32,18 +32,19 @@ def create(
     region_id: str | None,
     *,
     codes: bool,
+    engine: str | None,
     cache: Path,
     announce: Callable[[str], None],
     lock_timeout: float,
 ) -> None:
     """Create an empty instance; see ``Instance.create``."""
-    _check_free(folder)
+    _check_free(folder, engine)
     record = find_model(model, weights)
     if not record.dimension:  # known only after conversion
         from imgsearch.vision.openvino_export import prepared_models
 
         record = prepared_models(record, cache, announce).record
-    make(folder, kind, limits, region_id, replace(record, coded=codes), lock_timeout)
+    make(folder, kind, limits, region_id, replace(record, coded=codes), lock_timeout, engine)
 
 
 def create_alike(opened: Opened, folder: Path) -> None:
@@ -54,16 +55,23 @@ def create_alike(opened: Opened, folder: Path) -> None:
 
 
 def make(
-    folder: Path, kind: Kind, limits: Limits, region_id: str | None, record: ModelRecord, lock_timeout: float = 0.0
+    folder: Path,
+    kind: Kind,
+    limits: Limits,
+    region_id: str | None,
+    record: ModelRecord,
+    lock_timeout: float = 0.0,
+    engine: str | None = None,
 ) -> None:
     """Create an empty instance for a complete model record.
 
     Raises:
-        InstanceExists, InstanceLocked, StorageFull, StorageUnwritable
+        InstanceExists, InstanceLocked, RemoteUnavailable, StorageFull, StorageUnwritable
     """
-    with file_errors(folder):
-        make_private_folder(folder)
-    backend = backend_of(folder)
+    backend = backend_for(folder, engine)
+    if not is_remote(folder):
+        with file_errors(folder):
+            make_private_folder(folder)
     with backend.writing(folder, lock_timeout):
         if backend.exists(folder):
             raise InstanceExists(f"there is an instance in {folder} already")
@@ -79,13 +87,16 @@ def make(
         )
 
 
-def _check_free(folder: Path) -> None:
+def _check_free(folder: Path, engine: str | None = None) -> None:
     """Raise if a folder contains anything but leftovers of a killed ``create``.
 
     Raises:
         InstanceExists
+        UsageError: an address in place of the folder, and another engine as well.
     """
-    backend = backend_of(folder)
+    backend = backend_for(folder, engine)
+    if engine is not None and is_remote(folder):
+        raise UsageError(f"{folder} says where the instance lies: leave the engine out, or name a folder")
     if backend.exists(folder):
         raise InstanceExists(f"there is an instance in {folder} already")
     if folder.exists() and not (folder.is_dir() and all(backend.is_leftover(path) for path in folder.iterdir())):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from imgsearch.errors import InvalidValue
 from imgsearch.filters.tree import Or, location_condition, named_condition
 from imgsearch.ordered_futures import until_it_fails
-from imgsearch.values import Key
+from imgsearch.values import Key, spellings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -91,17 +91,18 @@ def delete_stream(
 ) -> Iterator[Deletion]:
     """Delete many products and pictures; see ``Instance.delete_stream``."""
     end: list[ImgsearchError] = []
-    conditions = until_it_fails((of_key(*selection) for selection in selections), end)
+    conditions = until_it_fails(((selection[0], of_key(*selection)) for selection in selections), end)
     if dry_run:
         with opened.reading() as engine, engine.store.reading():
-            for condition in conditions:
+            for _, condition in conditions:
                 yield Deletion(engine.store.keys(condition))
         _raise_first(end)
         return
     with opened.writing(lock_timeout) as engine:
         while some := list(islice(conditions, COMMIT_SELECTIONS)):
-            with engine.committing() as store:
-                deletions = [Deletion(store.delete(condition)) for condition in some]
+            products = {name for product_id, _ in some for name in spellings(product_id)}
+            with engine.committing(products) as store:
+                deletions = [Deletion(store.delete(condition)) for _, condition in some]
             yield from deletions
         engine.drop_index_if_empty()
     _raise_first(end)

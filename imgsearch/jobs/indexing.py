@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from imgsearch.errors import ImgsearchError, InputError, InvalidModel
 from imgsearch.filters.tree import named_condition, product_condition
 from imgsearch.jobs.comparison import category_in_use, is_changed, is_unchanged, keeping, same_request
+from imgsearch.jobs.devices import note_device
 from imgsearch.jobs.id_set import IdSet
 from imgsearch.jobs.recalling import LookUp
 from imgsearch.jobs.unchanged import Unchanged
@@ -28,28 +29,25 @@ from imgsearch.types import (
     Status,
     Upsert,
 )
-from imgsearch.values import Key
+from imgsearch.values import Key, spellings
 from imgsearch.vision.devices import CPU_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
-    from imgsearch.storage.port import Storage, Truth
+    from imgsearch.storage.port import Storage
     from imgsearch.types import Item
     from imgsearch.values import PictureOptions
     from imgsearch.vision.pipeline import Pipeline
 
-__all__ = ["COMMIT_ITEMS", "COMMIT_SECONDS", "DEVICES", "IndexingRun", "devices_of"]
+__all__ = ["COMMIT_ITEMS", "COMMIT_SECONDS", "IndexingRun"]
 
 Ticket = TypeVar("Ticket")
 
 COMMIT_ITEMS: Final = 256
 COMMIT_SECONDS: Final = 1.0
 """A batch is committed when it holds so many items, or when so much time has passed since the last one."""
-
-DEVICES: Final = "devices"
-"""The setting that lists what has made features, once that is not the CPU alone."""
 
 
 @dataclass(slots=True)
@@ -60,8 +58,6 @@ class _InFlight(Generic[Ticket]):
     ticket: Ticket
     item: Item | None = None
     """What was stored under the key when the operation was read."""
-    other_spelling: Key | None = None
-    """A stored key that differs from the operation's by the spelling of accents only."""
     future: Future[Extracted | Recalled | Content] | None = None
     """None: nothing is extracted, or the token says that the picture is unchanged."""
     refusal: InputError | None = None
@@ -172,7 +168,6 @@ class IndexingRun(Generic[Ticket]):
         return time.monotonic() - self._last_commit > COMMIT_SECONDS
 
     def __len__(self) -> int:
-        """How many operations are under way."""
         return len(self._window)
 
     def count_finished(self) -> int:
@@ -204,12 +199,11 @@ class IndexingRun(Generic[Ticket]):
         self._keys.add(operation.key)
         try:
             check_category(operation.options.category_id)
+            self._store.check_key(operation.key)
         except InputError as error:
             flight.refusal = error
             return
         flight.item = item = self._store.item(operation.key)
-        if item is None:
-            flight.other_spelling = self._other_spelling(operation.key)
         reusable = item if item is not None and same_request(item, operation.options, self._kind) else None
         if reusable is not None and is_unchanged(reusable, operation):
             return
@@ -219,7 +213,8 @@ class IndexingRun(Generic[Ticket]):
             operation.options,
             LookUp(operation, reusable, item if is_taken else None, self._recall),
         )
-        flight.operation = replace(operation, picture=_TAKEN)  # one in memory need not stay there until the commit
+        if not self._engine.is_shared:  # one in memory need not stay until the commit, where it is not begun anew
+            flight.operation = replace(operation, picture=_TAKEN)
         self._unfinished.append(flight.future)
         if self._on_extracted is not None:
             tell = self._on_extracted
@@ -231,8 +226,7 @@ class IndexingRun(Generic[Ticket]):
     def _commit(self, count: int) -> Iterator[tuple[Ticket, list[Outcome]]]:
         """Finish the first ``count`` operations of the window, in one transaction.
 
-        What ends the run is raised when those before it are committed; they stay in the window until then, so what is
-        left there at the end has come to nothing.
+        What ends the run is raised when those before it are committed; what the window then holds has come to nothing.
         """
         flights = list(islice(self._window, count))
         results: list[_Result] = []
@@ -244,14 +238,18 @@ class IndexingRun(Generic[Ticket]):
             end = error
             del flights[len(results) :]
         finished: list[tuple[Ticket, list[Outcome]]] = []
+        outdated: list[_InFlight[Ticket]] = []
         if flights:
-            with self._engine.committing():
-                if any(isinstance(result, Extracted) for result in results):
-                    self._note_device()
-                finished = [
-                    (flight.ticket, list(self._store_result(flight, result)))
-                    for flight, result in zip(flights, results, strict=True)
-                ]
+            notes = not self._device_noted and any(isinstance(one, Extracted) for one in results)
+            with self._engine.committing(None if notes or self._vacated else _products_of(flights)):
+                if self._engine.is_shared:
+                    kept = self._count_up_to_date(flights, results)
+                    outdated, flights = flights[kept:], flights[:kept]
+                if notes:
+                    note_device(self._store, self._device)
+                    self._device_noted = True
+                pairs = zip(flights, results, strict=False)
+                finished = [(flight.ticket, list(self._store_result(flight, result))) for flight, result in pairs]
         for flight in flights:
             self._window.popleft()
             if isinstance(flight.operation, AddPicture):
@@ -261,23 +259,27 @@ class IndexingRun(Generic[Ticket]):
         }
         self._last_commit = time.monotonic()
         yield from finished
+        if outdated:
+            first = outdated[0]
+            assert isinstance(first.operation, AddPicture)
+            self._window[0] = self._begun(first.operation, first.ticket)
+            yield from self._commit(len(outdated))
         if end is not None:
             raise end
+
+    def _count_up_to_date(self, flights: list[_InFlight[Ticket]], results: list[_Result]) -> int:
+        """How many come before the first whose picture was found unchanged and whose item others have changed since."""
+        for count, (flight, result) in enumerate(zip(flights, results, strict=True)):
+            known = flight.item if isinstance(result, Content | None) else None
+            if known is not None and self._store.item(known.key) != known:
+                return count
+        return len(flights)
 
     def abandon(self) -> list[Ticket]:
         """The tickets of what was begun and is not committed; nothing more comes of it."""
         tickets = [flight.ticket for flight in self._window]
         self._window.clear()
         return tickets
-
-    def _note_device(self) -> None:
-        """Have the instance remember what its features were made with, in the commit that brings the first of them."""
-        if self._device_noted:
-            return
-        known = devices_of(self._store)
-        if self._device not in (known or [CPU_LABEL]):
-            self._store.set_setting(DEVICES, [*known, self._device])
-        self._device_noted = True
 
     @staticmethod
     def _result(flight: _InFlight[Ticket]) -> _Result:
@@ -341,8 +343,8 @@ class IndexingRun(Generic[Ticket]):
         status = Status.ADDED
         if self._store.delete(product_condition(key.product_id, key.pic_name)):
             status = Status.REPLACED
-        elif flight.other_spelling is not None:
-            self._store.remove([flight.other_spelling])
+        elif (other := self._other_spelling(key)) is not None:
+            self._store.remove([other])
             status = Status.REPLACED
         elif self._vacated is not None and (former := self._vacated(kept.content_hash, key)) is not None:
             self._store.remove([former.key])
@@ -391,7 +393,8 @@ class _Taken:
 _TAKEN: Final = _Taken()
 
 
-def devices_of(store: Truth) -> list[str]:
-    """What an instance's features were made with, in the order of their coming; imported ones do not tell."""
-    listed: list[str] = store.settings().get(DEVICES, [])
-    return listed or ([CPU_LABEL] if store.count() else [])
+def _products_of(flights: list[_InFlight[Ticket]]) -> set[str]:
+    """The products that the commit of these operations changes, however their accents are spelled."""
+    given = (getattr(one.operation, "key", one.operation) for one in flights)
+    names = [one.product_id for one in given if isinstance(one, Key | DeletePictures)]
+    return {spelled for name in names for spelled in spellings(name)}

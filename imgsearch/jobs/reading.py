@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from imgsearch.errors import InvalidPaging
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING, category_condition, named_condition
-from imgsearch.jobs.indexing import devices_of
+from imgsearch.jobs.devices import devices_of
 from imgsearch.jobs.reindexing import count_reindexed
 from imgsearch.service.categories import parse_category
 from imgsearch.storage.backends import backend_of
@@ -56,6 +56,8 @@ class InstanceInfo:
     unindexed: int
     """Items newer than the index, which are scanned exactly."""
     disk_bytes: int
+    storage: dict[str, str | int]
+    """What else there is to say about where the items lie; empty for a folder."""
 
 
 def info(opened: Opened) -> InstanceInfo:
@@ -81,6 +83,7 @@ def info(opened: Opened) -> InstanceInfo:
             generation=generation,
             unindexed=store.count_unindexed(),
             disk_bytes=backend_of(opened.folder).disk_bytes(opened.folder),
+            storage=engine.about(),
         )
 
 

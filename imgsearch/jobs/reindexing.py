@@ -14,7 +14,8 @@ from imgsearch.durable_fs import file_errors, make_private_folder
 from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceExists, UnreadableSource, UsageError
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.jobs.applying import outcomes_of
-from imgsearch.jobs.indexing import DEVICES, IndexingRun
+from imgsearch.jobs.devices import DEVICES
+from imgsearch.jobs.indexing import IndexingRun
 from imgsearch.opened import Opened
 from imgsearch.sources.files import FilePicture
 from imgsearch.storage import successor
@@ -42,7 +43,10 @@ def reindex_stream(opened: Opened, *, workers: int | None, device: str, lock_tim
     if opened.needs_reindex:
         with opened.writing(lock_timeout) as engine:
             if not isinstance(engine, Engine):  # a successor is a folder inside the instance's
-                raise UsageError(f"the storage of {opened.folder} cannot be reindexed in place: make a new instance")
+                raise UsageError(
+                    f"the items of {opened.folder} lie in a database, where they cannot be reindexed in place: make a "
+                    "new instance with 'imgsearch init' and another ?schema=NAME, and add the pictures to it"
+                )
             yield from _reindexed(opened, engine, workers, device)
     elif lacks_hashes(opened):
         from imgsearch.jobs.hashing import hash_missing

@@ -85,14 +85,14 @@ def tune_instance(opened: Opened, lock_timeout: float) -> TuningReport:
     model = opened.model
     with opened.reading() as engine:
         check_tunable(engine, model.shape_dimension, coded=model.coded)  # before it waits
-    with opened.writing(lock_timeout) as engine:
+    with opened.writing(lock_timeout, alone=True) as engine:
         check_tunable(engine, opened.model.shape_dimension, coded=opened.model.coded)
         return tune(engine, opened.model.shape_dimension)
 
 
 def reset_tuning(opened: Opened, lock_timeout: float) -> bool:
     """Undo the tuning of an instance under its lock; see ``Instance.reset_tuning``."""
-    with opened.writing(lock_timeout) as engine:
+    with opened.writing(lock_timeout, alone=True) as engine:
         tuned = engine.store.tuning() is not None
         if tuned:
             engine.retune(None)

@@ -122,6 +122,8 @@ class Snapshot:
 
     def _of(self, query: Feature, selection: Selection, near: tuple[int, Ids] | None) -> Candidates:
         if self._generation is None or self._is_scanned(selection):
+            if self._store.compares_itself:
+                return _Compared(self._store, query, selection.condition)
             scan = _Scan(*self.scanned(selection.condition), query)
             if len(scan) != selection.found:
                 raise self._store.damage("the number of items")
@@ -186,6 +188,19 @@ class _Scan:
         return np.concatenate([nearer, equal[: size - len(nearer)]])
 
 
+class _Compared:
+    """Candidates that the storage finds by comparing a query with all items."""
+
+    def __init__(self, store: Truth, query: Feature, condition: Condition, *, unindexed: bool = False) -> None:
+        self._store, self._query, self._condition, self._unindexed = store, query, condition, unindexed
+
+    def __len__(self) -> int:
+        return self._store.count_unindexed() if self._unindexed else self._store.count(self._condition)
+
+    def best(self, size: int) -> Ids:
+        return self._store.nearest(self._query, self._condition, size, unindexed=self._unindexed)
+
+
 class _IndexAndTail:
     """Candidates of the published index and of an exact scan of newer items."""
 
@@ -203,21 +218,38 @@ class _IndexAndTail:
         self._categories = selection.categories or None
         self._near = near
         self._without = snapshot.removed
-        self._tail = _Scan(*snapshot.scanned(selection.condition, unindexed=True), query)
+        self._tail: _Scan | _Compared = (
+            _Compared(store, query, selection.condition, unindexed=True)
+            if store.compares_itself
+            else _Scan(*snapshot.scanned(selection.condition, unindexed=True), query)
+        )
         self._only: Ids | None = None
+        self._compared: _Compared | None = None
+        """In place of index and tail, where few enough items count that all are compared."""
         if selection.condition == EVERYTHING:
             if generation.items - len(self._without) + len(self._tail) != selection.found:
                 raise store.damage("the number of items")
         elif generation.is_exact or (selection.filter != EVERYTHING and not self._is_broad()):
-            self._only = snapshot.listed(selection)
+            self._narrow()
 
     def _is_broad(self) -> bool:
         """Whether testing near items against the filter costs less than listing all that meet it."""
         found, among = self._selection.found, self._selection.among
         return MAX_RESULTS * LOOK_COST * among < found * found
 
+    def _narrow(self) -> None:
+        """From now on, consider nothing but the items of the selection."""
+        if self._store.compares_itself:
+            self._compared = _Compared(self._store, self._query, self._selection.condition)
+        else:
+            self._only = self._snapshot.listed(self._selection)
+
     def best(self, size: int) -> Ids:
-        return np.concatenate([self._indexed(size), self._tail.best(size)])
+        if self._compared is None:
+            indexed = self._indexed(size)
+        if self._compared is not None:
+            return self._compared.best(size)
+        return np.concatenate([indexed, self._tail.best(size)])
 
     def _indexed(self, size: int) -> Ids:
         if self._near is not None and size <= self._near[0]:
@@ -226,7 +258,9 @@ class _IndexAndTail:
             found = self._of_a_broad_filter(size)
             if found is not None:
                 return found
-            self._only = self._snapshot.listed(self._selection)
+            self._narrow()
+            if self._compared is not None:
+                return np.zeros(0, np.int64)
         if self._only is None:
             return self._index.shortlist(self._query, size, categories=self._categories, without=self._without)
         return self._index.shortlist(self._query, size, categories=self._categories, only=self._only)

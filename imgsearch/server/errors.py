@@ -12,6 +12,7 @@ from imgsearch.errors import (
     MemoryRefused,
     NotFound,
     RemoteError,
+    RemoteUnavailable,
     StorageError,
     UsageError,
 )
@@ -26,6 +27,7 @@ _STATUS: Final[dict[type[ImgsearchError], int]] = {
     UsageError: 400,
     NotFound: 400,
     InstanceLocked: 409,
+    RemoteUnavailable: 503,
     RemoteError: 400,
     InstanceUnusable: 500,
     MemoryRefused: 503,

@@ -288,4 +288,5 @@ def info_document(facts: InstanceInfo) -> dict[str, Any]:
         },
         "Unindexed": facts.unindexed,
         "DiskBytes": facts.disk_bytes,
+        "Storage": facts.storage or None,
     }

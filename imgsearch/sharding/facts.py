@@ -37,6 +37,7 @@ def merged_info(folder: Path, shards: Sequence[InstanceInfo]) -> InstanceInfo:
         generation=MergedGeneration.of([one.generation for one in shards]),
         unindexed=sum(one.unindexed for one in shards),
         disk_bytes=sum(one.disk_bytes for one in shards),
+        storage={},  # each shard tells its own
     )
 
 

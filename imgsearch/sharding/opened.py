@@ -50,7 +50,7 @@ class ShardedOpened(Opened):
             yield MergedStorage([stack.enter_context(shard.reading()) for shard in self.shards], self.folder)
 
     @contextmanager
-    def writing(self, lock_timeout: float) -> Iterator[Storage]:  # noqa: ARG002  # as of one instance
+    def writing(self, lock_timeout: float, *, alone: bool = False) -> Iterator[Storage]:  # noqa: ARG002
         """Refused: each shard has a lock, and commits, of its own.
 
         Raises:

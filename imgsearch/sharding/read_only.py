@@ -34,6 +34,7 @@ class ReadOnlyTruth:
     def _refused(self, *_given: Any) -> NoReturn:
         refuse_writing(self.folder)
 
+    check_key = _refused
     set_setting = _refused
     set_tuning = _refused
     upsert = _refused

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from imgsearch.sharding.generation import MergedGeneration, MergedIndex
 from imgsearch.sharding.read_only import refuse_writing
@@ -27,6 +27,8 @@ class MergedStorage:
         folder: named in errors.
     """
 
+    is_shared: Final = False
+
     def __init__(self, parts: Sequence[Storage], folder: Path) -> None:
         self.parts = parts
         self.folder = folder
@@ -38,6 +40,10 @@ class MergedStorage:
     def errors(self) -> AbstractContextManager[None]:
         """Nothing: each question to a shard translates its errors, and so names the right folder."""
         return nullcontext()
+
+    def about(self) -> dict[str, str | int]:
+        """Nothing of all shards together."""
+        return {}
 
     def prepare(self) -> None:
         """Start loading what index searches need, in all shards."""

@@ -54,9 +54,15 @@ class MergedTruth(ReadOnlyTruth):
         folder: named in errors.
     """
 
+    compares_itself: Final = False
+
     def __init__(self, parts: Sequence[Storage], folder: Path) -> None:
         super().__init__(folder)
         self._parts = parts
+
+    def nearest(self, query: Feature, condition: Condition, size: int, *, unindexed: bool = False) -> Ids:
+        """Not asked for: each shard gives candidates of its own."""
+        raise NotImplementedError
 
     # Asking the shards
 

@@ -1,25 +1,34 @@
-"""Choosing the backend of an instance. At present there is one: SQLite and FAISS in a local folder.
+"""Choosing the backend of an instance: SQLite and FAISS in a local folder, or PostgreSQL with pgvector.
 
-This is the only place that chooses a backend, by the content of the instance's folder.
+This is the only place that chooses a backend, by what names the instance: a folder with a database or with the address
+of one, or that address itself.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from imgsearch.durable_fs import file_errors
+from imgsearch.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import os
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from imgsearch.storage.engine import Engine
     from imgsearch.storage.integrity.problems import Problem, Repair
     from imgsearch.storage.permissions import Exposure
     from imgsearch.storage.port import Storage
 
-__all__ = ["Backend", "LocalBackend", "backend_of"]
+__all__ = ["Backend", "LocalBackend", "backend_for", "backend_of", "has_password", "is_remote", "located"]
+
+REMOTE: Final = ("postgresql:/", "postgres:/")
+"""What addresses begin with, also as paths, which have single slashes."""
+PLACE_NAME: Final = "instance.json"
+"""The file in a folder that tells where an instance is."""
 
 
 class Backend(Protocol):
@@ -52,10 +61,22 @@ class Backend(Protocol):
         """
 
     def writing(self, folder: Path, timeout: float) -> AbstractContextManager[None]:
-        """Be the only writer inside the block.
+        """Be the only writer inside the block, where there can be only one.
 
         Raises:
             InstanceLocked: another process writes for longer than ``timeout`` seconds.
+        """
+
+    def writer(self, folder: Path, timeout: float, *, alone: bool = False) -> AbstractContextManager[Storage]:
+        """Open an instance for writing during a block.
+
+        Args:
+            folder: of the instance.
+            timeout: seconds to wait for others that must end first.
+            alone: let nobody else write meanwhile, where several may.
+
+        Raises:
+            InstanceLocked, InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable
         """
 
     def shared_file_system(self, folder: Path) -> str | None:
@@ -149,6 +170,20 @@ class LocalBackend:
 
         return writer_lock(folder, timeout)
 
+    @contextmanager
+    def writer(self, folder: Path, timeout: float, *, alone: bool = False) -> Iterator[Engine]:  # noqa: ARG002
+        """Hold the writer lock and open an instance for writing during a block; nobody else writes meanwhile.
+
+        Raises:
+            InstanceLocked, InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable
+        """
+        with self.writing(folder, timeout):
+            engine = self.open(folder, write=True)
+            try:
+                yield engine
+            finally:
+                engine.close()
+
     def shared_file_system(self, folder: Path) -> str | None:
         """The type of the file system if other machines may share it; None on a local disk."""
         from imgsearch.storage.filesystem import shared_file_system
@@ -190,6 +225,62 @@ class LocalBackend:
             return exposures(folder)
 
 
-def backend_of(folder: Path) -> Backend:  # noqa: ARG001  # only one so far
-    """The backend of the instance in a folder, or of one to be created there."""
+def is_remote(place: str | os.PathLike[str]) -> bool:
+    """Whether a text or path is the address of an instance in a database, not a folder."""
+    return str(place).startswith(REMOTE)
+
+
+def located(place: str | os.PathLike[str]) -> Path:
+    """The path that names an instance: of its folder; or an address, without its password, in the form of a path.
+
+    Raises:
+        UsageError: an address is not valid, or what it needs is not installed.
+    """
+    if not is_remote(place):
+        return Path(place)
+    from imgsearch.storage.postgres.address import Address
+
+    return Address.parse(str(place)).place
+
+
+def has_password(address: str) -> bool:
+    """Whether an address holds a password; only addresses without one are stored and printed."""
+    from imgsearch.storage.postgres.address import Address
+
+    return Address.parse(address).has_secret
+
+
+def backend_of(folder: Path) -> Backend:
+    """The backend of the instance that a folder or an address names, or of one to be created in a folder."""
+    if is_remote(folder) or (folder / PLACE_NAME).is_file():
+        return _remote_backend(None)
     return LocalBackend()
+
+
+def backend_for(folder: Path, engine: str | None) -> Backend:
+    """The backend of an instance to be created.
+
+    Args:
+        folder: that will name it.
+        engine: the address of the database to create it in; None: as ``backend_of`` says.
+
+    Raises:
+        UsageError: there is no such engine, or what it needs is not installed.
+    """
+    if engine is None:
+        return backend_of(folder)
+    if not is_remote(engine):
+        raise UsageError(
+            f"an engine {engine.partition(':')[0][:20]!r} is none that this release knows: give "
+            "postgresql://USER@HOST/DATABASE, or leave it out for files in a folder"
+        )
+    return _remote_backend(engine)
+
+
+def _remote_backend(engine: str | None) -> Backend:
+    from imgsearch.storage.postgres.address import driver
+
+    driver()  # tells what is missing
+    from imgsearch.storage.postgres.backend import PostgresBackend
+
+    return PostgresBackend(engine)

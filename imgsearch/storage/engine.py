@@ -21,14 +21,14 @@ from imgsearch.storage.faiss.index_builder import FLAT_LIMIT, build, can_extend,
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.lock import HOLDER_NAME, LOCK_NAME, writer_lock
 from imgsearch.storage.port import IndexReplaced
+from imgsearch.storage.records import FEATURE_TYPE
 from imgsearch.storage.sqlite.database import storage_errors
 from imgsearch.storage.sqlite.generations import Generation
-from imgsearch.storage.sqlite.rows import FEATURE_TYPE
 from imgsearch.storage.sqlite.schema import PAGE_BYTES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -54,6 +54,8 @@ MIGRATION_WAIT_S: Final = 60.0
 
 class Engine:
     """The storage and search of one instance folder."""
+
+    is_shared: Final = False
 
     def __init__(self, folder: Path, store: Store) -> None:
         self.folder = folder
@@ -148,10 +150,14 @@ class Engine:
         """Translate errors of SQLite and the system into those of ``imgsearch.errors``."""
         return storage_errors(self.folder)
 
+    def about(self) -> dict[str, str | int]:
+        """Nothing that the folder does not say."""
+        return {}
+
     # Changes
 
     @contextmanager
-    def committing(self) -> Iterator[Store]:
+    def committing(self, products: Collection[str] | None = None) -> Iterator[Store]:  # noqa: ARG002  # one writes
         """Commit the changes of a block atomically; they are synced to disk when it ends.
 
         Raises:

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from imgsearch.filters.tree import EVERYTHING
+from imgsearch.storage.truth_writing import TruthWriting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from imgsearch.filters.tree import Condition
     from imgsearch.projection import Projection
     from imgsearch.types import Fingerprints, Item, StoredVersion, Upsert
-    from imgsearch.values import Attributes, Key, Location
+    from imgsearch.values import Attributes, Key
 
     Ids = npt.NDArray[np.int64]
     Feature = npt.NDArray[np.float32]
@@ -80,7 +81,7 @@ class Generation(Protocol):
 
     @property
     def items(self) -> int:
-        """How many items it was built from."""
+        """How many ids it holds: of the items that it was built from, and of those that it has taken in since."""
 
     @property
     def is_exact(self) -> bool:
@@ -104,7 +105,7 @@ class Generation(Protocol):
 
     @property
     def file_name(self) -> str:
-        """Its name in the instance's folder."""
+        """Its name in the instance's folder; empty if it does not lie there."""
 
 
 class Index(Protocol):
@@ -135,7 +136,7 @@ class Index(Protocol):
         """``shortlist`` for each of many queries; ``queries`` has shape (n, dimension)."""
 
 
-class Truth(Protocol):
+class Truth(TruthWriting, Protocol):
     """Items, features and settings.
 
     Call reading methods at any time; inside ``reading`` they see one snapshot. Call writing methods only inside
@@ -145,6 +146,10 @@ class Truth(Protocol):
         InstanceDamaged: stored data is corrupted.
         StorageFull, StorageUnwritable
     """
+
+    @property
+    def compares_itself(self) -> bool:
+        """Whether ``nearest`` is to be asked, as the features lie elsewhere; if not, callers compare what they scan."""
 
     def reading(self) -> AbstractContextManager[None]:
         """Return a context manager; reads inside it see one snapshot."""
@@ -265,6 +270,18 @@ class Truth(Protocol):
             Ids of shape (n,) and float16 features of shape (n, dimension).
         """
 
+    def nearest(self, query: Feature, condition: Condition, size: int, *, unindexed: bool = False) -> Ids:
+        """Ids of the ``size`` items nearest to a query among those that meet a condition, by comparing with all.
+
+        Of equal ones, those added first. Only for a truth that ``compares_itself``.
+
+        Args:
+            query: shape (dimension,), L2-normalised.
+            condition: to be met.
+            size: how many are wanted.
+            unindexed: only items that are not in the published index.
+        """
+
     def candidates(
         self, ids: Ids, features: Feature, marked: Condition, condition: Condition = EVERYTHING
     ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
@@ -292,42 +309,9 @@ class Truth(Protocol):
     def fingerprints(self, condition: Condition) -> Iterator[Fingerprints]:
         """Yield what copies are recognised by, of the items that meet a condition, in chunks, by ascending id."""
 
-    # Writing
-
-    def upsert(self, change: Upsert) -> bool:
-        """Write an item under a new id; return whether it replaces one with the same key."""
-
-    def insert(self, changes: Sequence[Upsert]) -> Sequence[int]:
-        """Write items whose keys are not stored yet, under new ascending ids; return the ids."""
-
-    def update(
-        self, item: Item, attributes: Attributes, category_id: int, category_given: bool, location: Location | None
-    ) -> int:
-        """Change metadata, which needs no picture; return the item's id after the change."""
-
-    def set_attributes(self, ids: Iterable[int], values: Mapping[str, Any]) -> None:
-        """Set attributes of items; attributes that are not named keep their values.
-
-        Args:
-            ids: of the items.
-            values: by the names in ``ATTRIBUTE_COLUMNS``; valid, None to unset.
-        """
-
-    def set_tokens(self, tokens: Sequence[tuple[int, bytes | None]]) -> None:
-        """Store the sources' change tokens: pairs of item id and token."""
-
-    def set_picture_hashes(self, hashes: Sequence[tuple[int, bytes]]) -> None:
-        """Store perceptual hashes of items that had none: pairs of item id and hash."""
-
-    def remove(self, keys: Iterable[Key]) -> None:
-        """Delete items by their keys."""
-
-    def delete(self, condition: Condition) -> list[Key]:
-        """Delete all items that meet a condition; return their keys, sorted."""
-
 
 class Storage(Protocol):
-    """An instance's truth and index, opened for reading or by the single writer."""
+    """An instance's truth and index, opened for reading or by a writer."""
 
     @property
     def folder(self) -> Path:
@@ -337,14 +321,27 @@ class Storage(Protocol):
     def store(self) -> Truth:
         """The truth."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether others may write at the same time: what was read before a commit may be outdated in it."""
+
     def close(self) -> None:
         """Release open resources."""
 
     def errors(self) -> AbstractContextManager[None]:
         """Translate errors of the storage's libraries into those of ``imgsearch.errors``."""
 
-    def committing(self) -> AbstractContextManager[Truth]:
+    def about(self) -> dict[str, str | int]:
+        """What else there is to say about where the items lie, by name; empty for a folder."""
+
+    def committing(self, products: Collection[str] | None = None) -> AbstractContextManager[Truth]:
         """Commit the changes of a block atomically; they are durable when it ends.
+
+        Where several write at once, blocks that change the same products wait for each other, so what a block reads of
+        its products stays true until it ends.
+
+        Args:
+            products: ProductIds that the block changes; None: any.
 
         Raises:
             StorageFull, StorageUnwritable: no change of the block is kept.

@@ -200,9 +200,10 @@ def import_stream(
 ) -> Iterator[Outcome]:
     """Add or replace the items of an export, under the lock of the instance; see ``Instance.import_stream``."""
     check_stamp(folder, own_stamp(opened.kind, opened.model))  # before it waits for the lock
-    with opened.writing(lock_timeout) as engine:
+    tuning = read_tuning(folder, opened.model.shape_dimension)
+    # Whoever writes keeps the tuning in mind, so nobody else does while an empty instance adopts one.
+    with opened.writing(lock_timeout, alone=tuning is not None) as engine:
         check_stamp(folder, own_stamp(opened.kind, opened.model))
-        tuning = read_tuning(folder, opened.model.shape_dimension)
         lines = _of_shard(read_export(folder, opened.kind, opened.model.dimension), shard or Shard())
         yield from import_items(engine, lines, tuning)
         if rebuild and engine.is_index_due():
@@ -243,8 +244,9 @@ def import_items(
         lines = (_tuned(own, line) for line in lines)
     end: list[ImgsearchError] = []
     source = until_it_fails(lines, end)
-    while batch := list(itertools.islice(source, COMMIT_ITEMS)):
-        with engine.committing() as store:
+    while batch := [_storable(engine, line) for line in itertools.islice(source, COMMIT_ITEMS)]:
+        products = {line.item.key.product_id for line in batch if isinstance(line, _Line)}
+        with engine.committing(None if adopts_tuning else products) as store:
             if adopts_tuning:
                 store.set_tuning(tuning)
                 adopts_tuning = False
@@ -255,6 +257,18 @@ def import_items(
             store.set_tuning(tuning)
     if end:
         raise end[0]
+
+
+def _storable(engine: Storage, line: _Line | Refused) -> _Line | Refused:
+    """The line, or its refusal if the storage cannot hold its key."""
+    if isinstance(line, Refused):
+        return line
+    key = line.item.key
+    try:
+        engine.store.check_key(key)
+    except InputError as error:
+        return Refused(line.source, error, key.product_id, key.pic_name)
+    return line
 
 
 def _tuned(tuning: Projection, line: _Line | Refused) -> _Line | Refused:

@@ -22,7 +22,7 @@ from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import check
 from imgsearch.storage.integrity.problems import Damage
 from imgsearch.storage.lock import LOCK_NAME, writer_lock
-from imgsearch.storage.sqlite.rows import FEATURE_TYPE
+from imgsearch.storage.records import FEATURE_TYPE
 from imgsearch.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.storage.successor import SUCCESSOR_NAME

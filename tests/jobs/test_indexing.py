@@ -16,7 +16,7 @@ from imgsearch.values import Key
 from tests.storage.arithmetic import ArithmeticInstance, Sight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from imgsearch.storage.sqlite.store import Store
@@ -52,10 +52,10 @@ def test_deletions_are_committed_in_batches(
     committing = Engine.committing
 
     @contextmanager
-    def counted(self: Engine) -> Iterator[Store]:
+    def counted(self: Engine, products: Collection[str] | None = None) -> Iterator[Store]:
         nonlocal commits
         commits += 1
-        with committing(self) as store:
+        with committing(self, products) as store:
             yield store
 
     monkeypatch.setattr(Engine, "committing", counted)

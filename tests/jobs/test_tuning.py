@@ -21,7 +21,8 @@ from imgsearch.service.categories import OTHER
 from imgsearch.sources.files import FileRequest, operations
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.problems import Damage
-from imgsearch.storage.sqlite.settings import PROJECTION, SETTING_TABLES, TUNED
+from imgsearch.storage.records import PROJECTION, TUNED
+from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.transfer.file_format import FEATURES_NAME, STAMP_NAME, TUNING_NAME
 from imgsearch.types import AddPicture, Extracted

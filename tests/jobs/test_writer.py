@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,8 +87,8 @@ def test_operations_that_come_together_are_committed_together(
     committing = Engine.committing
 
     @contextmanager
-    def counted(self: Engine) -> Iterator[object]:
-        with committing(self) as store:
+    def counted(self: Engine, products: Collection[str] | None = None) -> Iterator[object]:
+        with committing(self, products) as store:
             before = store.count()
             yield store
             commits.append(store.count() - before)

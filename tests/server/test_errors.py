@@ -15,9 +15,9 @@ KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issu
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_the_status_follows_from_whose_fault_it_is(kind: type[ImgsearchError]) -> None:
-    """The request's: 400; a lock: 409; memory: 503; the server's: 500."""
+    """The request's: 400; a lock: 409; memory, or a database that is away: 503; the server's: 500."""
     error = kind("what is wrong")
-    expected = {"InstanceLocked": 409, "MemoryRefused": 503, "ImgsearchError": 500}
+    expected = {"InstanceLocked": 409, "MemoryRefused": 503, "RemoteUnavailable": 503, "ImgsearchError": 500}
     if kind.__name__ in expected:
         assert status_of(error) == expected[kind.__name__]
     elif issubclass(kind, errors.InstanceUnusable | errors.StorageError):

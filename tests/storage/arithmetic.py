@@ -16,7 +16,7 @@ from typing import Final
 from imgsearch.errors import DamagedPicture, InputError
 from imgsearch.instance import Instance
 from imgsearch.opened import Opened
-from imgsearch.storage.engine import Engine
+from imgsearch.storage.port import Storage
 from imgsearch.types import Content, Extracted, PictureSource, Recalled
 from imgsearch.values import PictureOptions, Region, RegionMode
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
@@ -107,8 +107,8 @@ class ArithmeticOpened(Opened):
     """Called whenever a change has taken the lock and opened the database."""
 
     @contextmanager
-    def writing(self, lock_timeout: float) -> Iterator[Engine]:
-        with super().writing(lock_timeout) as engine:
+    def writing(self, lock_timeout: float, *, alone: bool = False) -> Iterator[Storage]:
+        with super().writing(lock_timeout, alone=alone) as engine:
             self.at_work()
             yield engine
 

@@ -23,7 +23,7 @@ from imgsearch.types import Fingerprints, Item, StoredVersion, Upsert
 from imgsearch.values import Attributes, Key, Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -154,6 +154,11 @@ class MemoryTruth:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.state = _State(settings)
+
+    compares_itself = False
+
+    def nearest(self, query: Feature, condition: Condition, size: int, *, unindexed: bool = False) -> Ids:
+        raise NotImplementedError
 
     def reading(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -308,6 +313,9 @@ class MemoryTruth:
     def all_stored_records(self, *, chunk: int = 1024) -> Iterator[Upsert]:  # all are at hand
         yield from self.state.items.values()
 
+    def check_key(self, key: Key) -> None:
+        pass
+
     def upsert(self, change: Upsert) -> bool:
         replaced = bool(self.delete(product_condition(change.key.product_id, change.key.pic_name)))
         self.insert([change])
@@ -399,6 +407,8 @@ class MemoryTruth:
 class MemoryStorage:
     """One instance, for as long as it is open."""
 
+    is_shared = False
+
     def __init__(self, settings: dict[str, Any]) -> None:
         self.folder = Path("in memory")
         self.store = MemoryTruth(settings)
@@ -409,8 +419,11 @@ class MemoryStorage:
     def errors(self) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def about(self) -> dict[str, str | int]:
+        return {}
+
     @contextmanager
-    def committing(self) -> Iterator[MemoryTruth]:
+    def committing(self, products: Collection[str] | None = None) -> Iterator[MemoryTruth]:  # there is one writer
         before = replace(self.store.state)
         try:
             yield self.store

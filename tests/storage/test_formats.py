@@ -22,9 +22,9 @@ from imgsearch.filters.tree import EVERYTHING
 from imgsearch.instance import Instance
 from imgsearch.search.options import SearchOptions
 from imgsearch.search.ranking import Ranker
+from imgsearch.storage.checksum import register
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.lock import LOCK_NAME
-from imgsearch.storage.sqlite.checksum import register
 from imgsearch.storage.sqlite.schema import (
     APPLICATION_ID,
     FORMAT_VERSION,

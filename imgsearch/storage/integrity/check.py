@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from imgsearch.errors import ImgsearchError, InstanceDamaged
+from imgsearch.storage.checksum import feature_checksum, is_valid
 from imgsearch.storage.faiss.index_file import checksum_of
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.integrity.problems import Damage, Problem, leftovers
-from imgsearch.storage.sqlite.checksum import feature_checksum, is_valid
+from imgsearch.storage.records import FEATURE_TYPE, ITEM_ROW, ROOT_ROW, SETTING_ROW
 from imgsearch.storage.sqlite.database import FrozenConnection, is_refusal, storage_errors
 from imgsearch.storage.sqlite.generations import Generation
-from imgsearch.storage.sqlite.rows import FEATURE_TYPE
-from imgsearch.storage.sqlite.schema import GENERATION_ROW, ITEM_ROW, ROOT_ROW, SETTING_ROW, expected_schema, schema_of
+from imgsearch.storage.sqlite.schema import GENERATION_ROW, expected_schema, schema_of
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.storage.sqlite.wal import is_corrupted, log_of

@@ -53,6 +53,8 @@ class Damage(StrEnum):
     """The index file does not match its checksum."""
     SELF_SEARCH = "SelfSearchFailed"
     """The index does not find an item by its own feature."""
+    INDEX_BEHIND = "IndexBehind"
+    """Items have waited for long to be added to an index outside of the database, or to be deleted from it."""
     SHARD = "WrongShard"
     """An item whose product is of another shard than the instance's."""
     LEFTOVER = "Leftover"
@@ -66,7 +68,13 @@ class Damage(StrEnum):
     @property
     def affects_index(self) -> bool:
         """Whether a rebuild repairs it."""
-        return self in (Damage.INDEX_MISSING, Damage.INDEX_LENGTH, Damage.INDEX, Damage.SELF_SEARCH)
+        return self in (
+            Damage.INDEX_MISSING,
+            Damage.INDEX_LENGTH,
+            Damage.INDEX,
+            Damage.SELF_SEARCH,
+            Damage.INDEX_BEHIND,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.projection import Projection
+from imgsearch.storage.checksum import is_valid, register, row_checksum
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import check, feature_fault, readable_text, stored_dimension
 from imgsearch.storage.integrity.problems import REPAIR_NAME, Damage, Loss, Repair
-from imgsearch.storage.sqlite.checksum import is_valid, register, row_checksum
+from imgsearch.storage.records import ITEM_ROW, PROJECTION, ROOT_ROW, SETTING_ROW, TUNED
 from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, sync_commits, transaction
 from imgsearch.storage.sqlite.header import repair_header
 from imgsearch.storage.sqlite.pages import recover_rows
-from imgsearch.storage.sqlite.schema import ITEM_ROW, ROOT_ROW, SETTING_ROW, check_version, expected_schema, schema_of
-from imgsearch.storage.sqlite.settings import PROJECTION, SETTING_TABLES, TUNED
+from imgsearch.storage.sqlite.schema import check_version, expected_schema, schema_of
+from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.storage.sqlite.wal import log_of, write_repaired
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
-from imgsearch.storage.sqlite.checksum import FUNCTION
+from imgsearch.storage.checksum import FUNCTION
 from imgsearch.storage.sqlite.rows import translated
 from imgsearch.storage.sqlite.schema import GENERATION_ROW
 from imgsearch.storage.sqlite.settings import Settings

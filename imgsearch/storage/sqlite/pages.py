@@ -10,8 +10,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.storage.sqlite.checksum import feature_checksum, is_valid
-from imgsearch.storage.sqlite.schema import ITEM_ROW, STORED_ITEM_ROW
+from imgsearch.storage.checksum import feature_checksum, is_valid
+from imgsearch.storage.records import ITEM_ROW
+from imgsearch.storage.sqlite.schema import STORED_ITEM_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

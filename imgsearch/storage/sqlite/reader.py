@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from imgsearch.filters.tree import EVERYTHING, category_condition, is_of_attributes, uses_attributes
 from imgsearch.storage.port import Pictures, StoredPicture
-from imgsearch.storage.sqlite.conditions import Sql, compiled
-from imgsearch.storage.sqlite.places import Places
-from imgsearch.storage.sqlite.rows import (
+from imgsearch.storage.records import (
     CHECKED_FEATURE,
     CHECKED_ITEM,
-    CONTENT_COLUMN,
     FEATURE_TYPE,
-    HASH_COLUMN,
     ITEM_COLUMNS,
     ITEM_SOURCE,
     ITEM_WIDTH,
-    MAX_PARAMETERS,
-    PRODUCT_COLUMN,
-    numbers,
-    translated,
 )
-from imgsearch.types import Fingerprints
+from imgsearch.storage.sqlite.conditions import Sql, compiled
+from imgsearch.storage.sqlite.places import Places
+from imgsearch.storage.sqlite.rows import MAX_PARAMETERS, numbers, translated
 from imgsearch.values import Key
 
 if TYPE_CHECKING:
@@ -34,13 +28,21 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.filters.tree import Condition
-    from imgsearch.types import Item, Upsert
+    from imgsearch.types import Fingerprints, Item, Upsert
 
 __all__ = ["Reader"]
 
 
 class Reader(Places):
     """Queries on items and features."""
+
+    compares_itself: Final = False
+
+    def nearest(
+        self, query: npt.NDArray[np.float32], condition: Condition, size: int, *, unindexed: bool = False
+    ) -> npt.NDArray[np.int64]:
+        """Not asked for: features lie in this process's reach."""
+        raise NotImplementedError
 
     @translated
     def counts(self) -> dict[int, int]:
@@ -354,13 +356,7 @@ class Reader(Places):
             f"SELECT {CHECKED_ITEM} FROM {source} WHERE {wanted.text} ORDER BY id", wanted.parameters
         )
         while rows := cursor.fetchmany(chunk):
-            self._verify_rows(rows)
-            yield Fingerprints(
-                np.fromiter((row[0] for row in rows), np.int64, len(rows)),
-                [row[PRODUCT_COLUMN] for row in rows],
-                [row[CONTENT_COLUMN] for row in rows],
-                [row[HASH_COLUMN] for row in rows],
-            )
+            yield self._fingerprints(rows)
 
     def scan(
         self, condition: Condition, *, unindexed: bool = False

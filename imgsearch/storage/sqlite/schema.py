@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from imgsearch.errors import InstanceDamaged, NewerFormat
-from imgsearch.storage.sqlite.checksum import FUNCTION, register
+from imgsearch.storage.checksum import FUNCTION, register
+from imgsearch.storage.records import ITEM_ROW, ROOT_ROW, SETTING_ROW
 
 __all__ = [
     "FORMAT_VERSION",
     "GENERATION_ROW",
-    "ITEM_ROW",
     "PAGE_BYTES",
-    "ROOT_ROW",
-    "SETTING_ROW",
     "STORED_ITEM_ROW",
     "SchemaEntry",
     "check_schema",
@@ -36,16 +34,6 @@ APPLICATION_ID: Final = 0x696D6773  # "imgs"
 PAGE_BYTES: Final = 8192
 """Holds fifteen features of 256 numbers and wastes 3 %; a page of 4096 bytes holds seven and wastes 10 %."""
 
-# The columns that a row's checksum (column ``seal``) covers, in this order: all of them.
-SETTING_ROW: Final = ("name", "value")
-ROOT_ROW: Final = ("id", "path")
-ITEM_ROW: Final = (
-    *("id", "product_id", "pic_name", "category_id", "category_given", "region_mode", "x1", "x2", "y1", "y2"),
-    *("subjects", "content_hash", "token", "root_id", "relative_path"),
-    *("custom_content", "int_attr", "int_attr2", "int_attr3", "int_attr4"),
-    *("str_attr", "str_attr2", "str_attr3", "str_attr4"),
-    "picture_hash",
-)
 STORED_ITEM_ROW: Final = (*ITEM_ROW[:-1], "seal", "picture_hash")
 """The order of the columns in the table: format 4 added the last one behind the checksum."""
 GENERATION_ROW: Final = (

@@ -5,29 +5,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.projection import Projection
-from imgsearch.storage.sqlite.checksum import row_checksum
+from imgsearch.storage.checksum import row_checksum
+from imgsearch.storage.records import PROJECTION, TUNED
 from imgsearch.storage.sqlite.rows import Rows, translated
 
 if TYPE_CHECKING:
-    import sqlite3
-    from pathlib import Path
+    from imgsearch.projection import Projection
 
-__all__ = ["PROJECTION", "SETTING_TABLES", "TUNED", "Settings"]
+__all__ = ["SETTING_TABLES", "Settings"]
 
 SETTING_TABLES: Final = ("settings", "settings_copy")
-TUNED: Final = "tuned"
-"""Name of the projection applied to all stored features; absent without one."""
-PROJECTION: Final = "projection"
-"""The projection itself. Stored separately, so that a search reads only the name."""
 
 
 class Settings(Rows):
     """The settings of an instance."""
-
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        super().__init__(connection, path)
-        self._tuning: Projection | None = None
 
     @translated
     def settings(self) -> dict[str, Any]:
@@ -59,18 +50,7 @@ class Settings(Rows):
         Raises:
             InstanceDamaged: it is corrupted.
         """
-        name = self._setting(TUNED)
-        if name is None:
-            return None
-        if self._tuning is None or self._tuning.name != name:
-            try:
-                tuning = Projection.from_text(self._setting(PROJECTION))
-            except ValueError:
-                raise self.damage("the tuning") from None
-            if tuning.name != name:
-                raise self.damage("the tuning")
-            self._tuning = tuning
-        return self._tuning
+        return self._known_tuning()
 
     def set_tuning(self, tuning: Projection | None) -> None:
         """Record the projection; the caller must apply it to all stored features in the same commit."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.filters.tree import product_condition
-from imgsearch.storage.sqlite.checksum import FUNCTION, feature_checksum, register, row_checksum
+from imgsearch.storage.checksum import FUNCTION, feature_checksum, register, row_checksum
+from imgsearch.storage.records import CHECKED_ITEM, FEATURE_TYPE, ITEM_ROW, ITEM_WIDTH, ROOT_ROW, item_columns
 from imgsearch.storage.sqlite.conditions import Sql, compiled
 from imgsearch.storage.sqlite.database import (
     FrozenConnection,
@@ -24,12 +25,10 @@ from imgsearch.storage.sqlite.database import (
     transaction,
 )
 from imgsearch.storage.sqlite.reader import Reader
-from imgsearch.storage.sqlite.rows import CHECKED_ITEM, FEATURE_TYPE, ITEM_WIDTH, MAX_PARAMETERS
+from imgsearch.storage.sqlite.rows import MAX_PARAMETERS
 from imgsearch.storage.sqlite.schema import (
     FORMAT_VERSION,
-    ITEM_ROW,
     PAGE_BYTES,
-    ROOT_ROW,
     check_schema,
     check_version,
     migrate,
@@ -170,6 +169,9 @@ class Store(Reader):
             )
             last = int(ids[-1])
 
+    def check_key(self, key: Key) -> None:
+        """Every key can be stored."""
+
     def upsert(self, change: Upsert) -> bool:
         """Write an item under a new id; return whether it replaced one with the same key."""
         replaced = bool(self.delete(product_condition(change.key.product_id, change.key.pic_name)))
@@ -207,26 +209,12 @@ class Store(Reader):
             )
         return range(last + 1, last + 1 + len(items))
 
-    def _columns(self, change: Upsert, roots: dict[str, int]) -> tuple[Any, ...]:
-        """ITEM_ROW without the id, as SQLite will return it: the checksum must cover what is read."""
-        extracted, location = change.extracted, change.location
+    def _columns(self, change: Upsert, roots: dict[str, int]) -> Sequence[Any]:
+        """ITEM_ROW without the id."""
+        location = change.location
         if location is not None and location.root not in roots:
             roots[location.root] = self._root_id(location.root)
-        return (
-            change.key.product_id,
-            change.key.pic_name,
-            int(extracted.category_id),
-            int(change.category_given),
-            int(change.region_mode),
-            *extracted.region.bounds,
-            json.dumps([str(subject) for subject in extracted.subjects]) if extracted.subjects else None,
-            extracted.content_hash,
-            extracted.token,
-            None if location is None else roots[location.root],
-            None if location is None else location.relative,
-            *change.attributes.columns().values(),
-            extracted.picture_hash,
-        )
+        return item_columns(change, None if location is None else roots[location.root])
 
     def _update_checksum(self, item_id: int) -> None:
         """Recompute the checksum of a stored item, after every change to it."""

@@ -19,13 +19,13 @@ from imgsearch.errors import InstanceDamaged, InstanceUnusable, NewerFormat
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import category_condition, product_condition
 from imgsearch.search.ranking import Ranker
+from imgsearch.storage.checksum import feature_checksum, register, row_checksum
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import check
 from imgsearch.storage.integrity.problems import REPAIR_NAME, Damage
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.lock import HOLDER_NAME, writer_lock
 from imgsearch.storage.sqlite import store as store_module
-from imgsearch.storage.sqlite.checksum import feature_checksum, register, row_checksum
 from imgsearch.storage.sqlite.schema import FORMAT_VERSION, MIGRATIONS, PAGE_BYTES, check_version
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.values import Attributes, Key, Location

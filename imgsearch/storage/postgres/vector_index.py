@@ -1,0 +1,157 @@
+"""Shortlists of the published index: of pgvector in the same database, or of an index that lies elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from imgsearch.errors import RemoteUnavailable
+from imgsearch.filters.tree import EVERYTHING, category_condition
+from imgsearch.storage.postgres.halves import half
+from imgsearch.storage.postgres.partitions import indexed_expression
+from imgsearch.storage.postgres.rows import numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from imgsearch.storage.postgres.external_index import ExternalIndex
+    from imgsearch.storage.postgres.rows import Generation
+    from imgsearch.storage.postgres.store import Store
+
+    Ids = npt.NDArray[np.int64]
+    Feature = npt.NDArray[np.float32]
+
+__all__ = ["IndexElsewhere", "VectorSearch", "near"]
+
+SCANNED_WITHOUT_INDEX: Final = 100_000
+"""Items that a search compares one by one while the index cannot be asked."""
+
+
+def near(
+    store: Store, query: Feature, size: int, dimension: int, probes: int | None, categories: tuple[int, ...] | None
+) -> Ids:
+    """Ids that pgvector finds near a query.
+
+    Args:
+        store: of the instance.
+        query: shape (dimension,), L2-normalised.
+        size: how many are wanted; pgvector searches further lists until it has so many.
+        dimension: of the features.
+        probes: how many lists it searches at least in each category; None: it compares with every item.
+        categories: of the results; None: all.
+    """
+    link = store.link
+    if probes is not None and link.probes != probes:
+        link.run("SELECT set_config('ivfflat.probes', %s, false)", (str(probes),))
+        link.probes = probes
+    inside = "true" if categories is None else "category_id = ANY (%s::int[])"
+    by = "features.feature" if probes is None else indexed_expression(dimension)
+    return numbers(
+        link.rows(
+            f"SELECT features.id FROM features WHERE {inside} ORDER BY {by} <#> %s LIMIT %s",
+            (*([] if categories is None else [list(categories)]), half(query), size),
+        )
+    )
+
+
+class VectorSearch:
+    """pgvector's index, which shows each commit at once."""
+
+    def __init__(self, store: Store, generation: Generation) -> None:
+        self._store = store
+        self._generation = generation
+
+    def shortlist(
+        self,
+        query: Feature,
+        size: int,
+        *,
+        categories: tuple[int, ...] | None = None,
+        only: Ids | None = None,
+        without: Ids | None = None,
+    ) -> Ids:
+        """Ids of the items nearest to a query; arguments are those of ``port.Index``."""
+        if only is not None:
+            return numbers(
+                self._store.link.rows(
+                    "SELECT features.id FROM features WHERE id = ANY (%s::bigint[]) ORDER BY feature <#> %s LIMIT %s",
+                    (only.tolist(), half(query), size),
+                )
+            )
+        left_out = np.zeros(0, np.int64) if without is None else without
+        generation = self._generation
+        wanted = size + len(left_out)
+        found = near(self._store, query, wanted, generation.dimension, generation.probes, categories)
+        return found[~np.isin(found, left_out)]
+
+    def shortlists(
+        self, queries: Feature, size: int, categories: Sequence[tuple[int, ...] | None], without: Ids
+    ) -> list[Ids]:
+        """``shortlist`` for each of many queries."""
+        return [
+            self.shortlist(query, size, categories=some, without=without)
+            for query, some in zip(queries, categories, strict=True)
+        ]
+
+
+class IndexElsewhere:
+    """An index outside of the database, whose ids are looked up before they count.
+
+    What it lacks is found by comparing with the items themselves, as far as they are few enough.
+    """
+
+    def __init__(self, store: Store, generation: Generation, external: ExternalIndex) -> None:
+        self._store = store
+        self._generation = generation
+        self._external = external
+
+    def shortlist(
+        self,
+        query: Feature,
+        size: int,
+        *,
+        categories: tuple[int, ...] | None = None,
+        only: Ids | None = None,
+        without: Ids | None = None,
+    ) -> Ids:
+        """Ids of the items nearest to a query; arguments are those of ``port.Index``.
+
+        Raises:
+            IndexReplaced, RemoteUnavailable
+        """
+        if only is not None:
+            return VectorSearch(self._store, self._generation).shortlist(query, size, only=only)
+        none = np.zeros(0, np.int64)
+        return self.shortlists(query[None], size, [categories], none if without is None else without)[0]
+
+    def shortlists(
+        self, queries: Feature, size: int, categories: Sequence[tuple[int, ...] | None], without: Ids
+    ) -> list[Ids]:
+        """``shortlist`` for each of many queries."""
+        generation = self._generation
+        try:
+            answers = self._external.shortlist(
+                queries, size + len(without), categories, number=generation.number, probes=generation.probes
+            )
+        except RemoteUnavailable:
+            if max(map(self._count, categories), default=0) > SCANNED_WITHOUT_INDEX:
+                raise
+            answers = [np.zeros(0, np.int64)] * len(queries)
+        return [
+            self._checked(query, size, some, ids) for query, some, ids in zip(queries, categories, answers, strict=True)
+        ]
+
+    def _count(self, categories: tuple[int, ...] | None) -> int:
+        counts = self._store.counts()
+        return sum(items for category, items in counts.items() if categories is None or category in categories)
+
+    def _checked(self, query: Feature, size: int, categories: tuple[int, ...] | None, ids: Ids) -> Ids:
+        """The ids that are items; all that are near, where too few of them are left."""
+        inside = EVERYTHING if categories is None else category_condition(categories)
+        found = np.unique(self._store.matching(ids.tolist(), inside))
+        if len(found) >= min(size, self._count(categories) - self._store.count_unindexed()):
+            return found
+        return self._store.nearest(query, inside, size)
