@@ -48,6 +48,7 @@ WRITING = [
     ["delete", "p1"],
     ["delete", "--filter", "int_attr=2"],
     ["rebuild"],
+    ["index"],
     ["tune", "--reset"],
     ["check", "--repair"],
 ]
