@@ -106,11 +106,17 @@ def store(home: Path) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="session")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with twelve small JPEGs, not to be changed."""
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with twelve small JPEGs; a test that changes it fails those after it, so this fails the run."""
     path = tmp_path_factory.mktemp("catalogue")
     write_catalogue(path, 12)
-    return path
+    before = _facts(path)
+    yield path
+    assert _facts(path) == before
+
+
+def _facts(folder: Path) -> dict[str, tuple[int, int]]:
+    return {one.name: (one.stat().st_size, one.stat().st_mtime_ns) for one in folder.iterdir()}
 
 
 COMMAND_SECONDS = 300

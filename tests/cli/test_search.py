@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -28,8 +29,9 @@ AUCTION |= {f"{kind}Attr{number}" for kind in ("Int", "Str") for number in ("", 
 
 
 @pytest.fixture
-def indexed(run: Run, catalogue: Path) -> Path:
+def indexed(run: Run, catalogue: Path, tmp_path: Path) -> Path:
     """The catalogue, indexed: even numbers are bags, odd ones shoes."""
+    copy = Path(shutil.copytree(catalogue, tmp_path / "catalogue"))
     lines = [
         {
             "OperationType": "ADD",
@@ -40,10 +42,10 @@ def indexed(run: Run, catalogue: Path) -> Path:
         }
         for n in range(12)
     ]
-    manifest = catalogue / "increment.meta"
+    manifest = copy / "increment.meta"
     manifest.write_text("\n".join(map(json.dumps, lines)))
     assert run("add", "--manifest", manifest).returncode == 0
-    return catalogue
+    return copy
 
 
 def names(document: dict[str, list[dict[str, str]]]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shutil
 import subprocess
 import sys
 import termios
@@ -66,8 +67,11 @@ def imported(folder: Path, *arguments: object, whole_names: bool = False) -> set
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
-def test_imports(run: Run, folder: Path, catalogue: Path, arguments: list[str], never: set[str]) -> None:
+def test_imports(
+    run: Run, folder: Path, catalogue: Path, tmp_path: Path, arguments: list[str], never: set[str]
+) -> None:
     """No command loads torch or timm; each loads only what it needs: no network if nothing is extracted."""
+    catalogue = Path(shutil.copytree(catalogue, tmp_path / "catalogue"))
     os.utime(catalogue / "0001.jpg", (1, 1))
     assert run("add", catalogue).returncode == 0
     run("add", catalogue)
