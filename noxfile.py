@@ -42,7 +42,7 @@ nox.options.error_on_missing_interpreters = True
 COMPILED_ONCE = {"PYTHONDONTWRITEBYTECODE": ""}
 """Whatever the developer has set: tests start the command more than a thousand times."""
 
-ALL_EXTRAS = "[models,postgres,serve,text]"
+ALL_EXTRAS = "[milvus,models,postgres,serve,text]"
 """What the tests need: torch is what the networks are held against."""
 
 LARGEST = 10

@@ -38,6 +38,7 @@ class InstanceFolder:
         region_id: str | None = None,
         codes: bool = False,
         engine: str | None = None,
+        index: str | None = None,
         cache: StrPath | None = None,
         announce: Callable[[str], None] = lambda _message: None,
         lock_timeout: float = 0.0,
@@ -54,6 +55,7 @@ class InstanceFolder:
             codes: store two bits per number of a feature instead of half precision.
             engine: the address of a database that holds the items (``postgresql://…``), which the folder then only
                 names; None: the folder holds them. The address may also stand in place of the folder.
+            index: with such a database, the address of the server of its index (``milvus://…``); None: the database.
             cache: of converted models; by default the user's.
             announce: called with a line if a model must be converted first.
             lock_timeout: seconds to wait for another process that creates one there.
@@ -76,6 +78,7 @@ class InstanceFolder:
             region_id,
             codes=codes,
             engine=engine,
+            index=index,
             cache=cache_folder() if cache is None else Path(cache),
             announce=announce,
             lock_timeout=lock_timeout,

@@ -292,6 +292,22 @@ class InstanceWriting(InstanceSyncing):
         with self._opened.writing(lock_timeout) as engine:
             return engine.rebuild()
 
+    def index(self, *, lock_timeout: float = 0.0) -> int:
+        """Bring the index up to date with what was added and deleted, if that is due; writers do the same.
+
+        With an index on a server of its own, anybody may do it, any number of times.
+
+        Returns:
+            How many items were added to the index or deleted from it; others may do it at the same time.
+
+        Raises:
+            InstanceLocked, StorageFull, StorageUnwritable
+            RemoteUnavailable: what is left waits.
+        """
+        from imgsearch.jobs.upkeep import index_waiting
+
+        return index_waiting(self._opened, lock_timeout)
+
     def tune(self, *, lock_timeout: float = 0.0) -> TuningReport:
         """Learn a projection from the products with several pictures, and keep it if products not seen gain by it.
 

@@ -35,6 +35,8 @@ __all__ = [
 
 MAX_RESULTS: Final = 500
 """Maximum number of results of a query in total."""
+SCANNED_WITHOUT_INDEX: Final = 100_000
+"""Items that a search compares one by one while a server of the index cannot be asked."""
 SURE: Final = 0.98
 """Required total probability of the categories searched together."""
 MAX_LIKELY: Final = 4

@@ -22,6 +22,8 @@ from tests.forked import run_forked
 from tests.pictures import write_catalogue
 from tests.shared_networks import share, share_no_longer
 
+pytest_plugins = ["tests.milvus_fixtures"]
+
 settings.register_profile("imgsearch", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("imgsearch")
 

@@ -20,6 +20,7 @@ from imgsearch.agents.tools import TOOLS
 from imgsearch.cli.app import app
 from imgsearch.errors import ImgsearchError
 from imgsearch.storage.integrity.problems import Damage
+from tests import postgres_server
 from tests.conftest import ROOT, command
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,6 +49,35 @@ def test_the_tour_runs(tmp_path: Path) -> None:
         if "teal" in line:
             # Which of its views comes first is for the processor to say.
             assert Path(result.stdout.splitlines()[0]).parent.name == "armchair-teal"
+
+
+@pytest.mark.extended
+@pytest.mark.networks
+@pytest.mark.skipif(not postgres_server.is_installed(), reason=postgres_server.MISSING)
+def test_the_way_to_a_cluster_in_five_commands(tmp_path: Path) -> None:
+    """Against a real PostgreSQL in place of the one that the README names, the answers are those of the folder."""
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+    (block,) = re.findall(r"<!-- cluster -->\n```console\n(.*?)```", README, re.DOTALL)
+    lines = [line.removeprefix("$ ") for line in block.splitlines()]
+    assert len(lines) == 5
+    assert lines[0] == "pip install '.[postgres]'"  # as has been done here
+    url = postgres_server.shared_server().url(password=None)
+
+    def ran(line: str) -> str:
+        _, *words = shlex.split(line.replace("postgresql://shop@db.example/shop", url))
+        environment = {**os.environ, "PGPASSWORD": postgres_server.PASSWORD, "IMGSEARCH_FORMAT": "jsonl"}
+        result = subprocess.run(
+            command(*words), cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+        )
+        assert result.returncode == 0, (line, result.stderr)
+        return result.stdout
+
+    ran("imgsearch add -i shop sample_data/catalogue --product-from parent -q")
+    for line in lines[1:4]:
+        ran(line)
+    found, expected = (json.loads(ran(lines[4].replace("cluster", name))) for name in ("cluster", "shop"))
+    assert found["Auctions"][0]["ProductId"] == "teapot-white"
+    assert found["Auctions"] == expected["Auctions"]
 
 
 @pytest.mark.extended

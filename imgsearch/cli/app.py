@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "update": "update:update",
     "delete": "delete:delete",
     "rebuild": "rebuild:rebuild",
+    "index": "index:index",
     "tune": "tune:tune",
     "info": "info:info",
     "models": "models:models",

@@ -46,6 +46,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "imgsearch duplicates -i photos --format paths -0 | xargs -0 -r mv -t copies",
     ),
     "rebuild": ("imgsearch rebuild -i shop",),
+    "index": ("imgsearch index -i shop", "imgsearch index -i shop --every 5"),
     "tune": ("imgsearch tune -i shop", "imgsearch tune -i shop --reset"),
     "info": ("imgsearch info -i shop",),
     "models": ("imgsearch models",),

@@ -55,6 +55,7 @@ def _print_table(facts: InstanceInfo) -> None:
     rows = {
         "Instance": facts.folder,
         **{name: facts.storage.get(name) for name in ("Engine", "Server")},
+        "Server of the index": facts.storage.get("Index"),
         "Kind": facts.kind,
         "Created": datetime.fromtimestamp(facts.created).astimezone().isoformat(" ", "seconds"),
         "Items": f"{facts.items} pictures of {facts.products} products",

@@ -46,6 +46,15 @@ def init(
             help="Keep the items in PostgreSQL, at postgresql://USER@HOST/DATABASE; the folder then only names it.",
         ),
     ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index",
+            metavar="URL",
+            show_default=False,
+            help="With --engine: keep the index in Milvus, at milvus://HOST:PORT, instead of the database.",
+        ),
+    ] = None,
     limits: Annotated[
         Literal["local", "service"],
         typer.Option(
@@ -97,6 +106,7 @@ def init(
         region_id=region_id,
         codes=features == "codes",
         engine=engine,
+        index=index,
         announce=announcer(),
         lock_timeout=lock_timeout,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from imgsearch.jobs.indexing import IndexingRun
 from imgsearch.jobs.recalling import Recall
 from imgsearch.jobs.unchanged import Unchanged, unbatched
+from imgsearch.jobs.upkeep import refresh_if_due
 from imgsearch.ordered_futures import until_it_fails
 from imgsearch.vision.devices import CPU
 
@@ -85,7 +86,5 @@ def bring_index_up_to_date(engine: Storage, *, rebuild: bool = False) -> None:
     # Of an instance that the operations have emptied, there is nothing to rebuild.
     if rebuild and engine.store.count():
         engine.rebuild()
-    elif engine.is_index_due():
-        engine.refresh()
-    else:
+    elif not refresh_if_due(engine):
         engine.drop_index_if_empty()

@@ -33,18 +33,19 @@ def create(
     *,
     codes: bool,
     engine: str | None,
+    index: str | None,
     cache: Path,
     announce: Callable[[str], None],
     lock_timeout: float,
 ) -> None:
     """Create an empty instance; see ``Instance.create``."""
-    _check_free(folder, engine)
+    _check_free(folder, engine, index)
     record = find_model(model, weights)
     if not record.dimension:  # known only after conversion
         from imgsearch.vision.openvino_export import prepared_models
 
         record = prepared_models(record, cache, announce).record
-    make(folder, kind, limits, region_id, replace(record, coded=codes), lock_timeout, engine)
+    make(folder, kind, limits, region_id, replace(record, coded=codes), lock_timeout, engine, index)
 
 
 def create_alike(opened: Opened, folder: Path) -> None:
@@ -62,13 +63,14 @@ def make(
     record: ModelRecord,
     lock_timeout: float = 0.0,
     engine: str | None = None,
+    index: str | None = None,
 ) -> None:
     """Create an empty instance for a complete model record.
 
     Raises:
         InstanceExists, InstanceLocked, RemoteUnavailable, StorageFull, StorageUnwritable
     """
-    backend = backend_for(folder, engine)
+    backend = backend_for(folder, engine, index)
     if not is_remote(folder):
         with file_errors(folder):
             make_private_folder(folder)
@@ -87,14 +89,14 @@ def make(
         )
 
 
-def _check_free(folder: Path, engine: str | None = None) -> None:
+def _check_free(folder: Path, engine: str | None = None, index: str | None = None) -> None:
     """Raise if a folder contains anything but leftovers of a killed ``create``.
 
     Raises:
         InstanceExists
         UsageError: an address in place of the folder, and another engine as well.
     """
-    backend = backend_for(folder, engine)
+    backend = backend_for(folder, engine, index)
     if engine is not None and is_remote(folder):
         raise UsageError(f"{folder} says where the instance lies: leave the engine out, or name a folder")
     if backend.exists(folder):

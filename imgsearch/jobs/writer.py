@@ -21,6 +21,7 @@ from imgsearch.jobs.deleting import deleted
 from imgsearch.jobs.indexing import COMMIT_SECONDS, IndexingRun
 from imgsearch.jobs.recalling import Recall
 from imgsearch.jobs.updating import changes_of, selected, updated
+from imgsearch.jobs.upkeep import refresh_if_due
 from imgsearch.pictures import addition
 from imgsearch.types import AddPicture, DeletePictures, Outcome, Refused
 
@@ -321,8 +322,7 @@ class Writer:
                     committed += self._deliver(run.begin(operation, (future, deletion)))
                 if committed >= INDEX_CHECK_ITEMS:
                     committed = 0
-                    if engine.is_index_due():
-                        engine.refresh()
+                    refresh_if_due(engine)
         except BaseException as error:  # raised by the futures
             begun = [ticket[0] for ticket in run.abandon()]
             if future is not None and future not in begun and not future.done():

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import numpy as np
 
+from imgsearch.errors import RemoteUnavailable
 from imgsearch.filters.tree import EVERYTHING, category_condition
 from imgsearch.search.score import cosines
-from imgsearch.types import MAX_RESULTS
+from imgsearch.types import MAX_RESULTS, SCANNED_WITHOUT_INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -268,6 +269,11 @@ class _IndexAndTail:
     def _of_a_broad_filter(self, size: int) -> Ids | None:
         """Filter a larger shortlist; None if too few remain, as for items far from the query."""
         wanted = int(BROAD_MARGIN * size * self._selection.among / self._selection.found)
-        near = self._index.shortlist(self._query, wanted, categories=self._categories, without=self._without)
+        try:
+            near = self._index.shortlist(self._query, wanted, categories=self._categories, without=self._without)
+        except RemoteUnavailable:
+            if self._selection.found > SCANNED_WITHOUT_INDEX:
+                raise
+            return None  # few enough meet the filter, though there are many items
         kept = self._store.matching(near.tolist(), self._selection.filter)
         return kept if len(kept) >= size else None

@@ -257,30 +257,35 @@ def backend_of(folder: Path) -> Backend:
     return LocalBackend()
 
 
-def backend_for(folder: Path, engine: str | None) -> Backend:
+def backend_for(folder: Path, engine: str | None, index: str | None = None) -> Backend:
     """The backend of an instance to be created.
 
     Args:
         folder: that will name it.
         engine: the address of the database to create it in; None: as ``backend_of`` says.
+        index: the address of an index outside of the database; None: there is none.
 
     Raises:
         UsageError: there is no such engine, or what it needs is not installed.
     """
-    if engine is None:
+    if index is not None and engine is None and not is_remote(folder):
+        raise UsageError("an index on a server of its own goes with items in a database: give an engine, too")
+    if engine is None and index is None:
         return backend_of(folder)
+    if engine is None:
+        return _remote_backend(None, index)
     if not is_remote(engine):
         raise UsageError(
             f"an engine {engine.partition(':')[0][:20]!r} is none that this release knows: give "
             "postgresql://USER@HOST/DATABASE, or leave it out for files in a folder"
         )
-    return _remote_backend(engine)
+    return _remote_backend(engine, index)
 
 
-def _remote_backend(engine: str | None) -> Backend:
+def _remote_backend(engine: str | None, index: str | None = None) -> Backend:
     from imgsearch.storage.postgres.address import driver
 
     driver()  # tells what is missing
     from imgsearch.storage.postgres.backend import PostgresBackend
 
-    return PostgresBackend(engine)
+    return PostgresBackend(engine, index)

@@ -122,6 +122,9 @@ class Index(Protocol):
     ) -> Ids:
         """Ids of the items nearest to a query: at least ``size``, or all there are; in no particular order.
 
+        Raises:
+            RemoteUnavailable: its server cannot be reached, and there are too many items to do without.
+
         Args:
             query: shape (dimension,), L2-normalised.
             size: how many are wanted.
@@ -371,8 +374,12 @@ class Storage(Protocol):
             InstanceEmpty: there are none.
         """
 
-    def refresh(self) -> Generation:
-        """Bring the index up to date the cheapest way; raises the same errors as ``rebuild``."""
+    def refresh(self) -> Generation | None:
+        """Bring the index up to date the cheapest way; raises the same errors as ``rebuild``.
+
+        Returns:
+            The published index; None: another process is making the first one.
+        """
 
     def rebuild(self) -> Generation:
         """Rebuild the index from the stored features and publish it; searches continue meanwhile.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import numpy as np
 
 from imgsearch.errors import ImgsearchError, InputError, InvalidExport, InvalidManifest, StampMismatch
+from imgsearch.jobs.upkeep import refresh_if_due
 from imgsearch.ordered_futures import until_it_fails
 from imgsearch.projection import Projection
 from imgsearch.shards import Shard
@@ -206,8 +207,8 @@ def import_stream(
         check_stamp(folder, own_stamp(opened.kind, opened.model))
         lines = _of_shard(read_export(folder, opened.kind, opened.model.dimension), shard or Shard())
         yield from import_items(engine, lines, tuning)
-        if rebuild and engine.is_index_due():
-            engine.refresh()
+        if rebuild:
+            refresh_if_due(engine)
 
 
 def _of_shard(lines: Iterable[_Line | Refused], shard: Shard) -> Iterator[_Line | Refused]:

@@ -7,10 +7,11 @@ and compares all that they can be asked, answers to searches included.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ from imgsearch.storage.engine import Engine
 from imgsearch.storage.port import Storage, Truth
 from imgsearch.types import Upsert
 from imgsearch.values import Attributes, Key, Location, Region
-from tests import postgres_server
+from tests import milvus_server, postgres_server
 from tests.storage.builders import CALIBRATION, REGION, change, scattered
 from tests.storage.memory import MemoryStorage
 from tests.storage.postgres.memory_index import MemoryIndex
@@ -76,9 +77,29 @@ def _postgres_beside(_folder: Path) -> Storage:
     return engine
 
 
+def _milvus(_folder: Path) -> Storage:
+    """With its index in Milvus, which is only as far as a rebuild or the indexer brings it."""
+    from imgsearch.storage.milvus.address import MilvusAddress
+    from imgsearch.storage.postgres import tables
+    from imgsearch.storage.postgres.address import Address
+    from imgsearch.storage.postgres.engine import PostgresEngine
+
+    _, cable = milvus_server.shared_server()
+    address = Address.parse(postgres_server.shared_server().url())
+    index = MilvusAddress.parse(f"milvus://127.0.0.1:{cable.port}").named()
+    tables.create(address, dict(SETTINGS), str(index))
+    engine = PostgresEngine(address.place, address, write=True)
+    engine.follows = False
+    return engine
+
+
 BACKENDS: dict[str, Callable[[Path], Storage]] = {"sqlite and faiss": _local, "memory": _memory}
+MILVUS: dict[str, Callable[[Path], Storage]] = {}
+"""Takes seconds for each new index."""
 if postgres_server.is_installed():
     BACKENDS |= {"postgresql and pgvector": _postgres, "postgresql and an index elsewhere": _postgres_beside}
+    if milvus_server.why_not() is None:
+        MILVUS |= {"postgresql and milvus": _milvus}
 
 
 def is_live(storage: Storage) -> bool:
@@ -87,7 +108,7 @@ def is_live(storage: Storage) -> bool:
 
 
 def is_elsewhere(storage: Storage) -> bool:
-    """Whether its index lies outside of its database, and is never taken for exact."""
+    """Whether its index lies outside of its database."""
     return bool(getattr(storage.store, "is_external", False))
 
 
@@ -97,17 +118,26 @@ def test_every_backend_is_tested() -> None:
     assert len(BACKENDS) == 4
 
 
+SLOW = ["postgresql and an index elsewhere", *MILVUS]
+
+
 @pytest.fixture(
-    params=[
-        pytest.param(name, marks=pytest.mark.extended) if name == "postgresql and an index elsewhere" else name
-        for name in BACKENDS
-    ]
+    params=[pytest.param(name, marks=pytest.mark.extended if name in SLOW else ()) for name in BACKENDS | MILVUS]
 )
 def storage(request: pytest.FixtureRequest, folder: Path) -> Iterator[Storage]:
     """An empty one, open for writing."""
-    opened = BACKENDS[request.param](folder)
+    opened = (BACKENDS | MILVUS)[request.param](folder)
     yield opened
-    opened.close()
+    _discarded(opened)
+
+
+def _discarded(storage: Storage) -> None:
+    """Close it, and leave nothing of it in a server that other tests use."""
+    if is_elsewhere(storage):
+        external = storage.external  # type: ignore[attr-defined]
+        for number in external.numbers():
+            external.drop(number)
+    storage.close()
 
 
 def numbered(number: int, **options: Any) -> Upsert:
@@ -424,12 +454,11 @@ def test_rebuilding_takes_all_in(filled: Storage) -> None:
     before = filled.store.generation()
     generation = filled.rebuild()
     assert before is not None
-    exact = not is_elsewhere(filled)
-    assert (generation.number, generation.items, generation.is_exact) == (before.number + 1, 28, exact)
+    assert (generation.number, generation.items, generation.is_exact) == (before.number + 1, 28, True)
     store = filled.store
     assert (store.count_unindexed(), store.count_removed(), store.generation()) == (0, 0, generation)
     assert len(filled.index(generation).shortlist(FEATURES[0], 100)) == 28
-    assert (generation.recall is None) is exact
+    assert generation.recall is None
 
 
 def test_an_emptied_instance_keeps_no_index(filled: Storage) -> None:
@@ -457,14 +486,18 @@ def test_a_condition_never_costs_hits(filled: Storage, name: str) -> None:
 class Backends(RuleBasedStateMachine):
     """The same changes in every backend; whatever is asked, all say the same."""
 
+    makers: ClassVar = BACKENDS
+    are_alike_behind = True
+    """Whether their indexes are equally far, as nothing but a rebuild moves them."""
+
     @initialize()
     def start(self) -> None:
         self._folder = TemporaryDirectory()
-        self.storages = [make(Path(self._folder.name) / str(n)) for n, make in enumerate(BACKENDS.values())]
+        self.storages = [make(Path(self._folder.name) / str(n)) for n, make in enumerate(self.makers.values())]
 
     def teardown(self) -> None:
         for storage in self.storages:
-            storage.close()
+            _discarded(storage)
         self._folder.cleanup()
 
     @rule(number=st.integers(0, 39), category=st.integers(0, 2), attribute=st.none() | st.integers(0, 3))
@@ -541,6 +574,8 @@ class Backends(RuleBasedStateMachine):
             for storage in self.storages
         ]
         assert facts[1:] == facts[:-1]
+        if not self.are_alike_behind:
+            return
         # An index elsewhere may hold what waits for it, so what was deleted while it waited counts as removed, too.
         behind = [
             (storage.store.count_unindexed(), None if is_elsewhere(storage) else storage.store.removed_ids().tolist())
@@ -559,3 +594,62 @@ def test_any_changes_leave_all_backends_alike() -> None:
             max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),
     )
+
+
+class WithMilvus(Backends):
+    """Beside the embedded engine; the index follows at any time, and is cut off in the middle of it."""
+
+    makers: ClassVar = {"sqlite and faiss": _local, **MILVUS}
+    are_alike_behind = False
+
+    @property
+    def elsewhere(self) -> Any:
+        return self.storages[1]
+
+    @rule()
+    def follow(self) -> None:
+        if self.elsewhere.store.generation() is not None:
+            self.elsewhere.refresh()
+
+    @rule(step=st.integers(0, 3))
+    def die_while_following(self, step: int) -> None:
+        """Cut off before a statement, as if the process had been killed there."""
+        from imgsearch.storage.postgres.indexer import Indexer
+
+        link, steps = self.elsewhere.store.link, iter(range(10))
+        run = link.run
+
+        def counted(*arguments: Any) -> Any:
+            if next(steps) == step:
+                raise ZeroDivisionError
+            return run(*arguments)
+
+        with pytest.MonkeyPatch.context() as patch, suppress(ZeroDivisionError):
+            patch.setattr(link, "run", counted)
+            Indexer(self.elsewhere.store, self.elsewhere.external).step()
+
+    @rule()
+    def show(self) -> None:
+        """Let the time pass after which the index is sure to show what it has acknowledged."""
+        self.elsewhere.store.link.run("UPDATE pending SET acknowledged = acknowledged - interval '1 hour'")
+
+
+def _run_with_milvus(examples: int) -> None:
+    run_state_machine_as_test(
+        WithMilvus,
+        settings=settings(
+            max_examples=examples, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+@pytest.mark.extended
+@pytest.mark.skipif(not MILVUS, reason="there is no PostgreSQL or no Milvus here")
+def test_any_changes_leave_milvus_alike() -> None:
+    _run_with_milvus(3)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not MILVUS, reason="there is no PostgreSQL or no Milvus here")
+def test_many_changes_leave_milvus_alike() -> None:
+    _run_with_milvus(20)

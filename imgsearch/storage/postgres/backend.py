@@ -11,6 +11,7 @@ from imgsearch.errors import InstanceDamaged, InstanceNotFound, OlderFormat
 from imgsearch.storage.backends import PLACE_NAME
 from imgsearch.storage.backends import is_remote as is_address
 from imgsearch.storage.postgres.address import Address
+from imgsearch.storage.postgres.external_index import new_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,10 +52,12 @@ class PostgresBackend:
 
     Args:
         engine: the address of an instance to be created; None: the folder names or is one.
+        index: the address of the index of an instance to be created; None: pgvector.
     """
 
-    def __init__(self, engine: str | None = None) -> None:
+    def __init__(self, engine: str | None = None, index: str | None = None) -> None:
         self._engine = engine
+        self._index = index
 
     def _address(self, folder: Path) -> Address:
         return address_in(folder) if self._engine is None else Address.parse(self._engine)
@@ -85,7 +88,7 @@ class PostgresBackend:
         from imgsearch.storage.postgres import tables
 
         address = self._address(folder)
-        tables.create(address, settings)
+        tables.create(address, settings, None if self._index is None else new_address(self._index))
         if is_address(folder):
             return
         with file_errors(folder):

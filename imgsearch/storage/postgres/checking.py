@@ -14,12 +14,14 @@ from imgsearch.errors import RemoteUnavailable
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.storage.checksum import feature_checksum, is_valid
 from imgsearch.storage.integrity.problems import Damage, Problem
+from imgsearch.storage.postgres.locks import Lock, is_held
 from imgsearch.storage.records import CHECKED_FEATURE, CHECKED_ITEM, FEATURE_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from imgsearch.storage.postgres.engine import PostgresEngine
+    from imgsearch.storage.postgres.rows import Generation
     from imgsearch.storage.postgres.store import Store
 
 __all__ = ["check", "damaged_features", "damaged_items", "damaged_roots"]
@@ -102,20 +104,22 @@ class _Check:
                 )
 
     def _check_waiting(self) -> None:
-        for table, what in (("pending", "to be added to"), ("removed", "to be deleted from")):
-            row = self._store.link.row(
-                f"SELECT count(*) FROM {table} WHERE since < clock_timestamp() - make_interval(secs => %s)",
-                (LATE_SECONDS,),
-            )
+        generation = self._store.generation()
+        self._check_leftovers(generation)
+        if generation is None:
+            return
+        late = "since < clock_timestamp() - make_interval(secs => %s)"
+        for table, which, what in (
+            ("pending", f"acknowledged IS NULL AND {late}", "to be added to"),
+            ("removed", late, "to be deleted from"),
+        ):
+            row = self._store.link.row(f"SELECT count(*) FROM {table} WHERE {which}", (LATE_SECONDS,))
             if row is not None and row[0]:
                 self.add(
                     Damage.INDEX_BEHIND,
                     f"{row[0]} items have waited {what} the index for more than an hour: is its server within reach? "
-                    "Run 'imgsearch rebuild'",
+                    "Run 'imgsearch index'",
                 )
-        generation = self._store.generation()
-        if generation is None:
-            return
         try:
             published = self._engine.external.published()
             found = self._engine.external.count(generation.number)
@@ -137,6 +141,22 @@ class _Check:
                     Damage.INDEX_LENGTH,
                     f"the index holds {other} items of category {category}, and the database {own}: "
                     "run 'imgsearch rebuild'",
+                )
+
+    def _check_leftovers(self, generation: Generation | None) -> None:
+        """Collections of a generation that nobody has published; while one is made, it is there."""
+        if is_held(self._store.link, Lock.INDEX):
+            return
+        try:
+            numbers = self._engine.external.numbers()
+        except RemoteUnavailable:
+            return  # where it matters, this is told besides
+        for number in numbers:
+            if generation is None or number != generation.number:
+                self.add(
+                    Damage.LEFTOVER,
+                    f"the index still has generation {number}, which a killed process has left: the next rebuild "
+                    "removes it",
                 )
 
     def data(self) -> None:

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from imgsearch.errors import InstanceEmpty, InstanceLocked
+from imgsearch.errors import InstanceEmpty, InstanceLocked, RemoteUnavailable
 from imgsearch.storage.port import IndexReplaced
 from imgsearch.storage.postgres import index_building, rebuilding
 from imgsearch.storage.postgres.connection import Link
 from imgsearch.storage.postgres.external_index import open_index
-from imgsearch.storage.postgres.indexer import Indexer
+from imgsearch.storage.postgres.following import Follower
+from imgsearch.storage.postgres.index_elsewhere import IndexElsewhere
 from imgsearch.storage.postgres.locks import Lock, give_back, hold, is_held
 from imgsearch.storage.postgres.remote_errors import remote_errors
 from imgsearch.storage.postgres.rows import Generation
 from imgsearch.storage.postgres.store import Store
-from imgsearch.storage.postgres.vector_index import IndexElsewhere, VectorSearch
+from imgsearch.storage.postgres.vector_index import VectorSearch
 from imgsearch.storage.records import FEATURE_TYPE
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ class PostgresEngine:
                 self._check_unchanged(link)
 
         self._external: ExternalIndex | None = None
+        self._follower = Follower(self)
+        self.follows = True
+        """Whether an index outside of the database is brought up to date between commits."""
         self._made_with: list[tuple[str, ...]] | None = None
         self._link = Link(address, prepare)
         try:
@@ -115,6 +119,8 @@ class PostgresEngine:
         """
         with self.store.writing(products):
             yield self.store
+        if self.follows:
+            self._follower.follow()
 
     def about(self) -> dict[str, str | int]:
         """The server, and how far the index follows."""
@@ -129,9 +135,15 @@ class PostgresEngine:
                 "WHERE acknowledged IS NULL"
             )
             assert row is not None
-            found |= {"Index": self.external.version(), "Pending": row[0], "PendingSeconds": row[1]}
+            found |= {"Index": self._told_version(), "Pending": row[0], "PendingSeconds": row[1]}
             found["Removed"] = self.store.count_removed()
         return found
+
+    def _told_version(self) -> str:
+        try:
+            return self.external.version()
+        except RemoteUnavailable as error:
+            return error.message
 
     # The index
 
@@ -163,18 +175,8 @@ class PostgresEngine:
 
     def is_index_due(self) -> bool:
         """Whether there is something to bring up to date, and nobody else is at it."""
-        if self.store.is_external:
-            due = self.store.generation() is None or self._has_waiting()
-            due = due and self.store.count() > 0
-        else:
-            due = index_building.is_due(self.store)
+        due = self._follower.is_due() if self.store.is_external else index_building.is_due(self.store)
         return due and not is_held(self._link, Lock.INDEX)
-
-    def _has_waiting(self) -> bool:
-        row = self._link.row(
-            "SELECT EXISTS (SELECT 1 FROM pending WHERE acknowledged IS NULL) OR EXISTS (SELECT 1 FROM removed)"
-        )
-        return row is not None and bool(row[0])
 
     def count_to_index(self) -> int:
         """How many items a rebuild would index.
@@ -188,7 +190,7 @@ class PostgresEngine:
         return count
 
     @contextmanager
-    def _indexing(self, timeout: float) -> Iterator[None]:
+    def indexing(self, timeout: float) -> Iterator[None]:
         """Be the only one to make an index.
 
         Raises:
@@ -200,26 +202,22 @@ class PostgresEngine:
         finally:
             give_back(self._link, Lock.INDEX)
 
-    def refresh(self) -> Generation:
+    def refresh(self) -> Generation | None:
         """Bring the index up to date the cheapest way; leaves it to another process that is at it.
 
         Raises:
             InstanceEmpty: there are no items.
+            RemoteUnavailable: the index stays as it is.
         """
         self.count_to_index()
+        if self.store.is_external:
+            self._follower.catch_up()
+            return self.store.generation()
         try:
-            with self._indexing(0):
-                if not self.store.is_external:
-                    return index_building.build(self.store, whole=False)
-                if self.store.generation() is None:
-                    return rebuilding.rebuild(self.store, self.external)
-                Indexer(self.store, self.external).run()
+            with self.indexing(0):
+                return index_building.build(self.store, whole=False)
         except InstanceLocked:
-            if self.store.generation() is None:
-                raise
-        generation = self.store.generation()
-        assert generation is not None
-        return generation
+            return self.store.generation()
 
     def rebuild(self) -> Generation:
         """Make the index anew and publish it; searches and other writers go on.
@@ -230,7 +228,7 @@ class PostgresEngine:
             RemoteUnavailable, StorageFull, StorageUnwritable: the old index stays.
         """
         self.count_to_index()
-        with self._indexing(self.timeout):
+        with self.indexing(self.timeout):
             if self.store.is_external:
                 return rebuilding.rebuild(self.store, self.external)
             return index_building.build(self.store, whole=True)
@@ -250,7 +248,7 @@ class PostgresEngine:
             plain = features.astype(np.float32) if present is None else present.undone(features)
             return (plain if tuning is None else tuning.applied(plain)).astype(FEATURE_TYPE)
 
-        with self._indexing(max(self.timeout, INDEX_WAIT_SECONDS)):
+        with self.indexing(max(self.timeout, INDEX_WAIT_SECONDS)):
             with self.committing() as writing:
                 writing.rewrite_features(converted, chunk=REWRITTEN_AT_ONCE)
                 writing.set_tuning(tuning)
@@ -263,16 +261,16 @@ class PostgresEngine:
 
     def drop_index_if_empty(self) -> None:
         """Remove the index of an empty instance."""
-        generation = self.store.generation()
-        if generation is None or self.store.count():
+        if self.store.count():
             return
-        with self.committing() as store:
-            if store.count():  # another writer has come before
-                return
-            store.unpublish()
-            store.link.run("DELETE FROM removed")
+        if self.store.generation() is not None:
+            with self.committing() as store:
+                if store.count():  # another writer has come before
+                    return
+                store.unpublish()
+                store.link.run("DELETE FROM removed")
         if self.store.is_external:
-            self.external.drop(generation.number)
+            self._follower.clear()
 
     def table_bytes(self) -> int:
         """The size of all tables and indexes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from imgsearch.errors import UsageError
+from imgsearch.errors import InstanceExists, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Feature = npt.NDArray[np.float32]
     Stored = npt.NDArray[np.float16]
 
-__all__ = ["ExternalIndex", "open_index"]
+__all__ = ["ExternalIndex", "new_address", "open_index"]
 
 
 class ExternalIndex(Protocol):
@@ -35,9 +35,9 @@ class ExternalIndex(Protocol):
     """
 
     def add(self, ids: Ids, categories: Ids, features: Stored) -> None:
-        """Add items to the published generation, or to the one that ``build`` makes, if it is given them.
+        """Add items to the published generation; one that is there already stays as it is.
 
-        An id that is there already may stand there twice afterwards; it has the same feature.
+        An id may stand there twice all the same, if a request was carried out and its answer lost.
 
         Args:
             ids: shape (n,), ascending.
@@ -52,6 +52,8 @@ class ExternalIndex(Protocol):
         """Make a generation, unpublished; when this returns, searches of it find all that it was given.
 
         What an earlier attempt has left under that number is dropped first.
+
+        When it ends, searches see all of it, whichever server of the index they ask.
 
         Args:
             number: of the generation.
@@ -74,6 +76,8 @@ class ExternalIndex(Protocol):
         probes: int | None = None,
     ) -> list[Ids]:
         """Ids near each query, at least ``size`` where there are so many; in no particular order.
+
+        What was added or removed within the last seconds may be missing or still be there.
 
         Args:
             queries: shape (n, dimension), L2-normalised.
@@ -117,4 +121,33 @@ def open_index(address: str, name: str) -> ExternalIndex:
         UsageError: no such index is known.
         RemoteUnavailable
     """
-    raise UsageError(f"the index of {name} lies at {address}, a kind of server that this release does not know")
+    from imgsearch.storage.milvus.address import MilvusAddress, is_milvus
+
+    if not is_milvus(address):
+        raise UsageError(f"the index of {name} lies at {address}, a kind of server that this release does not know")
+    from imgsearch.storage.milvus.index import MilvusIndex
+
+    return MilvusIndex(MilvusAddress.parse(address))
+
+
+def new_address(given: str) -> str:
+    """The address of an index to be made, under a name of its own, if its server can be used.
+
+    Raises:
+        UsageError: no such index is known, or what it needs is not installed.
+        RemoteUnavailable
+    """
+    from imgsearch.storage.milvus.address import MilvusAddress, is_milvus
+
+    if not is_milvus(given):
+        raise UsageError(f"the index can lie at milvus://HOST:PORT, not at {given!r}")
+    address = str(MilvusAddress.parse(given).named())
+    index = open_index(address, "a new instance")
+    try:
+        if index.numbers():
+            raise InstanceExists(
+                f"{address} has the index of an instance already: give another ?collection=NAME, or none"
+            )
+    finally:
+        index.close()
+    return address

@@ -27,11 +27,18 @@ SHOWN_AFTER_SECONDS: Final = 30
 
 
 class Indexer:
-    """Works through ``pending`` and ``removed``; the caller holds the lock, and is in no transaction."""
+    """Works through ``pending`` and ``removed``; the caller holds the lock, and is in no transaction.
 
-    def __init__(self, store: Store, external: ExternalIndex) -> None:
+    Args:
+        store: of the instance.
+        external: its index.
+        at_once: how many items a step adds, and deletes, at most.
+    """
+
+    def __init__(self, store: Store, external: ExternalIndex, at_once: int = AT_ONCE) -> None:
         self._store = store
         self._external = external
+        self._at_once = at_once
 
     def step(self) -> int:
         """Do a part of what is to be done.
@@ -44,18 +51,28 @@ class Indexer:
         """
         generation = self._store.generation()
         if generation is None:
+            self._clear()
             return 0
         if self._external.published() != generation.number:  # cut off between the two
             self._external.publish(generation.number)
         self._forget_shown()
         return self._remove() + self._add()
 
-    def run(self) -> int:
-        """Do all that can be done now; returns how many items were added or deleted."""
+    def run(self, count: int | None = None) -> int:
+        """Do all that can be done, or, as others may add to it all the time, about so much of it.
+
+        Returns:
+            How many items were added or deleted.
+        """
         done = 0
-        while step := self.step():
+        while (count is None or done < count) and (step := self.step()):
             done += step
         return done
+
+    def _clear(self) -> None:
+        """Without a generation, nothing of the instance belongs into the index."""
+        for number in self._external.numbers():
+            self._external.drop(number)
 
     def _forget_shown(self) -> None:
         self._store.link.run(
@@ -66,7 +83,7 @@ class Indexer:
     def _remove(self) -> int:
         """Delete from the index what is gone: never what is stored, as no id is given twice."""
         link = self._store.link
-        ids = numbers(link.rows("SELECT id FROM removed ORDER BY id LIMIT %s", (AT_ONCE,)))
+        ids = numbers(link.rows("SELECT id FROM removed ORDER BY id LIMIT %s", (self._at_once,)))
         if len(ids):
             self._external.remove(ids)
             link.run("DELETE FROM removed WHERE id = ANY (%s::bigint[])", (ids.tolist(),))
@@ -78,7 +95,7 @@ class Indexer:
             f"SELECT features.id, {CHECKED_FEATURE}, features.category_id FROM pending JOIN features "
             "ON features.id = pending.id AND features.category_id = pending.category_id "
             "WHERE pending.acknowledged IS NULL ORDER BY features.id LIMIT %s",
-            (AT_ONCE,),
+            (self._at_once,),
         )
         if rows:
             ids, features = self._store.checked_features([row[:3] for row in rows])

@@ -173,6 +173,13 @@ class Reader(Places):
         """Ids of a category, ascending."""
         return numbers(self.link.rows("SELECT id FROM items WHERE category_id = %s ORDER BY id", (category,)))
 
+    def count_waiting(self, categories: tuple[int, ...] | None = None) -> int:
+        """How many items of these categories (None: all) an index outside of the database may not show yet."""
+        inside = "true" if categories is None else "category_id = ANY (%s::int[])"
+        return self._number(
+            f"SELECT count(*) FROM pending WHERE {inside}", () if categories is None else (list(categories),)
+        )
+
     def waiting_ids(self) -> Ids:
         """Ids that an index outside of the database may not show yet, ascending."""
         return numbers(self.link.rows("SELECT id FROM pending ORDER BY id"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imgsearch.filters.tree import EVERYTHING, category_condition
-from imgsearch.storage.postgres.rows import Generation, numbers
+from imgsearch.storage.postgres.rows import Generation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     Ids = npt.NDArray[np.int64]
     Stored = npt.NDArray[np.float16]
 
-__all__ = ["rebuild"]
+__all__ = ["EXACT_ITEMS", "rebuild"]
 
 CHUNK: Final = 8_192
+EXACT_ITEMS: Final = 20_000
+"""Up to so many items, a search scans all lists."""
 QUERIES: Final = 50
 TARGETS: Final = {10: 0.99, 500: 0.95}
 FIRST_PROBES: Final = 8
@@ -36,13 +38,12 @@ def rebuild(store: Store, external: ExternalIndex) -> Generation:
     What is stored meanwhile stays in ``pending``, and what is deleted in ``removed``, for the next step of the indexer.
     """
     number = store.next_number()
-    # Looked at before the snapshot, which has all of the one and none of the other.
-    waiting = numbers(store.link.rows("SELECT id FROM pending ORDER BY id"))
-    gone = numbers(store.link.rows("SELECT id FROM removed ORDER BY id"))
-    with store.reading():
+    with store.reading():  # what waits in this snapshot is in the new generation, or gone
+        waiting, gone = store.waiting_ids(), store.removed_ids()
         external.build(number, _chunks(store))
-        probes, recalls = _measured(store, external, number)
         items = store.count()
+        is_exact = items <= EXACT_ITEMS
+        probes, recalls = (None, dict[int, float]()) if is_exact else _measured(store, external, number)
         dimension = len(next(store.scan(EVERYTHING, chunk=1))[1][0])
     generation = Generation(
         number=number,
@@ -54,10 +55,11 @@ def rebuild(store: Store, external: ExternalIndex) -> Generation:
         recall_500=recalls.get(500),
         created=int(time.time()),
         bytes=0,
-        lists="{}",
+        lists=None if is_exact else "{}",
     )
     with store.writing([]):
         store.publish(generation)
+        # Searches that see these rows gone see this generation, which shows all that it was built from.
         for table, ids in (("pending", waiting), ("removed", gone)):
             store.link.run(f"DELETE FROM {table} WHERE id = ANY (%s::bigint[])", (ids.tolist(),))
     external.publish(number)
@@ -88,12 +90,15 @@ def _measured(store: Store, external: ExternalIndex, number: int) -> tuple[int, 
         asked += [(category, feature) for feature in features]
     queries = np.stack([feature for _, feature in asked])
     inside = [(category,) for category, _ in asked]
+    nearest = {
+        size: [store.nearest(feature, category_condition((category,)), size) for category, feature in asked]
+        for size in TARGETS
+    }
     probes = FIRST_PROBES
     while True:
         recalls = {}
-        for size in TARGETS:
+        for size, exact in nearest.items():
             found = external.shortlist(queries, size, inside, number=number, probes=probes)
-            exact = [store.nearest(feature, category_condition((category,)), size) for category, feature in asked]
             shares = [
                 len(np.intersect1d(own, all_)) / max(1, len(all_)) for own, all_ in zip(found, exact, strict=True)
             ]

@@ -1,13 +1,11 @@
-"""Shortlists of the published index: of pgvector in the same database, or of an index that lies elsewhere."""
+"""Shortlists of pgvector's indexes, in the same database."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgsearch.errors import RemoteUnavailable
-from imgsearch.filters.tree import EVERYTHING, category_condition
 from imgsearch.storage.postgres.halves import half
 from imgsearch.storage.postgres.partitions import indexed_expression
 from imgsearch.storage.postgres.rows import numbers
@@ -17,17 +15,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from imgsearch.storage.postgres.external_index import ExternalIndex
     from imgsearch.storage.postgres.rows import Generation
     from imgsearch.storage.postgres.store import Store
 
     Ids = npt.NDArray[np.int64]
     Feature = npt.NDArray[np.float32]
 
-__all__ = ["IndexElsewhere", "VectorSearch", "near"]
-
-SCANNED_WITHOUT_INDEX: Final = 100_000
-"""Items that a search compares one by one while the index cannot be asked."""
+__all__ = ["VectorSearch", "near"]
 
 
 def near(
@@ -95,63 +89,3 @@ class VectorSearch:
             self.shortlist(query, size, categories=some, without=without)
             for query, some in zip(queries, categories, strict=True)
         ]
-
-
-class IndexElsewhere:
-    """An index outside of the database, whose ids are looked up before they count.
-
-    What it lacks is found by comparing with the items themselves, as far as they are few enough.
-    """
-
-    def __init__(self, store: Store, generation: Generation, external: ExternalIndex) -> None:
-        self._store = store
-        self._generation = generation
-        self._external = external
-
-    def shortlist(
-        self,
-        query: Feature,
-        size: int,
-        *,
-        categories: tuple[int, ...] | None = None,
-        only: Ids | None = None,
-        without: Ids | None = None,
-    ) -> Ids:
-        """Ids of the items nearest to a query; arguments are those of ``port.Index``.
-
-        Raises:
-            IndexReplaced, RemoteUnavailable
-        """
-        if only is not None:
-            return VectorSearch(self._store, self._generation).shortlist(query, size, only=only)
-        none = np.zeros(0, np.int64)
-        return self.shortlists(query[None], size, [categories], none if without is None else without)[0]
-
-    def shortlists(
-        self, queries: Feature, size: int, categories: Sequence[tuple[int, ...] | None], without: Ids
-    ) -> list[Ids]:
-        """``shortlist`` for each of many queries."""
-        generation = self._generation
-        try:
-            answers = self._external.shortlist(
-                queries, size + len(without), categories, number=generation.number, probes=generation.probes
-            )
-        except RemoteUnavailable:
-            if max(map(self._count, categories), default=0) > SCANNED_WITHOUT_INDEX:
-                raise
-            answers = [np.zeros(0, np.int64)] * len(queries)
-        return [
-            self._checked(query, size, some, ids) for query, some, ids in zip(queries, categories, answers, strict=True)
-        ]
-
-    def _count(self, categories: tuple[int, ...] | None) -> int:
-        counts = self._store.counts()
-        return sum(items for category, items in counts.items() if categories is None or category in categories)
-
-    def _checked(self, query: Feature, size: int, categories: tuple[int, ...] | None, ids: Ids) -> Ids:
-        """The ids that are items; all that are near, where too few of them are left."""
-        inside = EVERYTHING if categories is None else category_condition(categories)
-        found = np.unique(self._store.matching(ids.tolist(), inside))
-        if len(found) >= min(size, self._count(categories) - self._store.count_unindexed()):
-            return found
-        return self._store.nearest(query, inside, size)

@@ -144,7 +144,7 @@ def test_a_rebuild_takes_what_came_meanwhile_later(beside: PostgresEngine, exter
     other.close()
     assert (generation.number, external.numbers(), external.current) == (2, [2], 2)
     assert (beside.store.count_unindexed(), beside.store.count_removed()) == (1, 1)
-    assert generation.recall is not None
+    assert generation.is_exact
     assert answers(beside) == expected(list(range(1, 51)))
 
 
@@ -152,12 +152,12 @@ def test_a_down_index_is_done_without(
     beside: PostgresEngine, external: MemoryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as the items can be compared one by one; commits never ask it."""
-    from imgsearch.storage.postgres import vector_index
+    from imgsearch.storage.postgres import index_elsewhere
 
     external.is_down = True
     store_items(beside, range(50, 52))
     assert answers(beside) == expected(list(range(52)))
-    monkeypatch.setattr(vector_index, "SCANNED_WITHOUT_INDEX", 10)
+    monkeypatch.setattr(index_elsewhere, "SCANNED_WITHOUT_INDEX", 10)
     with pytest.raises(RemoteUnavailable):
         answers(beside)
 

@@ -1,0 +1,1 @@
+"""Milvus as the index of an instance whose items are in PostgreSQL."""
