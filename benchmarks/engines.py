@@ -65,7 +65,7 @@ def _in_postgres(index: str | None = None) -> Iterator[Instance]:
     server = postgres_server.PostgresServer(SERVER)
     try:
         url = server.url("benchmark")
-        Instance.create(url, **({} if index is None else {"index": index}))
+        Instance.create(url, index=index)
         with Instance.open(url) as instance:
             yield instance
     finally:
