@@ -22,6 +22,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.processes import family
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -58,6 +60,13 @@ def _end_with_parent() -> None:
     """Have the system end the server if the tests are killed, which end it otherwise."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
+
+
+def kill_all(server: int) -> None:
+    """Kill a server that these tests have started, by its process id, and all processes that are its own."""
+    for process in [server, *(family(server) - {server})]:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 class PostgresServer:
@@ -143,6 +152,12 @@ class PostgresServer:
             else:
                 return
 
+    @property
+    def pid(self) -> int:
+        """The process id of the one that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """End it in good order; it can be started again."""
         self._end(signal.SIGINT)
@@ -155,7 +170,7 @@ class PostgresServer:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 if how is signal.SIGKILL:
-                    os.killpg(self._process.pid, how)
+                    kill_all(self._process.pid)
                 else:
                     self._process.send_signal(how)
             self._process.wait(timeout=START_SECONDS)
