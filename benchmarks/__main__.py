@@ -25,6 +25,7 @@ from benchmarks import (
     quality,
     robustness,
     serving,
+    shards,
     sync,
     warm_search,
 )
@@ -49,6 +50,7 @@ MODULES = (
     device,
     memory,
     serving,
+    shards,
     sync,
     oss_import,
     models,
