@@ -248,6 +248,7 @@ def main() -> None:
             with way() as instance:
                 by_engine[name] = _measured(instance, size)
             print(name, by_engine[name], flush=True)
+        by_engine = {name: by_engine[name] for name in NAMES if name in by_engine}
         first = next(iter(by_engine))
         title = f"{size:,} items; in parentheses: times as many as {first}"
         show(title, ("", *by_engine), [_row(label, by_engine) for label in by_engine[first]])

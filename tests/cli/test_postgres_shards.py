@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(not postgres_server.is_installed(), reason=postgres_server.MISSING),
 ]
 
-PICTURES, SHARDS, SEARCHERS = 96, 8, 4
+PICTURES, SHARDS, SEARCHERS = 64, 8, 4
 
 
 @pytest.mark.parametrize("index", ["pgvector", "milvus"])

@@ -99,29 +99,33 @@ class Countdown:
 
 
 def main(url: str, seed: int, victim: str, step: int, server: int) -> None:
-    """Write and index until the end comes."""
+    """Work until the end comes."""
     generator = random.Random(seed)
     countdown = Countdown(
         step, (lambda: kill_all(server)) if victim == "server" else lambda: os.kill(os.getpid(), signal.SIGKILL)
     )
     countdown.before(Link, "run", "run_many", "load", "_end")
-    address = Address.parse(url)
     countdown.is_on = victim != "indexer"
+    try:
+        work(Address.parse(url), generator, victim, countdown)
+    except RemoteUnavailable as error:
+        say(exit=error.exit_code)
+
+
+def work(address: Address, generator: random.Random, victim: str, countdown: Countdown) -> None:
+    """Write and index; an indexer as a victim is one while it indexes."""
     engine = PostgresEngine(address.place, address, write=True, timeout=30)
     if engine.store.is_external:
         countdown.before(type(engine.external), "add", "remove", "build", "publish", "drop", "count")
-    try:
-        while True:
-            changes = some_changes(generator)
-            say(begun=[((key.product_id, key.pic_name), number) for key, number in changes])
-            write(engine, changes)
-            say(done=True)
-            countdown.is_on = True
-            if victim == "indexer" or generator.randrange(ALL) < 30:
-                index(engine, whole=generator.randrange(ALL) < 40)
-            countdown.is_on = victim != "indexer"
-    except RemoteUnavailable as error:
-        say(exit=error.exit_code)
+    while True:
+        changes = some_changes(generator)
+        say(begun=[((key.product_id, key.pic_name), number) for key, number in changes])
+        write(engine, changes)
+        say(done=True)
+        countdown.is_on = True
+        if victim == "indexer" or generator.randrange(ALL) < 30:
+            index(engine, whole=generator.randrange(ALL) < 40)
+        countdown.is_on = victim != "indexer"
 
 
 if __name__ == "__main__":

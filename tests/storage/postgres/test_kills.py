@@ -1,4 +1,4 @@
-"""Writers, indexers and the server killed before any statement, 200 times over, beside another writer.
+"""Writers, indexers and the server killed before any statement, hundreds of times over, beside another writer.
 
 Contract: what was acknowledged is there, as a whole; a commit without a word has come about wholly or not at all;
 nothing else is served; one run of the indexer later, ``check`` finds nothing.
@@ -42,9 +42,10 @@ State = dict[Key, int]
 class Trial:
     """One instance, killed again and again; what is known of it is carried from round to round."""
 
-    def __init__(self, server: PostgresServer, url: str) -> None:
+    def __init__(self, server: PostgresServer, url: str, *, is_external: bool) -> None:
         from imgsearch.storage.postgres.address import Address
 
+        self.is_external = is_external
         self._server, self._url, self._address = server, url, Address.parse(url)
         self._state: State = {}
         self._beside = 0
@@ -173,7 +174,7 @@ def trial(request: pytest.FixtureRequest, own_server: PostgresServer) -> Trial:
         index = str(MilvusAddress.parse(f"milvus://127.0.0.1:{port}").named())
     url = own_server.url("shop")
     tables.create(Address.parse(url), SETTINGS, index)
-    return Trial(own_server, url)
+    return Trial(own_server, url, is_external=index is not None)
 
 
 @pytest.mark.extended
@@ -184,9 +185,10 @@ def test_a_few_kills(trial: Trial) -> None:
 
 
 @pytest.mark.long
-def test_two_hundred_kills(trial: Trial) -> None:
-    """Of each kind many; some commits without a word have come about, others not."""
-    for seed in range(200):
+def test_hundreds_of_kills(trial: Trial) -> None:
+    """Of each kind many; some commits without a word have come about, others not. Milvus takes seconds a round."""
+    rounds = 60 if trial.is_external else 200
+    for seed in range(rounds):
         trial.round(seed)
-    assert all(trial.seen[victim] > 40 for victim in STEPS), trial.seen
+    assert all(trial.seen[victim] > rounds // 6 for victim in STEPS), trial.seen
     assert min(trial.seen["came about"], trial.seen["undone"]) > 0, trial.seen
