@@ -29,6 +29,7 @@ from imgsearch.evaluation.run import Run
 from imgsearch.evaluation.subjects import measure_subjects
 from imgsearch.instance import Instance
 from imgsearch.service.categories import Kind
+from imgsearch.storage.backends import backend_for
 from imgsearch.values import PictureOptions
 from imgsearch.vision.models import DEFAULT_MODEL
 
@@ -134,10 +135,9 @@ def evaluate(
         truth = replace(truth, retrieval=truth.retrieval.asked_by(sources))
     if left_out is not None and (alike is not None or model != DEFAULT_MODEL or truth.retrieval is None):
         raise UsageError("sources can be left out only with the default model and a folder with queries")
-    if index is not None and (engine is None or alike is not None):
-        raise UsageError(
-            "an index on a server of its own goes with an engine, and not with another instance's settings"
-        )
+    backend_for(Path(), engine, index)  # refuses what is no engine
+    if index is not None and alike is not None:
+        raise UsageError("an index on a server of its own cannot be had with another instance's settings")
     parameters = left_out and truth.retrieval and parameters_of(left_out, truth.retrieval, announce)
 
     def make(target: Path | str) -> None:
