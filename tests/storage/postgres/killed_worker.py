@@ -1,4 +1,4 @@
-"""A writer that is killed, or that kills the server, before a statement; ``test_kills.py`` starts it.
+"""A writer that is killed, or that kills the server, between two statements; ``test_kills.py`` starts it.
 
 It tells each change before it begins, and that it was acknowledged afterwards.
 """
@@ -82,20 +82,25 @@ class Countdown:
         self.is_on = True
         self._left, self._kill = step, kill
 
-    def before(self, kind: type, *names: str) -> None:
-        """Count the calls of these methods."""
+    def count(self, kind: type, *names: str) -> None:
+        """Count the begin and the end of each call of these methods: between a commit and its word lies a moment."""
         for name in names:
             setattr(kind, name, self._counted(getattr(kind, name)))
 
     def _counted(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any, **options: Any) -> Any:
-            if self.is_on:
-                self._left -= 1
-                if self._left == 0:
-                    self._kill()
-            return method(*arguments, **options)
+            self._step()
+            result = method(*arguments, **options)
+            self._step()
+            return result
 
         return run
+
+    def _step(self) -> None:
+        if self.is_on:
+            self._left -= 1
+            if self._left == 0:
+                self._kill()
 
 
 def main(url: str, seed: int, victim: str, step: int, server: int) -> None:
@@ -104,7 +109,7 @@ def main(url: str, seed: int, victim: str, step: int, server: int) -> None:
     countdown = Countdown(
         step, (lambda: kill_all(server)) if victim == "server" else lambda: os.kill(os.getpid(), signal.SIGKILL)
     )
-    countdown.before(Link, "run", "run_many", "load", "_end")
+    countdown.count(Link, "run", "run_many", "load", "_end")
     countdown.is_on = victim != "indexer"
     try:
         work(Address.parse(url), generator, victim, countdown)
@@ -116,7 +121,7 @@ def work(address: Address, generator: random.Random, victim: str, countdown: Cou
     """Write and index; an indexer as a victim is one while it indexes."""
     engine = PostgresEngine(address.place, address, write=True, timeout=30)
     if engine.store.is_external:
-        countdown.before(type(engine.external), "add", "remove", "build", "publish", "drop", "count")
+        countdown.count(type(engine.external), "add", "remove", "build", "publish", "drop", "count")
     while True:
         changes = some_changes(generator)
         say(begun=[((key.product_id, key.pic_name), number) for key, number in changes])

@@ -1,4 +1,4 @@
-"""Writers, indexers and the server killed before any statement, hundreds of times over, beside another writer.
+"""Writers, indexers and the server killed between any two statements, hundreds of times over, beside another writer.
 
 Contract: what was acknowledged is there, as a whole; a commit without a word has come about wholly or not at all;
 nothing else is served; one run of the indexer later, ``check`` finds nothing.
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(not postgres_server.is_installed(), reason=postgres_server.MISSING)
 
-STEPS = {"writer": 150, "indexer": 80, "server": 150}
-"""Victims, and before which of its statements one is killed at the latest."""
+STEPS = {"writer": 200, "indexer": 160, "server": 200}
+"""Victims, and at which begin or end of a statement one is killed at the latest."""
 SEARCHES = 4
 OWN = WITHOUT_LIFT.__class__(sibling=0.0, sharpness=1.0, lift=0.0)
 
