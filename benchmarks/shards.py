@@ -20,7 +20,7 @@ from tests import postgres_server
 
 PICTURES = int(os.environ.get("IMGSEARCH_BENCHMARK_PICTURES", "1600"))
 SHARDS = 8
-ROUNDS = 2
+ROUNDS = int(os.environ.get("IMGSEARCH_BENCHMARK_ROUNDS", "2"))
 
 
 def _processor_seconds(url: str, *words: str) -> float:
