@@ -9,6 +9,7 @@ import statistics
 import sys
 import time
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,14 +26,61 @@ from imgsearch.search.score import Calibration
 from imgsearch.storage.engine import Engine
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.nearest import Features
     from imgsearch.filters.tree import Condition
+    from imgsearch.storage.port import Storage
 
 QUERIES = 20
 RANKS = 10
-BRUTE_FORCE_QUERIES = 20
 CALIBRATION = Calibration(3.0, -4.0)
 SHARES = (1.0, 0.1, 0.01, 0.001, 0.00001)
 """Of all items, that the filter lets through."""
+
+
+@dataclass
+class Filtered:
+    """What searches with one filter have shown."""
+
+    seconds: list[float] = field(default_factory=list)
+    """Of each search but the first, which warms up."""
+    is_enough: bool = True
+    """Whether each gave as many hits as it should."""
+    same: list[float] = field(default_factory=list)
+    """The share of brute force's hits, of each search that was compared and has some."""
+
+
+def filtered(
+    engine: Storage, queries: Features, categories: Sequence[int], *, within: bool, compared: bool
+) -> dict[str, Filtered]:
+    """Search with each filter, and without: ``none``.
+
+    Args:
+        engine: with a catalogue.
+        queries: shape (n, dimension).
+        categories: of each.
+        within: search the query's category only.
+        compared: with brute force.
+    """
+    conditions = {f"{share:.3%}": parse_filter(f"int_attr2<{round(share * SPREAD)}") for share in SHARES}
+    shown = {name: Filtered() for name in ("none", *conditions)}
+    for number, (feature, category) in enumerate(zip(queries, categories, strict=True)):
+        where = (category,) if within else ()
+        query = Query(feature, bytes(16))
+        for name, condition in (("none", EVERYTHING), *conditions.items()):
+            begun = time.perf_counter()
+            ranking = Ranker(engine).search(query, CALIBRATION, num=RANKS, categories=where, condition=condition)
+            if number:
+                shown[name].seconds.append(time.perf_counter() - begun)
+            if name == "none":
+                continue
+            shown[name].is_enough &= len(ranking.hits) == min(RANKS, ranking.found)
+            if compared:
+                best = _brute_force(engine, query, where, condition)
+                if best:
+                    shown[name].same.append(len(best & {hit.item.id for hit in ranking.hits}) / len(best))
+    return shown
 
 
 def _measured(size: int) -> list[tuple[object, ...]]:
@@ -40,37 +88,17 @@ def _measured(size: int) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     with closing(Engine.open(instances.instance(size))) as engine:
         for within in (False, True):
-            conditions = {f"{share:.3%}": parse_filter(f"int_attr2<{round(share * SPREAD)}") for share in SHARES}
-            taken: dict[str, list[float]] = {name: [] for name in ("none", *conditions)}
-            same: dict[str, list[float]] = {name: [] for name in conditions}
-            enough = dict.fromkeys(conditions, True)
-            for number, (feature, category) in enumerate(zip(queries, categories, strict=True)):
-                where = (category,) if within else ()
-                query = Query(feature, bytes(16))
-                for name, condition in (("none", EVERYTHING), *conditions.items()):
-                    begun = time.perf_counter()
-                    ranking = Ranker(engine).search(
-                        query, CALIBRATION, num=RANKS, categories=where, condition=condition
-                    )
-                    if number:  # the first warms up
-                        taken[name].append(time.perf_counter() - begun)
-                    if name == "none":
-                        continue
-                    enough[name] &= len(ranking.hits) == min(RANKS, ranking.found)
-                    if number < BRUTE_FORCE_QUERIES and size <= EXACT_ITEMS:
-                        best = _brute_force(engine, query, where, condition)
-                        if best:
-                            same[name].append(len(best & {hit.item.id for hit in ranking.hits}) / len(best))
-            for name, seconds in taken.items():
-                ratio = statistics.median(a / b for a, b in zip(seconds, taken["none"], strict=True))
+            shown = filtered(engine, queries, categories, within=within, compared=size <= EXACT_ITEMS)
+            for name, one in shown.items():
+                ratio = statistics.median(a / b for a, b in zip(one.seconds, shown["none"].seconds, strict=True))
                 label = f"{size:,}, {'one category' if within else 'any category'}, filter {name}"
-                hits = "" if name == "none" else "yes" if enough[name] else "NO"
-                equal = f"{np.mean(same[name]):.3f}" if same.get(name) else ""
-                rows.append((label, 1000 * statistics.median(seconds), ratio, hits, equal))
+                hits = "" if name == "none" else "yes" if one.is_enough else "NO"
+                equal = f"{np.mean(one.same):.3f}" if one.same else ""
+                rows.append((label, 1000 * statistics.median(one.seconds), ratio, hits, equal))
     return rows
 
 
-def _brute_force(engine: Engine, query: Query, where: tuple[int, ...], condition: Condition) -> set[int]:
+def _brute_force(engine: Storage, query: Query, where: tuple[int, ...], condition: Condition) -> set[int]:
     """Ids of the results when everything that matches is scanned and nothing is left to the index."""
     limit = candidates.EXACT_SCAN_LIMIT
     candidates.EXACT_SCAN_LIMIT = sys.maxsize  # type: ignore[misc]

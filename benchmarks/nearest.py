@@ -27,6 +27,8 @@ from imgsearch.transfer.file_format import FEATURES_NAME
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from imgsearch.storage.port import Storage
+
     Features = npt.NDArray[np.float32]
     Ids = npt.NDArray[np.int64]
 
@@ -39,7 +41,7 @@ CHUNK = 100_000
 CALIBRATION = Calibration(3.0, -4.0)
 
 
-def _exact(size: int, queries: Features) -> Ids:
+def exact_ids(size: int, queries: Features) -> Ids:
     """Ids of the nearest by a pass over all features in pieces; shape (n, RANKS)."""
     features = np.load(instances.export(size) / FEATURES_NAME, mmap_mode="r")
     cosines = np.full((len(queries), 0), -np.inf, np.float32)
@@ -54,7 +56,7 @@ def _exact(size: int, queries: Features) -> Ids:
     return ids
 
 
-def _nearest(engine: Engine, queries: Features) -> list[Ids]:
+def nearest_ids(engine: Storage, queries: Features) -> list[Ids]:
     """Ids of the nearest to each by the index and the stored features, as a search takes its candidates."""
     with engine.store.reading():
         moment = Snapshot(engine)
@@ -68,6 +70,11 @@ def _nearest(engine: Engine, queries: Features) -> list[Ids]:
     return found
 
 
+def recall_of(found: list[Ids], exact: Ids) -> float:
+    """The share of the nearest that was found, in the mean."""
+    return float(np.mean([len(np.intersect1d(own, best)) / RANKS for own, best in zip(found, exact, strict=True)]))
+
+
 def _seconds_per_query(work: object, queries: Features) -> float:
     begun = time.perf_counter()
     work(queries)  # type: ignore[operator]
@@ -77,13 +84,13 @@ def _seconds_per_query(work: object, queries: Features) -> float:
 def _measured(size: int) -> list[tuple[object, ...]]:
     queries, categories = instances.catalogue(size).queries(QUERIES)
     with closing(Engine.open(instances.instance(size))) as engine:
-        exact = _exact(size, queries[:RECALL_QUERIES])
-        found = _nearest(engine, queries[:RECALL_QUERIES])
-        recall = float(np.mean([len(np.intersect1d(a, b)) / RANKS for a, b in zip(exact, found, strict=True)]))
+        exact = exact_ids(size, queries[:RECALL_QUERIES])
+        found = nearest_ids(engine, queries[:RECALL_QUERIES])
+        recall = recall_of(found, exact)
 
         def one_by_one(some: Features) -> None:
             for query in some:
-                _nearest(engine, query[None])
+                nearest_ids(engine, query[None])
 
         def searches(some: Features) -> None:
             asked = [(Query(query, bytes(16)), (category,)) for query, category in zip(some, categories, strict=False)]
@@ -91,7 +98,7 @@ def _measured(size: int) -> list[tuple[object, ...]]:
 
         ways = {
             "nearest, one by one": (one_by_one, queries[:SINGLE_QUERIES]),
-            f"nearest, a batch of {QUERIES:,}": (lambda some: _nearest(engine, some), queries),
+            f"nearest, a batch of {QUERIES:,}": (lambda some: nearest_ids(engine, some), queries),
             "whole searches, one by one": (
                 lambda some: [searches(query[None]) for query in some],
                 queries[:SINGLE_QUERIES],

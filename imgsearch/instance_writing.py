@@ -373,9 +373,13 @@ class InstanceWriting(InstanceSyncing):
     def create_alike(self, folder: StrPath) -> None:
         """Make an empty instance of the same kind, model, limits and OSS region as this one.
 
+        Args:
+            folder: missing or empty; or an address (``postgresql://…``).
+
         Raises:
-            InstanceExists, InvalidModel, StampMismatch, StorageFull, StorageUnwritable
+            InstanceExists, InvalidModel, StampMismatch, RemoteUnavailable, StorageFull, StorageUnwritable
         """
         from imgsearch.jobs.creation import create_alike
+        from imgsearch.storage.backends import located
 
-        create_alike(self._opened, Path(folder))
+        create_alike(self._opened, located(folder))

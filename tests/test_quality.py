@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from benchmarks.quality import LEFT_OUT, dealt, measure
 from imgsearch.evaluation.evaluate import evaluate
 from imgsearch.evaluation.ground_truth import Part
+from imgsearch.evaluation.retrieval import RetrievalFigures
+from tests import milvus_server, postgres_server
 from tests.conftest import EVALUATION_DATA, ROOT
 
 pytestmark = [pytest.mark.extended, pytest.mark.networks]
@@ -86,3 +90,35 @@ def test_subjects_of_each_kind() -> None:
     measured = {kind: figures.found.mean for kind, figures in found.groups.items()}
     assert measured.keys() == floors.keys()
     assert all(measured[kind] >= floor for kind, floor in floors.items()), measured
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not RETRIEVAL.exists(), reason="the evaluation data is not part of the project")
+@pytest.mark.parametrize("name", ["pgvector", "milvus"])
+def test_other_engines_find_the_same(name: str) -> None:
+    """Beside the engine in a folder; nothing of the evaluation is left in the database."""
+    if not postgres_server.is_installed():
+        pytest.skip(postgres_server.MISSING)
+    index = None
+    if name == "milvus":
+        if (reason := milvus_server.why_not()) is not None:
+            pytest.skip(f"no Milvus: {reason}")
+        index = f"milvus://127.0.0.1:{milvus_server.shared_server()[1].port}"
+    server = postgres_server.shared_server()
+    url = server.url()
+    figures = evaluate(EVALUATION_DATA, [Part.RETRIEVAL], engine=url, index=index).retrieval
+    assert figures is not None
+    expected = _in_a_folder()
+    assert figures.overall.queries == expected.queries == 435
+    assert figures.overall.hit1 == pytest.approx(expected.hit1, abs=0.001)
+    assert figures.overall.mean_average_precision == pytest.approx(expected.mean_average_precision, abs=0.001)
+    with server.administrator(postgres_server.DATABASE) as connection:
+        schema = url.rpartition("=")[2]
+        assert connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchall() == []
+
+
+@cache
+def _in_a_folder() -> RetrievalFigures:
+    found = evaluate(EVALUATION_DATA, [Part.RETRIEVAL]).retrieval
+    assert found is not None
+    return found.overall

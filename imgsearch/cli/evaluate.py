@@ -69,6 +69,21 @@ def evaluate(
             help="Also measure each source with parameters trained without it.",
         ),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            metavar="URL",
+            show_default=False,
+            help="Measure in PostgreSQL, at an address where no instance is; what is made there is removed at the end.",
+        ),
+    ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index", metavar="URL", show_default=False, help="With --engine: measure with an index in Milvus."
+        ),
+    ] = None,
     html: Annotated[
         Path | None,
         typer.Option(
@@ -120,6 +135,8 @@ def evaluate(
             workers=workers,
             sources=source or (),
             left_out=left_out,
+            engine=engine,
+            index=index,
             details=details,
             announce=announce,
             progress=stack.enter_context(_Bars()).show,

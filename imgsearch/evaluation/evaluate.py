@@ -1,6 +1,7 @@
 """Running an evaluation: from a labelled folder to figures.
 
-It uses its own instance in the system's temporary folder, which holds features only and is always removed at the end.
+It uses its own instance, in the system's temporary folder or in a database, which holds features only and is always
+removed at the end.
 Pictures take the same path as in ``add`` and ``search``, so the figures are representative.
 """
 
@@ -28,6 +29,7 @@ from imgsearch.evaluation.run import Run
 from imgsearch.evaluation.subjects import measure_subjects
 from imgsearch.instance import Instance
 from imgsearch.service.categories import Kind
+from imgsearch.storage.backends import backend_for
 from imgsearch.values import PictureOptions
 from imgsearch.vision.models import DEFAULT_MODEL
 
@@ -87,6 +89,8 @@ def evaluate(
     cache: Path | None = None,
     sources: Collection[str] = (),
     left_out: Path | None = None,
+    engine: str | None = None,
+    index: str | None = None,
     details: Details | None = None,
     announce: Callable[[str], None] = _ignore,
     progress: Callable[[str, int, int], None] = _ignore,
@@ -109,6 +113,8 @@ def evaluate(
         sources: use only queries of these sources; empty: all.
         left_out: folder of parameters, each trained without one source (``left_out.py``): also measure retrieval
             with these, with the default model.
+        engine: measure in a database, at an address where no instance is; None: in a folder.
+        index: with such a database, the address of the server of its index; None: the database.
         details: collects the result of each picture, if given.
         announce: called with a line about each slow step.
         progress: called with the step, the number of pictures done, and their total.
@@ -116,7 +122,8 @@ def evaluate(
     Raises:
         InvalidGroundTruth: there is nothing to measure, or a table is invalid.
         UsageError: sources cannot be left out with these settings or this folder.
-        InvalidModel, StampMismatch, StorageFull, StorageUnwritable
+        InstanceExists: there is one at that address.
+        InvalidModel, StampMismatch, RemoteUnavailable, StorageFull, StorageUnwritable
     """
     begun = time.perf_counter()
     folder = Path(folder)
@@ -128,15 +135,22 @@ def evaluate(
         truth = replace(truth, retrieval=truth.retrieval.asked_by(sources))
     if left_out is not None and (alike is not None or model != DEFAULT_MODEL or truth.retrieval is None):
         raise UsageError("sources can be left out only with the default model and a folder with queries")
+    backend_for(Path(), engine, index)  # refuses what is no engine
+    if index is not None and alike is not None:
+        raise UsageError("an index on a server of its own cannot be had with another instance's settings")
     parameters = left_out and truth.retrieval and parameters_of(left_out, truth.retrieval, announce)
 
-    def make(target: Path) -> None:
+    def make(target: Path | str) -> None:
         if alike is None:
-            Instance.create(target, kind, model=model, weights=weights, cache=cache, announce=announce)
+            Instance.create(target, kind, model=model, weights=weights, index=index, cache=cache, announce=announce)
         else:
             alike.create_alike(target)
 
-    with _temporary_instance(make, cache, announce) as instance:
+    with (
+        _remote_instance(make, engine, cache, announce)
+        if engine
+        else _temporary_instance(make, cache, announce) as instance
+    ):
         run = Run(instance, PictureOptions(crop=crop), any_category, workers, progress, details)
         result = Evaluation(
             model=instance.model.name,
@@ -188,6 +202,23 @@ def _temporary_instance(
         make(target)
         with Instance.open(target, cache=cache, announce=announce) as instance:
             yield instance
+
+
+@contextmanager
+def _remote_instance(
+    make: Callable[[str], None], engine: str, cache: Path | None, announce: Callable[[str], None]
+) -> Iterator[Instance]:
+    make(engine)
+    try:
+        with Instance.open(engine, cache=cache, announce=announce) as instance:
+            try:
+                yield instance
+            finally:
+                products = {item.key.product_id for item in instance.items()}
+                for _ in instance.delete_stream((name, None) for name in products):
+                    pass
+    finally:
+        Instance.remove_if_empty(engine)
 
 
 def _remove_abandoned(place: Path) -> None:

@@ -230,6 +230,8 @@ def test_bad_ground_truth(run: Run, tmp_path: Path, table: str, content: str, sa
         (["F", "-i", "I", "--model", "efficientnet-lite0"], 2),
         (["F", "-i", "I", "--kind", "generic"], 2),
         (["F", "-i", "I"], 4),
+        (["F", "--engine", "mysql://u@h/d"], 2),
+        (["F", "--index", "milvus://127.0.0.1"], 2),
         (["F", "--worst", 3], 2),
         (["F", "--worst", 0, "--html", "page"], 2),
         (["F", "--kind", "generic", "--part", "categories"], 3),

@@ -120,6 +120,24 @@ def test_commands_say_the_same(tmp_path: Path, on: On, url: str) -> None:
     both("search", tmp_path / "missing.jpg", code=3)
 
 
+@pytest.mark.extended
+@pytest.mark.networks
+def test_an_evaluation_leaves_nothing(tmp_path: Path, run: Run, filled: str, database: PostgresServer) -> None:
+    """Its figures are those of a folder; an instance that is there is not touched."""
+    for product in ("mug", "cup"):
+        write_catalogue(tmp_path / "labelled" / product, 3, first=len(product) + ord(product[0]))
+    url = database.url(password=None)
+    asked = ("eval", tmp_path / "labelled")
+    figures = run(*asked).document["Retrieval"]
+    for _ in range(2):
+        result = run(*asked, "--engine", url)
+        assert result.returncode == 0, result.stderr
+        assert result.document["Retrieval"] == figures
+    refused = run(*asked, "--engine", filled)
+    assert (refused.returncode, refused.document["Code"]) == (2, "InstanceStatusError")
+    assert run("info", "-i", filled).document["TotalCount"] == 9
+
+
 @pytest.fixture
 def filled(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """An instance with items that no network has seen."""

@@ -155,8 +155,8 @@ class _Check:
             if generation is None or number != generation.number:
                 self.add(
                     Damage.LEFTOVER,
-                    f"the index still has generation {number}, which a killed process has left: the next rebuild "
-                    "removes it",
+                    f"the index still has generation {number}, which a killed process has left: bringing the index up "
+                    "to date the next time removes it, as 'imgsearch rebuild' does",
                 )
 
     def data(self) -> None:

@@ -35,6 +35,8 @@ MINIMUM_SERVER: Final = 150_000
 MINIMUM_VECTOR: Final = (0, 8)
 """The first pgvector that searches further lists when those it was told to search have too few items."""
 MAX_NAME_BYTES: Final = 63
+MANY: Final = 32
+"""Rows from which on they are copied, which takes a round trip more."""
 
 _FACTS: Final = """
     SELECT current_setting('server_version_num')::int AS server, current_setting('server_version') AS server_text,
@@ -158,6 +160,8 @@ class Link:
         self._is_done = False
         self.probes: int | None = None
         """What ``ivfflat.probes`` is on this connection; None: unknown."""
+        self._types: dict[str, dict[str, int]] = {}
+        """Types of columns, by table."""
         self._connect()
 
     def _connect(self) -> None:
@@ -169,6 +173,7 @@ class Link:
         url = self.address.url
         self._connection, self.facts = connected(self.address)
         self.probes = None
+        self._types.clear()
         try:
             self.facts.check(url)
             if not self.facts.exists:
@@ -245,6 +250,36 @@ class Link:
             return
         with remote_errors(self.address):
             self._connection.cursor().executemany(statement.encode(), rows)
+
+    def load(self, table: str, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Insert rows, many of them by COPY, which takes a third of the time; inside of a transaction.
+
+        Args:
+            table: that takes them.
+            names: of its columns.
+            rows: values of these columns, as PostgreSQL's types have them.
+        """
+        if len(rows) < MANY:
+            marks = ", ".join(["%s"] * len(names))
+            self.run_many(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", rows)
+            return
+        types = self._types_of(table)
+        statement = f"COPY {table} ({', '.join(names)}) FROM STDIN (FORMAT binary)"
+        with remote_errors(self.address), self._connection.cursor().copy(statement.encode()) as copy:
+            copy.set_types([types[name] for name in names])
+            for row in rows:
+                copy.write_row(row)
+
+    def _types_of(self, table: str) -> dict[str, int]:
+        """The number of the type of each column."""
+        found = self._types.get(table)
+        if found is None:
+            statement = (
+                "SELECT attname, atttypid FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 "
+                "AND NOT attisdropped"
+            )
+            found = self._types[table] = dict(self.rows(statement, (table,)))
+        return found
 
     # Blocks
 

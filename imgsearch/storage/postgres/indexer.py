@@ -51,7 +51,7 @@ class Indexer:
         """
         generation = self._store.generation()
         if generation is None:
-            self._clear()
+            self._keep(None)
             return 0
         if self._external.published() != generation.number:  # cut off between the two
             self._external.publish(generation.number)
@@ -64,15 +64,18 @@ class Indexer:
         Returns:
             How many items were added or deleted.
         """
+        generation = self._store.generation()
+        self._keep(None if generation is None else generation.number)
         done = 0
         while (count is None or done < count) and (step := self.step()):
             done += step
         return done
 
-    def _clear(self) -> None:
-        """Without a generation, nothing of the instance belongs into the index."""
+    def _keep(self, published: int | None) -> None:
+        """Drop all other generations, which a rebuild that was killed has left; without one, nothing belongs there."""
         for number in self._external.numbers():
-            self._external.drop(number)
+            if number != published:
+                self._external.drop(number)
 
     def _forget_shown(self) -> None:
         self._store.link.run(

@@ -67,7 +67,8 @@ def _translated(error: psycopg.Error, url: str) -> Exception | None:
             f"the database {url} cancelled a statement ({why}): raise statement_timeout for this role, or run the "
             "command again when it has less to do"
         )
-    if isinstance(error, psycopg.DataError) and "NUL" in why:
+    # The driver finds it in text, the server in what is copied.
+    if isinstance(error, psycopg.DataError) and ("NUL" in why or ": 0x00" in why):
         return InvalidValue("a value contains a NUL character, which PostgreSQL cannot store")
     if state.startswith(("08", "28", "3D", "53", "57P", "58")) or isinstance(error, psycopg.OperationalError):
         is_refused = state.startswith(("28", "3D")) or (not state and any(text in why for text in REFUSED))

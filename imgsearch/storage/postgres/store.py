@@ -132,10 +132,10 @@ class Store(Reader):
             features.append((item_id, int(change.extracted.category_id), feature, feature_checksum(item_id, feature)))
         added = Counter(int(change.extracted.category_id) for change in changes)
         self.partitions.ensure(added)
-        self.link.run_many(f"INSERT INTO items ({NAMES}, seal) VALUES ({_marks(len(ITEM_ROW) + 1)})", items)
-        self.link.run_many("INSERT INTO features (id, category_id, feature, seal) VALUES (%s, %s, %s, %s)", features)
+        self.link.load("items", (*ITEM_ROW, "seal"), items)
+        self.link.load("features", ("id", "category_id", "feature", "seal"), features)
         if self.is_external:
-            self.link.run_many("INSERT INTO pending (id, category_id) VALUES (%s, %s)", [row[:2] for row in features])
+            self.link.load("pending", ("id", "category_id"), [row[:2] for row in features])
         self._changed.update(added)
         return ids, replaced
 
@@ -310,7 +310,3 @@ class Store(Reader):
 
 def _columns_of(keys: Sequence[Key]) -> tuple[list[str], list[str]]:
     return [key.product_id for key in keys], [key.pic_name for key in keys]
-
-
-def _marks(count: int) -> str:
-    return ", ".join(["%s"] * count)

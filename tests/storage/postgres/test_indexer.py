@@ -125,6 +125,19 @@ def test_work_that_was_cut_off_is_done_again(beside: PostgresEngine, external: M
     assert answers(beside) == expected([n for n in range(50) if n != 4])
 
 
+def test_what_a_killed_rebuild_has_left_goes(beside: PostgresEngine, external: MemoryIndex) -> None:
+    """With the next run of the indexer, as ``check`` says."""
+    from imgsearch.storage.postgres.checking import check
+
+    published = beside.rebuild().number
+    external.build(published + 1, iter([]))
+    assert ["removes it" in problem.message for problem in check(beside, read_data=False, settings=())] == [True]
+    store_items(beside, range(50, 55))
+    beside.refresh()
+    assert external.numbers() == [published]
+    assert check(beside, read_data=False, settings=()) == []
+
+
 def test_a_rebuild_takes_what_came_meanwhile_later(beside: PostgresEngine, external: MemoryIndex) -> None:
     """An item stored and one deleted while the new generation is filled are not lost track of."""
     build = external.build

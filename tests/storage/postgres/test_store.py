@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from imgsearch.storage.postgres.engine import PostgresEngine
 
 FEATURES = scattered(64)
+MANY = 100
+"""More than are inserted one by one."""
 
 
 def test_an_insert_replaces_what_another_has_stored_meanwhile(opener: Opener) -> None:
@@ -129,11 +131,44 @@ def test_names_are_ordered_by_code_point(engine: PostgresEngine) -> None:
     assert {item.item.key.pic_name for item in engine.store.pictures(first.tolist())} == set(sorted(names)[:3])
 
 
-def test_a_nul_is_refused(engine: PostgresEngine) -> None:
+@pytest.mark.parametrize("count", [1, MANY], ids=["one", "many"])
+def test_a_nul_is_refused(engine: PostgresEngine, count: int) -> None:
     """Keys and attributes cannot hold one; a path could not be stored."""
+    where = Location("/a", "b\0c")
     with pytest.raises(InvalidValue, match="NUL"), engine.committing() as store:
-        store.insert([change("p", "1", FEATURES[0], location=Location("/a\0b"))])
+        store.insert([change("p", str(n), FEATURES[0], location=where) for n in range(count)])
     assert engine.store.count() == 0
+    assert engine.store.insert([]) == []
+
+
+def test_many_are_stored_as_one_by_one(engine: PostgresEngine) -> None:
+    """By COPY or by INSERT: the same items and features, whatever is set of them and whatever is not."""
+    given = [
+        change(
+            f"p{n}",
+            "ü'\t\\.\n",
+            FEATURES[n % 64],
+            content=bytes([n, 0, 255]),
+            category=n % 3,
+            token=None if n % 2 else b"\0token",
+            attributes=Attributes(int_attr=-n, str_attr="\\N" if n % 2 else None, custom_content="" if n % 3 else None),
+            location=None if n % 5 else Location(f"/a{n}", "b"),
+        )
+        for n in range(MANY)
+    ]
+    listed = []
+    for step in (1, len(given)):
+        with engine.committing() as store:
+            for start in range(0, len(given), step):
+                store.insert(given[start : start + step])
+        records = engine.store.stored_records([one.key for one in given])
+        listed.append([(records[one.key].attributes, records[one.key].extracted) for one in given])
+        assert engine.store.count() == len(given)
+    for one, other in zip(*listed, strict=True):
+        assert one[0] == other[0]
+        assert one[1].feature.tobytes() == other[1].feature.tobytes()
+        assert (one[1].content_hash, one[1].token) == (other[1].content_hash, other[1].token)
+    assert [records[one.key].location for one in given] == [one.location for one in given]
 
 
 def test_folders_that_nobody_needs_go(engine: PostgresEngine) -> None:
