@@ -192,8 +192,9 @@ def _read_rows(
         if len(data) != wanted * size:
             raise InvalidExport(f"{path} is truncated: export or copy it again")
         # Rounded as it will be stored, so that stored items compare equal.
-        with np.errstate(over="ignore"):
-            yield from np.frombuffer(data, dtype).astype(np.float16).astype(np.float32).reshape(wanted, dimension)
+        with np.errstate(over="ignore"):  # not around the yield: it would count for the caller, and end in its context
+            rows = np.frombuffer(data, dtype).astype(np.float16).astype(np.float32).reshape(wanted, dimension)
+        yield from rows
 
 
 def import_stream(

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import termios
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 
 from imgsearch.server.shell_link import MOST_AT_ONCE
 from tests.cli.warm_server import Client, Warm, alike, client, serving
-from tests.conftest import ROOT, command
+from tests.conftest import COMMAND_SECONDS, ROOT, command
 from tests.pictures import jpeg
 
 pytestmark = pytest.mark.networks
@@ -237,11 +238,13 @@ def waiting(warm: Warm, shop: Path) -> tuple[subprocess.Popen[bytes], psutil.Pro
     process.stdin.write(jpeg(1)[:100])
     process.stdin.flush()
     client_side = psutil.Process(process.pid)
+    deadline = time.monotonic() + COMMAND_SECONDS
     while True:  # the copy has the search when it has read what was written
         new = [child for child in psutil.Process(warm.host).children() if child.pid not in before]
         if new and not select.select([process.stdin], [], [], 0)[2] and _is_drained(process):
             return process, new[0]
         assert client_side.is_running()
+        assert time.monotonic() < deadline, "no copy has taken the search"
 
 
 def _is_drained(process: subprocess.Popen[bytes]) -> bool:
