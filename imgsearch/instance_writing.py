@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from imgsearch.pictures import PictureLike
     from imgsearch.shards import Shard
     from imgsearch.storage.port import Generation
-    from imgsearch.types import Operation, Outcome
+    from imgsearch.types import AddPicture, Operation, Outcome
     from imgsearch.values import Attributes, Region
 
     StrPath = str | os.PathLike[str]
@@ -56,8 +56,6 @@ class InstanceWriting(InstanceSyncing):
             InputError: the picture or one of the values cannot be used.
             InstanceLocked, InstanceDamaged, InvalidModel, StampMismatch, StorageFull, StorageUnwritable
         """
-        from imgsearch.jobs.applying import apply_one
-
         operation = addition(
             picture,
             product_id,
@@ -68,10 +66,15 @@ class InstanceWriting(InstanceSyncing):
             attributes=attributes,
             max_bytes=self._opened.limits.max_bytes,
         )
-        outcome = apply_one(self._opened, operation, lock_timeout)
+        outcome = self._applied(operation, lock_timeout)
         if outcome.error is not None:
             raise outcome.error
         return outcome
+
+    def _applied(self, operation: AddPicture, lock_timeout: float) -> Outcome:
+        from imgsearch.jobs.applying import apply_one
+
+        return apply_one(self._opened, operation, lock_timeout)
 
     def apply(
         self,

@@ -11,7 +11,6 @@ from imgsearch.errors import UsageError
 from imgsearch.instance import Instance
 from imgsearch.jobs.deleting import Deletion, delete_matching
 from imgsearch.locations import cache_folder
-from imgsearch.pictures import addition
 from imgsearch.sharding.agreement import check_agreement, check_folders
 from imgsearch.sharding.facts import merged_info, merged_state
 from imgsearch.sharding.opened import ShardedOpened
@@ -29,9 +28,7 @@ if TYPE_CHECKING:
     from imgsearch.filters.tree import Condition
     from imgsearch.jobs.reading import IndexState, InstanceInfo
     from imgsearch.jobs.tuning import TuningReport
-    from imgsearch.pictures import PictureLike
-    from imgsearch.types import Outcome
-    from imgsearch.values import Attributes, Region
+    from imgsearch.types import AddPicture, Outcome
 
     StrPath = str | os.PathLike[str]
 
@@ -141,34 +138,9 @@ class ShardedInstance(Instance):
         """
         refuse_writing(self.folder)
 
-    def add(
-        self,
-        picture: PictureLike,
-        product_id: str,
-        pic_name: str | None = None,
-        *,
-        category: int | str | None = None,
-        crop: bool = True,
-        region: Region | None = None,
-        attributes: Attributes | None = None,
-        lock_timeout: float = 0.0,
-    ) -> Outcome:
-        """Add one picture to the shard of its product; else as ``Instance.add``."""
-        operation = addition(
-            picture,
-            product_id,
-            pic_name,
-            category=category,
-            crop=crop,
-            region=region,
-            attributes=attributes,
-            max_bytes=self.limits.max_bytes,
-        )
+    def _applied(self, operation: AddPicture, lock_timeout: float) -> Outcome:
         with self.indexing(lock_timeout=lock_timeout) as writer:
-            outcome = writer.submit(operation).result()
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome
+            return writer.submit(operation).result()
 
     def delete(
         self, product_id: str, pic_name: str | None = None, *, dry_run: bool = False, lock_timeout: float = 0.0

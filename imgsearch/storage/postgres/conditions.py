@@ -1,65 +1,44 @@
-"""Compiling conditions to SQL of PostgreSQL: a parameterised expression over the columns of ``items``."""
+"""Conditions in PostgreSQL's SQL, and what some of them say of categories and products."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.filters.tree import And, Compare, Everything, Not, OneOf, Or
-from imgsearch.values import Region
+from imgsearch.filters.tree import And, Compare, OneOf
+from imgsearch.storage.conditions import Sql, compiled_for
 
 if TYPE_CHECKING:
     from imgsearch.filters.tree import Condition
 
-__all__ = ["Sql", "categories_of", "compiled", "product_of"]
+__all__ = ["categories_of", "compiled", "product_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Sql:
-    """An expression and the values of its parameters."""
+class _Postgres:
+    """See ``conditions.Dialect``."""
 
-    text: str
-    parameters: tuple[Any, ...] = ()
+    mark: Final = "%s"
+    everything: Final = "true"
+
+    def content(self, content_hash: Any) -> Sql:
+        """The index covers the prefix; the whole hash decides."""
+        return Sql(
+            "(substr(items.content_hash, 1, 8) = %s AND items.content_hash = %s)", (content_hash[:8], content_hash)
+        )
+
+    def one_of(self, column: str, values: tuple[int, ...] | tuple[str, ...], *, negated: bool) -> Sql:
+        """All values are one parameter, so the statement is the same for any number of them."""
+        kind = "text" if values and isinstance(values[0], str) else "int"
+        return Sql(f"{column} {'<> ALL' if negated else '= ANY'} (%s::{kind}[])", (list(values),))
+
+
+_DIALECT: Final = _Postgres()
 
 
 @lru_cache(maxsize=64)
 def compiled(condition: Condition) -> Sql:
-    """Compile a condition; the text contains only fixed names and operators, and every value is a parameter."""
-    match condition:
-        case Everything():
-            return Sql("true")
-        case Compare(field="content_hash", value=value):
-            # The index covers the prefix; the whole hash decides.
-            assert isinstance(value, bytes)
-            return Sql("(substr(items.content_hash, 1, 8) = %s AND items.content_hash = %s)", (value[:8], value))
-        case Compare(field="region", value=Region() as region):
-            return Sql("(items.x1, items.x2, items.y1, items.y2) = (%s, %s, %s, %s)", region.bounds)
-        case Compare(field="root", value=value):
-            return Sql("items.root_id = (SELECT roots.id FROM roots WHERE roots.path = %s)", (value,))
-        case Compare(field="relative", value=value):
-            return Sql("coalesce(items.relative_path, items.pic_name) = %s", (value,))
-        case Compare(field=field, operator=operator, value=value):
-            return Sql(f"items.{field} {'<>' if operator == '!=' else operator} %s", (value,))
-        case OneOf(field=field, values=values, is_negated=negated):
-            kind = "text" if values and isinstance(values[0], str) else "int"
-            test = f"<> ALL (%s::{kind}[])" if negated else f"= ANY (%s::{kind}[])"
-            return Sql(f"items.{field} {test}", (list(values),))
-        case And(parts=parts):
-            return _joined("AND", parts)
-        case Or(parts=parts):
-            return _joined("OR", parts)
-        case Not(part=part):
-            inner = compiled(part)
-            return Sql(f"NOT ({inner.text})", inner.parameters)
-        case _:
-            raise TypeError(condition)
-
-
-def _joined(operator: str, parts: tuple[Condition, ...]) -> Sql:
-    inner = [compiled(part) for part in parts]
-    text = f" {operator} ".join(part.text for part in inner)
-    return Sql(f"({text})", tuple(value for part in inner for value in part.parameters))
+    """Compile a condition; see ``compiled_for``."""
+    return compiled_for(_DIALECT, condition)
 
 
 def categories_of(condition: Condition) -> tuple[int, ...] | None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imgsearch.filters.tree import EVERYTHING
+from imgsearch.storage.conditions import Sql
 from imgsearch.storage.port import Pictures, StoredPicture
-from imgsearch.storage.postgres.conditions import Sql, categories_of, compiled
+from imgsearch.storage.postgres.conditions import categories_of, compiled
 from imgsearch.storage.postgres.halves import half
 from imgsearch.storage.postgres.places import Places
 from imgsearch.storage.postgres.rows import numbers

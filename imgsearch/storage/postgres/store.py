@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.errors import InstanceLocked, InvalidValue
 from imgsearch.storage.checksum import feature_checksum, row_checksum
-from imgsearch.storage.postgres.conditions import Sql, compiled, product_of
+from imgsearch.storage.conditions import Sql
+from imgsearch.storage.postgres.conditions import compiled, product_of
 from imgsearch.storage.postgres.halves import Half, half
 from imgsearch.storage.postgres.locks import lock_more, lock_products
 from imgsearch.storage.postgres.partitions import Partitions

@@ -17,7 +17,7 @@ from imgsearch.storage.records import (
     ITEM_SOURCE,
     ITEM_WIDTH,
 )
-from imgsearch.storage.sqlite.conditions import Sql, compiled
+from imgsearch.storage.sqlite.conditions import compiled
 from imgsearch.storage.sqlite.places import Places
 from imgsearch.storage.sqlite.rows import MAX_PARAMETERS, numbers, translated
 from imgsearch.values import Key
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.filters.tree import Condition
+    from imgsearch.storage.conditions import Sql
     from imgsearch.types import Fingerprints, Item, Upsert
 
 __all__ = ["Reader"]

@@ -10,8 +10,8 @@ import numpy as np
 
 from imgsearch.errors import InstanceDamaged
 from imgsearch.storage.checksum import register
+from imgsearch.storage.conditions import Sql
 from imgsearch.storage.records import Records
-from imgsearch.storage.sqlite.conditions import Sql
 from imgsearch.storage.sqlite.database import FrozenConnection, connect, storage_errors, transaction
 
 if TYPE_CHECKING:

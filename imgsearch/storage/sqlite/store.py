@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.filters.tree import product_condition
 from imgsearch.storage.checksum import FUNCTION, feature_checksum, register, row_checksum
+from imgsearch.storage.conditions import Sql
 from imgsearch.storage.records import CHECKED_ITEM, FEATURE_TYPE, ITEM_ROW, ITEM_WIDTH, ROOT_ROW, item_columns
-from imgsearch.storage.sqlite.conditions import Sql, compiled
+from imgsearch.storage.sqlite.conditions import compiled
 from imgsearch.storage.sqlite.database import (
     FrozenConnection,
     check_release,
