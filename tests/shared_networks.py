@@ -2,7 +2,7 @@
 
 The process that runs the tests has them; commands in the same process use them as they are, forked ones ask over a
 socket. They are the real ones and give the same numbers. Models in a cache of a test's own are loaded by each process
-for itself, as without this, and so is everything in interpreters that a test starts.
+for itself, as without this; so is everything in interpreters that a test starts, or where a precision is asked for.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ def ask_the_tests() -> None:
 
 
 def _chosen(path: Path, parallel: bool, cache: Path, shared: Any) -> Any:
-    if path.is_file() and path.is_relative_to(cache):
+    # The process that has them would load them in its own precision, whatever the one that asks is told.
+    if check_precision() is None and path.is_file() and path.is_relative_to(cache):
         found = path.stat()
-        identity = found.st_ino, found.st_mtime_ns, found.st_size
-        return shared(path, parallel, identity, check_precision(), available_cores())
+        return shared(path, parallel, (found.st_ino, found.st_mtime_ns, found.st_size), available_cores())
     return OwnGraph(path, parallel=parallel)
 
 
 @cache
-def _graph(path: Path, parallel: bool, _identity: object, _precision: object, _cores: int) -> Any:
+def _graph(path: Path, parallel: bool, _identity: object, _cores: int) -> Any:
     return OwnGraph(path, parallel=parallel)
 
 

@@ -40,7 +40,7 @@ SECONDS = 60_000
 """What one step may take on a busy machine, in milliseconds; the first search loads the networks."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium without a window, with a folder of its own."""
     with playwright.sync_playwright() as driver:
