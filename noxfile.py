@@ -63,6 +63,16 @@ def _install(session: nox.Session, *groups: str, extras: str = "") -> None:
     session.install("-e", f"{ROOT}{extras}", *(requirement for group in groups for requirement in _group(group)))
 
 
+def _install_locked(session: nox.Session) -> None:
+    """What the tests need, in the versions of the lock and checked by its digests; only torch is in no lock."""
+    _install_lock(session, "ci")
+    _install(session, "test", extras=ALL_EXTRAS)
+
+
+def _install_lock(session: nox.Session, name: str) -> None:
+    session.install("--require-hashes", "--no-deps", "-r", str(ROOT / "requirements" / f"{name}.txt"))
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Index sample_data and find by picture: the main job, end to end."""
@@ -103,14 +113,14 @@ def _tell_first_hits(session: nox.Session, output: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The ordinary suite, side by side on all cores; in the precision that IMGSEARCH_PRECISION names, if it is set."""
-    _install(session, "test", extras=ALL_EXTRAS)
+    _install_locked(session)
     _pytest(session)
 
 
 @nox.session
 def extended(session: nox.Session) -> None:
     """What the ordinary suite leaves out because each takes seconds: whole commands, kills, conversions of models."""
-    _install(session, "test", extras=ALL_EXTRAS)
+    _install_locked(session)
     _pytest(session, "-m", "extended and not long")
 
 
@@ -167,7 +177,7 @@ def _kilobytes(path: Path) -> int:
 @nox.session
 def precision(session: nox.Session) -> None:
     """The tests that stand on what networks make of pictures, in float32 and in bfloat16 where the processor has it."""
-    _install(session, "test", extras=ALL_EXTRAS)
+    _install_locked(session)
     asks = "from imgsearch.vision import precision; print(precision.has_bfloat16())"
     has_bfloat16 = str(session.run("python", "-c", asks, silent=True)).split()[-1] == "True"
     failed = []
@@ -186,14 +196,14 @@ def precision(session: nox.Session) -> None:
 @nox.session
 def long(session: nox.Session) -> None:
     """The tests that take minutes: imports at size, commands killed and hindered at every step."""
-    _install(session, "test", extras=ALL_EXTRAS)
+    _install_locked(session)
     session.run("python", "-m", "pytest", "-m", "long", *session.posargs, env=COMPILED_ONCE)
 
 
 @nox.session
 def sdks(session: nox.Session) -> None:
     """The server's tests with the vendor's SDKs: the present ones, older ones and npm's in places of their own."""
-    _install(session, "test", extras=ALL_EXTRAS)
+    _install_locked(session)
     wanted = json.loads((ROOT / "tests" / "server" / "sdks.json").read_text())
     base = Path(session.create_tmp())
     interpreters = {}
@@ -239,8 +249,22 @@ def types(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """Print the tables of benchmarks/: speed, memory and, where the evaluation data lies beside, quality."""
-    _install(session, "test", extras=ALL_EXTRAS)  # some stand on what the tests have made
+    _install_locked(session)  # some stand on what the tests have made
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Write requirements/*.txt, the versions and digests of what CI installs; ``-- --upgrade``, ``-- --check``."""
+    _install_lock(session, "release")
+    session.run("python", "-m", "release.lock", *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build wheel and source archive twice, into dist/ if they are the same byte for byte."""
+    _install_lock(session, "release")
+    session.run("python", "-m", "release.reproduce", str(ROOT / "dist"))
 
 
 @nox.session
