@@ -262,9 +262,10 @@ def lock(session: nox.Session) -> None:
 
 @nox.session
 def release(session: nox.Session) -> None:
-    """Build wheel and source archive twice, into dist/ if they are the same byte for byte."""
+    """Build wheel and source archive twice, into dist/ if they are the same byte for byte; with a list of components."""
     _install_lock(session, "release")
     session.run("python", "-m", "release.reproduce", str(ROOT / "dist"))
+    session.run("python", "-m", "release.bill", str(ROOT / "dist"))
 
 
 @nox.session

@@ -20,9 +20,10 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDER: Final = ROOT / "requirements"
 LOCKS: Final = {
     "ci.txt": ("--all-extras", "--group", "test", "--group", "lint", "--group", "types", "pyproject.toml"),
+    "runtime.txt": ("--all-extras", "--constraint", "requirements/ci.txt", "pyproject.toml"),
     "release.txt": ("--group", "release"),
 }
-"""Each file, and what it is made from."""
+"""Each file, and what it is made from: for tests, for users, for builds."""
 LEFT_OUT: Final = ("cuda-", "nvidia-", "torch", "triton")
 """How the names of torch, torchvision, and of what their builds with CUDA bring begin."""
 OLDEST: Final = "3.11"
