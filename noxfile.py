@@ -45,6 +45,15 @@ COMPILED_ONCE = {"PYTHONDONTWRITEBYTECODE": ""}
 ALL_EXTRAS = "[milvus,models,postgres,serve,text]"
 """What the tests need: torch is what the networks are held against."""
 
+WITHOUT_TORCH = "[milvus,postgres,serve,text]"
+"""The lowest torch comes with gigabytes for GPUs."""
+
+QUICK_TESTS = tuple(
+    f"tests/{name}"
+    for name in ("filters", "search", "service", "sources", "storage", "transfer", "test_instance.py", "test_docs.py")
+)
+"""What uses each dependency in seconds."""
+
 LARGEST = 10
 """Packages that the session ``base`` lists."""
 
@@ -175,6 +184,20 @@ def _kilobytes(path: Path) -> int:
 
 
 @nox.session
+def lowest(session: nox.Session) -> None:
+    """The quick tests with the lowest versions that pyproject.toml allows; without torch."""
+    session.install(*(one for one in _group("release") if one.startswith("uv")))
+    groups = _group("test")
+    session.run(
+        *("uv", "pip", "install", "--quiet", "--resolution", "lowest-direct", "--python", session.virtualenv.location),
+        *("-e", f"{ROOT}{WITHOUT_TORCH}", *groups),
+    )
+    # Old releases use what newer ones of their own dependencies warn of.
+    tests = (*QUICK_TESTS, "-m", "not extended and not long and not networks", "-W", "ignore::DeprecationWarning")
+    session.run("python", "-m", "pytest", "-n", "logical", *tests, *session.posargs, env=COMPILED_ONCE)
+
+
+@nox.session
 def precision(session: nox.Session) -> None:
     """The tests that stand on what networks make of pictures, in float32 and in bfloat16 where the processor has it."""
     _install_locked(session)
@@ -262,7 +285,7 @@ def lock(session: nox.Session) -> None:
 
 @nox.session
 def release(session: nox.Session) -> None:
-    """Build wheel and source archive twice, into dist/ if they are the same byte for byte; with a list of components."""
+    """Build wheel and source archive twice, into dist/ if they are the same, with a list of what they consist of."""
     _install_lock(session, "release")
     session.run("python", "-m", "release.reproduce", str(ROOT / "dist"))
     session.run("python", "-m", "release.bill", str(ROOT / "dist"))

@@ -14,6 +14,7 @@ import venv
 from pathlib import Path
 from typing import Final
 
+from imgsearch import __version__
 from release.lock import FOLDER
 
 __all__ = ["main"]
@@ -24,9 +25,8 @@ SCHEMA: Final = "1.6"
 
 def main(folder: Path) -> None:
     """Install, and write the list beside the wheel, under its name and version."""
-    (wheel,) = folder.glob("*.whl")
-    name, version, *_ = wheel.name.split("-")
-    target = folder / f"{name}-{version}.cdx.json"
+    (wheel,) = folder.glob(f"*-{__version__}-*.whl")
+    target = folder / f"{wheel.name.partition('-')[0]}-{__version__}.cdx.json"
     commit_time = subprocess.run(
         ["git", "log", "-1", "--format=%ct"], cwd=ROOT, check=True, capture_output=True, text=True
     )
