@@ -54,6 +54,8 @@ QUICK_TESTS = tuple(
 )
 """What uses each dependency in seconds."""
 
+QUICK = ("-m", "not extended and not long and not networks")
+
 LARGEST = 10
 """Packages that the session ``base`` lists."""
 
@@ -189,12 +191,30 @@ def lowest(session: nox.Session) -> None:
     session.install(*(one for one in _group("release") if one.startswith("uv")))
     groups = _group("test")
     session.run(
-        *("uv", "pip", "install", "--quiet", "--resolution", "lowest-direct", "--python", session.virtualenv.location),
+        *(
+            "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--compile-bytecode",
+            "--resolution",
+            "lowest-direct",
+            "--python",
+            session.virtualenv.location,
+        ),
         *("-e", f"{ROOT}{WITHOUT_TORCH}", *groups),
     )
     # Old releases use what newer ones of their own dependencies warn of.
-    tests = (*QUICK_TESTS, "-m", "not extended and not long and not networks", "-W", "ignore::DeprecationWarning")
+    tests = (*QUICK_TESTS, *QUICK, "-W", "ignore::DeprecationWarning")
     session.run("python", "-m", "pytest", "-n", "logical", *tests, *session.posargs, env=COMPILED_ONCE)
+
+
+@nox.session(python=["3.12", "3.13"])
+def pythons(session: nox.Session) -> None:
+    """The quick tests with each newer Python that the project claims to support; without torch."""
+    _install_lock(session, "ci")
+    session.install("--no-deps", "-e", str(ROOT))
+    session.run("python", "-m", "pytest", "-n", "logical", *QUICK_TESTS, *QUICK, *session.posargs, env=COMPILED_ONCE)
 
 
 @nox.session
