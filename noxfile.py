@@ -45,6 +45,17 @@ COMPILED_ONCE = {"PYTHONDONTWRITEBYTECODE": ""}
 ALL_EXTRAS = "[milvus,models,postgres,serve,text]"
 """What the tests need: torch is what the networks are held against."""
 
+WITHOUT_TORCH = "[milvus,postgres,serve,text]"
+"""The lowest torch comes with gigabytes for GPUs."""
+
+QUICK_TESTS = tuple(
+    f"tests/{name}"
+    for name in ("filters", "search", "service", "sources", "storage", "transfer", "test_instance.py", "test_docs.py")
+)
+"""What uses each dependency in seconds."""
+
+QUICK = ("-m", "not extended and not long and not networks")
+
 LARGEST = 10
 """Packages that the session ``base`` lists."""
 
@@ -61,6 +72,16 @@ def _group(name: str) -> list[str]:
 def _install(session: nox.Session, *groups: str, extras: str = "") -> None:
     """The project itself and what the groups name, in one go, so that pip chooses versions that go together."""
     session.install("-e", f"{ROOT}{extras}", *(requirement for group in groups for requirement in _group(group)))
+
+
+def _install_locked(session: nox.Session) -> None:
+    """What the tests need, in the versions of the lock and checked by its digests; only torch is in no lock."""
+    _install_lock(session, "ci")
+    _install(session, "test", extras=ALL_EXTRAS)
+
+
+def _install_lock(session: nox.Session, name: str) -> None:
+    session.install("--require-hashes", "--no-deps", "-r", str(ROOT / "requirements" / f"{name}.txt"))
 
 
 @nox.session
@@ -103,14 +124,14 @@ def _tell_first_hits(session: nox.Session, output: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The ordinary suite, side by side on all cores; in the precision that IMGSEARCH_PRECISION names, if it is set."""
-    _install(session, "test", extras=ALL_EXTRAS)
+    _install_locked(session)
     _pytest(session)
 
 
 @nox.session
 def extended(session: nox.Session) -> None:
     """What the ordinary suite leaves out because each takes seconds: whole commands, kills, conversions of models."""
-    _install(session, "test", extras=ALL_EXTRAS)
+    _install_locked(session)
     _pytest(session, "-m", "extended and not long")
 
 
@@ -165,9 +186,41 @@ def _kilobytes(path: Path) -> int:
 
 
 @nox.session
+def lowest(session: nox.Session) -> None:
+    """The quick tests with the lowest versions that pyproject.toml allows; without torch."""
+    session.install(*(one for one in _group("release") if one.startswith("uv")))
+    groups = _group("test")
+    session.run(
+        *(
+            "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--compile-bytecode",
+            "--resolution",
+            "lowest-direct",
+            "--python",
+            session.virtualenv.location,
+        ),
+        *("-e", f"{ROOT}{WITHOUT_TORCH}", *groups),
+    )
+    # Old releases use what newer ones of their own dependencies warn of.
+    tests = (*QUICK_TESTS, *QUICK, "-W", "ignore::DeprecationWarning")
+    session.run("python", "-m", "pytest", "-n", "logical", *tests, *session.posargs, env=COMPILED_ONCE)
+
+
+@nox.session(python=["3.12", "3.13"])
+def pythons(session: nox.Session) -> None:
+    """The quick tests with each newer Python that the project claims to support; without torch."""
+    _install_lock(session, "ci")
+    session.install("--no-deps", "-e", str(ROOT))
+    session.run("python", "-m", "pytest", "-n", "logical", *QUICK_TESTS, *QUICK, *session.posargs, env=COMPILED_ONCE)
+
+
+@nox.session
 def precision(session: nox.Session) -> None:
     """The tests that stand on what networks make of pictures, in float32 and in bfloat16 where the processor has it."""
-    _install(session, "test", extras=ALL_EXTRAS)
+    _install_locked(session)
     asks = "from imgsearch.vision import precision; print(precision.has_bfloat16())"
     has_bfloat16 = str(session.run("python", "-c", asks, silent=True)).split()[-1] == "True"
     failed = []
@@ -186,14 +239,14 @@ def precision(session: nox.Session) -> None:
 @nox.session
 def long(session: nox.Session) -> None:
     """The tests that take minutes: imports at size, commands killed and hindered at every step."""
-    _install(session, "test", extras=ALL_EXTRAS)
+    _install_locked(session)
     session.run("python", "-m", "pytest", "-m", "long", *session.posargs, env=COMPILED_ONCE)
 
 
 @nox.session
 def sdks(session: nox.Session) -> None:
     """The server's tests with the vendor's SDKs: the present ones, older ones and npm's in places of their own."""
-    _install(session, "test", extras=ALL_EXTRAS)
+    _install_locked(session)
     wanted = json.loads((ROOT / "tests" / "server" / "sdks.json").read_text())
     base = Path(session.create_tmp())
     interpreters = {}
@@ -239,8 +292,23 @@ def types(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """Print the tables of benchmarks/: speed, memory and, where the evaluation data lies beside, quality."""
-    _install(session, "test", extras=ALL_EXTRAS)  # some stand on what the tests have made
+    _install_locked(session)  # some stand on what the tests have made
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Write requirements/*.txt, the versions and digests of what CI installs; ``-- --upgrade``, ``-- --check``."""
+    _install_lock(session, "release")
+    session.run("python", "-m", "release.lock", *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build wheel and source archive twice, into dist/ if they are the same, with a list of what they consist of."""
+    _install_lock(session, "release")
+    session.run("python", "-m", "release.reproduce", str(ROOT / "dist"))
+    session.run("python", "-m", "release.bill", str(ROOT / "dist"))
 
 
 @nox.session

@@ -19,6 +19,7 @@ from imgsearch.instance import Instance
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from tests.forked import run_forked
+from tests.output_checks import check_output
 from tests.pictures import write_catalogue
 from tests.shared_networks import share, share_no_longer
 
@@ -158,8 +159,9 @@ def run(folder: Path) -> Run:
         environment = {**os.environ, "IMGSEARCH_INSTANCE": str(folder), **(env or {})}
         if any(name.startswith(OF_THE_START) for name in env or {}):
             return started(*arguments, stdin=stdin, environment=environment)
-        code, out, err = run_forked([str(word) for word in arguments], stdin, environment, COMMAND_SECONDS)
-        return Result(code, out.decode(), err.decode())
+        words = [str(word) for word in arguments]
+        code, out, err = run_forked(words, stdin, environment, COMMAND_SECONDS)
+        return checked(words, Result(code, out.decode(), err.decode()))
 
     return start
 
@@ -169,7 +171,14 @@ def started(*arguments: object, stdin: bytes, environment: dict[str, str]) -> Re
     process = subprocess.run(
         command(*arguments), input=stdin, capture_output=True, check=False, env=environment, timeout=COMMAND_SECONDS
     )
-    return Result(process.returncode, process.stdout.decode(), process.stderr.decode())
+    result = Result(process.returncode, process.stdout.decode(), process.stderr.decode())
+    return checked([str(word) for word in arguments], result)
+
+
+def checked(words: list[str], result: Result) -> Result:
+    """The result, once all JSON that was printed is what the command's schema says."""
+    check_output(words, result.stdout)
+    return result
 
 
 @pytest.fixture

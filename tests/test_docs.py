@@ -226,7 +226,14 @@ def test_shown_commands_exist(path: Path) -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        *("README.md", "CHANGELOG.md", "benchmarks/README.md", "benchmarks/RESULTS.md"),
+        *(
+            "README.md",
+            "CHANGELOG.md",
+            "CONTRIBUTING.md",
+            "SECURITY.md",
+            "benchmarks/README.md",
+            "benchmarks/RESULTS.md",
+        ),
         *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
     ],
 )

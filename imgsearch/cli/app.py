@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "serve": "serve:serve",
     "mcp": "mcp:mcp",
     "config": "config:config",
+    "schema": "schema:schema",
     "completion": "completion:completion",
     "man": "man:man",
 }

@@ -68,6 +68,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "imgsearch serve --root /srv/instances --keys keys.toml --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem",
     ),
     "config": ("imgsearch config",),
+    "schema": ("imgsearch schema search > search.schema.json",),
     "completion": ("source <(imgsearch completion bash)",),
     "man": ("imgsearch man | man -l -",),
 }

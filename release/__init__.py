@@ -1,0 +1,1 @@
+"""What stands behind a release: builds that can be repeated, licences, a list of what it consists of."""
