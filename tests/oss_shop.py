@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.instance import Instance
 from imgsearch.sources.oss.address import OssAddress
 from imgsearch.sources.oss.bucket import BucketReader
@@ -99,21 +100,19 @@ def content(folder: Path) -> dict[tuple[str, str], Any]:
     """All that an instance holds of its items, but where they came from."""
     with Instance.open(folder) as instance:
         store = instance._opened.engine.store
-        items: dict[tuple[str, str], Any] = {}
-        for ids, features in store.features():
-            stored = {picture.item.id: picture.item for picture in store.pictures(ids.tolist())}
-            for number, feature in zip(ids.tolist(), features, strict=True):
-                item = stored[number]
-                items[item.key.product_id, item.key.pic_name] = (
-                    item.category_id,
-                    item.region,
-                    item.region_mode,
-                    item.category_given,
-                    item.content_hash,
-                    item.attributes,
-                    np.asarray(feature).tobytes(),
-                )
-    return items
+        pictures = store.pictures(store.matching_ids(EVERYTHING).tolist())
+        return {
+            (item.key.product_id, item.key.pic_name): (
+                item.category_id,
+                item.region,
+                item.region_mode,
+                item.category_given,
+                item.content_hash,
+                item.attributes,
+                np.asarray(feature).tobytes(),
+            )
+            for item, feature in ((picture.item, picture.feature) for picture in pictures)
+        }
 
 
 def put_alike(server: OssServer, count: int) -> None:

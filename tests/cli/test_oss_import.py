@@ -17,6 +17,7 @@ import pytest
 
 from imgsearch.sources.oss.policy import LIST_OBJECTS
 from imgsearch.storage.lock import writer_lock
+from tests import milvus_server, postgres_server
 from tests.conftest import Run
 from tests.oss_server import ALLOW_ALL, KEY_ID, SECRET, Fault, Key, OssServer, Role
 from tests.oss_shop import (
@@ -492,6 +493,42 @@ def test_rebuild(shop: Shop, run: Run, folder: Path) -> None:
     assert (result.returncode, counts(result.document), result.document["Generation"]) == (0, (2, 0, 2, 0, 0), 2)
     index = run("info").document["Index"]
     assert (index["Generation"], index["Items"]) == (2, 4)
+
+
+@pytest.mark.extended
+@pytest.mark.skipif(not postgres_server.is_installed(), reason=postgres_server.MISSING)
+@pytest.mark.parametrize("with_index", [False, True], ids=["pgvector", "milvus"])
+def test_an_import_into_postgresql_is_that_into_a_folder(
+    shop: Shop, run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, *, with_index: bool
+) -> None:
+    """Items, failures and refusals; done again, nothing is downloaded."""
+    url = postgres_server.shared_server().url(password=None)
+    monkeypatch.setenv("PGPASSWORD", postgres_server.PASSWORD)
+    index: tuple[object, ...] = ()
+    if with_index:
+        if (reason := milvus_server.why_not()) is not None:
+            pytest.skip(f"no Milvus: {reason}")
+        index = ("--index", f"milvus://127.0.0.1:{milvus_server.shared_server()[1].port}")
+    run("init", "--engine", url, *index, "-i", folder / "remote")
+    refused = shop.run(folder / "remote", "--rebuild")
+    assert (refused.returncode, refused.document["Code"]) == (4, "InstanceStatusError")
+    names = copy_samples(shop.folder, 16)
+    shop.write(varied(names))
+    embedded, remote = (shop.run(folder / name) for name in ("embedded", "remote"))
+    assert (embedded.returncode, remote.returncode) == (1, 1), remote.stderr
+    assert counts(embedded.document) == counts(remote.document)
+    assert embedded.document["Failures"] == remote.document["Failures"]
+    assert content(folder / "embedded") == content(folder / "remote")
+    shop.write([line(name) for name in names])
+    for name in ("embedded", "remote"):
+        shop.run(folder / name)
+    assert content(folder / "embedded") == content(folder / "remote")
+    shop.server.fetched.clear()
+    again = shop.run(folder / "remote", "--rebuild")
+    assert (again.returncode, counts(again.document)) == (0, (0, 0, len(names), 0, 0))
+    info = run("info", "-i", folder / "remote").document
+    assert info["Index"]["Generation"] == again.document["Generation"]
+    assert shop.downloads() == 0
 
 
 @pytest.mark.extended
