@@ -27,6 +27,7 @@ from benchmarks import (
     serving,
     shards,
     sync,
+    tuning,
     warm_search,
 )
 
@@ -35,6 +36,7 @@ MODULES = (
     precision,
     robustness,
     calibration,
+    tuning,
     inversion,
     duplicates,
     cold_search,

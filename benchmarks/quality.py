@@ -23,7 +23,9 @@ from imgsearch.vision.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from imgsearch.evaluation.breakdown import Breakdown
+    from imgsearch.evaluation.ground_truth import CataloguePicture
     from imgsearch.evaluation.retrieval import RetrievalFigures
+    from imgsearch.search.searcher import Searcher
 
 
 def measure(folder: Path, model: str = DEFAULT_MODEL) -> Breakdown[RetrievalFigures]:
@@ -51,6 +53,17 @@ def rows(figures: Breakdown[RetrievalFigures]) -> list[tuple[object, ...]]:
     ]
 
 
+def judged(searcher: Searcher, query: CataloguePicture, right: set[str], *, lift: bool = True) -> tuple[bool, float]:
+    """hit@1 and average precision of one query; the PicNames in ``right`` are right."""
+    hits = [
+        hit.item.key.pic_name in right
+        for start in range(0, MAX_RESULTS, PAGE)
+        for hit in searcher.by_picture(FilePicture(query.file), search=SearchOptions(PAGE, start, lift=lift)).hits
+    ]
+    ranks = [rank for rank, is_right in enumerate(hits, 1) if is_right]
+    return hits[0], sum(number / rank for number, rank in enumerate(ranks, 1)) / len(right)
+
+
 def dealt(folder: Path, *, lift: bool) -> tuple[float, float]:
     """hit@1 and mAP where each gallery picture has a ProductId at random; its true product decides what is right."""
     truth = GroundTruth.read(folder, [Part.RETRIEVAL]).retrieval
@@ -70,17 +83,10 @@ def dealt(folder: Path, *, lift: bool) -> tuple[float, float]:
             )
             with instance.searching() as searcher:
                 for query in truth.queries:
-                    right = [
-                        products[hit.item.key.pic_name] == query.key.product_id
-                        for start in range(0, MAX_RESULTS, PAGE)
-                        for hit in searcher.by_picture(
-                            FilePicture(query.file), search=SearchOptions(PAGE, start, lift=lift)
-                        ).hits
-                    ]
-                    ranks = [rank for rank, is_right in enumerate(right, 1) if is_right]
-                    relevant = sum(product == query.key.product_id for product in products.values())
-                    first += right[0]
-                    precisions += sum(number / rank for number, rank in enumerate(ranks, 1)) / relevant
+                    right = {name for name, product in products.items() if product == query.key.product_id}
+                    hit, precision = judged(searcher, query, right, lift=lift)
+                    first += hit
+                    precisions += precision
     return first / len(truth.queries), precisions / len(truth.queries)
 
 
