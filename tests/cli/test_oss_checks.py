@@ -188,6 +188,7 @@ def failed_import(shop: Shop, run: Run, cause: Cause) -> None:
     assert not [key for key in server.fetched if key.endswith(".jpg")]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", CAUSES)
 def test_cause(shop: Shop, run: Run, folder: Path, name: str) -> None:
     """An instance that is there stays as it was."""

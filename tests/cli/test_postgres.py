@@ -208,6 +208,7 @@ def test_what_init_refuses(filled: str, on: On, tmp_path: Path) -> None:
         assert on(tmp_path / "broken", "info").returncode == 6, content
 
 
+@pytest.mark.extended
 def test_a_server_that_is_not_there(on: On, tmp_path: Path) -> None:
     """Exit code 7 for each command, and nothing changed."""
     (tmp_path / "shop").mkdir()

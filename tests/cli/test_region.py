@@ -338,6 +338,7 @@ ACCEPTED = {
 }
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(("given", "used"), ACCEPTED.values(), ids=ACCEPTED)
 def test_an_accepted_region(cli: Cli, gallery: Cli, pictures: Path, product: str, given: str, used: str) -> None:
     """``add`` and ``search`` use it and say so; what is stored is what was used."""

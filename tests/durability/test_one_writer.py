@@ -48,6 +48,7 @@ def watched(case: Case, place: Place) -> tuple[list[str], list[str], list[str]]:
     return opened, faults, left
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("watching")
 @pytest.mark.parametrize("name", [*CASES, *READING])
 def test_commands(name: str, tmp_path: Path) -> None:

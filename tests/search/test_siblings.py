@@ -523,6 +523,7 @@ def test_pages_are_slices_of_one_order(catalogue: Engine, name: str) -> None:
     assert [hit.score for hit in sorted_part] == sorted((hit.score for hit in sorted_part), reverse=True)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", ["everything", "filter", "lift", "lift filter"])
 def test_every_page_costs_the_same_statements(catalogue: Engine, name: str) -> None:
     """Their number is that of the candidates, not of results, products or pictures."""

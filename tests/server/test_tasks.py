@@ -168,6 +168,7 @@ CAUSES: dict[str, tuple[Callable[[OssServer], object], str]] = {
 }
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", CAUSES)
 def test_each_cause_of_a_failure_has_its_code(place: Place, service: Service, name: str) -> None:
     """In the list, as the task has begun by then; without secrets, and with nothing to read."""

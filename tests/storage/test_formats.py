@@ -291,6 +291,7 @@ print(steps)
 """Opens an instance and is killed at a moment inside of SQLite, every 20 of its own instructions being one."""
 
 
+@pytest.mark.extended
 def test_a_killed_migration_has_not_happened_or_is_whole(older: Old, tmp_path: Path) -> None:
     """At whatever instruction: afterwards it is the old format or today's, and nothing of it is lost."""
     steps = int(finished(child(MIGRATE, Old(older.version, tmp_path / "counted").folder, 0)))

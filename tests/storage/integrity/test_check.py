@@ -188,6 +188,7 @@ def test_a_sound_instance_has_no_problem_and_is_left_alone(broken: Path, sound: 
     assert answers(broken) == answers(sound.folder)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", DAMAGES)
 def test_each_damage_is_named_and_mended(broken: Path, sound: Home, name: str) -> None:
     """What was lost is named item by item, all else answers as before, and a second repair finds nothing to do."""
