@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.results import Recorder, processor, shown
 from imgsearch.vision.precision import BF16, F32, VARIABLE, asked_precision, has_bfloat16
 
 if TYPE_CHECKING:
@@ -24,18 +24,8 @@ EVALUATION_DATA = Path(os.environ.get("IMGSEARCH_EVALUATION_DATA", ROOT.parent /
 SIZES = [int(size) for size in os.environ.get("IMGSEARCH_BENCHMARK_SIZES", "1000,1000000").split(",")]
 """Of the synthetic catalogues; the smallest is what the others are compared with."""
 
-
-def cpu() -> str:
-    """The processor's name and how many cores this process may use."""
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+recorder: Recorder | None = None
+"""Of the benchmark that runs, if it is recorded."""
 
 
 def precisions() -> list[str]:
@@ -60,10 +50,13 @@ def calculating_in(precision: str) -> Iterator[None]:
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print one table with date and processor."""
-    table = Table(title=f"{title}\n{date.today().isoformat()}, {cpu()}", title_justify="left")  # noqa: DTZ011
+    """Print one table with date and processor, and keep it if the run is recorded."""
+    rows = list(rows)
+    if recorder is not None:
+        recorder.take(title, columns, rows)
+    table = Table(title=f"{title}\n{date.today().isoformat()}, {processor()}", title_justify="left")  # noqa: DTZ011
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
-        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+        table.add_row(*map(shown, row))
     Console(width=120).print(table)

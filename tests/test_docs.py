@@ -232,6 +232,7 @@ def test_shown_commands_exist(path: Path) -> None:
             "CONTRIBUTING.md",
             "SECURITY.md",
             "benchmarks/README.md",
+            "benchmarks/EARLIER.md",
             "benchmarks/RESULTS.md",
         ),
         *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),

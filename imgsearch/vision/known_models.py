@@ -1,6 +1,6 @@
 """Models that are known to work, with what there is to know for choosing one.
 
-The figures are those of ``benchmarks/RESULTS.md``, of feature version 2 so far; ``benchmarks/models.py`` takes them.
+The figures are those of ``benchmarks/EARLIER.md``, of feature version 2 so far; ``benchmarks/models.py`` takes them.
 What was not measured here has none.
 """
 
