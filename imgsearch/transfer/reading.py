@@ -96,8 +96,9 @@ def read_tuning(folder: Path, dimension: int) -> Projection | None:
     with _reading(path) as file:
         data = file.read(MAX_STAMP_BYTES)
     try:
-        tuning = Projection(np.load(io.BytesIO(data), allow_pickle=False))
-    except (ValueError, EOFError, MemoryError) as error:
+        # Not np.load, which opens archives, too.
+        tuning = Projection(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
+    except Exception as error:  # headers are read as Python, which raises anything
         raise InvalidExport(f"{path} is not a tuning ({str(error)[:100]}): export again") from None
     if tuning.dimension != dimension or tuned_stamp({}, tuning)[TUNING] != name:
         raise InvalidExport(f"{path} is not the tuning that {STAMP_NAME} names, {str(name)[:40]!r}: export again")
@@ -163,7 +164,7 @@ def _rows(file: BinaryIO, path: Path, dimension: int) -> Iterator[npt.NDArray[np
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, fortran, dtype = read(file)
-    except (ValueError, KeyError) as error:
+    except Exception as error:  # the header is read as Python, which raises anything
         raise InvalidExport(f"{path} is not a NumPy file ({str(error)[:100]}): export again") from None
     if dtype.kind != "f" or fortran or len(shape) != 2 or shape[1] != dimension:
         raise InvalidExport(

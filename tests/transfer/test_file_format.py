@@ -230,6 +230,11 @@ def saved(features: np.ndarray[Any, Any]) -> Callable[[Path], None]:
     return lambda folder: np.save(folder / FEATURES_NAME, features)
 
 
+def headed(header: bytes) -> Callable[[Path], None]:
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    return lambda folder: (folder / FEATURES_NAME).write_bytes(start + header)
+
+
 @pytest.mark.parametrize(
     ("alter", "words", "kept"),
     [
@@ -240,6 +245,9 @@ def saved(features: np.ndarray[Any, Any]) -> Callable[[Path], None]:
         (cut(FEATURES_NAME, 0), "not a NumPy file", 0),
         (cut(FEATURES_NAME, 100), "not a NumPy file", 0),
         (cut(FEATURES_NAME, 128 + 512 * 20), "truncated", 0),
+        (headed(b"{{"), "not a NumPy file", 0),
+        (headed(b"(" * 300), "not a NumPy file", 0),
+        (headed(b"-" * 9_000 + b"1"), "not a NumPy file", 0),
         (saved(FEATURES[:, :8]), "not of", 0),
         (saved(FEATURES.astype("<i4")), "not of", 0),
         (saved(np.asfortranarray(FEATURES)), "not of", 0),
