@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import atheris
-
-from fuzz.target import check_error, run
-
-with atheris.instrument_imports(include=["imgsearch.vision", "PIL"]):
-    from imgsearch.vision.picture import OpenPicture
-
+from fuzz.checks import check_error
 from imgsearch.errors import PictureError
 from imgsearch.values import Region
 from imgsearch.vision.limits import Limits
+from imgsearch.vision.picture import OpenPicture
 
 LIMITS = Limits(min_side=1, max_pixels=1_000_000)
 SIDE = 16
@@ -28,7 +23,3 @@ def target(data: bytes) -> None:
         assert picture.thumbnail(SIDE)
     except PictureError as error:
         check_error(error)
-
-
-if __name__ == "__main__":
-    run(target)
