@@ -8,6 +8,7 @@ parsers is printed; below 90 % of one of them, the run has failed. ``--coverage`
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from fuzz.targets import TARGETS
 HOME = Path(__file__).parent
 SECONDS_PER_INPUT = 20
 MEBIBYTES = 2048
+END_CHARS = 3_000
+"""Of what the fuzzer says, if it finds something."""
 
 
 def main() -> int:
@@ -51,9 +54,17 @@ def _fuzz(name: str, seconds: int) -> bool:
         f"-max_total_time={seconds}", f"-timeout={SECONDS_PER_INPUT}", f"-rss_limit_mb={MEBIBYTES}",
         f"-artifact_prefix={findings / name}-", "-print_final_stats=1", "-verbosity=0",
     ]  # fmt: skip
-    sys.stdout.write(f"{name}: {seconds} s\n")
+    log = findings / f"{name}.log"
+    with log.open("wb") as file:
+        status = subprocess.run(command, check=False, cwd=HOME.parent, stdout=file, stderr=file).returncode
+    said = log.read_text(errors="replace")
+    executions = re.search(r"number_of_executed_units: (\d+)", said)
+    told = f"{int(executions[1]):,}" if executions else "unknown"
+    sys.stdout.write(f"{name:14} {seconds} s, {told} executions, {'nothing found' if status == 0 else 'FINDING'}\n")
+    if status:
+        sys.stdout.write(said[-END_CHARS:])
     sys.stdout.flush()
-    return subprocess.run(command, check=False, cwd=HOME.parent).returncode == 0
+    return status == 0
 
 
 if __name__ == "__main__":

@@ -138,7 +138,8 @@ def _parse(line: bytes | InvalidManifest, source: str, feature: npt.NDArray[np.f
     document: dict[str, Any] = {}
     try:
         document = json_object(line)
-        length = float(feature @ feature) ** 0.5
+        with np.errstate(invalid="ignore"):  # of infinities; the length is NaN then
+            length = float(feature @ feature) ** 0.5
         if not abs(length - 1) <= LENGTH_TOLERANCE:  # also true for NaN
             raise InvalidManifest(f"the feature of this line has length {length:.4g} instead of 1")
         return Line(source, parse_item(document, feature, kind))

@@ -203,6 +203,17 @@ def test_a_feature_that_is_none_fails_alone(tmp_path: Path, exported: Path, valu
     assert len(stored(tmp_path / "to")) == 59
 
 
+def test_infinities_beside_nothing_fail_without_a_warning(tmp_path: Path, exported: Path) -> None:
+    """NumPy warns of their product, into the output of the command."""
+    features = np.load(exported / FEATURES_NAME)
+    features[17] = 0
+    features[17, :2] = [np.inf, -np.inf]
+    features[18, 0] = np.frombuffer(b"\x01\x7c", "<f2")[0]  # a NaN that signals
+    np.save(exported / FEATURES_NAME, features)
+    outcomes = take_in(make(tmp_path / "to", []), exported)
+    assert [number for number, outcome in enumerate(outcomes) if outcome.error is not None] == [17, 18]
+
+
 def test_lines_that_are_no_json_keep_their_rows_apart(tmp_path: Path, exported: Path) -> None:
     """The row that belongs to a broken line is passed over with it."""
     data = (exported / ITEMS_NAME).read_bytes().splitlines()
