@@ -13,7 +13,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fuzz import coverage_report
 from fuzz.seeds import SEEDS
 from fuzz.targets import TARGETS
 
@@ -35,10 +34,8 @@ def main() -> int:
     if failed:
         sys.stderr.write(f"findings in {', '.join(failed)}: see {HOME / 'findings'}\n")
         return 1
-    low = coverage_report.main(names, HOME / "corpus")
-    if low:
-        sys.stderr.write(f"less than {coverage_report.REQUIRED:.0%} of the lines covered: {', '.join(low)}\n")
-    return 1 if low else 0
+    measuring = [sys.executable, "-m", "fuzz.coverage_report", str(HOME / "corpus"), *names]
+    return subprocess.run(measuring, check=False, cwd=HOME.parent).returncode
 
 
 def _fuzz(name: str, seconds: int) -> bool:

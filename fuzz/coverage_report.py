@@ -1,7 +1,8 @@
-"""Line coverage of the parsers: all inputs that the fuzzers have kept, and the seeds, once through the targets.
+"""``python -m fuzz.coverage_report CORPUS TARGET…``: line coverage of the parsers of some targets.
 
-It is measured in a process without the fuzzer's instrumentation, and of the parsers only: whatever else they call does
-not count. A module that several targets are for is covered by all of them together.
+All inputs that the fuzzers have kept, and the seeds, go once through the targets, in a process without the fuzzer's
+instrumentation, which must not have imported a parser before. Whatever else the parsers call does not count. A module
+that several targets are for is covered by all of them together.
 """
 
 from __future__ import annotations
@@ -12,48 +13,43 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fuzz.seeds import SEEDS
 from fuzz.targets import TARGETS
 
 if TYPE_CHECKING:
     from coverage import Coverage
-
-__all__ = ["REQUIRED", "main"]
 
 REQUIRED = 0.9
 """Share of the lines of each parser."""
 TYPES_ONLY = ("if TYPE_CHECKING:",)
 
 
-def main(names: Iterable[str], corpus: Path) -> list[str]:
-    """Print the coverage of the parsers of some targets.
-
-    Args:
-        names: of the targets.
-        corpus: has a folder of inputs for each.
-
-    Returns:
-        The parsers that are covered too little.
-    """
+def main() -> int:
+    """Print the coverage; 1 if that of any parser is too low."""
     import coverage
 
-    names = list(names)
+    corpus, names = Path(sys.argv[1]), sys.argv[2:]
     modules = dict.fromkeys(module for name in names for module in TARGETS[name].parsers)
+    all_of_them = [name for name, target in TARGETS.items() if not modules.keys().isdisjoint(target.parsers)]
     files = {module: _file(module) for module in modules}
     measured = coverage.Coverage(data_file=None, include=list(files.values()), config_file=False)
     measured.exclude(*TYPES_ONLY)
     measured.start()
     try:
-        for name in names:
+        for name in all_of_them:  # imports the parsers
             target = TARGETS[name].load(name)
             for data in _inputs(name, corpus):
                 target(data)
     finally:
         measured.stop()
-    return _told(measured, files)
+    low = _told(measured, files)
+    if low:
+        sys.stdout.write(f"less than {REQUIRED:.0%} of the lines: {', '.join(low)}\n")
+    return 1 if low else 0
 
 
 def _inputs(name: str, corpus: Path) -> Iterable[bytes]:
+    from fuzz.seeds import SEEDS
+
     yield from SEEDS[name]()
     for path in sorted((corpus / name).glob("*")):
         yield path.read_bytes()
@@ -67,6 +63,7 @@ def _file(module: str) -> str:
 
 
 def _told(measured: Coverage, files: dict[str, str]) -> list[str]:
+    """Print a table; the parsers that are covered too little."""
     low = []
     sys.stdout.write(f"{'parser':45} {'lines':>6} {'covered':>8}  not covered\n")
     for module, file in files.items():
@@ -76,3 +73,7 @@ def _told(measured: Coverage, files: dict[str, str]) -> list[str]:
         if share < REQUIRED:
             low.append(module)
     return low
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,6 +14,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from imgsearch.projection import Projection
 from tests.hostile import corpus
@@ -21,6 +23,8 @@ from tests.hostile import corpus
 __all__ = ["SEEDS"]
 
 LARGEST_PICTURE: Final = 20_000
+XMP: Final = "XML:com.adobe.xmp"
+XMP_TEXT: Final = '<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 
 
 def _regions() -> Iterator[bytes]:
@@ -87,7 +91,21 @@ def _feeds() -> Iterator[bytes]:
 
 
 def _pictures() -> Iterator[bytes]:
-    """Whole ones of every kind, and what is made by hand to be wrong."""
+    """Whole ones of every kind, what is made by hand to be wrong, and texts in a PNG that may turn it."""
+    for add in (
+        lambda texts: texts.add_itxt(XMP, XMP_TEXT),
+        lambda texts: texts.add_itxt(XMP, XMP_TEXT, zip=True),
+        lambda texts: texts.add_text("Raw profile type exif", "no", zip=True),
+        lambda texts: texts.add_text("Raw profile type exif", "no"),
+        lambda texts: texts.add(b"zTXt", b"Raw profile type exif\0\0no zlib"),
+        lambda texts: texts.add(b"zTXt", b"Raw profile type exif\0\1"),
+        lambda texts: texts.add(b"iTXt", XMP.encode() + b"\0\0\0"),
+        lambda texts: texts.add(b"eXIf", b"MM\0*"),
+    ):
+        texts, file = PngInfo(), io.BytesIO()
+        add(texts)
+        Image.new("RGB", (3, 2)).save(file, "PNG", pnginfo=texts)
+        yield file.getvalue()
     for file in corpus():
         if not file.name.startswith(("cut ", "flip ", "splice ")) and len(file.data) <= LARGEST_PICTURE:
             yield file.data
