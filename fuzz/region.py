@@ -1,14 +1,18 @@
-"""``Region.parse``: text becomes a region that it names again, or is refused as such."""
+"""``Region.parse`` and ``Key``: text becomes a region that it names again, and an id; or is refused as such."""
 
 from __future__ import annotations
 
 from fuzz.checks import check_error
-from imgsearch.errors import InvalidRegion
-from imgsearch.values import Region
+from imgsearch.errors import InvalidRegion, InvalidValue
+from imgsearch.values import Key, PictureOptions, Region, RegionMode, nfc
 
 
 def target(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
+    try:
+        _check_key(text)
+    except InvalidValue as error:
+        check_error(error)
     try:
         region = Region.parse(text)
     except InvalidRegion as error:
@@ -18,9 +22,20 @@ def target(data: bytes) -> None:
     assert 0 <= region.y1 < region.y2
     assert Region.parse(str(region)) == region
     assert region.check_within(region.x2, region.y2) == region
+    assert Region(*region.bounds) == region
+    assert PictureOptions(region=region).region_mode is RegionMode.GIVEN
     try:
         region.check_within(region.x2 - 1, region.y2)
     except InvalidRegion as error:
         check_error(error)
     else:
         raise AssertionError("a region outside was let through")
+
+
+def _check_key(text: str) -> None:
+    product_id, _, pic_name = text.partition(",")
+    key = Key(product_id, pic_name)
+    spelled = key.spellings()
+    assert spelled[0] == key
+    assert len(set(spelled)) == len(spelled)
+    assert {nfc(one.product_id) for one in spelled} == {nfc(product_id)}

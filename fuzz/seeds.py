@@ -37,6 +37,10 @@ def _regions() -> Iterator[bytes]:
         "1.5,2,3,4",
         "",
         "٣,4,5,6",
+        "A\u030a,u\u0308.jpg",
+        "p,",
+        "p,\n",
+        "p" * 600 + ",a",
     ):
         yield text.encode()
 

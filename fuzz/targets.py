@@ -56,7 +56,7 @@ TARGETS: Final = {
         ),
         ("imgsearch.sources.http.link",),
     ),
-    "filter": Target(("imgsearch.filters.parser", "imgsearch.filters.tree"), ("lark",)),
+    "filter": Target(("imgsearch.filters.parser",), ("imgsearch.filters.tree", "lark")),
     "form": Target(
         ("imgsearch.server.calls", "imgsearch.server.forms", "imgsearch.server.pages.parameters"),
     ),
