@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,8 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=12, help="mutants of each module")
     parser.add_argument("--seconds", type=float, default=3600, help="begin no mutant after that")
     arguments = parser.parse_args()
+    # So that the tests which run are ended, and the copy is removed, if this is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     until = time.monotonic() + arguments.seconds
     told = tried = 0
     with Copy.of(ROOT) as copy:
