@@ -270,8 +270,15 @@ def sdks(session: nox.Session) -> None:
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Throw mutated input at all that reads what strangers wrote; ``-- picture --seconds 3600`` for one, longer."""
-    _install(session, "fuzz")
+    _install(session, "fuzz", "test", extras=WITHOUT_TORCH)  # seeds are made by what the tests are made of
     session.run("python", "-m", "fuzz", *session.posargs)
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Change the engine's core in one place at a time, and see whether tests tell; ``-- --seed 2 --count 30``."""
+    _install_locked(session)
+    session.run("python", "-m", "mutation", *session.posargs)
 
 
 @nox.session

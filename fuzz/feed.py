@@ -5,26 +5,10 @@ from __future__ import annotations
 import io
 from contextlib import ExitStack
 
-import atheris
-
-from fuzz.target import check_error, run
-
-with atheris.instrument_imports(
-    include=[
-        "imgsearch.sources.columns",
-        "imgsearch.sources.feed",
-        "imgsearch.sources.http.link",
-        "imgsearch.sources.json_array",
-        "imgsearch.sources.tables",
-        "imgsearch.sources.text_input",
-    ]
-):
-    from imgsearch.sources.feed import Feed, FeedOptions
-    from imgsearch.sources.http import link  # noqa: F401  # the feed imports it late
-
-from imgsearch.cli.output import safe
+from fuzz.checks import check_error, check_operation
 from imgsearch.errors import InvalidManifest
-from imgsearch.types import AddPicture, DeletePictures, Refused
+from imgsearch.sources.feed import Feed, FeedOptions
+from imgsearch.sources.http import link  # noqa: F401  # the feed imports it late
 
 
 def target(data: bytes) -> None:
@@ -43,19 +27,4 @@ def check(feed: Feed) -> None:
         number = int(operation.source.rpartition(":")[2])
         assert number >= last
         last = number
-        match operation:
-            case Refused(error=error):
-                check_error(error)
-                for text in (operation.product_id, operation.pic_name):
-                    if text is not None:
-                        text.encode()
-            case AddPicture(key=key):
-                key.product_id.encode()
-                key.pic_name.encode()
-            case DeletePictures(product_id=product_id):
-                product_id.encode()
-        assert safe(operation.source).isprintable()
-
-
-if __name__ == "__main__":
-    run(target)
+        check_operation(operation)

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
-import atheris
-
-from fuzz.target import check_error, run
-
-with atheris.instrument_imports(include=["imgsearch.filters", "lark"]):
-    from imgsearch.filters.parser import parse_filter
-
+from fuzz.checks import check_error
 from imgsearch.errors import InvalidFilter
+from imgsearch.filters.parser import parse_filter
 from imgsearch.storage.sqlite.conditions import Sql, compiled
 from imgsearch.values import ATTRIBUTE_COLUMNS
 
@@ -38,7 +33,3 @@ def target(data: bytes) -> None:
         check_error(error)
         return
     assert count(compiled(condition)) + count(compiled(condition.negated())) == len(ROWS)
-
-
-if __name__ == "__main__":
-    run(target)

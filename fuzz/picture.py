@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import atheris
-
-from fuzz.target import check_error, run
-
-with atheris.instrument_imports(include=["imgsearch.vision", "PIL"]):
-    from imgsearch.vision.picture import OpenPicture
-
+from fuzz.checks import check_error
 from imgsearch.errors import PictureError
-from imgsearch.values import Region
+from imgsearch.values import PictureOptions, Region
 from imgsearch.vision.limits import Limits
+from imgsearch.vision.picture import OpenPicture
 
 LIMITS = Limits(min_side=1, max_pixels=1_000_000)
 SIDE = 16
@@ -23,12 +18,9 @@ def target(data: bytes) -> None:
         width, height = picture.width, picture.height
         assert 0 < width * height <= LIMITS.max_pixels
         assert picture.decode(picture.whole, SIDE).shape == (SIDE, SIDE, 3)
-        corner = Region(width - 1, width, height - 1, height)
+        corner = picture.given_region(PictureOptions(None, True, Region(width - 1, width, height - 1, height)))
+        assert picture.given_region(PictureOptions()) == picture.whole
         assert len(picture.decode_bytes(corner, SIDE)) == 3 * SIDE * SIDE
         assert picture.thumbnail(SIDE)
     except PictureError as error:
         check_error(error)
-
-
-if __name__ == "__main__":
-    run(target)

@@ -1,19 +1,18 @@
-"""``Region.parse``: text becomes a region that it names again, or is refused as such."""
+"""``Region.parse`` and ``Key``: text becomes a region that it names again, and an id; or is refused as such."""
 
 from __future__ import annotations
 
-import atheris
-
-from fuzz.target import check_error, run
-
-with atheris.instrument_imports(include=["imgsearch.types"]):
-    from imgsearch.values import Region
-
-from imgsearch.errors import InvalidRegion
+from fuzz.checks import check_error
+from imgsearch.errors import InvalidRegion, InvalidValue
+from imgsearch.values import Key, PictureOptions, Region, RegionMode, nfc
 
 
 def target(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
+    try:
+        _check_key(text)
+    except InvalidValue as error:
+        check_error(error)
     try:
         region = Region.parse(text)
     except InvalidRegion as error:
@@ -23,6 +22,8 @@ def target(data: bytes) -> None:
     assert 0 <= region.y1 < region.y2
     assert Region.parse(str(region)) == region
     assert region.check_within(region.x2, region.y2) == region
+    assert Region(*region.bounds) == region
+    assert PictureOptions(region=region).region_mode is RegionMode.GIVEN
     try:
         region.check_within(region.x2 - 1, region.y2)
     except InvalidRegion as error:
@@ -31,5 +32,10 @@ def target(data: bytes) -> None:
         raise AssertionError("a region outside was let through")
 
 
-if __name__ == "__main__":
-    run(target)
+def _check_key(text: str) -> None:
+    product_id, _, pic_name = text.partition(",")
+    key = Key(product_id, pic_name)
+    spelled = key.spellings()
+    assert spelled[0] == key
+    assert len(set(spelled)) == len(spelled)
+    assert {nfc(one.product_id) for one in spelled} == {nfc(product_id)}

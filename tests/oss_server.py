@@ -11,8 +11,6 @@ import hashlib
 import hmac
 import json
 import re
-import socket
-import struct
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -22,11 +20,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.loopback_http import Handler, serving
 
 REGION = "cn-shanghai"
 KEY_ID, SECRET = "LTAItestkey", "correct-horse-battery-staple"
@@ -173,16 +172,8 @@ class OssServer:
 
     @contextmanager
     def running(self) -> Iterator[OssServer]:
-        server = _Listener(("127.0.0.1", 0), type("Handler", (_Handler,), {"oss": self}))
-        self.port = server.server_address[1]
-        thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
+        with serving(type("Handler", (_Handler,), {"oss": self})) as self.port:
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
     def next_fault(self, *names: str) -> Fault | None:
         with self.lock:
@@ -195,36 +186,13 @@ class OssServer:
         return datetime.fromtimestamp(time.time() + self.clock, UTC)
 
 
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed is none of this server's errors."""
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     oss: OssServer
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    disable_nagle_algorithm = True
 
     def setup(self) -> None:
         super().setup()
         with self.oss.lock:
             self.oss.connections += 1
-
-    def log_message(self, *_args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_HEAD(self) -> None:
-        self._serve()
-
-    def do_PUT(self) -> None:
-        self._serve()
 
     def _serve(self) -> None:
         if self.oss.latency:
@@ -372,9 +340,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.kind == "error":
             raise Refusal(fault.status, fault.code)
         if fault is not None and fault.kind == "reset":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-            self.close_connection = True
+            self.reset()
             return
         if key:
             self._object(key, objects, fault)

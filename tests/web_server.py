@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 import ssl
-import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
-from typing import Any
+from threading import Lock
+
+from tests.loopback_http import Handler, serving
 
 
 @dataclass
@@ -70,43 +68,13 @@ class WebServer:
 
     @contextmanager
     def running(self, context: ssl.SSLContext | None = None) -> Iterator[WebServer]:
-        server = _Listener((self.address, 0), type("Handler", (_Handler,), {"web": self}))
-        if context is not None:
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-            self.scheme = "https"
-        self.port = server.server_address[1]
-        thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
+        self.scheme = "http" if context is None else "https"
+        with serving(type("Handler", (_Handler,), {"web": self}), self.address, context) as self.port:
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
 
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is none of this server's errors."""
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     web: WebServer
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_HEAD(self) -> None:
-        self._serve()
 
     def _serve(self) -> None:
         web = self.web
@@ -130,9 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, served: Served) -> None:
         if served.resets:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-            self.close_connection = True
+            self.reset()
             return
         self.send_response(served.status)
         if served.slow_headers:

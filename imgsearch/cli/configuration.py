@@ -21,6 +21,8 @@ __all__ = ["CONFIG_VARIABLE", "SETTINGS", "Configuration", "Setting", "active", 
 
 CONFIG_VARIABLE: Final = "IMGSEARCH_CONFIG"
 INSTANCES: Final = "instances"
+INT64: Final = range(-(2**63), 2**63)
+MAX_SHOWN_CHARS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,13 @@ class Setting:
     is_path: bool = False
     """Relative to the folder of the file; ``~`` is the user's home."""
 
-    def text(self, value: Any, folder: Path) -> str | None:
-        """A value of the file as the variable would have it; None if it has the wrong type."""
+    def text(self, value: Any) -> str | None:
+        """A value of the file as text; None if it has the wrong type."""
         if isinstance(value, bool) or not isinstance(value, (int, float) if self.type is float else self.type):
             return None
-        return str(folder / Path(str(value)).expanduser()) if self.is_path else str(value)
+        if isinstance(value, int) and value not in INT64:  # Python refuses to print the largest
+            return None
+        return str(value)
 
 
 SETTINGS: Final = {
@@ -120,9 +124,8 @@ def _read(path: Path, *, must_exist: bool) -> Configuration:
     try:
         text = content.decode()
         document = tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the configuration file {path} is not valid TOML: {error}") from None
-    folder = path.absolute().parent
     values = {}
     for key, value in document.items():
         if key == INSTANCES and isinstance(value, dict):
@@ -130,24 +133,43 @@ def _read(path: Path, *, must_exist: bool) -> Configuration:
         setting = SETTINGS.get(key)
         if setting is None:
             known = ", ".join((*SETTINGS, f"[{INSTANCES}]"))
-            raise UsageError(f"{_place(path, text, key)}: unknown key {key!r}; known are: {known}")
-        given = setting.text(value, folder)
+            raise UsageError(f"{_place(path, text, key)}: unknown key {_shown(key)}; known are: {known}")
+        place = _place(path, text, key)
+        given = setting.text(value)
         if given is None:
-            raise UsageError(f"{_place(path, text, key)}: {key} is {value!r}; it must be {_TYPES[setting.type]}")
-        values[key] = given
-    instances = document.get(INSTANCES, {})
-    for name, value in instances.items():
+            raise UsageError(f"{place}: {key} is {_shown(value)}; it must be {_TYPES[setting.type]}")
+        values[key] = _absolute(path, given, place) if setting.is_path else given
+    instances = {}
+    for name, value in document.get(INSTANCES, {}).items():
+        place = _place(path, text, name)
         if not isinstance(value, str):
-            raise UsageError(
-                f"{_place(path, text, name)}: instance {name} is {value!r}; it must be a folder or an address"
-            )
-    found = {
-        name: value if is_remote(value) else str(folder / Path(value).expanduser()) for name, value in instances.items()
-    }
-    return Configuration(path, True, values, found)
+            raise UsageError(f"{place}: instance {name!r} is {_shown(value)}; it must be a folder or an address")
+        instances[name] = value if is_remote(value) else _absolute(path, value, place)
+    return Configuration(path, True, values, instances)
 
 
-_TYPES: Final = {int: "a whole number", float: "a number", str: "text in quotes"}
+_TYPES: Final = {int: "a whole number of 64 bits", float: "a number", str: "text in quotes"}
+
+
+def _absolute(path: Path, given: str, place: str) -> str:
+    """A path in the file, relative to the file's folder.
+
+    Raises:
+        UsageError: it begins with the home directory of a user who has none.
+    """
+    try:
+        return str(path.absolute().parent / Path(given).expanduser())
+    except RuntimeError:
+        raise UsageError(f"{place}: there is no home directory for {_shown(given)}") from None
+
+
+def _shown(value: object) -> str:
+    """A value in a message."""
+    try:
+        text = repr(value)
+    except ValueError:  # in hexadecimal, a number may have more digits than Python prints
+        return "a number with thousands of digits"
+    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
 
 
 def _place(path: Path, text: str, key: str) -> str:

@@ -101,13 +101,13 @@ def _parser() -> Lark:
     from lark import Lark, Token, Transformer
 
     class Compiler(Transformer[Token, Condition]):
-        """Runs during parsing, so that nesting needs no recursion."""
+        """Runs during parsing, so that nesting needs no recursion; rules with ``?`` have several parts here."""
 
         def any(self, parts: list[Condition]) -> Condition:
-            return Or(tuple(parts)) if len(parts) > 1 else parts[0]
+            return Or(tuple(parts))
 
         def all(self, parts: list[Condition]) -> Condition:
-            return And(tuple(parts)) if len(parts) > 1 else parts[0]
+            return And(tuple(parts))
 
         def int_comparison(self, parts: list[Token]) -> Condition:
             name, operator, number = parts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from imgsearch.server.api import Answer, Request
+from imgsearch.server.bodies import announced_bytes, read_body
 from imgsearch.server.errors import RequestRefused, status_of
 from imgsearch.server.forms import MAX_FORM_BYTES, MAX_UPLOAD_BYTES
 from imgsearch.server.loopback import is_loopback
@@ -276,28 +275,10 @@ async def _body(request: HttpRequest) -> bytes:
     is_upload = request.headers.get("content-type", "").startswith("multipart/")
     limit = MAX_UPLOAD_BYTES if is_upload else MAX_FORM_BYTES
     too_long = RequestRefused(f"the body has more than {limit:,} bytes", code="RequestEntityTooLarge", status=413)
-    length = request.headers.get("content-length", "")
-    declared = int(length) if length.isdecimal() else 0
-    if declared > DRAINED_BYTES or (declared > limit and "expect" in request.headers):
+    announced = announced_bytes(request)
+    if announced > DRAINED_BYTES or (announced > limit and "expect" in request.headers):
         raise too_long
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for piece in request.stream():
-                size += len(piece)
-                if size > DRAINED_BYTES:
-                    break
-                if size <= limit:
-                    pieces.append(piece)
-                else:
-                    pieces.clear()
-    except TimeoutError:
-        raise RequestRefused(
-            f"the body did not come within {BODY_SECONDS:g} s", code="RequestTimeout", status=408
-        ) from None
-    except ClientDisconnect:
-        raise RequestRefused("the client closed the connection within the body", code="IncompleteBody") from None
+    body, size = await read_body(request, limit, BODY_SECONDS, drained=DRAINED_BYTES)
     if size > limit:
         raise too_long
-    return b"".join(pieces)
+    return body

@@ -48,7 +48,7 @@ def parse_pairs(text: bytes) -> list[tuple[str, str]]:
         name, _, value = field.partition(b"=")
         decoded = _decoded(name, MAX_NAME_BYTES, "the name of a parameter")
         limit = MAX_FORM_BYTES if decoded in PICTURES else MAX_VALUE_BYTES
-        text_of_value = _decoded(value, limit, decoded)
+        text_of_value = _decoded(value, limit, repr(decoded))
         if decoded:
             pairs.append((decoded, text_of_value))
     return pairs

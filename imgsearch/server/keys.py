@@ -107,12 +107,12 @@ def _read(path: Path) -> dict[str, AccessKey]:
             document = tomllib.load(file)
     except OSError as error:
         raise UsageError(f"the key file {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is no error of TOML's
         raise UsageError(f"the key file {path} is not valid TOML: {error}") from None
     unknown = sorted(set(document) - {"key"})
     tables = document.get("key")
     if unknown or not isinstance(tables, list) or not tables:
-        what = f"has an unknown entry {unknown[0]!r}" if unknown else "has no [[key]] table"
+        what = f"has an unknown entry {unknown[0][:40]!r}" if unknown else "has no [[key]] table"
         raise UsageError(f"the key file {path} {what}: 'imgsearch serve --new-key ID' prints one to append")
     keys: dict[str, AccessKey] = {}
     for number, table in enumerate(tables, 1):
@@ -138,7 +138,7 @@ def _key(table: object, where: str) -> AccessKey:
         raise UsageError(f"{where}: it is no table, but a value")
     unknown = sorted(set(table) - FIELDS)
     if unknown:
-        raise UsageError(f"{where}: unknown entry {unknown[0]!r}; it has id, secret, instances and rights")
+        raise UsageError(f"{where}: unknown entry {unknown[0][:40]!r}; it has id, secret, instances and rights")
     key_id, secret = table.get("id"), table.get("secret")
     if not isinstance(key_id, str) or not ID_PATTERN.fullmatch(key_id):
         raise UsageError(f"{where}: id must be 1 to 64 letters, digits, '.', '_' or '-'")

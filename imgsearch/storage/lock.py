@@ -71,7 +71,7 @@ def writer_at_work(folder: Path) -> bool:
         os.kill(int(json.loads((folder / HOLDER_NAME).read_text(encoding="utf-8"))["pid"]), 0)
     except PermissionError:
         return True  # it runs as another user
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
     return True
 
@@ -80,6 +80,6 @@ def _explain(folder: Path, holder: Path) -> str:
     try:
         note = json.loads(holder.read_text(encoding="utf-8"))
         who = f"process {note['pid']} ({note['command']}), since {note['start']}"
-    except (OSError, ValueError, KeyError, TypeError):  # the lock was taken or released just now
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # the lock was taken or released just now
         who = "another process"
     return f"{folder} is being written by {who}: wait for it to end, or pass --lock-timeout SECONDS"

@@ -185,7 +185,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidModel(f"{path} is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise InvalidModel(f"{path} is not a JSON object")

@@ -171,7 +171,7 @@ def _padded(model: FolderModel, context: int) -> dict[str, Any]:
         own = described.get("padding") or {}
         added = {token["content"]: token["id"] for token in described.get("added_tokens", [])}
         vocabulary = described["model"]["vocab"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidModel(f"{model.tokenizer} is not a tokenizer's description: {error!r}") from None
     if isinstance(vocabulary, dict):
         added = {**vocabulary, **added}

@@ -61,8 +61,15 @@ def test_without_a_file(run: Run, tmp_path: Path) -> None:
         ("format = json\n", ["TOML", "line 1"]),
         ("instances = 3\n", ["line 1", "instances"]),
         ("\xff", ["TOML"]),
+        ('cache = "~nobody-here/c"\n', ["line 1", "home directory", "~nobody-here"]),
+        ('[instances]\nshop = "~nobody-here"\n', ["line 2", "home directory"]),
+        (f"workers = {'[' * 3_000}\n", ["TOML"]),
+        (f"workers = 0x{'f' * 5_000}\n", ["line 1", "thousands of digits", "64 bits"]),
+        (f"instance = 0x{'f' * 5_000}\n", ["line 1", "thousands of digits", "text"]),
+        (f"workers = {'9' * 5_000}\n", ["TOML"]),
+        ('[instances]\n"a\\nb" = 1\n', ["'a\\nb'"]),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:40],
 )
 def test_bad_files(run: Run, config_file: Path, content: str, words: list[str]) -> None:
     """Exit code 2 with file and line, for every command."""

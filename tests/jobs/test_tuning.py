@@ -486,6 +486,11 @@ def test_another_tuning_is_refused(tuned: Path, tmp_path: Path) -> None:
         assert state(target) == before
 
 
+def _save_archive(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, np.eye(SHAPE, dtype=np.float16))
+
+
 def test_a_tuning_file_that_is_not_the_one(tuned: Path, tmp_path: Path) -> None:
     """Missing, cut off, or another one than the stamp names: told before anything is done."""
     out = export(tuned, tmp_path / "out")
@@ -496,6 +501,8 @@ def test_a_tuning_file_that_is_not_the_one(tuned: Path, tmp_path: Path) -> None:
     for alter, words in (
         (lambda: (out / TUNING_NAME).write_bytes(data[:500]), "is not a tuning"),
         (lambda: np.save(out / TUNING_NAME, np.eye(5)), "is not a tuning"),
+        (lambda: _save_archive(out / TUNING_NAME), "is not a tuning"),
+        (lambda: (out / TUNING_NAME).write_bytes(b"\x93NUMPY\x01\x00\x02\x00{{"), "is not a tuning"),
         (lambda: np.save(out / TUNING_NAME, np.eye(5, dtype=np.float16)), "is not the tuning"),
         (lambda: np.save(out / TUNING_NAME, other.matrix), "is not the tuning"),
         ((out / TUNING_NAME).unlink, "cannot be read"),

@@ -98,6 +98,15 @@ def test_what_is_not_utf8_is_refused(raw: str) -> None:
     assert code_of(parse_pairs, f"{raw}=1".encode()) == "BadRequest"
 
 
+@pytest.mark.parametrize("value", [b"%FF", b"x" * (MAX_VALUE_BYTES + 1)])
+def test_a_refusal_is_one_line(value: bytes) -> None:
+    """The name that it tells may have any characters."""
+    with pytest.raises(RequestRefused) as refused:
+        parse_pairs(b"a%0Ab%1B=" + value)
+    assert refused.value.message.isprintable()
+    assert "'a\\nb\\x1b'" in refused.value.message
+
+
 # Uploads
 
 

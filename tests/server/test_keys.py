@@ -64,6 +64,8 @@ MALFORMED = {
     "empty": ("", "no \\[\\[key\\]\\] table"),
     "not TOML": ("[[key", "not valid TOML"),
     "not UTF-8": (b"\xff\xfe", "not valid TOML"),
+    "a long number": (f"key = {'9' * 5_000}\n", "not valid TOML"),
+    "many lists in lists": (f"key = {'[' * 3_000}\n", "not valid TOML"),
     "one table": ('[key]\nid = "a"\n', "no \\[\\[key\\]\\] table"),
     "a number": ("key = 1\n", "no \\[\\[key\\]\\] table"),
     "numbers": ("key = [1]\n", "key 1: it is no table"),

@@ -203,6 +203,17 @@ def test_a_feature_that_is_none_fails_alone(tmp_path: Path, exported: Path, valu
     assert len(stored(tmp_path / "to")) == 59
 
 
+def test_infinities_beside_nothing_fail_without_a_warning(tmp_path: Path, exported: Path) -> None:
+    """NumPy warns of their product, into the output of the command."""
+    features = np.load(exported / FEATURES_NAME)
+    features[17] = 0
+    features[17, :2] = [np.inf, -np.inf]
+    features[18, 0] = np.frombuffer(b"\x01\x7c", "<f2")[0]  # a NaN that signals
+    np.save(exported / FEATURES_NAME, features)
+    outcomes = take_in(make(tmp_path / "to", []), exported)
+    assert [number for number, outcome in enumerate(outcomes) if outcome.error is not None] == [17, 18]
+
+
 def test_lines_that_are_no_json_keep_their_rows_apart(tmp_path: Path, exported: Path) -> None:
     """The row that belongs to a broken line is passed over with it."""
     data = (exported / ITEMS_NAME).read_bytes().splitlines()
@@ -230,6 +241,11 @@ def saved(features: np.ndarray[Any, Any]) -> Callable[[Path], None]:
     return lambda folder: np.save(folder / FEATURES_NAME, features)
 
 
+def headed(header: bytes) -> Callable[[Path], None]:
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    return lambda folder: (folder / FEATURES_NAME).write_bytes(start + header)
+
+
 @pytest.mark.parametrize(
     ("alter", "words", "kept"),
     [
@@ -240,6 +256,9 @@ def saved(features: np.ndarray[Any, Any]) -> Callable[[Path], None]:
         (cut(FEATURES_NAME, 0), "not a NumPy file", 0),
         (cut(FEATURES_NAME, 100), "not a NumPy file", 0),
         (cut(FEATURES_NAME, 128 + 512 * 20), "truncated", 0),
+        (headed(b"{{"), "not a NumPy file", 0),
+        (headed(b"(" * 300), "not a NumPy file", 0),
+        (headed(b"-" * 9_000 + b"1"), "not a NumPy file", 0),
         (saved(FEATURES[:, :8]), "not of", 0),
         (saved(FEATURES.astype("<i4")), "not of", 0),
         (saved(np.asfortranarray(FEATURES)), "not of", 0),

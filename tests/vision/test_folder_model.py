@@ -201,6 +201,7 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no tokenizer": (without("tokenizer.json"), "no tokenizer.json"),
     "no preprocessing": (without("preprocessor_config.json"), r"no preprocessor_config\.json"),
     "not JSON": (lambda folder: (folder / "preprocessor_config.json").write_text("{"), "is not JSON"),
+    "lists in lists": (lambda folder: (folder / "preprocessor_config.json").write_text("[" * 9_000), "is not JSON"),
     "a list": (lambda folder: (folder / "preprocessor_config.json").write_text("[1]"), "is not a JSON object"),
     "no square": (preprocessing(size={"height": 32, "width": 64}), "only squares"),
     "no size": (preprocessing(size=None), "side of pictures"),

@@ -1,13 +1,11 @@
-"""Bodies of requests, in memory only, counted while they come in: no form parser that writes large ones to disk."""
+"""Bodies of requests to the page: few at once, and no form parser, which would write large ones to disk."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import anyio
-from starlette.requests import ClientDisconnect
-
 from imgsearch.errors import PictureTooLarge
+from imgsearch.server.bodies import announced_bytes, read_body
 from imgsearch.server.errors import RequestRefused
 
 if TYPE_CHECKING:
@@ -44,33 +42,18 @@ class Bodies:
             PictureTooLarge: refused without reading on, by its announced length if it has one.
             RequestRefused: too slow, cut off, or too many at once.
         """
-        announced = request.headers.get("content-length", "")
-        if announced.isascii() and announced.isdigit() and int(announced[:18]) >= max_bytes:
-            raise PictureTooLarge.of(int(announced[:18]), max_bytes)
+        announced = announced_bytes(request)
+        if announced >= max_bytes:
+            raise PictureTooLarge.of(announced, max_bytes)
         if self._under_way >= self._at_once:
             raise RequestRefused(
                 "too many pictures are being sent at once: try again", code="Throttling", status=503, retry_after=1_000
             )
         self._under_way += 1
         try:
-            with anyio.fail_after(self._seconds):
-                return await _counted(request, max_bytes)
-        except TimeoutError:
-            raise RequestRefused(
-                f"the request did not come in whole within {self._seconds:g} seconds", code="RequestTimeout", status=408
-            ) from None
-        except ClientDisconnect:
-            raise RequestRefused("the request was cut off", code="RequestTimeout", status=408) from None
+            body, size = await read_body(request, max_bytes - 1, self._seconds)
         finally:
             self._under_way -= 1
-
-
-async def _counted(request: Request, max_bytes: int) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in request.stream():
-        size += len(piece)
         if size >= max_bytes:
             raise PictureTooLarge.of(size, max_bytes)
-        pieces.append(piece)
-    return b"".join(pieces)
+        return body

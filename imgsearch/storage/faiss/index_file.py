@@ -20,6 +20,7 @@ from fastcrc import crc64
 
 from imgsearch.durable_fs import atomic_file, private_opener
 from imgsearch.errors import InstanceDamaged
+from imgsearch.storage.faiss.index_header import check_header, corrupted_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,6 +180,9 @@ def read_index(path: Path, generation: Generation, *, verify: bool, flags: int) 
 
     if path.stat().st_size != generation.bytes or (verify and checksum_of(path) != generation.checksum):
         raise corrupted_error(path)
+    parts = read_parts(generation.lists) if generation.lists is not None else []
+    lists = parts[-1].end if parts else 0
+    check_header(path, generation, lists, (lists + len(parts)) * CHECK.itemsize)
     try:
         return faiss.read_index(str(path), flags)
     except RuntimeError as error:
@@ -225,11 +229,6 @@ class Checks:
             if checksum() != self._expected[number]:
                 raise corrupted_error(self._path)
             self._verified.add(number)
-
-
-def corrupted_error(path: Path) -> InstanceDamaged:
-    """The error for an index file that does not match its checksum."""
-    return InstanceDamaged(f"{path} is corrupted; the items are safe in the database: run 'imgsearch rebuild'")
 
 
 def _raise_system_error(error: RuntimeError, path: Path) -> None:

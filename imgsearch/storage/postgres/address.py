@@ -80,6 +80,8 @@ class Address:
             UsageError: it is no valid URL, or psycopg is not installed.
         """
         psycopg = driver()
+        if not text.isprintable():  # bytes that are no text among them
+            raise UsageError(f"the address of the database, {_without_secrets(text)!a}, has characters of no address")
         rest, _, query = text.partition(":/")[2].partition("?")
         rest = f"/{rest}" if rest.startswith("/") else f"//{rest}"  # as a path, it has lost one of its slashes
         pairs = parse_qsl(query, keep_blank_values=True)

@@ -76,6 +76,15 @@ def test_no_secret_is_printed(text: str) -> None:
     assert has_password(text)
 
 
+@pytest.mark.parametrize("text", ["postgresql://h/d?a\udc8f=1", "postgresql://u:s3cret@h\n/d", "postgresql://h/\x00"])
+def test_characters_of_no_text_are_refused(text: str) -> None:
+    """A shell passes bytes that are not UTF-8 as halves of characters."""
+    with pytest.raises(UsageError, match="characters of no address") as refused:
+        Address.parse(text)
+    assert refused.value.message.isprintable()
+    assert "s3cret" not in refused.value.message
+
+
 def test_folders_are_no_addresses() -> None:
     for name in ("shop", "./postgresql", "/postgresql:", "postgres"):
         assert not is_remote(name)

@@ -1,0 +1,27 @@
+"""The engine's core, and the quick tests of each of its modules."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["TESTS"]
+
+STORAGE: Final = ("tests/storage/test_engine.py", "tests/storage/test_contract.py", "tests/storage/test_deletion.py")
+SQLITE: Final = ("tests/storage/sqlite", *STORAGE)
+SEARCH: Final = ("tests/search", "tests/storage/test_engine.py")
+
+TESTS: Final = {
+    "storage/engine.py": STORAGE,
+    "storage/successor.py": STORAGE,
+    "storage/sqlite/rows.py": SQLITE,
+    "storage/sqlite/store.py": SQLITE,
+    "storage/sqlite/generations.py": SQLITE,
+    "storage/faiss/index_header.py": ("tests/storage/faiss/test_index_header.py",),
+    "search/ranking.py": SEARCH,
+    "search/candidates.py": SEARCH,
+    "search/siblings.py": SEARCH,
+    "search/score.py": SEARCH,
+    "filters/parser.py": ("tests/filters", "tests/storage/test_contract.py"),
+    "filters/tree.py": ("tests/filters", "tests/storage/test_contract.py"),
+}
+"""By the path below ``imgsearch``. Tests that take seconds each are left to their own sessions."""
