@@ -25,7 +25,7 @@ from imgsearch.storage.faiss.index_file import (
     serialised_parts,
     written,
 )
-from imgsearch.storage.faiss.index_reader import MIN_SHORTLIST
+from imgsearch.storage.faiss.shortlist import FEW_HITS, MAX_OF_FEW_HITS, STEP, structure
 from imgsearch.storage.sqlite.generations import Generation
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ TINY: Final = 1e-9
 EXTENSION: Final = 2.0
 """Lists are kept until the number of items has grown or shrunk by this factor since training."""
 TARGET_RECALL: Final = 0.99
-RECALL_AT: Final = 10
 RECALL_QUERIES: Final = 200
 
 
@@ -74,7 +73,7 @@ def build(
     count, dimension = len(categories), next(iter(chunks()))[1].shape[1]
     parts: list[Part] = []
     if count <= flat_limit:
-        structure, trained, lists, nprobe, recall = "flat", None, None, None, None
+        name, trained, lists, nprobe, recall = "flat", None, None, None, None
         index = faiss.index_factory(dimension, "IDMap2,SQfp16", faiss.METRIC_INNER_PRODUCT)
         # Float16 needs no training, but FAISS requires the call.
         index.train(np.zeros((1, dimension), np.float32))
@@ -91,10 +90,10 @@ def build(
         del sample
         index = empty_index(centroids)
         max_id = _add(index, parts, centroids, categories, chunks, neighbours.see)
-        structure, trained = f"IVF{len(centroids)},RaBitQ", count
-        lists = serialised_parts(parts)
-        nprobe, recall = _tune(index, neighbours)
-    generation = Generation(number, structure, 0, "", count, max_id, nprobe, recall, int(time.time()), trained, lists)
+        lists, trained = serialised_parts(parts), count
+        nprobe, shortlist, recall = _tune(index, neighbours)
+        name = structure(len(centroids), shortlist)
+    generation = Generation(number, name, 0, "", count, max_id, nprobe, recall, int(time.time()), trained, lists)
     return written(folder, generation, index, parts)
 
 
@@ -270,26 +269,44 @@ class _Neighbours:
         """Add a chunk of items to the search."""
         cosines = np.hstack([self._cosines, self.queries @ features.T])
         ids = np.hstack([self._ids, np.broadcast_to(ids, (len(self.queries), len(ids)))])
-        if cosines.shape[1] > RECALL_AT + 1:
-            best = np.argpartition(-cosines, RECALL_AT, axis=1)[:, : RECALL_AT + 1]
+        if cosines.shape[1] > FEW_HITS + 1:
+            best = np.argpartition(-cosines, FEW_HITS, axis=1)[:, : FEW_HITS + 1]
             cosines, ids = np.take_along_axis(cosines, best, 1), np.take_along_axis(ids, best, 1)
         self._cosines, self._ids = cosines, ids
 
     def ids(self) -> npt.NDArray[np.int64]:
-        """Ids of the RECALL_AT neighbours of each query, without itself; shape (n, RECALL_AT)."""
+        """Ids of the FEW_HITS neighbours of each query, without itself; shape (n, FEW_HITS)."""
         order = np.argsort(-self._cosines, axis=1, kind="stable")[:, 1:]
         return np.take_along_axis(self._ids, order, 1)
 
 
-def _tune(index: Any, neighbours: _Neighbours) -> tuple[int, float]:
-    """Find the smallest nprobe (a power of two) that reaches TARGET_RECALL after exact ranking of the shortlist."""
-    wanted = neighbours.ids()
-    nprobe, recall = 1, 0.0
+def _tune(index: Any, neighbours: _Neighbours) -> tuple[int, int, float]:
+    """Find the smallest nprobe (a power of two) that reaches TARGET_RECALL after exact ranking of the shortlist.
+
+    Then find the shortest shortlist that gives away no more than half of what recall exceeds the target by: the rest is
+    left for queries that differ from those measured.
+
+    Returns:
+        nprobe, the shortlist of few hits, and recall with both.
+    """
+    wanted, nprobe = neighbours.ids(), 1
     while True:
         index.nprobe = nprobe
-        _, found = index.search(neighbours.queries, MIN_SHORTLIST)
-        hits = [np.isin(true, some).mean() if len(true) else 1.0 for true, some in zip(wanted, found, strict=True)]
-        recall = float(np.mean(hits))
+        _, found = index.search(neighbours.queries, MAX_OF_FEW_HITS)
+        recall = _recall(wanted, found)
         if recall >= TARGET_RECALL or nprobe >= index.nlist:
-            return nprobe, recall
+            break
         nprobe = min(nprobe * 2, index.nlist)
+    least = min(recall, (recall + TARGET_RECALL) / 2)
+    shortlist = next(
+        size
+        for size in range(STEP, MAX_OF_FEW_HITS + 1, STEP)
+        if size == MAX_OF_FEW_HITS or _recall(wanted, found[:, :size]) >= least
+    )
+    return nprobe, shortlist, _recall(wanted, found[:, :shortlist])
+
+
+def _recall(wanted: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> float:
+    """The mean share of the wanted ids that were found; both of shape (queries, n), the latter best first."""
+    hits = [np.isin(true, some).mean() if len(true) else 1.0 for true, some in zip(wanted, found, strict=True)]
+    return float(np.mean(hits))

@@ -202,8 +202,8 @@ class Checks:
         count = index.nlist + len(parts)
         with path.open("rb") as file:
             file.seek(-count * CHECK.itemsize, os.SEEK_END)
-            self._expected = np.frombuffer(file.read(), CHECK).tolist()
-        self._verified: set[int] = set()
+            self._expected = np.frombuffer(file.read(), CHECK)
+        self._verified = np.zeros(count, bool)
 
     def parts(self, wanted: list[Part]) -> None:
         """Verify the centroids of some categories.
@@ -216,19 +216,19 @@ class Checks:
             self._compare(number, partial(_part_checksum, self._centroids, part))
 
     def lists(self, wanted: npt.NDArray[np.int64]) -> None:
-        """Verify some inverted lists.
+        """Verify some inverted lists, by their numbers, of any shape and as often as they come.
 
         Raises:
             InstanceDamaged
         """
-        for number in wanted.tolist():
+        for number in np.unique(wanted[~self._verified[wanted]]).tolist():
             self._compare(number, partial(_list_checksum, self._index, number))
 
     def _compare(self, number: int, checksum: Callable[[], int]) -> None:
-        if number not in self._verified:
+        if not self._verified[number]:
             if checksum() != self._expected[number]:
                 raise corrupted_error(self._path)
-            self._verified.add(number)
+            self._verified[number] = True
 
 
 def _raise_system_error(error: RuntimeError, path: Path) -> None:

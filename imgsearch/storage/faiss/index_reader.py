@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgsearch.storage.faiss.centroids import inner_products, joined
 from imgsearch.storage.faiss.index_file import (
     Checks,
     Part,
@@ -20,6 +21,7 @@ from imgsearch.storage.faiss.index_file import (
     read_index,
     read_parts,
 )
+from imgsearch.storage.faiss.shortlist import shortlist_of, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,11 +31,8 @@ if TYPE_CHECKING:
 
     from imgsearch.storage.sqlite.generations import Generation
 
-__all__ = ["MIN_SHORTLIST", "IndexReader"]
+__all__ = ["IndexReader"]
 
-SHORTLIST_FACTOR: Final = 2
-MIN_SHORTLIST: Final = 400
-"""Candidates from an approximate index for exact ranking: at least this many, or twice the hits."""
 SEEN: Final = 16
 """With a filter, scan this many times as many permitted items as are returned: they are spread over more lists, and
 scanning is cheap."""
@@ -162,7 +161,7 @@ class IndexReader:
             only: if given, the ids that the selector permits; the fewer, the more lists must be scanned.
         """
         answers = [np.zeros(0, np.int64)] * len(queries)
-        probes, fetched = self.generation.nprobe or 1, max(MIN_SHORTLIST, SHORTLIST_FACTOR * size)
+        probes, fetched = self.generation.nprobe or 1, size_of(shortlist_of(self.generation.structure), size)
         if only is not None and len(only):
             most = self._most(categories)
             probes = max(probes * self.generation.items, SEEN * fetched * most) // len(only) + 1
@@ -219,8 +218,9 @@ class IndexReader:
         assert self._checks is not None
         assert self._centroids is not None
         self._checks.parts(parts)
-        cosines = [queries @ self._centroids[part.first : part.end].T for part in parts]
-        return np.concatenate([np.arange(part.first, part.end) for part in parts]), np.hstack(cosines)
+        ranges = joined(parts)
+        cosines = [inner_products(queries, self._centroids[first:end]) for first, end in ranges]
+        return np.concatenate([np.arange(first, end) for first, end in ranges]), np.hstack(cosines)
 
     def _count(self, categories: tuple[int, ...] | None) -> int:
         """The number of lists of these categories; None: of all."""
@@ -253,7 +253,7 @@ class IndexReader:
         count, width = lists.shape
         estimates, ids = np.full((count, size), -np.inf, np.float32), np.full((count, size), -1, np.int64)
         if width:
-            self._checks.lists(np.setdiff1d(lists, NO_LIST))
+            self._checks.lists(lists[lists != NO_LIST])
             arrays = [np.ascontiguousarray(array) for array in (queries, lists, nearness)]
             rows, probed, scores = map(faiss.swig_ptr, arrays)
             parameters = faiss.SearchParametersIVF(sel=selector, nprobe=width)

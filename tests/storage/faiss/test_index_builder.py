@@ -39,7 +39,7 @@ def test_a_generation_says_what_was_written(built: tuple[Path, Generation], ids:
         assert generation.nprobe is generation.recall is None
     else:
         assert generation.structure.startswith("IVF")
-        assert generation.structure.endswith(",RaBitQ")
+        assert ",RaBitQ" in generation.structure
         # One bit a dimension: far smaller than the features.
         assert generation.bytes < INDEXED * DIMENSION * 2
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from imgsearch.storage.faiss.index_builder import build
-from imgsearch.storage.faiss.index_reader import MIN_SHORTLIST, IndexReader
+from imgsearch.storage.faiss.index_reader import IndexReader
+from imgsearch.storage.faiss.shortlist import shortlist_of
 from imgsearch.storage.sqlite.generations import Generation
 from tests.storage.builders import (
     INDEXED,
@@ -104,7 +105,7 @@ def test_an_approximate_index_hands_over_more_than_asked_for(
     folder, generation = built
     reader = IndexReader.open(folder, generation)
     found = len(reader.shortlist(features[0], 10))
-    assert found < 20 if generation.nprobe is None else found == MIN_SHORTLIST
+    assert found < 20 if generation.nprobe is None else found == shortlist_of(generation.structure)
     assert len(reader.shortlist(features[0], 1_000)) >= 1_000
 
 
