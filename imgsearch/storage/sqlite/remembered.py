@@ -6,7 +6,7 @@ through all of that, which for a broad filter takes longer than the rest of a se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,6 +22,8 @@ __all__ = ["Remembered"]
 
 KEPT: Final = 8
 """Conditions that are remembered: at most a bit for each item and condition."""
+BITS: Final = 64
+"""Of an id."""
 
 
 class Remembered:
@@ -33,7 +35,8 @@ class Remembered:
     def __init__(self) -> None:
         self._state: tuple[object, ...] | None = None
         self._counts: dict[Condition, int] = {}
-        self._ids: dict[Condition, npt.NDArray[np.uint8]] = {}
+        self._ids: dict[Condition, npt.NDArray[Any]] = {}
+        """Ids, or where it is less, a bit for each item."""
 
     def count(self, connection: sqlite3.Connection, condition: Condition, made: Callable[[], int]) -> int:
         """How many items meet a condition; ``made`` counts them."""
@@ -53,14 +56,12 @@ class Remembered:
         if connection.total_changes:
             return made()
         self._look(connection)
-        if condition in self._ids:
-            return np.flatnonzero(np.unpackbits(self._ids[condition])).astype(np.int64, copy=False)
-        ids = made()
-        _make_room(self._ids)
-        mask = np.zeros(int(ids[-1]) + 1 if len(ids) else 0, np.bool_)
-        mask[ids] = True
-        self._ids[condition] = np.packbits(mask)
-        return ids
+        if condition not in self._ids:
+            ids = made()
+            _make_room(self._ids)
+            self._ids[condition] = ids if not len(ids) or len(ids) * BITS < ids[-1] else _packed(ids)
+        kept = self._ids[condition]
+        return kept if kept.dtype == np.int64 else np.flatnonzero(np.unpackbits(kept)).astype(np.int64, copy=False)
 
     def _look(self, connection: sqlite3.Connection) -> None:
         """Forget everything if the database is not what it was, as others have committed."""
@@ -72,6 +73,12 @@ class Remembered:
             self._ids.clear()
 
 
-def _make_room(kept: dict[Condition, int] | dict[Condition, npt.NDArray[np.uint8]]) -> None:
+def _packed(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    mask = np.zeros(int(ids[-1]) + 1, np.bool_)
+    mask[ids] = True
+    return np.packbits(mask)
+
+
+def _make_room(kept: dict[Condition, int] | dict[Condition, npt.NDArray[Any]]) -> None:
     if len(kept) == KEPT:
         del kept[next(iter(kept))]

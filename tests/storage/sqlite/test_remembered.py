@@ -19,7 +19,7 @@ def test_commits_of_others_and_own_changes_are_seen(tmp_path: Path) -> None:
     with closing(Engine.open(tmp_path, write=True)) as writer, closing(Engine.open(tmp_path)) as reader:
         for number in range(100):
             write(writer.store, [change(f"p{number}", "a", attributes=Attributes(int_attr=number))])
-            for store in (writer.store, reader.store):
+            for store in (writer.store, reader.store):  # of which one remembers
                 expected = list(range(1, min(number + 1, 50) + 1))
                 for _ in range(2):
                     assert store.count(CONDITION) == len(expected)
@@ -54,7 +54,10 @@ def test_many_conditions_are_forgotten_one_by_one(tmp_path: Path) -> None:
     Engine.create(tmp_path, {"kind": "generic"})
     with closing(Engine.open(tmp_path, write=True)) as writer:
         write(writer.store, [change(f"p{n}", "a", attributes=Attributes(int_attr=n)) for n in range(30)])
-        for _ in range(2):
-            for limit in range(30):
-                condition = parse_filter(f"int_attr<{limit}")
-                assert writer.store.count(condition) == len(writer.store.matching_ids(condition)) == limit
+        with closing(Engine.open(tmp_path)) as reader:
+            for limit in [*range(30), 29, *range(30)]:
+                few, many = parse_filter(f"int_attr={limit}"), parse_filter(f"int_attr<{limit}")
+                for _ in range(2):
+                    assert (reader.store.count(few), reader.store.count(many)) == (1, limit)
+                    assert reader.store.matching_ids(few).tolist() == [limit + 1]
+                    assert reader.store.matching_ids(many).tolist() == list(range(1, limit + 1))
