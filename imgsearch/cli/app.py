@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -12,6 +13,7 @@ import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]  # it is documented there
 
 import imgsearch
+from imgsearch.cli import rich_help
 from imgsearch.cli.configuration import load
 from imgsearch.cli.errors import reporting
 from imgsearch.cli.examples import EXAMPLES
@@ -19,7 +21,7 @@ from imgsearch.cli.options import GlobalInstance
 from imgsearch.cli.words import command_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["COMMANDS", "app_for"]
 
@@ -60,13 +62,41 @@ COMPLETE_VARIABLE: Final = "_IMGSEARCH_COMPLETE"
 def app_for(words: Sequence[str]) -> typer.Typer:
     """The application for a command line.
 
-    If it names a command, only that one is loaded: importing all commands takes as long as opening an instance.
+    If it names a command, only that one is loaded: importing all commands takes as long as opening an instance. If it
+    names none, help or an error follows, and that only needs their names and descriptions.
     """
+    rich_help.prepare(words)
     command = command_of(words)
-    return _made([command] if command in COMMANDS else COMMANDS)
+    if command in COMMANDS:
+        return _made([command])
+    if COMPLETE_VARIABLE in os.environ:
+        return _made(COMMANDS)
+    return _made(COMMANDS, _described)
 
 
-def _made(names: Iterable[str]) -> typer.Typer:
+def _loaded(name: str) -> Callable[..., None]:
+    module, _, function = COMMANDS[name].partition(":")
+    command: Callable[..., None] = getattr(import_module(f"imgsearch.cli.{module}"), function)
+    return command
+
+
+def _described(name: str) -> Callable[..., None]:
+    """A function with the description of a command, whose module is read but not run."""
+    module, _, function = COMMANDS[name].partition(":")
+    spec = find_spec(f"imgsearch.cli.{module}")
+    code = None if spec is None else getattr(spec.loader, "get_code", lambda _name: None)(spec.name)
+    own = [one for one in getattr(code, "co_consts", ()) if getattr(one, "co_name", None) == function]
+    if not own:
+        return _loaded(name)
+
+    def command() -> None:
+        raise NotImplementedError(name)  # a command line that names a command loads it
+
+    command.__doc__ = next((one for one in own[0].co_consts[:1] if isinstance(one, str)), None)
+    return command
+
+
+def _made(names: Iterable[str], found: Callable[[str], Callable[..., None]] = _loaded) -> typer.Typer:
     if COMPLETE_VARIABLE in os.environ:  # a shell asks what could come next
         completion_init()
     app = typer.Typer(
@@ -80,9 +110,7 @@ def _made(names: Iterable[str]) -> typer.Typer:
     )
     app.callback()(reporting(_imgsearch))
     for name in names:
-        module, _, function = COMMANDS[name].partition(":")
-        command = getattr(import_module(f"imgsearch.cli.{module}"), function)
-        app.command(name, epilog="\n\n".join(("Examples:", *EXAMPLES[name])))(reporting(command))
+        app.command(name, epilog="\n\n".join(("Examples:", *EXAMPLES[name])))(reporting(found(name)))
     return app
 
 

@@ -35,9 +35,9 @@ EXIT_CODES: Final = (
 
 def man() -> None:
     """Print the manual page in the format of the program man."""
-    from imgsearch.cli.app import COMMANDS, app_for
+    from imgsearch.cli.app import COMMANDS, app
 
-    program: Any = typer.main.get_command(app_for([]))
+    program: Any = typer.main.get_command(app)
     lines = [
         f'.TH IMGSEARCH 1 "" "imgsearch {imgsearch.__version__}"',
         ".SH NAME",

@@ -74,7 +74,7 @@ class OneOf(Condition):
     """A field with one of several values, or with none of them; also allows ``category_id``."""
 
     field: str
-    values: tuple[int, ...] | tuple[str, ...]
+    values: tuple[int, ...] | tuple[str, ...] | tuple[bytes, ...]
     is_negated: bool = False
 
 

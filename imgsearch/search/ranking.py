@@ -15,61 +15,36 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imgsearch.errors import InstanceDamaged, ItemNotFound, StampMismatch
-from imgsearch.filters.tree import EVERYTHING, picture_condition
+from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search.candidates import Snapshot
+from imgsearch.search.layers import PRODUCT_PICTURES, Asked, Query, distinct, read_layers
 from imgsearch.search.score import Calibration, Rivals, cosines, hamming
 from imgsearch.search.siblings import WITHOUT_LIFT, similarities
 from imgsearch.service.sort_values import sort_expr_values
-from imgsearch.storage.port import IndexReplaced, Pictures
+from imgsearch.storage.port import IndexReplaced
 from imgsearch.types import MAX_RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
     from imgsearch.filters.tree import Condition
-    from imgsearch.search.candidates import Candidates, Selection
+    from imgsearch.search.layers import Layer
     from imgsearch.search.siblings import RankingWeights
-    from imgsearch.storage.port import Storage
+    from imgsearch.storage.port import Pictures, Storage, StoredPicture
     from imgsearch.types import Item
-    from imgsearch.values import Region
 
-__all__ = ["Hit", "Query", "Ranker", "Ranking"]
+__all__ = ["PRODUCT_PICTURES", "Hit", "Query", "Ranker", "Ranking"]
 
 CANDIDATES: Final = MAX_RESULTS
 """Items ranked in addition to identical ones: a fixed number, so that all pages see one order."""
 DISTINCT_CANDIDATES: Final = 2 * CANDIDATES
 """The same for distinct products, as a product may have several pictures among the candidates."""
-LAYER_FACTOR: Final = 4
-"""If these do not fill a page, the next layer reaches this many times as far."""
-PRODUCT_PICTURES: Final = 64
-"""Siblings per product, the first by PicName: bounds the cost of products with many pictures."""
+QUERIES_AT_ONCE: Final = 32
+"""Queries whose candidates are read together: bounds the memory, to a megabyte a query."""
 IDENTICAL_LIMIT: Final = 10_000
 REOPEN_ATTEMPTS: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A query."""
-
-    feature: npt.NDArray[np.float32]
-    """Shape (dimension,), L2-normalised; untuned, as computed by the networks."""
-    content_hash: bytes
-    region: Region | None = None
-    """The region given by the caller; None: automatic or the whole picture."""
-    item_id: int | None = None
-    """The stored picture to search with; its current stored feature is used."""
-
-    @classmethod
-    def with_item(cls, item: Item) -> Query:
-        """A query with a stored picture."""
-        return cls(np.zeros(0, np.float32), item.content_hash, item.region, item.id)
-
-    @property
-    def identity(self) -> Condition:
-        """The condition for items of the same picture: same bytes, and no different region."""
-        return picture_condition(self.content_hash, self.region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,44 +75,101 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ranked:
-    """A ranked candidate."""
+class _Order:
+    """Ranked items, best first, in columns."""
 
-    id: int
-    product_id: str
-    score: float
-    identical: bool
+    ids: npt.NDArray[np.int64]
+    products: list[str]
+    scores: npt.NDArray[np.float64]
+    identical: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        pictures: Pictures,
+        scores: npt.NDArray[np.float64],
+        *similarities: npt.NDArray[np.float32],
+        identical: bool,
+    ) -> _Order:
+        """Sort by falling similarity, then by the next similarity, then in the order of addition."""
+        keys: list[npt.NDArray[Any]] = [pictures.ids, *(-values for values in reversed(similarities))]
+        products = [product_id for product_id, _ in pictures.groups]
+        return cls(pictures.ids, products, scores, np.full(len(products), identical)).take(np.lexsort(keys))
+
+    def take(self, places: npt.NDArray[np.int64]) -> _Order:
+        """The items at these places."""
+        products = [self.products[place] for place in places.tolist()]
+        return _Order(self.ids[places], products, self.scores[places], self.identical[places])
+
+    def then(self, others: _Order) -> _Order:
+        """These items, then others."""
+        return _Order(
+            np.concatenate([self.ids, others.ids]),
+            self.products + others.products,
+            np.concatenate([self.scores, others.scores]),
+            np.concatenate([self.identical, others.identical]),
+        )
+
+    def best_of_each_product(self) -> _Order:
+        """The first item of each product."""
+        first: dict[str, int] = {}
+        for place, product_id in enumerate(self.products):
+            first.setdefault(product_id, place)
+        return self.take(np.array(list(first.values()), np.int64))
+
+
+_NOTHING: Final = _Order(np.zeros(0, np.int64), [], np.zeros(0), np.zeros(0, np.bool_))
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A query with its selection and candidates."""
+class _Options:
+    """What ``search_many`` was asked for."""
 
-    query: Query
-    selection: Selection
-    own: npt.NDArray[np.int64]
-    """Ids of the identical pictures in the selection."""
-    candidates: Candidates
-    size: int
-    """Size of the first layer, without identical pictures."""
-
-
-def _best_of_each_product(ranked: list[_Ranked]) -> list[_Ranked]:
-    best: dict[str, _Ranked] = {}
-    for hit in ranked:
-        best.setdefault(hit.product_id, hit)
-    return list(best.values())
+    calibration: Calibration
+    start: int
+    wanted: int
+    """How many of the order are needed, those skipped included."""
+    distinct_product: bool
+    min_score: float
+    exclude_identical: bool
+    weights: RankingWeights
 
 
-def _in_order(
-    pictures: Pictures, scores: npt.NDArray[np.float64], *similarities: npt.NDArray[np.float32], identical: bool
-) -> list[_Ranked]:
-    """Sort by falling similarity, then by the next similarity, then in the order of addition."""
-    keys: list[npt.NDArray[Any]] = [pictures.ids, *(-values for values in reversed(similarities))]
-    order = np.lexsort(keys)
-    columns = zip(pictures.ids.tolist(), pictures.groups, scores.tolist(), strict=True)
-    ranked = [_Ranked(number, product_id, score, identical) for number, (product_id, _), score in columns]
-    return [ranked[place] for place in order.tolist()]
+@dataclass(slots=True)
+class _Progress:
+    """How far a query has been answered."""
+
+    asked: Asked
+    order: _Order = _NOTHING
+    rivals: Rivals | None = None
+    """Those of the first layer apply to all layers."""
+    is_done: bool = False
+
+    def add(self, layer: Layer, options: _Options) -> None:
+        """Rank a layer.
+
+        Identical pictures come first, by their own cosines, as siblings cannot add to certainty. They lift the others
+        of their products as any candidate does.
+        """
+        query, pictures = self.asked.query, layer.pictures
+        same = pictures.take(np.flatnonzero(layer.identical & (not options.exclude_identical)))
+        own = cosines(query.feature, same.features)
+        ranked = _Order.of(same, np.ones(len(same.ids)), own, identical=True)
+        others = pictures.take(np.flatnonzero(~layer.identical)) if layer.identical.any() else pictures
+        if len(others.ids):
+            values = similarities(query.feature, others, layer.siblings, options.weights, same)
+            self.rivals = self.rivals or Rivals.of((product_id for product_id, _ in others.groups), values.lifted)
+            scores = options.calibration.scores(values.lifted, self.rivals)
+            ranked = ranked.then(_Order.of(others, scores, values.lifted, values.unlifted, identical=False))
+        near = ranked.take(np.flatnonzero(ranked.scores >= options.min_score))
+        self.order = self.order.then(near).best_of_each_product() if options.distinct_product else near
+        # A result below the minimum score ends the order for all pages; a full page just ends this one.
+        self.is_done = (
+            self.asked.is_over
+            or not options.distinct_product
+            or len(self.order.ids) >= options.wanted
+            or len(near.ids) < len(ranked.ids)
+        )
 
 
 class Ranker:
@@ -200,7 +232,17 @@ class Ranker:
             StampMismatch: the items' features are of another model.
             ItemNotFound: a stored query picture no longer exists.
         """
-        given, store = queries, self._storage.store
+        options = _Options(
+            calibration,
+            start,
+            min(start + num, MAX_RESULTS),
+            distinct_product,
+            min_score,
+            exclude_identical,
+            # A lift never changes the best picture of a product or its similarity.
+            weights.without_lift() if distinct_product else weights,
+        )
+        store = self._storage.store
         for _ in range(REOPEN_ATTEMPTS):
             try:
                 with self._storage.errors(), store.reading():
@@ -209,38 +251,35 @@ class Ranker:
                             f"the features in {self._storage.folder} were recomputed while this search was prepared: "
                             "search again"
                         )
-                    queries = [(self._comparable(query), categories) for query, categories in given]
-                    snapshot = self._snapshot(self._storage)
-                    selections = [snapshot.selection(categories, condition) for _, categories in queries]
-                    owns = [
-                        store.identical_ids(query.identity, selection.condition, IDENTICAL_LIMIT)
-                        for (query, _), selection in zip(queries, selections, strict=True)
-                    ]
-                    size = DISTINCT_CANDIDATES if distinct_product else CANDIDATES
-                    candidates = snapshot.candidates(
-                        [(query.feature, selection) for (query, _), selection in zip(queries, selections, strict=True)],
-                        size + max(map(len, owns), default=0),
-                    )
-                    return [
-                        self._search(
-                            _Asked(query, selection, own, near, size),
-                            calibration,
-                            num,
-                            start,
-                            distinct_product,
-                            min_score,
-                            exclude_identical,
-                            # A lift never changes the best picture of a product or its similarity.
-                            weights.without_lift() if distinct_product else weights,
-                        )
-                        for (query, _), selection, own, near in zip(queries, selections, owns, candidates, strict=True)
-                    ]
+                    return self._answers(self._asked(queries, condition, options), options)
             except IndexReplaced:
                 continue  # a rebuild has replaced the generation meanwhile: retry
         raise InstanceDamaged(
             f"the index file of {self._storage.folder} is missing; the items are safe in the database: "
             "run 'imgsearch rebuild'"
         )
+
+    def _asked(
+        self, queries: Sequence[tuple[Query, tuple[int, ...]]], condition: Condition, options: _Options
+    ) -> list[_Progress]:
+        """The queries with their selections and candidates."""
+        store = self._storage.store
+        comparable = [self._comparable(query) for query, _ in queries]
+        snapshot = self._snapshot(self._storage)
+        selections = [snapshot.selection(categories, condition) for _, categories in queries]
+        owns = [
+            store.identical_ids(query.identity, selection.condition, IDENTICAL_LIMIT)
+            for query, selection in zip(comparable, selections, strict=True)
+        ]
+        size = DISTINCT_CANDIDATES if options.distinct_product else CANDIDATES
+        candidates = snapshot.candidates(
+            [(query.feature, selection) for query, selection in zip(comparable, selections, strict=True)],
+            size + max(map(len, owns), default=0),
+        )
+        return [
+            _Progress(Asked(query, selection, own, near, size))
+            for query, selection, own, near in zip(comparable, selections, owns, candidates, strict=True)
+        ]
 
     def _comparable(self, query: Query) -> Query:
         """The query with a feature comparable to the stored ones, tuned as in this snapshot."""
@@ -252,108 +291,52 @@ class Ranker:
         tuning = store.tuning()
         return query if tuning is None else replace(query, feature=tuning.applied(query.feature))
 
-    def _search(
-        self,
-        asked: _Asked,
-        calibration: Calibration,
-        num: int,
-        start: int,
-        distinct_product: bool,
-        min_score: float,
-        exclude_identical: bool,
-        weights: RankingWeights,
-    ) -> Ranking:
-        query = asked.query
-        wanted = min(start + num, MAX_RESULTS)
-        order: list[_Ranked] = []
-        rivals: Rivals | None = None
-        for pictures, identical in self._layers(asked):
-            ranked, rivals = self._rank(query, calibration, pictures, identical, exclude_identical, weights, rivals)
-            near = [hit for hit in ranked if hit.score >= min_score]
-            order = _best_of_each_product(order + near) if distinct_product else near
-            # A result below the minimum score ends the order for all pages; a full page just ends this one.
-            if not distinct_product or len(order) >= wanted or len(near) < len(ranked):
-                break
-        left_out = len(asked.own) if exclude_identical else 0
-        return Ranking(asked.selection.found, self._hits(query, order[start:wanted]), left_out)
-
-    def _layers(self, asked: _Asked) -> Iterator[tuple[Pictures, npt.NDArray[np.bool_]]]:
-        """Yield items by falling similarity of their own features, in layers that are the same for all pages.
-
-        Yields:
-            The pictures of a layer, identical ones in the first, and a mask of the identical ones.
-        """
-        store = self._storage.store
-        query, selection, own = asked.query, asked.selection, asked.own
-        passed: set[int] = set()
-        inner, outer = 0, asked.size
-        while len(passed) < selection.found:
-            near = set(asked.candidates.best(outer + len(own)).tolist()) - passed
-            if not near and passed.issuperset(own.tolist()):
-                raise store.damage("the number of items")
-            same = set(own.tolist()) - passed
-            ids, features = store.features_of(near | same)
-            order = np.lexsort((ids, -cosines(query.feature, features)))
-            is_own = np.isin(ids[order], own)
-            layer = np.concatenate([order[is_own], order[~is_own][: outer - inner]])
-            pictures, identical = store.candidates(ids[layer], features[layer], query.identity, selection.condition)
-            passed.update(pictures.ids.tolist())
-            yield pictures, identical
-            inner, outer = outer, LAYER_FACTOR * outer
-
-    def _rank(
-        self,
-        query: Query,
-        calibration: Calibration,
-        pictures: Pictures,
-        identical: npt.NDArray[np.bool_],
-        exclude_identical: bool,
-        weights: RankingWeights,
-        rivals: Rivals | None,
-    ) -> tuple[list[_Ranked], Rivals | None]:
-        """Rank candidates; the rivals of the first layer apply to all layers.
-
-        Identical pictures come first, by their own cosines, as siblings cannot add to certainty. They lift the others
-        of their products as any candidate does.
-        """
-        same = pictures.take(np.flatnonzero(identical & (not exclude_identical)))
-        own = cosines(query.feature, same.features)
-        ranked = _in_order(same, np.ones(len(same.ids)), own, identical=True)
-        others = pictures.take(np.flatnonzero(~identical))
-        if len(others.ids):
-            siblings = self._siblings(query, others, pictures, identical, exclude_identical)
-            values = similarities(query.feature, others, siblings, weights, same)
-            rivals = rivals or Rivals.of((product_id for product_id, _ in others.groups), values.lifted)
-            scores = calibration.scores(values.lifted, rivals)
-            ranked += _in_order(others, scores, values.lifted, values.unlifted, identical=False)
-        return ranked, rivals
-
-    def _siblings(
-        self,
-        query: Query,
-        candidates: Pictures,
-        pictures: Pictures,
-        identical: npt.NDArray[np.bool_],
-        exclude_identical: bool,
-    ) -> Iterator[Pictures]:
-        """Yield siblings of the candidates: the first pictures of their products, loaded ones first."""
-        store = self._storage.store
-        products = dict.fromkeys(product_id for product_id, _ in candidates.groups)
-        lending = store.first_of_products(products, PRODUCT_PICTURES)
-        known = np.isin(pictures.ids, lending)
-        yield pictures.take(np.flatnonzero(known & ~identical if exclude_identical else known))
-        others = np.setdiff1d(lending, pictures.ids).tolist()
-        yield from store.siblings(others, query.identity.negated() if exclude_identical else EVERYTHING)
-
-    def _hits(self, query: Query, page: list[_Ranked]) -> list[Hit]:
-        if not page:
-            return []
-        store = self._storage.store
-        pictures = {picture.item.id: picture for picture in store.pictures([hit.id for hit in page])}
-        if len(pictures) != len(page):
-            raise store.damage("an item or its feature")
-        distances = hamming(query.feature, np.stack([pictures[hit.id].feature for hit in page])).tolist()
+    def _answers(self, queries: list[_Progress], options: _Options) -> list[Ranking]:
+        """Rank what was asked for, many queries with one selection at a time."""
+        at_once = 1 if options.exclude_identical else QUERIES_AT_ONCE
+        selected: dict[int, list[_Progress]] = {}
+        for one in queries:
+            selected.setdefault(id(one.asked.selection), []).append(one)
+        pages: dict[int, list[Hit]] = {}
+        for same in selected.values():
+            for some in (same[start : start + at_once] for start in range(0, len(same), at_once)):
+                waiting = [one for one in some if not one.asked.is_over]
+                while waiting:
+                    layers = read_layers(
+                        self._storage.store,
+                        [one.asked for one in waiting],
+                        exclude_identical=options.exclude_identical,
+                    )
+                    for one, layer in zip(waiting, layers, strict=True):
+                        one.add(layer, options)
+                    waiting = [one for one in waiting if not one.is_done]
+                pages.update(zip(map(id, some), self._pages(some, options), strict=True))
         return [
-            Hit(pictures[hit.id].item, hit.score, 0 if hit.identical else distance, hit.identical)
-            for hit, distance in zip(page, distances, strict=True)
+            Ranking(one.asked.selection.found, pages[id(one)], len(one.asked.own) if options.exclude_identical else 0)
+            for one in queries
         ]
+
+    def _pages(self, queries: list[_Progress], options: _Options) -> list[list[Hit]]:
+        """The pages of ranked queries; an item on several of them is read once."""
+        store = self._storage.store
+        pages = [one.order.take(np.arange(len(one.order.ids))[options.start : options.wanted]) for one in queries]
+        wanted = distinct(*(page.ids for page in pages)).tolist()
+        pictures = {picture.item.id: picture for picture in store.pictures(wanted)}
+        if len(pictures) != len(wanted):
+            raise store.damage("an item or its feature")
+        return [
+            _hits(one.asked.query, page, [pictures[number] for number in page.ids.tolist()])
+            for one, page in zip(queries, pages, strict=True)
+        ]
+
+
+def _hits(query: Query, page: _Order, pictures: list[StoredPicture]) -> list[Hit]:
+    if not pictures:
+        return []
+    distances = hamming(query.feature, np.stack([picture.feature for picture in pictures])).tolist()
+    return [
+        Hit(picture.item, score, 0 if identical else distance, identical)
+        for picture, score, identical, distance in zip(
+            pictures, page.scores.tolist(), page.identical.tolist(), distances, strict=True
+        )
+    ]

@@ -41,10 +41,12 @@ class Rivals:
     @classmethod
     def of(cls, products: Iterable[str], similarities: npt.NDArray[np.float32]) -> Rivals:
         """Compute from the ProductIds of results and their similarities, shape (n,)."""
-        best: dict[str, float] = {}
-        for product, similarity in zip(products, similarities.tolist(), strict=True):
-            best[product] = max(similarity, best.get(product, RIVAL_FLOOR))
-        first, second, *_ = (*sorted(best.values(), reverse=True), RIVAL_FLOOR, RIVAL_FLOOR)
+        if not len(similarities):
+            return cls()
+        names = list(products)
+        nearest = int(np.argmax(similarities))
+        others = similarities[[name != names[nearest] for name in names]].tolist()
+        first, second = (max([RIVAL_FLOOR, *some]) for some in (similarities[[nearest]].tolist(), others))
         return cls(min(first, RIVAL_CEILING), min(second, RIVAL_CEILING))
 
 

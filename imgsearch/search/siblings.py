@@ -27,7 +27,7 @@ import numpy as np
 from imgsearch.search.score import cosines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["WITHOUT_LIFT", "WITH_LIFT", "RankingWeights", "Similarities", "ranking_weights", "similarities"]
 
 NO_GROUP: Final = -1
-PAIRS_AT_ONCE: Final = 4096
-"""Pairs of candidate and sibling processed at once: bounds the memory."""
+CANDIDATES_AT_ONCE: Final = 64
+"""Candidates whose siblings are added up at once: their features, 128 KiB, stay in the processor's cache."""
 LEAST_LENGTH: Final = 1e-3
 """A shorter sum of picture and siblings has cancelled out and has no meaningful direction."""
 UNRELATED: Final = 0.03
@@ -124,14 +124,7 @@ def similarities(
         groups = _numbered(_groups(piece, weights), numbers)
         if coherence is not None:
             coherence.add(groups, piece.features)
-        for mine, theirs in _pairs(own, groups):
-            lent = piece.features[theirs].astype(np.float64)
-            # At cosine 1 the exponential is 1, so nothing overflows.
-            each = np.exp(weights.sharpness * (np.einsum("ij,ij->i", features[mine], lent) - 1))
-            each[candidates.ids[mine] == piece.ids[theirs]] = 0.0
-            begins = np.flatnonzero(np.diff(mine, prepend=-1))  # start of each candidate's pairs, which are consecutive
-            sums[mine[begins]] += np.add.reduceat(each[:, None] * lent, begins)
-            total[mine[begins]] += np.add.reduceat(each, begins)
+        _lend(candidates.ids, features, own, piece, groups, weights.sharpness, sums, total)
 
     others = total > 0
     augmented = features + weights.sibling * sums / np.where(others, total, 1.0)[:, None]
@@ -218,23 +211,83 @@ def _numbered(groups: Sequence[Group], numbers: dict[Group, int]) -> npt.NDArray
     return np.array([numbers.get(group, NO_GROUP) for group in groups], np.int64)
 
 
-def _pairs(
-    own: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield pairs of candidate and sibling as positions, in chunks, by ascending candidate.
+def _lend(
+    ids: npt.NDArray[np.int64],
+    features: npt.NDArray[np.float64],
+    own: npt.NDArray[np.int64],
+    piece: Pictures,
+    groups: npt.NDArray[np.int64],
+    sharpness: float,
+    sums: npt.NDArray[np.float64],
+    total: npt.NDArray[np.float64],
+) -> None:
+    """Add the weighted features of siblings, and their weights, to each candidate.
+
+    Goes through the candidates' first siblings, then their second ones, and so on, some candidates at a time, so that
+    what is computed with stays in the processor's cache.
 
     Args:
+        ids: of the candidates, shape (n,).
+        features: of the candidates, shape (n, dimension).
         own: group of each candidate.
+        piece: siblings.
         groups: of each sibling; NO_GROUP: no candidate's group.
+        sharpness: as in the weights.
+        sums: of the candidates, shape (n, dimension); changed.
+        total: of the candidates' weights, shape (n,); changed.
     """
     order = np.argsort(groups, kind="stable")
+    order = order[np.searchsorted(groups[order], 0) :]  # the others are no candidate's
+    if not len(order):
+        return
     sorted_groups = groups[order]
     first, end = np.searchsorted(sorted_groups, own, "left"), np.searchsorted(sorted_groups, own, "right")
     counts = end - first
-    piece = np.cumsum(counts) // PAIRS_AT_ONCE
-    for number in np.unique(piece):
-        some = np.flatnonzero((piece == number) & (counts > 0))
-        if len(some):
-            mine = np.repeat(some, counts[some])
-            steps = np.arange(len(mine)) - np.repeat(np.cumsum(counts[some]) - counts[some], counts[some])
-            yield mine, order[first[mine] + steps]
+    lent = piece.features[order].astype(np.float64)
+    lent_ids = piece.ids[order]
+    # A candidate lends nothing to itself.
+    counts[(counts == 1) & (lent_ids[np.minimum(first, len(order) - 1)] == ids)] = 0
+    # Those with most siblings first, so that those with a next one are a slice.
+    ranked = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    for start in range(0, len(ranked), CANDIDATES_AT_ONCE):
+        mine = ranked[start : start + CANDIDATES_AT_ONCE]
+        begins, having, known = first[mine], counts[mine], features[mine]
+        sum_of, weight_of = _Sum(), _Sum()
+        for place in range(int(having[0])):
+            with_it = np.count_nonzero(having > place)
+            theirs = lent[begins[:with_it] + place]
+            # At cosine 1 the exponential is 1, so nothing overflows.
+            each = np.exp(sharpness * (np.einsum("ij,ij->i", known[:with_it], theirs) - 1))
+            each[ids[mine[:with_it]] == lent_ids[begins[:with_it] + place]] = 0.0
+            theirs *= each[:, None]
+            sum_of.add(theirs)
+            weight_of.add(each)
+        sums[mine] += sum_of.value()
+        total[mine] += weight_of.value()
+
+
+class _Sum:
+    """A sum of arrays, each no longer than the one before: what is missing at its end counts as zero.
+
+    The first one is added last, as NumPy's ``add.reduceat`` does: up to eight terms are rounded as it rounds them.
+    """
+
+    def __init__(self) -> None:
+        self._first: npt.NDArray[np.float64] | None = None
+        self._others: npt.NDArray[np.float64] | None = None
+
+    def add(self, terms: npt.NDArray[np.float64]) -> None:
+        """Add one, which is kept and may be changed."""
+        if self._first is None:
+            self._first = terms
+        elif self._others is None:
+            self._others = terms
+        else:
+            self._others[: len(terms)] += terms
+
+    def value(self) -> npt.NDArray[np.float64]:
+        """The sum, as long as the first one."""
+        assert self._first is not None
+        if self._others is not None:
+            self._first[: len(self._others)] += self._others
+        return self._first

@@ -36,7 +36,9 @@ class Dialect(Protocol):
     def content(self, content_hash: Any) -> Sql:
         """Items with this hash, by the index of its first eight bytes."""
 
-    def one_of(self, column: str, values: tuple[int, ...] | tuple[str, ...], *, negated: bool) -> Sql:
+    def one_of(
+        self, column: str, values: tuple[int, ...] | tuple[str, ...] | tuple[bytes, ...], *, negated: bool
+    ) -> Sql:
         """Items with one of several values in a column, or with none of them."""
 
 

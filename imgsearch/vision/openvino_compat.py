@@ -6,7 +6,6 @@ import locale
 import sys
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import version
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +42,8 @@ def load_openvino() -> Any:
 @cache
 def openvino_version() -> str:
     """Of the installed package; it is not imported for this."""
+    from importlib.metadata import version  # takes a while, and only what computes needs it
+
     return version("openvino")
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
-from imgsearch.cli.app import app
+from imgsearch.cli.app import app, app_for
 from imgsearch.cli.examples import EXAMPLES
 from tests.conftest import Run
 
@@ -121,3 +122,30 @@ def test_the_manual_page(run: Run, tmp_path: Path) -> None:
             ["groff", "-man", "-Tutf8", "-ww", "-z"], input=result.stdout, capture_output=True, text=True, check=True
         )
         assert checked.stderr == ""
+
+
+def test_help_is_the_same_whether_commands_are_loaded_or_only_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a command's name, none is run or loaded to tell what there is."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("_IMGSEARCH_COMPLETE", raising=False)
+    described, whole = (CliRunner().invoke(one, ["--help"]) for one in (app_for(["--help"]), app))
+    assert described.exit_code == whole.exit_code == 0
+    assert described.stdout == whole.stdout
+    assert all(name in whole.stdout for name in COMMANDS)
+
+
+def test_what_help_leaves_out_of_rich_is_loaded_when_it_is_used() -> None:
+    script = (
+        "import sys\n"
+        "from imgsearch.cli import rich_help\n"
+        "rich_help.prepare(['info'])\n"
+        "assert 'typer.rich_utils' not in sys.modules\n"
+        "rich_help.prepare(['--help'])\n"
+        "from typer import rich_utils\n"
+        "assert not {'rich.markdown', 'rich.traceback'} & sys.modules.keys()\n"
+        "from rich.markdown import Markdown\n"
+        "assert type(rich_utils.Markdown('*a*')) is Markdown\n"
+        "from rich.traceback import Traceback\n"
+        "assert rich_utils.Traceback.from_exception == Traceback.from_exception\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -26,9 +26,12 @@ class _Postgres:
             "(substr(items.content_hash, 1, 8) = %s AND items.content_hash = %s)", (content_hash[:8], content_hash)
         )
 
-    def one_of(self, column: str, values: tuple[int, ...] | tuple[str, ...], *, negated: bool) -> Sql:
+    def one_of(
+        self, column: str, values: tuple[int, ...] | tuple[str, ...] | tuple[bytes, ...], *, negated: bool
+    ) -> Sql:
         """All values are one parameter, so the statement is the same for any number of them."""
-        kind = "text" if values and isinstance(values[0], str) else "int"
+        kinds = {"text": str, "bytea": bytes}
+        kind = next((kind for kind, of in kinds.items() if values and isinstance(values[0], of)), "int")
         return Sql(f"{column} {'<> ALL' if negated else '= ANY'} (%s::{kind}[])", (list(values),))
 
 

@@ -25,7 +25,9 @@ class _SQLite:
         prefixes = f"{content_prefix('content_hash')} = {content_prefix('?')}"
         return Sql(f"({prefixes} AND items.content_hash = ?)", (content_hash, content_hash))
 
-    def one_of(self, column: str, values: tuple[int, ...] | tuple[str, ...], *, negated: bool) -> Sql:
+    def one_of(
+        self, column: str, values: tuple[int, ...] | tuple[str, ...] | tuple[bytes, ...], *, negated: bool
+    ) -> Sql:
         """A parameter for each value."""
         return Sql(f"{column} {'NOT IN' if negated else 'IN'} ({', '.join('?' * len(values))})", values)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -47,6 +47,8 @@ _UNREADABLE: Final = ("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_IO
 
 MINIMUM_RELEASE: Final = (3, 37, 0)
 """The first SQLite with STRICT tables, which the schema uses."""
+JSON_SINCE: Final = (3, 38, 0)
+"""Before it, a build may lack the JSON functions, by which many ids are given to one statement."""
 
 
 def check_release() -> None:
@@ -60,6 +62,20 @@ def check_release() -> None:
             f"this Python has SQLite {sqlite3.sqlite_version}, and imgsearch needs "
             f"{'.'.join(map(str, MINIMUM_RELEASE[:2]))} or newer: use a Python that was built with a newer SQLite"
         )
+    if sqlite3.sqlite_version_info < JSON_SINCE and not _has_json():
+        raise UsageError(
+            f"the SQLite {sqlite3.sqlite_version} of this Python was built without JSON functions, which imgsearch "
+            f"needs: use a Python with SQLite {'.'.join(map(str, JSON_SINCE[:2]))} or newer"
+        )
+
+
+def _has_json() -> bool:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        try:
+            connection.execute("SELECT count(*) FROM json_each('[1]')")
+        except sqlite3.OperationalError:
+            return False
+    return True
 
 
 class FrozenConnection(sqlite3.Connection):

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imgsearch.filters.tree import EVERYTHING, category_condition, is_of_attributes, uses_attributes
-from imgsearch.storage.port import Pictures, StoredPicture
+from imgsearch.storage.port import StoredPicture
 from imgsearch.storage.records import (
     CHECKED_FEATURE,
     CHECKED_ITEM,
     FEATURE_TYPE,
     ITEM_COLUMNS,
     ITEM_SOURCE,
-    ITEM_WIDTH,
 )
 from imgsearch.storage.sqlite.conditions import compiled
-from imgsearch.storage.sqlite.places import Places
+from imgsearch.storage.sqlite.ranked import Ranked
 from imgsearch.storage.sqlite.rows import MAX_PARAMETERS, numbers, translated
 from imgsearch.values import Key
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Reader"]
 
 
-class Reader(Places):
+class Reader(Ranked):
     """Queries on items and features."""
 
     compares_itself: Final = False
@@ -61,6 +60,9 @@ class Reader(Places):
         """How many items meet the condition."""
         if condition == EVERYTHING:
             return sum(self.counts().values())
+        return self._remembered.count(self._connection, condition, lambda: self._counted(condition))
+
+    def _counted(self, condition: Condition) -> int:
         wanted = self._looked_up(condition)
         (count,) = self._connection.execute(
             f"SELECT count(*) FROM items WHERE {wanted.text}", wanted.parameters
@@ -126,105 +128,6 @@ class Reader(Places):
                 self._check_features([(row[0], row[-2], row[-1])])
                 yield StoredPicture(self._item(row), np.frombuffer(row[-2], FEATURE_TYPE).astype(np.float32))
 
-    def features_of(self, ids: Iterable[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """The features of items.
-
-        Args:
-            ids: without duplicates.
-
-        Returns:
-            Ids of shape (n,) in no particular order, and features of shape (n, dimension), L2-normalised; (0, 0) if
-            there are none.
-
-        Raises:
-            InstanceDamaged: a feature is missing or corrupted.
-        """
-        wanted = list(ids)
-        rows = [
-            row
-            for cursor in self._by_id(f"SELECT id, {CHECKED_FEATURE} FROM features", wanted, of="features")
-            for row in cursor
-        ]
-        if len(rows) != len(wanted):
-            raise self.damage("an item or its feature")
-        self._check_features(rows)
-        features = np.frombuffer(b"".join(row[1] for row in rows), FEATURE_TYPE).astype(np.float32)
-        found = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
-        return found, features.reshape(len(rows), -1 if rows else 0)
-
-    def matching(self, ids: Iterable[int], condition: Condition) -> npt.NDArray[np.int64]:
-        """The given ids that are items and meet the condition, in no particular order."""
-        found = self._by_id("SELECT items.id FROM items", ids, where=compiled(condition))
-        return np.concatenate([np.zeros(0, np.int64), *map(numbers, found)])
-
-    def candidates(
-        self,
-        ids: npt.NDArray[np.int64],
-        features: npt.NDArray[np.float32],
-        marked: Condition,
-        condition: Condition = EVERYTHING,
-    ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
-        """Items whose features the caller has, as a search ranks them, and which of them are marked.
-
-        Args:
-            ids: without duplicates; shape (n,).
-            features: of these items; shape (n, dimension).
-            marked: the condition that marks an item.
-            condition: one that all of the items are known to meet.
-
-        Raises:
-            InstanceDamaged: an item is missing, corrupted or does not meet the condition.
-        """
-        mark, known = compiled(marked), compiled(condition)
-        rows = {
-            row[0]: row
-            for cursor in self._by_id(
-                f"SELECT {CHECKED_ITEM}, {mark.text}, {known.text} FROM items",
-                ids.tolist(),
-                (*mark.parameters, *known.parameters),
-            )
-            for row in cursor
-        }
-        self._verify_rows(rows.values(), ITEM_WIDTH)
-        if len(rows) != len(ids) or not all(row[-1] for row in rows.values()):
-            raise self.damage("an index of items")
-        ordered = [rows[number] for number in ids.tolist()]
-        groups = [(row[1], row[3]) for row in ordered]
-        return Pictures(ids, groups, features), np.array([row[-2] for row in ordered], np.bool_)
-
-    def first_of_products(self, product_ids: Iterable[str], limit: int) -> npt.NDArray[np.int64]:
-        """Ids of the first ``limit`` pictures of each product, by PicName; in no particular order.
-
-        The index of keys is sorted by PicName, so only these are read, however many pictures a product has.
-        """
-        wanted = list(product_ids)
-        found: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
-        for start in range(0, len(wanted), MAX_PARAMETERS):
-            some = wanted[start : start + MAX_PARAMETERS]
-            rows = self._connection.execute(
-                f"WITH products (name) AS (VALUES {','.join(['(?)'] * len(some))}) "
-                "SELECT items.id FROM products CROSS JOIN items ON items.id IN "
-                "(SELECT id FROM items WHERE product_id = products.name ORDER BY pic_name LIMIT ?)",
-                (*some, limit),
-            )
-            found.append(numbers(rows))
-        return np.concatenate(found)
-
-    def siblings(self, ids: Iterable[int], condition: Condition = EVERYTHING) -> Iterator[Pictures]:
-        """Yield the items among these ids that meet the condition, in non-empty chunks.
-
-        Raises:
-            InstanceDamaged: an item is corrupted.
-        """
-        for cursor in self._by_id(
-            f"SELECT {CHECKED_ITEM}, {CHECKED_FEATURE} FROM items JOIN features ON features.id = items.id",
-            ids,
-            where=compiled(condition),
-        ):
-            rows = cursor.fetchall()
-            if rows:
-                yield self._pictures(rows)
-
     @translated
     def keys(self, condition: Condition) -> list[Key]:
         """The keys of all items that meet the condition, sorted."""
@@ -259,7 +162,11 @@ class Reader(Places):
         """Ids of the items that meet the condition, ascending."""
         # Sorted in NumPy: with ORDER BY, SQLite would scan all items.
         wanted = compiled(condition)
-        return self._rising(f"SELECT id FROM items WHERE {wanted.text}", wanted.parameters)
+        return self._remembered.ids(
+            self._connection,
+            condition,
+            lambda: self._rising(f"SELECT id FROM items WHERE {wanted.text}", wanted.parameters),
+        )
 
     def categories(self, *, above: int = 0) -> npt.NDArray[np.int64]:
         """Categories of the items with an id greater than ``above``, by ascending id; shape (n,)."""

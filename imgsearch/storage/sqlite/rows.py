@@ -13,6 +13,7 @@ from imgsearch.storage.checksum import register
 from imgsearch.storage.conditions import Sql
 from imgsearch.storage.records import Records
 from imgsearch.storage.sqlite.database import FrozenConnection, connect, storage_errors, transaction
+from imgsearch.storage.sqlite.remembered import Remembered
 
 if TYPE_CHECKING:
     import sqlite3
@@ -57,6 +58,7 @@ class Rows(Records):
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self.path = path
+        self._remembered = Remembered()
 
     @property
     def connection(self) -> sqlite3.Connection:

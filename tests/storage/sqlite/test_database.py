@@ -27,6 +27,7 @@ from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.repair import repair
+from imgsearch.storage.sqlite import database
 from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.values import Key
@@ -545,3 +546,6 @@ def test_a_sqlite_that_is_too_old_is_refused(
     assert not (home / "new.db").exists()
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 0))
     Engine.open(home).close()
+    monkeypatch.setattr(database, "_has_json", lambda: False)
+    with pytest.raises(UsageError, match="built without JSON functions, which imgsearch needs"):
+        work(home)

@@ -1,0 +1,184 @@
+"""Reading what a search ranks: features, items and siblings, many at a time, in few statements."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imgsearch.filters.tree import EVERYTHING
+from imgsearch.storage.port import Pictures
+from imgsearch.storage.records import CHECKED_FEATURE, CHECKED_ITEM, FEATURE_TYPE
+from imgsearch.storage.sqlite.columns import (
+    FEATURE_COLUMNS,
+    MANY,
+    ROW_COLUMNS,
+    ROW_WIDTH,
+    Features,
+    Rows,
+    Wanted,
+    is_binary_safe,
+)
+from imgsearch.storage.sqlite.conditions import compiled
+from imgsearch.storage.sqlite.places import Places
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy.typing as npt
+
+    from imgsearch.filters.tree import Condition
+
+    Ids = npt.NDArray[np.int64]
+
+__all__ = ["Ranked"]
+
+WANTED = "json_each(?) AS wanted"
+"""The ids or names asked for, in one parameter: one statement, however many they are."""
+ITEMS = f"{WANTED} CROSS JOIN items ON items.id = wanted.value"
+FEATURES = f"{WANTED} CROSS JOIN features ON features.id = wanted.value"
+BOTH = f"{ITEMS} CROSS JOIN features ON features.id = items.id"
+
+
+class Ranked(Places):
+    """Queries of a search."""
+
+    def features_of(self, ids: Iterable[int]) -> tuple[Ids, npt.NDArray[np.float32]]:
+        """The features of items.
+
+        Args:
+            ids: without duplicates.
+
+        Returns:
+            Ids of shape (n,) in no particular order, and features of shape (n, dimension), L2-normalised; (0, 0) if
+            there are none.
+
+        Raises:
+            InstanceDamaged: a feature is missing or corrupted.
+        """
+        wanted = sorted(ids)
+        if not wanted:
+            return np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
+        found = [self._features(Wanted(some)) for some in _in_pieces(wanted)]
+        if sum(len(some) for some, _ in found) != len(wanted):
+            raise self.damage("an item or its feature")
+        if len({features.shape[1] for _, features in found}) > 1:
+            raise self.damage("a feature")
+        features = [features for _, features in found]
+        return np.concatenate([some for some, _ in found]), np.concatenate(features, dtype=np.float32)
+
+    def _features(self, wanted: Wanted) -> tuple[Ids, npt.NDArray[np.float16]]:
+        """Those of the ids that have features, ascending."""
+        if is_binary_safe():
+            columns = self._connection.execute(f"SELECT {FEATURE_COLUMNS} FROM {FEATURES}", (wanted.json,)).fetchone()
+            joined = Features.read(columns, wanted)
+            if joined.verified:
+                return joined.ids, joined.features
+        rows = self._connection.execute(
+            f"SELECT features.id, {CHECKED_FEATURE} FROM {FEATURES}", (wanted.json,)
+        ).fetchall()
+        self._check_features(rows)
+        features = np.frombuffer(b"".join(row[1] for row in rows), FEATURE_TYPE)
+        return np.array([row[0] for row in rows], np.int64), features.reshape(len(rows), -1 if rows else 0)
+
+    def matching(self, ids: Iterable[int], condition: Condition) -> Ids:
+        """The given ids that are items and meet the condition, in no particular order."""
+        wanted = compiled(condition)
+        return np.concatenate(
+            [np.zeros(0, np.int64)]
+            + [
+                self._ids(f"SELECT items.id FROM {ITEMS} WHERE {wanted.text}", (str(some), *wanted.parameters))
+                for some in _in_pieces(sorted(ids))
+            ]
+        )
+
+    def candidates(
+        self,
+        ids: Ids,
+        features: npt.NDArray[np.float32],
+        marked: Condition,
+        condition: Condition = EVERYTHING,
+    ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
+        """Items whose features the caller has, as a search ranks them, and which of them are marked.
+
+        Args:
+            ids: without duplicates; shape (n,).
+            features: of these items; shape (n, dimension).
+            marked: the condition that marks an item.
+            condition: one that all of the items are known to meet.
+
+        Raises:
+            InstanceDamaged: an item is missing, corrupted or does not meet the condition.
+        """
+        mark, known = compiled(marked), compiled(condition)
+        order = np.argsort(ids)
+        groups: list[tuple[str, int]] = []
+        marks: list[bool] = []
+        for some in _in_pieces(ids[order].tolist()):
+            wanted = Wanted(some)
+            *columns, joined, all_known = self._connection.execute(
+                f"SELECT {ROW_COLUMNS}, group_concat(coalesce(({mark.text}), 0), ''), "
+                f"min(coalesce(({known.text}), 0)) FROM {ITEMS}",
+                (*mark.parameters, *known.parameters, wanted.json),
+            ).fetchone()
+            rows = Rows.read(columns, wanted)
+            if len(rows.ids) != len(some) or not all_known:
+                raise self.damage("an index of items")
+            groups += self._groups(rows)
+            marks += map("1".__eq__, joined)
+        places = np.argsort(order)
+        pictures = Pictures(ids, [groups[place] for place in places.tolist()], features)
+        return pictures, np.array(marks, np.bool_)[places]
+
+    def _groups(self, rows: Rows) -> list[tuple[str, int]]:
+        """ProductId and category of rows, which have been verified."""
+        if rows.verified.all() and len(rows.groups) == len(rows.ids):
+            return rows.groups
+        doubtful = rows.ids[~rows.verified].tolist()
+        read = self._connection.execute(f"SELECT {CHECKED_ITEM} FROM {ITEMS}", (str(doubtful),)).fetchall()
+        self._verify_rows(read)
+        known = {row[0]: (row[1], row[3]) for row in read}
+        groups = rows.groups or [("", 0)] * len(rows.ids)
+        return [known.get(item_id, group) for item_id, group in zip(rows.ids.tolist(), groups, strict=True)]
+
+    def first_of_products(self, product_ids: Iterable[str], limit: int) -> Ids:
+        """Ids of the first ``limit`` pictures of each product, by PicName; in no particular order.
+
+        The index of keys is sorted by PicName, so only these are read, however many pictures a product has.
+        """
+        first = "SELECT id FROM items WHERE product_id = wanted.value ORDER BY pic_name LIMIT ?"
+        return self._ids(
+            f"SELECT (SELECT group_concat(id) FROM ({first})) AS id FROM {WANTED}",
+            (limit, json.dumps(list(product_ids))),
+        )
+
+    def siblings(self, ids: Iterable[int], condition: Condition = EVERYTHING) -> Iterator[Pictures]:
+        """Yield the items among these ids that meet the condition, in non-empty chunks, by ascending id.
+
+        Raises:
+            InstanceDamaged: an item is corrupted.
+        """
+        for some in _in_pieces(sorted(ids)):
+            pictures = self._siblings(some, condition)
+            if len(pictures.ids):
+                yield pictures
+
+    def _siblings(self, ids: list[int], condition: Condition) -> Pictures:
+        wanted, met = Wanted(ids), compiled(condition)
+        statement = f"FROM {BOTH} WHERE {met.text}", (wanted.json, *met.parameters)
+        if is_binary_safe():
+            columns = self._statement(f"{ROW_COLUMNS}, {FEATURE_COLUMNS}", statement).fetchone()
+            rows, features = Rows.read(columns[:ROW_WIDTH], wanted), Features.read(columns[ROW_WIDTH:], wanted)
+            if features.verified:
+                return Pictures(rows.ids, self._groups(rows), features.features.astype(np.float32))
+        return self._pictures(self._statement(f"{CHECKED_ITEM}, {CHECKED_FEATURE}", statement).fetchall())
+
+    def _statement(self, columns: str, rest: tuple[str, tuple[Any, ...]]) -> Any:
+        text, parameters = rest
+        return self._connection.execute(f"SELECT {columns} {text}", parameters)
+
+
+def _in_pieces(ids: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(ids), MANY):
+        yield ids[start : start + MANY]
