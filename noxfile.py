@@ -268,6 +268,14 @@ def sdks(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """Simulate an instance with faults, then look for all planted bugs; ``-- --seed 7 --operations 1000000``."""
+    _install_locked(session)
+    session.run("python", "-m", "tests.simulation", *(session.posargs or ("--operations", "20000")), env=COMPILED_ONCE)
+    session.run("python", "-m", "tests.simulation", "--planted", "--operations", "12000", env=COMPILED_ONCE)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Throw mutated input at all that reads what strangers wrote; ``-- picture --seconds 3600`` for one, longer."""
     _install(session, "fuzz", "test", extras=WITHOUT_TORCH)  # seeds are made by what the tests are made of

@@ -25,6 +25,7 @@ class Loss(Enum):
     ALL = "all that was not synced"
     DATA = "all data that was not synced, but no name"
     SOME = "some of what was not synced"
+    NONE = "nothing, as where a process is killed but the system goes on"
 
 
 @dataclass
@@ -38,7 +39,15 @@ class File:
         self.durable = _changed(self.durable, self.pending)
         self.pending = []
 
+    def fail_to_sync(self, chance: random.Random) -> None:
+        """Whatever was on its way has come to the disk or never will: the system does not try again (Linux)."""
+        self.durable = self.left(Loss.SOME, chance)
+        self.pending = []
+
     def left(self, loss: Loss, chance: random.Random) -> bytes:
+        """What may be on the disk."""
+        if loss is Loss.NONE:
+            return _changed(self.durable, self.pending)
         if loss is not Loss.SOME:
             return self.durable
         kept: list[tuple[int, bytes] | int] = []
@@ -63,7 +72,8 @@ def _changed(data: bytes, changes: list[tuple[int, bytes] | int]) -> bytes:
             result = result[:change].ljust(change, b"\0")
         else:
             offset, new = change
-            result = result.ljust(offset, b"\0")
+            if len(result) < offset:
+                result = result.ljust(offset, b"\0")
             result[offset : offset + len(new)] = new
     return bytes(result)
 
@@ -93,42 +103,63 @@ class Disk:
         path = call.path
         if call.opens:
             if call.creates:
-                self._rename({path: File()})
-            file = self._now.get(path)
-            if call.flags & os.O_TRUNC and isinstance(file, File):
+                self.create(path)
+            file = self.file(path)
+            if call.flags & os.O_TRUNC and file is not None:
                 file.pending.append(0)
         elif call.name in {"fsync", "fdatasync"}:
-            self._sync(path)
+            self.sync(path)
         elif call.name == "mkdir":
-            if path not in self._now:
-                self._rename({path: None})
+            self.make_folder(path)
         elif call.name in {"unlink", "rmdir"}:
-            if path in self._now:
-                self._rename({path: "gone"})
+            self.remove(path)
         elif call.name == "rename":
             assert call.before is not None
-            self._rename({path: self._now[call.before], call.before: "gone"})
+            self.rename(call.before, path)
         elif path.name.endswith(" (deleted)"):
             pass  # a file without a name is lost in any case
         elif call.writes:
-            self._file(path).pending.append((call.offset(), call.data()))
+            self._known(path).pending.append((call.offset(), call.data()))
         elif call.name == "ftruncate":
-            self._file(path).pending.append(call.length())
+            self._known(path).pending.append(call.length())
         else:
             raise NotImplementedError(call.step)
 
-    def _file(self, path: Path) -> File:
-        file = self._now[path]
+    def file(self, path: Path) -> File | None:
+        """What a path names now; None: a folder, or nothing. Who has opened it may go on when its name is gone."""
+        return self._now.get(path)
+
+    def _known(self, path: Path) -> File:
+        file = self.file(path)
         assert file is not None
         return file
+
+    def create(self, path: Path) -> None:
+        """A new, empty file."""
+        self._rename({path: File()})
+
+    def make_folder(self, path: Path) -> None:
+        """A new folder, unless it is there."""
+        if path not in self._now:
+            self._rename({path: None})
+
+    def remove(self, path: Path) -> None:
+        """A file or an empty folder, if it is there."""
+        if path in self._now:
+            self._rename({path: "gone"})
+
+    def rename(self, before: Path, path: Path) -> None:
+        """A file gets another name, and takes the place of what had it."""
+        self._rename({path: self._now[before], before: "gone"})
 
     def _rename(self, change: dict[Path, File | str | None]) -> None:
         self._pending.append(change)
         _apply(self._now, change)
 
-    def _sync(self, path: Path) -> None:
+    def sync(self, path: Path) -> None:
+        """The content of a file, or the names in a folder, are on the disk from now on."""
         file = self._now.get(path)
-        if isinstance(file, File):
+        if file is not None:
             file.sync()
             return
         for change in [change for change in self._pending if any(name.parent == path for name in change)]:
@@ -144,7 +175,8 @@ class Disk:
             chance: what decides about each change, where some are lost.
         """
         names = dict(self._durable)
-        kept = {Loss.ALL: 0, Loss.DATA: len(self._pending), Loss.SOME: chance.randint(0, len(self._pending))}[loss]
+        whole = len(self._pending)
+        kept = {Loss.ALL: 0, Loss.SOME: chance.randint(0, whole)}.get(loss, whole)
         for change in self._pending[:kept]:
             _apply(names, change)
         target.mkdir()

@@ -95,7 +95,7 @@ class Call:
     def step(self) -> str:
         """Its name for people: ``fsync index-2.faiss.tmp``; process ids and the like are left out."""
         parts = [self.path] if self.before is None else [self.before, self.path]
-        return f"{self.name} {' → '.join(_short(path, self.below) for path in parts)}"
+        return f"{self.name} {' → '.join(short_name(path, self.below) for path in parts)}"
 
     @property
     def writes(self) -> bool:
@@ -136,7 +136,7 @@ class Call:
         return self.arguments[1] if self.name == "ftruncate" else self.arguments[2] + self.arguments[3]
 
 
-def _short(path: Path, below: Path) -> str:
+def short_name(path: Path, below: Path) -> str:
     if path == below:
         return "the folder"
     name = str(path.relative_to(below)) if path.is_relative_to(below) else path.name

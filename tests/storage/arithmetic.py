@@ -70,6 +70,9 @@ def chances_of(number: int) -> tuple[tuple[int, float], ...]:
 class ArithmeticPipeline(Pipeline):
     """The way of a picture, without threads: the same operations are always the same steps."""
 
+    feature_of: Callable[[int, Region], Features] = staticmethod(feature_of)
+    """The feature of a region of a picture."""
+
     def submit(
         self, picture: PictureSource, options: PictureOptions, is_known: Callable[[bytes], Recalled | bool]
     ) -> Future[Extracted | Recalled | Content]:
@@ -95,7 +98,7 @@ class ArithmeticPipeline(Pipeline):
             subjects=(region,) if options.region_mode is RegionMode.SUBJECT else (),
             category_id=chances[0][0] if options.category_id is None else options.category_id,
             chances=chances,
-            feature=feature_of(number, region),
+            feature=self.feature_of(number, region),
             picture_hash=hashlib.blake2b(content.data, digest_size=HASH_BYTES).digest() if hashed else None,
         )
 
@@ -105,6 +108,7 @@ class ArithmeticOpened(Opened):
 
     at_work: Callable[[], object] = staticmethod(lambda: None)
     """Called whenever a change has taken the lock and opened the database."""
+    pipeline_type: type[ArithmeticPipeline] = ArithmeticPipeline
 
     @contextmanager
     def writing(self, lock_timeout: float, *, alone: bool = False) -> Iterator[Storage]:
@@ -119,7 +123,7 @@ class ArithmeticOpened(Opened):
         def network() -> None:
             raise AssertionError("a network was asked for")
 
-        with ArithmeticPipeline(network, self.limits, self.kind) as pipeline:  # type: ignore[arg-type]
+        with self.pipeline_type(network, self.limits, self.kind) as pipeline:  # type: ignore[arg-type]
             yield pipeline
 
 

@@ -185,6 +185,8 @@ def read_index(path: Path, generation: Generation, *, verify: bool, flags: int) 
     check_header(path, generation, lists, (lists + len(parts)) * CHECK.itemsize)
     try:
         return faiss.read_index(str(path), flags)
+    except MemoryError as error:  # a length in the file is damaged: FAISS has asked for as much
+        raise corrupted_error(path) from error
     except RuntimeError as error:
         if not path.exists():
             raise FileNotFoundError(path) from None

@@ -24,7 +24,8 @@ from imgsearch.storage.records import ITEM_ROW, PROJECTION, ROOT_ROW, SETTING_RO
 from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, sync_commits, transaction
 from imgsearch.storage.sqlite.header import repair_header
 from imgsearch.storage.sqlite.pages import recover_rows
-from imgsearch.storage.sqlite.schema import check_version, expected_schema, schema_of
+from imgsearch.storage.sqlite.schema import check_version
+from imgsearch.storage.sqlite.schema_repair import has_all_tables, repair_schema_pages, restore_schema
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.storage.sqlite.wal import log_of, write_repaired
@@ -101,10 +102,12 @@ class _Salvage:
             write_repaired(self._path, log_of(self._source))
         repair_header(self._source)
         try:
+            repair_schema_pages(self._source)
             with closing(self._open(self._source)) as old:
-                _restore_schema(old)
+                restore_schema(old)
             with closing(self._open(self._source)) as old:
                 check_version(old, str(self._path))
+                self._check_tables(old)
                 (page_bytes,) = old.execute("PRAGMA page_size").fetchone()  # must be equal
                 Store.create(self._temporary, self._settings(old), page_bytes)
                 with closing(sqlite3.connect(self._temporary, isolation_level=None)) as new:
@@ -120,6 +123,14 @@ class _Salvage:
         finally:
             self._discard()
         return self._lost
+
+    def _check_tables(self, old: sqlite3.Connection) -> None:
+        """Raise if SQLite does not know all tables: whatever is in the others would look as if it were not there."""
+        if not has_all_tables(old):
+            raise InstanceDamaged(
+                f"the schema of {self._path} cannot be restored, so its items cannot be reached; "
+                "nothing was changed: restore it from a backup"
+            )
 
     def _discard(self) -> None:
         for leftover in self._path.parent.glob(f"{REPAIR_NAME}*"):
@@ -288,19 +299,6 @@ class _Salvage:
         if last is not None and isinstance(last[0], int) and highest < last[0] < highest + MAX_GAPS:
             new.execute("DELETE FROM sqlite_sequence WHERE name = 'items'")
             new.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('items', ?)", last)
-
-
-def _restore_schema(old: sqlite3.Connection) -> None:
-    """Restore names and definitions of tables, indexes and triggers; their root pages stay."""
-    with suppress(sqlite3.Error):
-        present = {entry.position: entry for entry in schema_of(old)}
-        wrong = [entry for entry in expected_schema() if present.get(entry.position) != entry]
-        with transaction(old, write=True):
-            for entry in wrong:
-                old.execute(
-                    "UPDATE sqlite_schema SET type = ?, name = ?, tbl_name = ?, sql = ? WHERE rowid = ?",
-                    (entry.type, entry.name, entry.table, entry.sql, entry.position),
-                )
 
 
 def _ids(old: sqlite3.Connection, known: dict[int, tuple[str, str]]) -> list[int]:

@@ -15,10 +15,10 @@ from imgsearch.storage.records import ITEM_ROW
 from imgsearch.storage.sqlite.schema import STORED_ITEM_ROW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from pathlib import Path
 
-__all__ = ["recover_rows"]
+__all__ = ["HEADER_BYTES", "LEAF", "Pages", "recover_rows"]
 
 LEAF: Final = 0x0D
 HEADER_BYTES: Final = 100
@@ -44,7 +44,7 @@ def recover_rows(
     """
     items: dict[int, list[tuple[Any, ...]]] = {}
     features: dict[int, tuple[bytes, int]] = {}
-    pages = _Pages(path.read_bytes(), page_size)
+    pages = Pages(path.read_bytes(), page_size)
     for row_id, values in pages.rows(wanted):
         row = (row_id, *values[1:])
         item = tuple(row[place] for place in SEAL_LAST) if len(row) == len(SEAL_LAST) else None
@@ -57,10 +57,15 @@ def recover_rows(
     return items, features
 
 
-class _Pages:
-    """A database file, page by page."""
+class Pages:
+    """A database file, page by page.
 
-    def __init__(self, data: bytes, page_size: int) -> None:
+    Args:
+        data: of the file; may change.
+        page_size: in bytes.
+    """
+
+    def __init__(self, data: bytes | bytearray, page_size: int) -> None:
         self._data = data
         self._size = page_size
 
@@ -93,14 +98,25 @@ class _Pages:
             trunk = following
         return free
 
-    def _row(self, at: int, wanted: set[int]) -> tuple[int, list[Any]] | None:
+    def _row(self, at: int, wanted: Container[int]) -> tuple[int, list[Any]] | None:
         length, at = self._varint(self._data, at)
         row_id, at = self._varint(self._data, at)
         if row_id not in wanted:
             return None
         return row_id, self._values(self._payload(at, length))
 
-    def _payload(self, at: int, length: int) -> bytes:
+    def row(self, at: int) -> tuple[int, list[Any]]:
+        """Id and columns of the row that begins at an offset.
+
+        Raises:
+            struct.error, ValueError, IndexError: there is none.
+        """
+        row = self._row(at, range(1, 1 << 63))
+        if row is None:
+            raise ValueError(at)
+        return row
+
+    def _payload(self, at: int, length: int) -> bytes | bytearray:
         """A row's bytes, including those on overflow pages."""
         most, least = self._size - 35, (self._size - 12) * 32 // 255 - 23
         if length > len(self._data):
@@ -121,7 +137,7 @@ class _Pages:
             missing -= len(part)
         return b"".join(parts)
 
-    def _values(self, payload: bytes) -> list[Any]:
+    def _values(self, payload: bytes | bytearray) -> list[Any]:
         end, at = self._varint(payload, 0)
         body = end
         values: list[Any] = []
@@ -140,10 +156,12 @@ class _Pages:
                 values.append(raw.decode() if kind % 2 else raw)
             else:
                 values.append({8: 0, 9: 1}.get(kind))
+        if body != len(payload):
+            raise ValueError(body)
         return values
 
     @staticmethod
-    def _varint(data: bytes, at: int) -> tuple[int, int]:
+    def _varint(data: bytes | bytearray, at: int) -> tuple[int, int]:
         value = 0
         for place in range(8):
             byte = data[at + place]

@@ -235,13 +235,24 @@ def _words(data: bytes, order: str) -> npt.NDArray[np.uint32]:
     return np.frombuffer(data, f"{order}u4").astype(np.uint32).reshape(-1, 2)
 
 
+@lru_cache(maxsize=4)
+def _weights(pairs: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], tuple[Sum, Sum]]:
+    """``_shares`` by sum: of all words in a row, shape (2 * pairs,) each, and of the initial sums."""
+    shares, of_sums = _shares(pairs)
+    first, second = (np.ascontiguousarray(shares[:, :, number].ravel()) for number in range(2))
+    (one, two), (three, four) = of_sums.T.tolist()
+    return first, second, ((one, two), (three, four))
+
+
 def _checksum(data: bytes, order: str, before: Sum = (0, 0)) -> Sum:
     words = _words(data, order)
-    shares, of_sums = _shares(len(words))
-    with np.errstate(over="ignore"):
-        total = (shares * words[:, :, None]).sum(axis=(0, 1), dtype=np.uint32)
-        total += (of_sums * np.array(before, np.uint32)[:, None]).sum(axis=0, dtype=np.uint32)
-    return int(total[0]), int(total[1])
+    first, second, (to_first, to_second) = _weights(len(words))
+    row = words.ravel()
+    # Products of arrays of 32 bits wrap around, as the checksum does.
+    return (
+        (int(row @ first) + to_first[0] * before[0] + to_first[1] * before[1]) & 0xFFFFFFFF,
+        (int(row @ second) + to_second[0] * before[0] + to_second[1] * before[1]) & 0xFFFFFFFF,
+    )
 
 
 def _one_bit(data: bytes, order: str, computed: Sum, stored: Sum) -> list[tuple[int, int]]:

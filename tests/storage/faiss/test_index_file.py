@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import faiss
 import numpy as np
 import pytest
 
@@ -102,6 +103,19 @@ def test_what_is_no_index_is_damage(tmp_path: Path) -> None:
     generation = Generation(1, "flat", 39, checksum_of(tmp_path / "index-1.faiss"), 5, 5, None, None, 0)
     with pytest.raises(InstanceDamaged, match=r"the type of the index is b.no i."):
         IndexReader.open(tmp_path, generation)
+
+
+def test_what_faiss_has_no_memory_for_is_damage(
+    built: tuple[Path, Generation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flipped bit in a length has FAISS ask for what no machine has."""
+
+    def ask_for_all(_path: str, _flags: int) -> None:
+        raise MemoryError("std::bad_alloc")
+
+    monkeypatch.setattr(faiss, "read_index", ask_for_all)
+    with pytest.raises(InstanceDamaged, match="the items are safe in the database: run 'imgsearch rebuild'"):
+        IndexReader.open(*built)
 
 
 def test_what_the_system_refuses_is_no_damage(built: tuple[Path, Generation]) -> None:

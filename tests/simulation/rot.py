@@ -1,0 +1,143 @@
+"""Bits that flip on the disk: every answer is right or says what is damaged, and a repair tells all that is lost."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imgsearch.errors import ImgsearchError, InstanceDamaged, NewerFormat, OlderFormat
+from imgsearch.storage.integrity.problems import Repair
+from imgsearch.storage.lock import HOLDER_NAME, LOCK_NAME
+from imgsearch.storage.records import FEATURE_TYPE
+from imgsearch.storage.sqlite.store import DATABASE_NAME
+from imgsearch.vision.pipeline import content_hash
+from tests.simulation.given import GivenInstance, feature_of
+from tests.simulation.history import Finding
+from tests.storage.arithmetic import Sight
+from tests.storage.known import State
+
+if TYPE_CHECKING:
+    from tests.simulation.life import Life
+    from tests.simulation.machine import Machine
+
+__all__ = ["rot_and_repair"]
+
+READS, WIDE_SEARCHES = 6, 6
+FORMAT_BYTES = range(60, 64)
+"""Where the header of a database says its format, which no checksum covers."""
+HIGH_BIT = 64
+"""In the exponents of features, where one bit makes another answer."""
+NO_DATA = (LOCK_NAME, HOLDER_NAME, "-shm")
+
+
+def rot_and_repair(life: Life, chance: random.Random) -> str:
+    """Flip a bit of an instance that nobody has open, read it as it is, and repair it; what was done, in words."""
+    if chance.random() < 0.4:
+        life.die_with_a_log()
+    life.close()
+    path, offset = _place(life, chance)
+    bit = chance.choice((HIGH_BIT, 1 << chance.randrange(8)))
+    _flip(life.machine, path, offset, bit)
+    told = f"{path.name} at {offset}, bit {bit}"
+    is_format = path.suffix == ".db" and offset in FORMAT_BYTES
+    seen = _read(life, chance)
+    try:
+        problems = [one for one in GivenInstance.check(life.folder, read_data=True) if not one.damage.is_harmless]
+    except (NewerFormat, OlderFormat):
+        if not is_format:
+            raise
+        _flip(life.machine, path, offset, bit)
+        life.open()
+        return f"{told}: another format"
+    if not problems:
+        if seen:
+            raise Finding(f"{told}: a check finds nothing, and reading says {seen}")
+        life.open()
+        life.history.settle(life.observed())
+        return f"{told}: of no use"
+    repair = GivenInstance.repair(life.folder)
+    left = [one for one in repair.problems if not one.damage.is_harmless]
+    if left:
+        raise Finding(f"{told}: a repair leaves {left[0].message}")
+    life.open()
+    _account(life, repair, told)
+    return f"{told}: {problems[0].damage.name}, {len(repair.lost)} lost"
+
+
+def _place(life: Life, chance: random.Random) -> tuple[Path, int]:
+    """Anywhere in any file, or where a known item lies: most of a small file is empty."""
+    files = [path for path in sorted(life.folder.iterdir()) if path.is_file() and not path.name.endswith(NO_DATA)]
+    sizes = [path.stat().st_size for path in files]
+    path = chance.choice([path for path, size in zip(files, sizes, strict=True) if size])
+    log = life.folder / f"{DATABASE_NAME}-wal"
+    if log in files and log.stat().st_size and chance.random() < 0.5:
+        return log, chance.randrange(log.stat().st_size)
+    items = life.history.present.items
+    if items and chance.random() < 0.7:
+        key = chance.choice(list(items))
+        feature = feature_of(items[key].number, items[key].region).astype(FEATURE_TYPE).tobytes()
+        indexes = [one for one in files if one.suffix == ".faiss"]
+        if indexes and chance.random() < 0.5:
+            path, text = indexes[0], feature
+        else:
+            sight = Sight(items[key].number, items[key].has_token)
+            texts = feature, f"{key.product_id}{key.pic_name}".encode(), content_hash(sight.data)[8:], sight.token()
+            path, text = life.folder / DATABASE_NAME, chance.choice(texts) or feature
+        at = path.read_bytes().find(text)
+        if at >= 0:
+            return path, at + chance.randrange(len(text))
+    return path, chance.randrange(path.stat().st_size)
+
+
+def _flip(machine: Machine, path: Path, offset: int, bit: int) -> None:
+    with path.open("rb") as file:
+        file.seek(offset)
+        flipped = bytes([file.read(1)[0] ^ bit])
+    machine.overwrite(path, offset, flipped)
+
+
+def _read(life: Life, chance: random.Random) -> str:
+    """Read here and there; what was said to be damaged, if anything was."""
+    said = ""
+    try:
+        life.open()
+    except ImgsearchError as error:
+        if not isinstance(error, InstanceDamaged | NewerFormat | OlderFormat):
+            raise
+        return str(error)
+    everything: list[tuple[str, Callable[[], object]]] = [
+        ("all items", partial(life.reading.items, chance)),
+        ("all features", life.observed),
+        *[("all candidates", partial(life.reading.search_widely, chance))] * WIDE_SEARCHES,
+    ]
+    for number in range(READS + len(everything)):
+        name, read = everything[number - READS] if number >= READS else life.reading.draw(chance)
+        try:
+            read()
+        except InstanceDamaged as error:
+            said = f"{name}: {error}"
+    with suppress(InstanceDamaged):
+        life.close()
+    return said
+
+
+def _account(life: Life, repair: Repair, told: str) -> None:
+    """All that is not there any more is named, and nothing else has changed."""
+    before, now = life.history.present, life.observed()
+    named = {(loss.product_id, loss.pic_name) for loss in repair.lost}
+    for key, known in before.items.items():
+        found = now.items.get(key)
+        if found != known and (found is not None or ((key.product_id, key.pic_name) not in named)):
+            unnamed = sum(loss.product_id is None for loss in repair.lost)
+            if found is None and unnamed:
+                continue  # its name is lost, too
+            raise Finding(f"{told}: after a repair {key} is {found} instead of {known}")
+    if new := now.items.keys() - before.items.keys():
+        raise Finding(f"{told}: a repair has brought {min(new)}")
+    if now.last_id < before.last_id:
+        raise Finding(f"{told}: after a repair, ids are given again from {now.last_id} on, not from {before.last_id}")
+    life.history.replace(State(now.items, now.last_id))
