@@ -212,7 +212,7 @@ def _iso_date(text: str) -> datetime:
 def _http_date(text: str) -> datetime:
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # of a number of many digits
         raise _invalid_date(text) from None
     return date.replace(tzinfo=UTC) if date.tzinfo is None else date
 
