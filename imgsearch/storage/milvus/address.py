@@ -64,6 +64,8 @@ class MilvusAddress:
         Raises:
             UsageError: it is not one, or has credentials.
         """
+        if not text.isprintable():  # bytes that are no text among them
+            raise UsageError(f"an address of Milvus is {FORM}; this one has characters of no address: {text[:200]!a}")
         try:
             parts = urlsplit(text)
             port = PORT if parts.port is None else parts.port

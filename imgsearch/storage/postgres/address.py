@@ -24,6 +24,8 @@ EXTRA: Final = "pip install 'imgsearch-local[postgres]'"
 SCHEMA: Final = "schema"
 DEFAULT_SCHEMA: Final = "imgsearch"
 SCHEMA_NAME: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
+PLAIN_HOSTS: Final = re.compile(r"(?!\.$)[A-Za-z0-9._,-]+|[0-9A-Fa-f.:]*:[0-9A-Fa-f.:]*")
+"""What may stand in front of the database; of a path, a single dot is no part."""
 SECRETS: Final = ("password", "sslpassword", "oauth_client_secret")
 """Parameters that are never stored or printed."""
 
@@ -84,12 +86,13 @@ class Address:
             raise UsageError(f"the address of the database, {_without_secrets(text)!a}, has characters of no address")
         rest, _, query = text.partition(":/")[2].partition("?")
         rest = f"/{rest}" if rest.startswith("/") else f"//{rest}"  # as a path, it has lost one of its slashes
-        pairs = parse_qsl(query, keep_blank_values=True)
+        pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)  # to libpq, a plus is no space
         schema = dict(pairs).get(SCHEMA, DEFAULT_SCHEMA)
         others = urlencode([pair for pair in pairs if pair[0] != SCHEMA], quote_via=quote)
         try:
             given = psycopg.conninfo.conninfo_to_dict(f"postgresql:{rest}{'?' if others else ''}{others}")
-        except psycopg.Error:  # its message quotes the text, with its password
+            _check_ports(str(given.get("port") or ""))
+        except (psycopg.Error, ValueError):  # its message quotes the text, with its password
             raise UsageError(
                 f"the address of the database, {_without_secrets(text)!r}, is not valid: write it as "
                 "postgresql://USER@HOST:PORT/DATABASE?schema=NAME"
@@ -113,7 +116,7 @@ class Address:
         user = quote(values.pop("user", ""), safe="")
         hosts = values.get("host", "")
         in_front = ""
-        if hosts and not re.search(r"[/@]", hosts):
+        if PLAIN_HOSTS.fullmatch(hosts):
             del values["host"]
             ports = values.pop("port", "").split(",")
             names = hosts.split(",")
@@ -141,6 +144,12 @@ class Address:
     def connection_options(self) -> dict[str, Any]:
         """What libpq is to be given, secrets included."""
         return {**dict(self.parameters), **_passwords.get(self.url, {})}
+
+
+def _check_ports(ports: str) -> None:
+    """Raise ValueError unless each is a number: libpq takes what it does not understand of an address for a port."""
+    if any(port and not (port.isascii() and port.isdigit()) for port in ports.split(",")):
+        raise ValueError
 
 
 def _without_secrets(text: str) -> str:

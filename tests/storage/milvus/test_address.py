@@ -69,6 +69,8 @@ REFUSED = {
     "milvus://host?replicas=0": "'replicas'.* is wrong",
     "milvuss://host?ca=here.pem": "absolute path",
     "milvus://host?ca=/ca.pem": "needs TLS",
+    "milvuss://host?ca=/a\udcf2": "characters of no address",
+    "milvus://host\n": "characters of no address",
 }
 
 
