@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from imgsearch.search import ranking
+from imgsearch.search import layers, ranking
 from imgsearch.search.options import SearchOptions, SearchResult
 from imgsearch.search.siblings import ranking_weights
 from imgsearch.values import Key, Region
@@ -171,7 +171,7 @@ class Expected:
             if outer < len(others) and 0 < cosines[others[outer - 1]] - cosines[others[outer]] < 1e-6:
                 yield None
             yield layer
-            inner, outer = outer, ranking.LAYER_FACTOR * outer
+            inner, outer = outer, layers.LAYER_FACTOR * outer
 
     def _best_of_products(self, ranked: list[int]) -> list[int]:
         best: dict[int, int] = {}

@@ -58,14 +58,6 @@ def checksums_of_rows_are_not_verified() -> AbstractContextManager[Any]:
     return patch.object(records.Records, "_verify_rows", _nothing)
 
 
-def the_checksum_of_an_index_is_not_verified() -> AbstractContextManager[Any]:
-    def unverified(path: Path, generation: Any, *, verify: bool, flags: int) -> Any:
-        return read_index(path, generation, verify=False, flags=flags)
-
-    read_index = index_file.read_index
-    return patch.object(index_reader, "read_index", unverified)
-
-
 def damage_of_the_log_is_taken_for_its_end() -> AbstractContextManager[Any]:
     stack = ExitStack()
     for module in (store, check):
@@ -271,7 +263,6 @@ PLANTED: Final[dict[str, Patch]] = {
         an_export_is_not_synced,
         checksums_of_features_are_not_verified,
         checksums_of_rows_are_not_verified,
-        the_checksum_of_an_index_is_not_verified,
         damage_of_the_log_is_taken_for_its_end,
         removed_items_stay_in_the_shortlist,
         items_newer_than_the_index_are_not_searched,

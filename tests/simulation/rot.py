@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["rot_and_repair"]
 
 READS, WIDE_SEARCHES = 6, 6
+WIDE_SEARCHES_OF_INDEX = 60
+"""An index only chooses candidates, so one wrong number in it seldom changes an answer."""
 FORMAT_BYTES = range(60, 64)
 """Where the header of a database says its format, which no checksum covers."""
 HIGH_BIT = 64
@@ -44,7 +46,7 @@ def rot_and_repair(life: Life, chance: random.Random) -> str:
     _flip(life.machine, path, offset, bit)
     told = f"{path.name} at {offset}, bit {bit}"
     is_format = path.suffix == ".db" and offset in FORMAT_BYTES
-    seen = _read(life, chance)
+    seen = _read(life, chance, WIDE_SEARCHES_OF_INDEX if path.suffix == ".faiss" else WIDE_SEARCHES)
     try:
         problems = [one for one in GivenInstance.check(life.folder, read_data=True) if not one.damage.is_harmless]
     except (NewerFormat, OlderFormat):
@@ -100,7 +102,7 @@ def _flip(machine: Machine, path: Path, offset: int, bit: int) -> None:
     machine.overwrite(path, offset, flipped)
 
 
-def _read(life: Life, chance: random.Random) -> str:
+def _read(life: Life, chance: random.Random, wide_searches: int) -> str:
     """Read here and there; what was said to be damaged, if anything was."""
     said = ""
     try:
@@ -112,7 +114,7 @@ def _read(life: Life, chance: random.Random) -> str:
     everything: list[tuple[str, Callable[[], object]]] = [
         ("all items", partial(life.reading.items, chance)),
         ("all features", life.observed),
-        *[("all candidates", partial(life.reading.search_widely, chance))] * WIDE_SEARCHES,
+        *[("all candidates", partial(life.reading.search_widely, chance))] * wide_searches,
     ]
     for number in range(READS + len(everything)):
         name, read = everything[number - READS] if number >= READS else life.reading.draw(chance)
