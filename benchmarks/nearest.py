@@ -2,7 +2,8 @@
 
 The baseline is FAISS's exact ``IndexFlatIP`` over the same features, queries one by one and all at once; beyond
 ``EXACT_ITEMS`` it is left out, as it would not fit into memory. Recall is told against an exact pass in pieces.
-``IMGSEARCH_BENCHMARK_SIZES`` names the sizes.
+The floor is the time to read from memory once what a query must read: all centroids, the codes of the lists that are
+scanned, and the features of its shortlist. ``IMGSEARCH_BENCHMARK_SIZES`` names the sizes.
 """
 
 from __future__ import annotations
@@ -16,18 +17,24 @@ import faiss
 import numpy as np
 
 from benchmarks import instances
+from benchmarks.floors import memory_rate
 from benchmarks.setting import SIZES, show
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search.candidates import Snapshot
 from imgsearch.search.ranking import CANDIDATES, Query, Ranker
 from imgsearch.search.score import Calibration
 from imgsearch.storage.engine import Engine
+from imgsearch.storage.faiss.index_file import read_parts
+from imgsearch.storage.faiss.index_header import FACTOR_BYTES, ID_BYTES
+from imgsearch.storage.faiss.shortlist import shortlist_of, size_of
+from imgsearch.storage.records import FEATURE_TYPE
 from imgsearch.transfer.file_format import FEATURES_NAME
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.storage.port import Storage
+    from imgsearch.storage.sqlite.generations import Generation
 
     Features = npt.NDArray[np.float32]
     Ids = npt.NDArray[np.int64]
@@ -38,6 +45,8 @@ SINGLE_QUERIES = 50
 RANKS = 10
 EXACT_ITEMS = 2_000_000
 CHUNK = 100_000
+CENTROID_BYTES = 4
+"""Of each number."""
 CALIBRATION = Calibration(3.0, -4.0)
 
 
@@ -73,6 +82,16 @@ def nearest_ids(engine: Storage, queries: Features) -> list[Ids]:
 def recall_of(found: list[Ids], exact: Ids) -> float:
     """The share of the nearest that was found, in the mean."""
     return float(np.mean([len(np.intersect1d(own, best)) / RANKS for own, best in zip(found, exact, strict=True)]))
+
+
+def floor_seconds(generation: Generation, dimension: int) -> float:
+    """Seconds to read from memory once what a query for RANKS hits must read."""
+    lists = 0 if generation.lists is None else read_parts(generation.lists)[-1].end
+    shortlist = size_of(shortlist_of(generation.structure), RANKS) if lists else 0
+    scanned = generation.items * min((generation.nprobe or 0) / lists, 1) if lists else generation.items
+    per_item = dimension / 8 + FACTOR_BYTES + ID_BYTES if lists else dimension * FEATURE_TYPE.itemsize + ID_BYTES
+    read = lists * dimension * CENTROID_BYTES + scanned * per_item + shortlist * dimension * FEATURE_TYPE.itemsize
+    return read / memory_rate()
 
 
 def _seconds_per_query(work: object, queries: Features) -> float:
@@ -113,6 +132,9 @@ def _measured(size: int) -> list[tuple[object, ...]]:
                 queries[:SINGLE_QUERIES],
             )
             ways[f"exact, a batch of {QUERIES:,}"] = (lambda some: flat.search(some, RANKS), queries)
+        generation = engine.store.generation()
+        assert generation is not None
+        floor = floor_seconds(generation, queries.shape[1])
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(4):
             for name, (work, some) in ways.items():
@@ -128,14 +150,16 @@ def _measured(size: int) -> list[tuple[object, ...]]:
                 ratios.append(f"1/{1 / ratio:.1f}" if ratio < 1 else f"{ratio:.2f}")
             else:
                 ratios.append("")
-        shown = f"{recall:.4f}" if name.startswith("nearest, one") else ""
+        is_nearest = name.startswith("nearest, one")
+        ratios.append(f"{statistics.median(taken) / floor:.1f}" if is_nearest else "")
+        shown = f"{recall:.4f}" if is_nearest else ""
         rows.append((f"{size:,}: {name}", statistics.median(taken) * 1000, *ratios, shown))
-    return rows
+    return [*rows, (f"{size:,}: reading what nearest must read", floor * 1000, "", "", "1.0", "")]
 
 
 def main() -> None:
     rows = [row for size in SIZES for row in _measured(size)]
-    columns = ("items", "ms a query", "to exact, one by one", "to exact, batch", f"recall@{RANKS}")
+    columns = ("items", "ms a query", "to exact, one by one", "to exact, batch", "to floor", f"recall@{RANKS}")
     show(f"Nearest items; a whole search ranks {CANDIDATES} candidates with their siblings", columns, rows)
 
 
