@@ -43,6 +43,8 @@ LENGTH_TOLERANCE: Final = 2e-3
 """Tolerance for the length of a stored feature; half precision accounts for 5e-4 at most."""
 SELF_SEARCH_ITEMS: Final = 200
 """Number of items that the index must find by their own features."""
+SELF_SEARCH_HITS: Final = 500
+"""As many as a search ranks: for a few, an approximate index may pass over an item among many that are as near."""
 MAX_FINDINGS: Final = 100
 """Maximum number of findings of SQLite's own check, its default."""
 SNAPSHOT_ATTEMPTS: Final = 50
@@ -324,7 +326,7 @@ class _Check:
             feature = self._valid_feature(item_id)
             if feature is None:
                 continue  # reported separately
-            found = reader.shortlist(feature, 1, without=removed).tolist()
+            found = reader.shortlist(feature, SELF_SEARCH_HITS, without=removed).tolist()
             if item_id in found:
                 continue
             others = [other for other in map(self._valid_feature, found) if other is not None]

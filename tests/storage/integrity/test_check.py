@@ -21,6 +21,7 @@ from imgsearch.filters.tree import category_condition, product_condition
 from imgsearch.search.ranking import Ranker
 from imgsearch.storage.checksum import feature_checksum, register, row_checksum
 from imgsearch.storage.engine import Engine
+from imgsearch.storage.faiss.shortlist import STEP, shortlist_of
 from imgsearch.storage.integrity.check import check
 from imgsearch.storage.integrity.problems import REPAIR_NAME, Damage
 from imgsearch.storage.integrity.repair import repair
@@ -29,7 +30,16 @@ from imgsearch.storage.sqlite import store as store_module
 from imgsearch.storage.sqlite.schema import FORMAT_VERSION, MIGRATIONS, PAGE_BYTES, check_version
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.values import Attributes, Key, Location
-from tests.storage.builders import CALIBRATION, DIMENSION, change, child, clustered, finished, query
+from tests.storage.builders import (
+    CALIBRATION,
+    DIMENSION,
+    change,
+    child,
+    clustered,
+    fill,
+    finished,
+    query,
+)
 from tests.storage.sqlite.test_database import in_mount, needs_root
 
 COUNT, INDEXED = 330, 300
@@ -424,6 +434,22 @@ def test_deleted_items_are_not_brought_back(sound: Home, tmp_path: Path) -> None
 
 
 @pytest.mark.extended
+def test_what_an_index_passes_over_for_a_few_hits_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at few lists and hands over few candidates; the nearest list may be one of another category."""
+    monkeypatch.setattr("imgsearch.storage.faiss.index_builder._tune", lambda *_: (1, STEP, 1.0))
+    folder = tmp_path / "crowded"
+    folder.mkdir()
+    Engine.create(folder, {"kind": "product", "model": {"dimension": DIMENSION}})
+    crowds = clustered(900, clusters=4, spread=0.1)
+    with closing(Engine.open(folder, write=True)) as engine:
+        fill(engine, crowds)
+        generation = engine.rebuild(flat_limit=100)
+        assert shortlist_of(generation.structure) == STEP
+        index = engine.index(generation)
+        assert not all(number in index.shortlist(feature, 1) for number, feature in enumerate(crowds, 1))
+    assert check(folder, read_data=True) == []
+
+
 def test_a_check_beside_a_writer(broken: Path) -> None:
     """It sees one snapshot, and takes what the writer is about for no leftover."""
     code = """
@@ -534,6 +560,7 @@ def test_a_check_on_a_read_only_mount(broken: Path) -> None:
     code = """
 import sys
 from pathlib import Path
+from imgsearch.storage.faiss.shortlist import STEP, shortlist_of
 from imgsearch.storage.integrity.check import check
 from imgsearch.storage.lock import writer_lock
 folder = Path(sys.argv[1])
