@@ -110,11 +110,11 @@ def on_terminal(folder: Path, *arguments: object) -> tuple[int, str]:
 
 @pytest.mark.extended
 def test_a_command_loads_none_of_the_others(folder: Path) -> None:
-    """Nor what converts models, which is most of what importing OpenVINO would bring in."""
+    """Nor does the list of all of them load any."""
     commands = {f"imgsearch.cli.{place.partition(':')[0]}" for place in COMMANDS.values()}
     for words, own in ((["info"], "info"), (["search", "--help"], "search"), (["eval", "--help"], "evaluate")):
         assert commands & imported(folder, *words, whole_names=True) == {f"imgsearch.cli.{own}"}
-    assert commands <= imported(folder, "--help", whole_names=True)
+    assert not commands & imported(folder, "--help", whole_names=True)
 
 
 @pytest.mark.extended
