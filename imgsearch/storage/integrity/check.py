@@ -44,7 +44,7 @@ LENGTH_TOLERANCE: Final = 2e-3
 SELF_SEARCH_ITEMS: Final = 200
 """Number of items that the index must find by their own features."""
 SELF_SEARCH_HITS: Final = 500
-"""As many as a search ranks: for a few, an approximate index may pass over an item among many that are as near."""
+"""As many as a search ranks, of an approximate index: for a few, it may pass over an item among many as near."""
 MAX_FINDINGS: Final = 100
 """Maximum number of findings of SQLite's own check, its default."""
 SNAPSHOT_ATTEMPTS: Final = 50
@@ -321,12 +321,13 @@ class _Check:
         ]
         removed = np.fromiter((row[0] for row in self._connection.execute("SELECT id FROM removed")), dtype=np.int64)
         size = min(SELF_SEARCH_ITEMS, len(ids))
+        hits = 1 if generation.lists is None else SELF_SEARCH_HITS
         chosen = sorted(np.random.default_rng(generation.number).choice(ids, size, replace=False).tolist())
         for item_id in chosen:
             feature = self._valid_feature(item_id)
             if feature is None:
                 continue  # reported separately
-            found = reader.shortlist(feature, SELF_SEARCH_HITS, without=removed).tolist()
+            found = reader.shortlist(feature, hits, without=removed).tolist()
             if item_id in found:
                 continue
             others = [other for other in map(self._valid_feature, found) if other is not None]
