@@ -44,6 +44,7 @@ NOT_FOUND: Final = frozenset({100, 4})
 TRANSIENT: Final = frozenset({2, 3, 5, 8, 9, 200, 201, 500, 502, 503, 901, 1100})
 RATE_LIMITED: Final = 8
 REFUSED: Final = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
+LATE: Final = ("DEADLINE_EXCEEDED",)
 MAX_REASON: Final = 300
 T = TypeVar("T")
 
@@ -178,21 +179,28 @@ class Server:
                 "rights of its user",
                 code=RemoteCode.POLICY_INSUFFICIENT,
             )
+        if not _statuses(error).isdisjoint(LATE):
+            reason = "it did not answer in time; ?timeout=SECONDS in its address gives searches longer"
         return RemoteUnavailable(f"{where} cannot be used: {_first_line(reason)}")
 
 
-def _is_refusal(error: BaseException) -> bool:
-    """Whether the server knows the user not, or refuses them: pymilvus tells that by what its error was caused by."""
+def _statuses(error: BaseException) -> set[str]:
+    """The status codes of gRPC that an error was caused by, as pymilvus tells some reasons in no other way."""
     seen: list[BaseException] = []
+    found: set[str] = set()
     cause: BaseException | None = error
     while cause is not None and cause not in seen:
         seen.append(cause)
         code = getattr(cause, "code", None)
         code = code() if callable(code) else code
-        if getattr(code, "name", None) in REFUSED:
-            return True
+        found.add(str(getattr(code, "name", None)))
         cause = cause.__cause__
-    return False
+    return found
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the server knows the user not, or refuses them."""
+    return not _statuses(error).isdisjoint(REFUSED)
 
 
 def _is_transient(error: BaseException) -> bool:

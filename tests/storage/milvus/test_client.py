@@ -80,7 +80,7 @@ def test_a_server_that_does_not_answer_is_told(cabled: Server, cable: Cable) -> 
     """After the time that a call may take."""
     cabled.call("list_collections")
     cable.freeze()
-    with pytest.raises(RemoteUnavailable, match="cannot be used"):
+    with pytest.raises(RemoteUnavailable, match="cannot be used: it did not answer in time"):
         cabled.call("list_collections", timeout=1)
 
 
