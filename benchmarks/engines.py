@@ -77,7 +77,7 @@ def _in_milvus() -> Iterator[Instance]:
     from tests import milvus_server
 
     _, cable = milvus_server.shared_server()
-    with _in_postgres(f"milvus://127.0.0.1:{cable.port}") as instance:
+    with _in_postgres(f"milvus://127.0.0.1:{cable.port}?timeout=60") as instance:
         yield instance
 
 
