@@ -313,12 +313,8 @@ class _Check:
 
     def _search_selves(self, generation: Generation, reader: IndexReader, path: Path) -> None:
         """Search a sample of items by their own features; a generation always has the same sample."""
-        ids = [
-            row[0]
-            for row in self._connection.execute(
-                "SELECT id FROM items NOT INDEXED WHERE id <= ? ORDER BY id", (generation.max_id,)
-            )
-        ]
+        indexed = "SELECT id FROM items NOT INDEXED WHERE id <= ? ORDER BY id"
+        ids = [row[0] for row in self._connection.execute(indexed, (generation.max_id,))]
         removed = np.fromiter((row[0] for row in self._connection.execute("SELECT id FROM removed")), dtype=np.int64)
         size = min(SELF_SEARCH_ITEMS, len(ids))
         hits = 1 if generation.lists is None else SELF_SEARCH_HITS
