@@ -12,7 +12,7 @@ from fuzz.checks import check_error
 from fuzz.files import folder, replaced
 from imgsearch.errors import InstanceDamaged
 from imgsearch.storage.faiss.index_builder import extend
-from imgsearch.storage.faiss.index_file import is_as_made, read_parts
+from imgsearch.storage.faiss.index_file import empty_index, read_parts
 from imgsearch.storage.faiss.index_header import check_header
 from imgsearch.storage.sqlite.generations import Generation
 from tests.storage.builders import make_index, scattered
@@ -58,8 +58,20 @@ def _check(path: Path, generation: Generation) -> None:
     index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     assert index.ntotal == generation.items
     if lists:
-        assert is_as_made(index, lists, generation.items)
+        assert _is_as_made(index, lists, generation.items)
         found = [index.invlists.list_size(number) for number in range(lists)]
         assert sum(found) == generation.items
     else:
         assert isinstance(index, faiss.IndexIDMap2)
+
+
+def _is_as_made(index: Any, lists: int, items: int) -> bool:
+    """Whether FAISS has read the header fields of an index as they are written."""
+    made = empty_index(np.zeros((1, index.d), np.float32))
+    return bool(
+        (index.nlist, index.invlists.nlist, index.quantizer.ntotal, index.quantizer.d) == (lists, lists, lists, index.d)
+        and index.ntotal == items
+        and index.code_size == index.invlists.code_size == made.code_size
+        and (index.metric_type, index.quantizer.metric_type) == (made.metric_type, made.quantizer.metric_type)
+        and (index.is_trained, index.by_residual, index.qb) == (True, made.by_residual, made.qb)
+    )

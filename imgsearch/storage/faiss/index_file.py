@@ -37,7 +37,6 @@ __all__ = [
     "checksum_of",
     "corrupted_error",
     "empty_index",
-    "is_as_made",
     "read_index",
     "read_parts",
     "serialised_parts",
@@ -86,18 +85,6 @@ def empty_index(centroids: npt.NDArray[np.float32]) -> Any:
     index = faiss.IndexIVFRaBitQ(quantizer, dimension, lists, faiss.METRIC_INNER_PRODUCT)
     index.train(centroids)  # the codes need no training, but FAISS requires the call
     return index
-
-
-def is_as_made(index: Any, lists: int, items: int) -> bool:
-    """Whether the header fields of an index are those that this module writes."""
-    made = empty_index(np.zeros((1, index.d), np.float32))
-    return bool(
-        (index.nlist, index.invlists.nlist, index.quantizer.ntotal, index.quantizer.d) == (lists, lists, lists, index.d)
-        and index.ntotal == items
-        and index.code_size == index.invlists.code_size == made.code_size
-        and (index.metric_type, index.quantizer.metric_type) == (made.metric_type, made.quantizer.metric_type)
-        and (index.is_trained, index.by_residual, index.qb) == (True, made.by_residual, made.qb)
-    )
 
 
 def centroids_of(index: Any) -> npt.NDArray[np.float32]:
@@ -185,8 +172,6 @@ def read_index(path: Path, generation: Generation, *, verify: bool, flags: int) 
     check_header(path, generation, lists, (lists + len(parts)) * CHECK.itemsize)
     try:
         return faiss.read_index(str(path), flags)
-    except MemoryError as error:  # a length in the file is damaged: FAISS has asked for as much
-        raise corrupted_error(path) from error
     except RuntimeError as error:
         if not path.exists():
             raise FileNotFoundError(path) from None

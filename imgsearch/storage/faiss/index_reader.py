@@ -16,8 +16,6 @@ from imgsearch.storage.faiss.index_file import (
     Checks,
     Part,
     centroids_of,
-    corrupted_error,
-    is_as_made,
     read_index,
     read_parts,
 )
@@ -70,8 +68,6 @@ class IndexReader:
         if generation.lists is None:
             return cls(generation, index)
         parts = read_parts(generation.lists)
-        if not isinstance(index, faiss.IndexIVFRaBitQ) or not is_as_made(index, parts[-1].end, generation.items):
-            raise corrupted_error(path)
         centroids = centroids_of(index)
         return cls(generation, index, parts, centroids, Checks(path, index, parts, centroids))
 

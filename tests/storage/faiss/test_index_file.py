@@ -105,16 +105,14 @@ def test_what_is_no_index_is_damage(tmp_path: Path) -> None:
         IndexReader.open(tmp_path, generation)
 
 
-def test_what_faiss_has_no_memory_for_is_damage(
-    built: tuple[Path, Generation], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A flipped bit in a length has FAISS ask for what no machine has."""
+def test_a_lack_of_memory_is_no_damage(built: tuple[Path, Generation], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No length in the file is wrong, as all are checked before; so the machine has too little."""
 
     def ask_for_all(_path: str, _flags: int) -> None:
         raise MemoryError("std::bad_alloc")
 
     monkeypatch.setattr(faiss, "read_index", ask_for_all)
-    with pytest.raises(InstanceDamaged, match="the items are safe in the database: run 'imgsearch rebuild'"):
+    with pytest.raises(MemoryError, match="bad_alloc"):
         IndexReader.open(*built)
 
 
