@@ -208,7 +208,9 @@ class Checks:
         Raises:
             InstanceDamaged
         """
-        for number in np.unique(wanted[~self._verified[wanted]]).tolist():
+        asked = np.zeros(len(self._verified), bool)
+        asked[wanted] = True
+        for number in np.flatnonzero(asked & ~self._verified).tolist():
             self._compare(number, partial(_list_checksum, self._index, number))
 
     def _compare(self, number: int, checksum: Callable[[], int]) -> None:
