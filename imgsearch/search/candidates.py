@@ -158,15 +158,10 @@ class Snapshot:
         """Ids and features, of shape (n, dimension), of items that meet a condition (and are not in the index)."""
         key = (condition, unindexed)
         if key not in self._scanned:
-            if unindexed or condition == EVERYTHING:
-                parts = list(self._store.scan(condition, unindexed=unindexed))
-                ids = np.concatenate([np.zeros(0, np.int64), *(ids for ids, _ in parts)])
-                features = np.concatenate([features for _, features in parts]) if parts else np.zeros((0, 0))
-            else:
-                ids, features = self._store.features_of(self._store.matching_ids(condition).tolist())
-                order = np.argsort(ids)
-                ids, features = ids[order], features[order]
-            _keep(self._scanned, key, (ids, features.astype(np.float32, copy=False)))
+            parts = list(self._store.scan(condition, unindexed=unindexed))
+            ids = np.concatenate([np.zeros(0, np.int64), *(ids for ids, _ in parts)])
+            features = np.concatenate([features for _, features in parts]) if parts else np.zeros((0, 0))
+            _keep(self._scanned, key, (ids, features.astype(np.float32)))
         return self._scanned[key]
 
 
