@@ -10,7 +10,6 @@ import numpy as np
 
 from imgsearch.errors import InstanceDamaged
 from imgsearch.storage.checksum import register
-from imgsearch.storage.conditions import Sql
 from imgsearch.storage.records import Records
 from imgsearch.storage.sqlite.database import FrozenConnection, connect, storage_errors, transaction
 from imgsearch.storage.sqlite.remembered import Remembered
@@ -31,8 +30,6 @@ T = TypeVar("T")
 
 MAX_PARAMETERS: Final = 500
 """Ids per statement; far below SQLite's limit on parameters."""
-
-EVERY_ROW: Final = Sql("1")
 
 
 def translated(read: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[R, P], T]:
@@ -85,23 +82,12 @@ class Rows(Records):
             "'imgsearch check --repair' to repair it"
         )
 
-    def _by_id(
-        self,
-        select: str,
-        ids: Iterable[int],
-        parameters: tuple[Any, ...] = (),
-        *,
-        where: Sql = EVERY_ROW,
-        of: str = "items",
-    ) -> Iterator[sqlite3.Cursor]:
-        """Run a statement for the ids, MAX_PARAMETERS at a time."""
+    def _by_id(self, select: str, ids: Iterable[int]) -> Iterator[sqlite3.Cursor]:
+        """Run a statement over ``items`` for the ids, MAX_PARAMETERS at a time."""
         wanted = list(ids)
         for start in range(0, len(wanted), MAX_PARAMETERS):
             some = wanted[start : start + MAX_PARAMETERS]
-            yield self._connection.execute(
-                f"{select} WHERE ({where.text}) AND {of}.id IN ({','.join('?' * len(some))})",
-                (*parameters, *where.parameters, *some),
-            )
+            yield self._connection.execute(f"{select} WHERE items.id IN ({','.join('?' * len(some))})", some)
 
     def _rising(self, select: str, parameters: tuple[Any, ...]) -> npt.NDArray[np.int64]:
         ids = np.sort(self._ids(select, parameters))
