@@ -16,7 +16,7 @@ import numpy as np
 from imgsearch.errors import InstanceEmpty, NotTunable
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.projection import Estimate, estimated, learned, within_scatter
-from imgsearch.search.ranking import PRODUCT_PICTURES
+from imgsearch.search.layers import PRODUCT_PICTURES
 from imgsearch.search.siblings import WITH_LIFT, similarities
 from imgsearch.storage.port import Pictures
 

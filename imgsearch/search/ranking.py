@@ -9,7 +9,7 @@ Implemented in NumPy on top of the storage port, independent of database and ind
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from imgsearch.errors import InstanceDamaged, ItemNotFound, StampMismatch
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search.candidates import Snapshot
-from imgsearch.search.layers import PRODUCT_PICTURES, Asked, Query, distinct, read_layers
+from imgsearch.search.layers import Asked, Query, distinct, read_layers
 from imgsearch.search.score import Calibration, Rivals, cosines, hamming
 from imgsearch.search.siblings import WITHOUT_LIFT, similarities
 from imgsearch.service.sort_values import sort_expr_values
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from imgsearch.storage.port import Pictures, Storage, StoredPicture
     from imgsearch.types import Item
 
-__all__ = ["PRODUCT_PICTURES", "Hit", "Query", "Ranker", "Ranking"]
+__all__ = ["Hit", "Query", "Ranker", "Ranking"]
 
 CANDIDATES: Final = MAX_RESULTS
 """Items ranked in addition to identical ones: a fixed number, so that all pages see one order."""
@@ -144,6 +144,8 @@ class _Progress:
     rivals: Rivals | None = None
     """Those of the first layer apply to all layers."""
     is_done: bool = False
+    hits: list[Hit] = field(default_factory=list)
+    """The page, once it has been read."""
 
     def add(self, layer: Layer, options: _Options) -> None:
         """Rank a layer.
@@ -297,37 +299,36 @@ class Ranker:
         selected: dict[int, list[_Progress]] = {}
         for one in queries:
             selected.setdefault(id(one.asked.selection), []).append(one)
-        pages: dict[int, list[Hit]] = {}
         for same in selected.values():
-            for some in (same[start : start + at_once] for start in range(0, len(same), at_once)):
-                waiting = [one for one in some if not one.asked.is_over]
-                while waiting:
-                    layers = read_layers(
-                        self._storage.store,
-                        [one.asked for one in waiting],
-                        exclude_identical=options.exclude_identical,
-                    )
-                    for one, layer in zip(waiting, layers, strict=True):
-                        one.add(layer, options)
-                    waiting = [one for one in waiting if not one.is_done]
-                pages.update(zip(map(id, some), self._pages(some, options), strict=True))
+            for start in range(0, len(same), at_once):
+                some = same[start : start + at_once]
+                self._rank(some, options)
+                self._read_pages(some, options)
         return [
-            Ranking(one.asked.selection.found, pages[id(one)], len(one.asked.own) if options.exclude_identical else 0)
+            Ranking(one.asked.selection.found, one.hits, len(one.asked.own) if options.exclude_identical else 0)
             for one in queries
         ]
 
-    def _pages(self, queries: list[_Progress], options: _Options) -> list[list[Hit]]:
-        """The pages of ranked queries; an item on several of them is read once."""
+    def _rank(self, queries: list[_Progress], options: _Options) -> None:
+        """Rank layer after layer of queries with one selection, until each has what it needs."""
+        waiting = [one for one in queries if not one.asked.is_over]
+        while waiting:
+            asked = [one.asked for one in waiting]
+            layers = read_layers(self._storage.store, asked, exclude_identical=options.exclude_identical)
+            for one, layer in zip(waiting, layers, strict=True):
+                one.add(layer, options)
+            waiting = [one for one in waiting if not one.is_done]
+
+    def _read_pages(self, queries: list[_Progress], options: _Options) -> None:
+        """Read the pages of ranked queries; an item on several of them is read once."""
         store = self._storage.store
         pages = [one.order.take(np.arange(len(one.order.ids))[options.start : options.wanted]) for one in queries]
         wanted = distinct(*(page.ids for page in pages)).tolist()
         pictures = {picture.item.id: picture for picture in store.pictures(wanted)}
         if len(pictures) != len(wanted):
             raise store.damage("an item or its feature")
-        return [
-            _hits(one.asked.query, page, [pictures[number] for number in page.ids.tolist()])
-            for one, page in zip(queries, pages, strict=True)
-        ]
+        for one, page in zip(queries, pages, strict=True):
+            one.hits = _hits(one.asked.query, page, [pictures[number] for number in page.ids.tolist()])
 
 
 def _hits(query: Query, page: _Order, pictures: list[StoredPicture]) -> list[Hit]:

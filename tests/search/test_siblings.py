@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING, Condition, category_condition, product_condition
-from imgsearch.search.ranking import PRODUCT_PICTURES, Hit, Ranker
+from imgsearch.search.layers import PRODUCT_PICTURES
+from imgsearch.search.ranking import Hit, Ranker
 from imgsearch.search.score import cosines, hamming
 from imgsearch.search.siblings import (
     WITH_LIFT,
