@@ -14,7 +14,7 @@ from imgsearch.storage.sqlite.schema import APPLICATION_ID, PAGE_BYTES
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["repair_header"]
+__all__ = ["HEADER_BYTES", "has_log", "page_size_of", "repair_header"]
 
 HEADER_BYTES: Final = 100
 FIXED: Final = {
@@ -30,13 +30,26 @@ MAX_CHANGED_BYTES: Final = 8
 """If more of the fixed bytes differ, the file never was an instance's database."""
 
 
+def has_log(path: Path) -> bool:
+    """Whether a database has a non-empty WAL, which may hold any of its pages."""
+    wal = path.with_name(f"{path.name}-wal")
+    return wal.exists() and wal.stat().st_size > 0
+
+
+def page_size_of(header: bytes | bytearray) -> int | None:
+    """The page size in bytes that a header of HEADER_BYTES tells; None if it is not a valid one."""
+    (size,) = struct.unpack_from(">H", header, PAGE_SIZE_AT)
+    if not _is_page_size(size):
+        return None
+    return 65_536 if size == 1 else int(size)
+
+
 def repair_header(path: Path) -> None:
     """Restore the known bytes of a database's header; the caller holds the writer lock.
 
     Leaves other kinds of files alone, and databases with a non-empty WAL, which may hold the first page.
     """
-    wal = path.with_name(f"{path.name}-wal")
-    if wal.exists() and wal.stat().st_size:
+    if has_log(path):
         return
     with path.open("r+b") as file:
         header = bytearray(file.read(HEADER_BYTES))
@@ -47,15 +60,15 @@ def repair_header(path: Path) -> None:
             header[at : at + len(value)] = value
         if sum(old != new for old, new in zip(before, header, strict=True)) > MAX_CHANGED_BYTES:
             return
-        (page_size,) = struct.unpack_from(">H", header, PAGE_SIZE_AT)
-        if not _is_page_size(page_size):
+        if page_size_of(header) is None:
             # Derive it from the number of pages if that is intact; the first formats had smaller pages.
             (pages,) = struct.unpack_from(">I", header, PAGE_COUNT_AT)
             derived, rest = divmod(path.stat().st_size, max(1, pages))
-            page_size = derived if not rest and _is_page_size(derived) else PAGE_BYTES
-            struct.pack_into(">H", header, PAGE_SIZE_AT, page_size)
-        pages = path.stat().st_size // (65536 if page_size == 1 else page_size)
-        struct.pack_into(">I", header, PAGE_COUNT_AT, pages)
+            size = derived if not rest and _is_page_size(derived) else PAGE_BYTES
+            struct.pack_into(">H", header, PAGE_SIZE_AT, size)
+        page_size = page_size_of(header)
+        assert page_size is not None
+        struct.pack_into(">I", header, PAGE_COUNT_AT, path.stat().st_size // page_size)
         if header != before:
             file.seek(0)
             file.write(header)

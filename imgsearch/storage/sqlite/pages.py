@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.storage.checksum import feature_checksum, is_valid
 from imgsearch.storage.records import ITEM_ROW
+from imgsearch.storage.sqlite.header import HEADER_BYTES
 from imgsearch.storage.sqlite.schema import STORED_ITEM_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
     from pathlib import Path
 
-__all__ = ["HEADER_BYTES", "LEAF", "Pages", "recover_rows"]
+__all__ = ["LEAF", "Pages", "recover_rows"]
 
 LEAF: Final = 0x0D
-HEADER_BYTES: Final = 100
 INTEGER_BYTES: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 """Size of an integer by its serial type."""
 

@@ -15,7 +15,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.storage.sqlite.database import is_refusal, transaction
-from imgsearch.storage.sqlite.pages import HEADER_BYTES, LEAF, Pages
+from imgsearch.storage.sqlite.header import HEADER_BYTES, has_log, page_size_of
+from imgsearch.storage.sqlite.pages import LEAF, Pages
 from imgsearch.storage.sqlite.schema import SchemaEntry, expected_schema, schema_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["has_all_tables", "repair_schema_pages", "restore_schema"]
 
-PAGE_SIZE_AT: Final = 16
 INTERIOR: Final = 0x05
 CELL_HEAD_BYTES: Final = 20
 """Of an entry: its length, its id and the types of its columns take no more."""
@@ -47,15 +47,11 @@ def repair_schema_pages(path: Path) -> bool:
     Raises:
         OSError
     """
-    wal = path.with_name(f"{path.name}-wal")
-    if wal.exists() and wal.stat().st_size:
+    if has_log(path):
         return False
     data = bytearray(path.read_bytes())
-    if len(data) < HEADER_BYTES:
-        return False
-    (size,) = struct.unpack_from(">H", data, PAGE_SIZE_AT)
-    page_size = 65_536 if size == 1 else size
-    if not 512 <= page_size <= len(data):
+    page_size = page_size_of(data) if len(data) >= HEADER_BYTES else None
+    if page_size is None:
         return False
     schema = _Schema(data, page_size)
     expected = expected_schema()
