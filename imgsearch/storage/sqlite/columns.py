@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.int64]
 
-__all__ = ["FEATURE_COLUMNS", "MANY", "ROW_COLUMNS", "ROW_WIDTH", "Features", "Rows", "Wanted", "is_binary_safe"]
+__all__ = [
+    "FEATURE_COLUMNS",
+    "MANY",
+    "ROW_COLUMNS",
+    "ROW_WIDTH",
+    "FeatureColumns",
+    "ItemColumns",
+    "Wanted",
+    "is_binary_safe",
+]
 
 MANY: Final = 4096
 """Rows per statement: bounds the memory."""
@@ -58,11 +67,11 @@ def _joined(name: str) -> tuple[str, ...]:
 
 _ROW: Final = [column for name in (*ITEM_ROW, "seal") for column in _joined(name)]
 ROW_COLUMNS: Final = ", ".join(_ROW)
-"""What ``Rows.read`` takes, of a statement over ``items``."""
+"""What ``ItemColumns.read`` takes, of a statement over ``items``."""
 ROW_WIDTH: Final = len(_ROW)
 """How many columns these are."""
 FEATURE_COLUMNS: Final = f"group_concat(features.id), {_bytes('features.feature')}, group_concat(features.seal)"
-"""What ``Features.read`` takes, of a statement over ``features``."""
+"""What ``FeatureColumns.read`` takes, of a statement over ``features``."""
 
 
 @lru_cache(maxsize=1)
@@ -86,15 +95,15 @@ class Wanted:
         self._ids = np.array(ids, np.int64)
         self._text = ",".join(map(str, ids))
         self.json = f"[{self._text}]"
-        """They as a parameter."""
+        """The ids, as a parameter."""
 
     def found(self, text: str | None) -> Numbers:
-        """The ids that SQLite has joined: mostly all of them, which need not be read again."""
+        """The ids that SQLite has joined: usually all of them, which then need not be parsed."""
         return self._ids if text == self._text else _numbers(text)
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class ItemColumns:
     """Rows of ``items``, in columns."""
 
     ids: Numbers
@@ -105,7 +114,7 @@ class Rows:
     """Of each row, whether it was found to match its checksum; others may match all the same."""
 
     @classmethod
-    def read(cls, columns: Sequence[Any], wanted: Wanted) -> Rows:
+    def read(cls, columns: Sequence[Any], wanted: Wanted) -> ItemColumns:
         """Convert the values of ROW_COLUMNS of rows among those wanted."""
         values = iter(columns)
         joined = {name: (next(values), next(values) if name in _BLOBS else None) for name in (*ITEM_ROW, "seal")}
@@ -126,7 +135,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
+class FeatureColumns:
     """Features; they may be used if ``verified``."""
 
     ids: Numbers
@@ -136,7 +145,7 @@ class Features:
     """Whether each matches its checksum."""
 
     @classmethod
-    def read(cls, columns: Sequence[Any], wanted: Wanted) -> Features:
+    def read(cls, columns: Sequence[Any], wanted: Wanted) -> FeatureColumns:
         """Convert the values of FEATURE_COLUMNS of features among those wanted."""
         ids, blob, seals = columns
         numbers, expected = wanted.found(ids), _numbers(seals)

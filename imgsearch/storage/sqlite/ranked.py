@@ -15,8 +15,8 @@ from imgsearch.storage.sqlite.columns import (
     MANY,
     ROW_COLUMNS,
     ROW_WIDTH,
-    Features,
-    Rows,
+    FeatureColumns,
+    ItemColumns,
     Wanted,
     is_binary_safe,
 )
@@ -45,18 +45,7 @@ class Ranked(Places):
     """Queries of a search."""
 
     def features_of(self, ids: Iterable[int]) -> tuple[Ids, npt.NDArray[np.float32]]:
-        """The features of items.
-
-        Args:
-            ids: without duplicates.
-
-        Returns:
-            Ids of shape (n,) in no particular order, and features of shape (n, dimension), L2-normalised; (0, 0) if
-            there are none.
-
-        Raises:
-            InstanceDamaged: a feature is missing or corrupted.
-        """
+        """The features of items; see ``Truth.features_of``."""
         wanted = sorted(ids)
         if not wanted:
             return np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
@@ -72,7 +61,7 @@ class Ranked(Places):
         """Those of the ids that have features, ascending."""
         if is_binary_safe():
             columns = self._connection.execute(f"SELECT {FEATURE_COLUMNS} FROM {FEATURES}", (wanted.json,)).fetchone()
-            joined = Features.read(columns, wanted)
+            joined = FeatureColumns.read(columns, wanted)
             if joined.verified:
                 return joined.ids, joined.features
         rows = self._connection.execute(
@@ -88,7 +77,7 @@ class Ranked(Places):
         return np.concatenate(
             [np.zeros(0, np.int64)]
             + [
-                self._ids(f"SELECT items.id FROM {ITEMS} WHERE {wanted.text}", (str(some), *wanted.parameters))
+                self._ids(f"SELECT items.id FROM {ITEMS} WHERE {wanted.text}", (Wanted(some).json, *wanted.parameters))
                 for some in _in_pieces(sorted(ids))
             ]
         )
@@ -100,17 +89,7 @@ class Ranked(Places):
         marked: Condition,
         condition: Condition = EVERYTHING,
     ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
-        """Items whose features the caller has, as a search ranks them, and which of them are marked.
-
-        Args:
-            ids: without duplicates; shape (n,).
-            features: of these items; shape (n, dimension).
-            marked: the condition that marks an item.
-            condition: one that all of the items are known to meet.
-
-        Raises:
-            InstanceDamaged: an item is missing, corrupted or does not meet the condition.
-        """
+        """Items whose features the caller has, and which of them are marked; see ``Truth.candidates``."""
         mark, known = compiled(marked), compiled(condition)
         order = np.argsort(ids)
         groups: list[tuple[str, int]] = []
@@ -122,7 +101,7 @@ class Ranked(Places):
                 f"min(coalesce(({known.text}), 0)) FROM {ITEMS}",
                 (*mark.parameters, *known.parameters, wanted.json),
             ).fetchone()
-            rows = Rows.read(columns, wanted)
+            rows = ItemColumns.read(columns, wanted)
             if len(rows.ids) != len(some) or not all_known:
                 raise self.damage("an index of items")
             groups += self._groups(rows)
@@ -131,12 +110,12 @@ class Ranked(Places):
         pictures = Pictures(ids, [groups[place] for place in places.tolist()], features)
         return pictures, np.array(marks, np.bool_)[places]
 
-    def _groups(self, rows: Rows) -> list[tuple[str, int]]:
+    def _groups(self, rows: ItemColumns) -> list[tuple[str, int]]:
         """ProductId and category of rows, which have been verified."""
         if rows.verified.all() and len(rows.groups) == len(rows.ids):
             return rows.groups
         doubtful = rows.ids[~rows.verified].tolist()
-        read = self._connection.execute(f"SELECT {CHECKED_ITEM} FROM {ITEMS}", (str(doubtful),)).fetchall()
+        read = self._connection.execute(f"SELECT {CHECKED_ITEM} FROM {ITEMS}", (Wanted(doubtful).json,)).fetchall()
         self._verify_rows(read)
         known = {row[0]: (row[1], row[3]) for row in read}
         groups = rows.groups or [("", 0)] * len(rows.ids)
@@ -169,7 +148,10 @@ class Ranked(Places):
         statement = f"FROM {BOTH} WHERE {met.text}", (wanted.json, *met.parameters)
         if is_binary_safe():
             columns = self._statement(f"{ROW_COLUMNS}, {FEATURE_COLUMNS}", statement).fetchone()
-            rows, features = Rows.read(columns[:ROW_WIDTH], wanted), Features.read(columns[ROW_WIDTH:], wanted)
+            rows, features = (
+                ItemColumns.read(columns[:ROW_WIDTH], wanted),
+                FeatureColumns.read(columns[ROW_WIDTH:], wanted),
+            )
             if features.verified:
                 return Pictures(rows.ids, self._groups(rows), features.features.astype(np.float32))
         return self._pictures(self._statement(f"{CHECKED_ITEM}, {CHECKED_FEATURE}", statement).fetchall())

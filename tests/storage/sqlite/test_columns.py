@@ -15,7 +15,14 @@ from imgsearch.filters.tree import EVERYTHING, category_condition
 from imgsearch.storage.records import ITEM_ROW
 from imgsearch.storage.sqlite import columns as columns_module
 from imgsearch.storage.sqlite import ranked
-from imgsearch.storage.sqlite.columns import FEATURE_COLUMNS, ROW_COLUMNS, Features, Rows, Wanted, is_binary_safe
+from imgsearch.storage.sqlite.columns import (
+    FEATURE_COLUMNS,
+    ROW_COLUMNS,
+    FeatureColumns,
+    ItemColumns,
+    Wanted,
+    is_binary_safe,
+)
 from imgsearch.storage.sqlite.store import Store
 from imgsearch.types import Upsert
 from imgsearch.values import Attributes, Key, Location, Region, RegionMode
@@ -80,8 +87,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def rows_of(store: Store) -> Rows:
-    return Rows.read(store.connection.execute(f"SELECT {ROW_COLUMNS} FROM items").fetchone(), Wanted([]))
+def rows_of(store: Store) -> ItemColumns:
+    return ItemColumns.read(store.connection.execute(f"SELECT {ROW_COLUMNS} FROM items").fetchone(), Wanted([]))
 
 
 def test_sealed_rows_are_verified_whatever_they_hold(store: Store) -> None:
@@ -116,8 +123,10 @@ def test_an_altered_value_is_not_verified(store: Store, column: str) -> None:
 
 
 def test_altered_features_are_not_verified(store: Store) -> None:
-    def read() -> Features:
-        return Features.read(store.connection.execute(f"SELECT {FEATURE_COLUMNS} FROM features").fetchone(), Wanted([]))
+    def read() -> FeatureColumns:
+        return FeatureColumns.read(
+            store.connection.execute(f"SELECT {FEATURE_COLUMNS} FROM features").fetchone(), Wanted([])
+        )
 
     assert read().verified
     assert (read().features == scattered(60, 3)[: len(read().ids)]).all()
