@@ -15,7 +15,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -300,7 +300,6 @@ class Clock:
 
     now: float = 1_700_000_000.0
     running: float = 1_000.0
-    steps: list[float] = field(default_factory=list)
 
     def wall(self) -> float:
         """Seconds since the epoch, as ``time.time`` tells them."""

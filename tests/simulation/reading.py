@@ -248,16 +248,7 @@ class Reading:
         token = Sight(number, has_token=True).token()
         if item.token not in (None, token):
             raise Finding(f"{item.key} has a token that is no picture's: {item.token!r}")
-        return item.key, Known(
-            item.id,
-            number,
-            item.region_mode,
-            item.region,
-            item.category_id,
-            item.category_given,
-            item.attributes,
-            item.token is not None,
-        )
+        return item.key, Known.of(item, number)
 
     # Snapshots
 

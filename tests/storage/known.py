@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from imgsearch.types import AddPicture, DeletePictures, Operation, Status
+from imgsearch.types import AddPicture, DeletePictures, Item, Operation, Status
 from imgsearch.values import Attributes, Key, Region, RegionMode
 from tests.storage.arithmetic import Sight, chances_of, feature_of, region_of
 from tests.storage.builders import Features
@@ -41,6 +41,20 @@ class Known:
     category_given: bool
     attributes: Attributes
     has_token: bool
+
+    @classmethod
+    def of(cls, item: Item, number: int) -> Known:
+        """What an instance has stored of the picture of this number."""
+        return cls(
+            item.id,
+            number,
+            item.region_mode,
+            item.region,
+            item.category_id,
+            item.category_given,
+            item.attributes,
+            item.token is not None,
+        )
 
     @property
     def feature(self) -> Features:

@@ -184,16 +184,7 @@ def observed(engine: Engine) -> State:
             item = store.item(key)
             assert item is not None
             number = next(n for n in range(16) if item.content_hash == HASHES[n])
-            items[key] = Known(
-                item.id,
-                number,
-                item.region_mode,
-                item.region,
-                item.category_id,
-                item.category_given,
-                item.attributes,
-                item.token is not None,
-            )
+            items[key] = Known.of(item, number)
             assert item.token in (None, Sight(number, has_token=True).token())
             assert store.feature(item.id).tobytes() == items[key].feature.tobytes()
         sequence = store.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'items'").fetchone()
