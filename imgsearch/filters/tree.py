@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Operator = Literal["=", "!=", "<", "<=", ">", ">="]
     Value = int | str | bytes | Region
+    Values = tuple[int, ...] | tuple[str, ...] | tuple[bytes, ...]
 
 __all__ = [
     "EVERYTHING",
@@ -74,7 +75,7 @@ class OneOf(Condition):
     """A field with one of several values, or with none of them; also allows ``category_id``."""
 
     field: str
-    values: tuple[int, ...] | tuple[str, ...] | tuple[bytes, ...]
+    values: Values
     is_negated: bool = False
 
 

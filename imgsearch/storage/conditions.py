@@ -9,7 +9,7 @@ from imgsearch.filters.tree import And, Compare, Everything, Not, OneOf, Or
 from imgsearch.values import Region
 
 if TYPE_CHECKING:
-    from imgsearch.filters.tree import Condition
+    from imgsearch.filters.tree import Condition, Values
 
 __all__ = ["Dialect", "Sql", "compiled_for"]
 
@@ -36,9 +36,7 @@ class Dialect(Protocol):
     def content(self, content_hash: Any) -> Sql:
         """Items with this hash, by the index of its first eight bytes."""
 
-    def one_of(
-        self, column: str, values: tuple[int, ...] | tuple[str, ...] | tuple[bytes, ...], *, negated: bool
-    ) -> Sql:
+    def one_of(self, column: str, values: Values, *, negated: bool) -> Sql:
         """Items with one of several values in a column, or with none of them."""
 
 

@@ -9,7 +9,7 @@ from imgsearch.filters.tree import And, Compare, OneOf
 from imgsearch.storage.conditions import Sql, compiled_for
 
 if TYPE_CHECKING:
-    from imgsearch.filters.tree import Condition
+    from imgsearch.filters.tree import Condition, Values
 
 __all__ = ["categories_of", "compiled", "product_of"]
 
@@ -26,12 +26,10 @@ class _Postgres:
             "(substr(items.content_hash, 1, 8) = %s AND items.content_hash = %s)", (content_hash[:8], content_hash)
         )
 
-    def one_of(
-        self, column: str, values: tuple[int, ...] | tuple[str, ...] | tuple[bytes, ...], *, negated: bool
-    ) -> Sql:
+    def one_of(self, column: str, values: Values, *, negated: bool) -> Sql:
         """All values are one parameter, so the statement is the same for any number of them."""
-        kinds = {"text": str, "bytea": bytes}
-        kind = next((kind for kind, of in kinds.items() if values and isinstance(values[0], of)), "int")
+        first = values[0] if values else 0
+        kind = "text" if isinstance(first, str) else "bytea" if isinstance(first, bytes) else "int"
         return Sql(f"{column} {'<> ALL' if negated else '= ANY'} (%s::{kind}[])", (list(values),))
 
 

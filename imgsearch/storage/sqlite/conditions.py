@@ -9,7 +9,7 @@ from imgsearch.storage.conditions import Sql, compiled_for
 from imgsearch.storage.sqlite.schema import content_prefix
 
 if TYPE_CHECKING:
-    from imgsearch.filters.tree import Condition
+    from imgsearch.filters.tree import Condition, Values
 
 __all__ = ["compiled"]
 
@@ -25,9 +25,7 @@ class _SQLite:
         prefixes = f"{content_prefix('content_hash')} = {content_prefix('?')}"
         return Sql(f"({prefixes} AND items.content_hash = ?)", (content_hash, content_hash))
 
-    def one_of(
-        self, column: str, values: tuple[int, ...] | tuple[str, ...] | tuple[bytes, ...], *, negated: bool
-    ) -> Sql:
+    def one_of(self, column: str, values: Values, *, negated: bool) -> Sql:
         """A parameter for each value."""
         return Sql(f"{column} {'NOT IN' if negated else 'IN'} ({', '.join('?' * len(values))})", values)
 
