@@ -1,9 +1,9 @@
-"""Retrieval quality on pictures with ground truth: hit@k and mAP, per source. ``imgsearch eval`` does the measuring.
+"""What is found: hit@k and mAP on pictures with ground truth, per source.
 
-Beside the plain figures stand those that carry over: each source measured with parameters that learned nothing from it
-(``training/left_out``). The features alone are measured in every precision that the processor has, as one without
-bfloat16 orders near-equals otherwise. Last, the photos are dealt at random to 20 products, as a catalogue with
-catch-all ProductIds would have them: neither lift nor siblings may do harm there.
+``imgsearch eval`` does the measuring. Beside the plain figures stand those that carry over: each source measured with
+parameters that learned nothing from it (``training/left_out``). The features alone are measured in every precision that
+the processor has, as one without bfloat16 orders near-equals otherwise. Last, the photos are dealt at random to 20
+products, as a catalogue with catch-all ProductIds would have them: neither lift nor siblings may do harm there.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from benchmarks.setting import EVALUATION_DATA, ROOT, calculating_in, precisions
 from imgsearch import AddPicture, FilePicture, Instance, Key, SearchOptions
 from imgsearch.evaluation.evaluate import evaluate
 from imgsearch.evaluation.ground_truth import ALL, GroundTruth, Part
+from imgsearch.evaluation.retrieval import Found
 from imgsearch.service.categories import Kind
 from imgsearch.types import MAX_RESULTS
 from imgsearch.vision.models import DEFAULT_MODEL
@@ -60,8 +61,8 @@ def judged(searcher: Searcher, query: CataloguePicture, right: set[str], *, lift
         for start in range(0, MAX_RESULTS, PAGE)
         for hit in searcher.by_picture(FilePicture(query.file), search=SearchOptions(PAGE, start, lift=lift)).hits
     ]
-    ranks = [rank for rank, is_right in enumerate(hits, 1) if is_right]
-    return hits[0], sum(number / rank for number, rank in enumerate(ranks, 1)) / len(right)
+    found = Found(tuple(rank for rank, is_right in enumerate(hits, 1) if is_right), len(right))
+    return found.hit(1), found.average_precision
 
 
 def dealt(folder: Path, *, lift: bool) -> tuple[float, float]:

@@ -47,7 +47,7 @@ def processor() -> str:
 
 
 def shown(cell: object) -> str:
-    """A cell as people read it: some three significant digits of a float."""
+    """A cell as people read it: a float with three or four significant digits."""
     if not isinstance(cell, float):
         return f"{cell:,}" if isinstance(cell, int) and not isinstance(cell, bool) else str(cell)
     size = abs(cell)
@@ -74,7 +74,7 @@ class Record:
     processor: str
     packages: dict[str, str]
     load: float
-    """Processes that wanted to run in the minute before."""
+    """Average number of processes ready to run in the minute before."""
     seconds: float
     tables: list[Table]
 
@@ -90,12 +90,22 @@ class Record:
         (folder / f"{self.benchmark}.json").write_text(text, encoding="utf-8")
 
 
+def _commit() -> str:
+    words = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(words, cwd=FOLDER, capture_output=True, check=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
 @dataclass
 class Recorder:
     """Takes the tables of one run."""
 
     benchmark: str
     tables: list[Table] = field(default_factory=list)
+    commit: str = field(default_factory=_commit)
+    """When the run began: what is committed meanwhile is not measured."""
     load: float = field(default_factory=lambda: os.getloadavg()[0])
     begun: float = field(default_factory=time.monotonic)
 
@@ -108,7 +118,7 @@ class Recorder:
         return Record(
             self.benchmark,
             version("imgsearch-local"),
-            _commit(),
+            self.commit,
             date.today().isoformat(),  # noqa: DTZ011
             processor(),
             {name: version(name) for name in PACKAGES},
@@ -116,14 +126,6 @@ class Recorder:
             round(time.monotonic() - self.begun, 1),
             self.tables,
         )
-
-
-def _commit() -> str:
-    words = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        return subprocess.run(words, cwd=FOLDER, capture_output=True, check=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def records(folder: Path) -> dict[str, Record]:
@@ -140,7 +142,7 @@ def page(modules: Iterable[ModuleType], taken: dict[str, Record]) -> str:
             continue
         first, _, rest = inspect.cleandoc(module.__doc__ or "").replace("``", "`").partition("\n")
         heading = first.rstrip(".")
-        sections.append(f"## {name}: {heading[:1].lower() + heading[1:]}\n")
+        sections.append(f"## `{name}`: {heading[:1].lower() + heading[1:]}\n")
         if rest.strip():
             sections.append(rest.strip() + "\n")
         packages = ", ".join(f"{package} {number}" for package, number in record.packages.items())

@@ -28,7 +28,7 @@ def test_the_page_is_what_the_records_say() -> None:
 
 def test_each_record_is_on_the_page() -> None:
     lines = PAGE.read_text(encoding="utf-8").splitlines()
-    headings = {line[3:].partition(":")[0] for line in lines if line.startswith("## ")}
+    headings = {line[3:].partition(":")[0].strip("`") for line in lines if line.startswith("## ")}
     assert headings == set(records(FOLDER))
 
 
@@ -44,7 +44,7 @@ def test_a_table_is_kept_as_it_is_shown(
     assert records(tmp_path) == {"sizes": record}
     module = ModuleType("benchmarks.sizes", "Sizes of things.\n\nTaken with ``wc``.")
     text = page([module, ModuleType("benchmarks.never_taken")], records(tmp_path))
-    assert "## sizes: sizes of things\n\nTaken with `wc`.\n" in text
+    assert "## `sizes`: sizes of things\n\nTaken with `wc`.\n" in text
     assert "| what | ms | items |\n| --- | ---: | ---: |\n| a\\|b | 1.235 | 1,000,000 |\n| none | 12,346 |  |\n" in text
     assert record.processor in text
     assert record.commit in text
