@@ -1,7 +1,7 @@
-"""Figures as they were taken: a file for each benchmark below ``results``, and RESULTS.md, which is made of them.
+"""Recorded runs: a file for each benchmark below ``results``, and RESULTS.md, which is generated from them.
 
-A record holds the tables of one run with all that they depend on: release, commit, date, processor, load. Nobody
-writes a figure into RESULTS.md by hand.
+A record holds the tables of one run and what they depend on: release, commit, date, processor, load. No figure in
+RESULTS.md is written by hand.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ PACKAGES = ("faiss-cpu", "numpy", "openvino")
 """What figures depend on besides the project itself."""
 INTRODUCTION = """# Results
 
-This page is made by `python -m benchmarks --write` from the records in [results](results); `--record` takes a new one.
-What was measured by hand before there were records is in [EARLIER.md](EARLIER.md).
+`python -m benchmarks --write` generates this page from the records in [results](results); `--record` adds a new one.
+[EARLIER.md](EARLIER.md) has older figures that were written down by hand.
 """
 
 
