@@ -283,8 +283,8 @@ class _Neighbours:
 def _tune(index: Any, neighbours: _Neighbours) -> tuple[int, int, float]:
     """Find the smallest nprobe (a power of two) that reaches TARGET_RECALL after exact ranking of the shortlist.
 
-    Then find the shortest shortlist that gives away no more than half of what recall exceeds the target by: the rest is
-    left for queries that differ from those measured.
+    Then find the shortest shortlist that keeps at least half of the margin by which recall exceeds the target, for
+    queries that differ from those measured.
 
     Returns:
         nprobe, the shortlist of few hits, and recall with both.
