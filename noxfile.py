@@ -189,21 +189,8 @@ def _kilobytes(path: Path) -> int:
 def lowest(session: nox.Session) -> None:
     """The quick tests with the lowest versions that pyproject.toml allows; without torch."""
     session.install(*(one for one in _group("release") if one.startswith("uv")))
-    groups = _group("test")
-    session.run(
-        *(
-            "uv",
-            "pip",
-            "install",
-            "--quiet",
-            "--compile-bytecode",
-            "--resolution",
-            "lowest-direct",
-            "--python",
-            session.virtualenv.location,
-        ),
-        *("-e", f"{ROOT}{WITHOUT_TORCH}", *groups),
-    )
+    installing = ("uv", "pip", "install", "--quiet", "--compile-bytecode", "--resolution", "lowest-direct")
+    session.run(*installing, "--python", session.virtualenv.location, "-e", f"{ROOT}{WITHOUT_TORCH}", *_group("test"))
     # Old releases use what newer ones of their own dependencies warn of.
     tests = (*QUICK_TESTS, *QUICK, "-W", "ignore::DeprecationWarning")
     session.run("python", "-m", "pytest", "-n", "logical", *tests, *session.posargs, env=COMPILED_ONCE)
