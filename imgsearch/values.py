@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 import reprlib
 import unicodedata
 from dataclasses import dataclass, fields
@@ -36,6 +37,7 @@ MAX_ID_CHARS: Final = 512
 MAX_CUSTOM_CONTENT_CHARS: Final = 4096
 MAX_STR_ATTR_CHARS: Final = 128
 INT32: Final = range(-(2**31), 2**31)
+_BOUNDS: Final = re.compile(",".join([r"\s*([0-9]{1,9})\s*"] * 4))
 
 
 def whole_number(value: object) -> int | None:
@@ -75,8 +77,9 @@ class Region:
     y2: int
 
     def __post_init__(self) -> None:
-        for name in ("x1", "x2", "y1", "y2"):
-            value = getattr(self, name)
+        for name, value in zip(("x1", "x2", "y1", "y2"), self.bounds, strict=True):
+            if type(value) is int and value >= 0:
+                continue
             number = whole_number(value)
             if number is None or number < 0:
                 raise InvalidRegion(f"{name} of a region is {reprlib.repr(value)}; it is a whole number of pixels")
@@ -91,13 +94,13 @@ class Region:
         Raises:
             InvalidRegion: not four whole numbers, negative, or not ``x1 < x2`` and ``y1 < y2``.
         """
-        parts = [part.strip() for part in text.split(",")]
-        if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) <= 9 for part in parts):
+        parts = _BOUNDS.fullmatch(text)
+        if parts is None:
             raise InvalidRegion(
                 f"region {text[:60]!r} is not four whole pixel numbers 'x1,x2,y1,y2' (both x first), "
                 "such as 60,410,35,380"
             )
-        return cls(*(int(part) for part in parts))
+        return cls(*map(int, parts.groups()))
 
     def check_within(self, width: int, height: int) -> Region:
         """Return the region itself if it lies inside a picture of that size.
@@ -221,6 +224,8 @@ def check_text(value: str, code: str, name: str, limit: int) -> None:
         raise InvalidValue(f"{name} has {len(value)} characters; the limit is {limit}", code=code)
     if "\x00" in value:
         raise InvalidValue(f"{name} contains a NUL character", code=code)
+    if value.isascii():
+        return
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -246,7 +251,8 @@ class Attributes:
     str_attr4: str | None = None
 
     def __post_init__(self) -> None:
-        for name, value in self.columns().items():
+        for name in ATTRIBUTE_COLUMNS:
+            value = getattr(self, name)
             if value is None:
                 continue
             service_name = SERVICE_NAMES[name]
@@ -269,7 +275,7 @@ class Attributes:
 
     def columns(self) -> dict[str, Any]:
         """Column name to value, in storage order."""
-        return {name: getattr(self, name) for name in ATTRIBUTE_COLUMNS}
+        return dict(zip(ATTRIBUTE_COLUMNS, _VALUES(self), strict=True))
 
     def service_fields(self) -> dict[str, Any]:
         """The service's field name to value."""
@@ -278,10 +284,11 @@ class Attributes:
     @classmethod
     def from_service_fields(cls, document: Mapping[str, Any]) -> Attributes:
         """Read the attributes from a document with the service's field names."""
-        return cls(**{name: document.get(SERVICE_NAMES[name]) for name in ATTRIBUTE_COLUMNS})
+        return cls(**{name: document[field] for name, field in SERVICE_NAMES.items() if field in document})
 
 
 ATTRIBUTE_COLUMNS: Final = tuple(item.name for item in fields(Attributes))
+_VALUES: Final = operator.attrgetter(*ATTRIBUTE_COLUMNS)
 SERVICE_NAMES: Final = {name: "".join(part.capitalize() for part in name.split("_")) for name in ATTRIBUTE_COLUMNS}
 """``int_attr2`` → ``IntAttr2``."""
 

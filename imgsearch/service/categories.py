@@ -63,6 +63,8 @@ def parse_category(value: str | int) -> int:
     Raises:
         InvalidCategory: it is neither.
     """
+    if type(value) is int and value in CATEGORIES:
+        return value
     text = str(value).strip()
     number = _BY_NAME.get(text.casefold().replace("_", " ").replace("-", " "))
     if number is None and text.isascii() and text.isdigit():

@@ -15,6 +15,7 @@ __all__ = ["json_object", "numbered_lines", "optional_region", "optional_text", 
 
 MAX_LINE_BYTES: Final = 8 * 1024 * 1024
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_DECODER: Final = json.JSONDecoder()
 
 
 def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | InvalidManifest]]:
@@ -44,7 +45,7 @@ def json_object(line: bytes) -> dict[str, Any]:
         InvalidManifest: it is not a JSON object, or more than one.
     """
     try:
-        document, end = json.JSONDecoder().raw_decode(text := line.decode("utf-8").strip())
+        document, end = _DECODER.raw_decode(text := line.decode("utf-8").strip())
     except UnicodeDecodeError:
         raise InvalidManifest("the line is not UTF-8") from None
     except (ValueError, RecursionError) as error:

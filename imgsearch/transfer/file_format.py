@@ -42,6 +42,7 @@ TUNING: Final = "tuning"
 """The stamp's field that names a tuning."""
 
 MODES: Final = {RegionMode.SUBJECT: "subject", RegionMode.GIVEN: "given", RegionMode.WHOLE: "whole"}
+_MODES_BY_NAME: Final = {name: mode for mode, name in MODES.items()}
 FIELDS: Final = frozenset(
     {
         *("ProductId", "PicName", "CategoryId", "CategoryGiven", "Region", "RegionMode", "MultiRegion"),
@@ -102,9 +103,9 @@ def parse_item(document: dict[str, Any], feature: npt.NDArray[np.float32], kind:
     Raises:
         InputError: a field is missing, unknown or invalid.
     """
-    unknown = sorted(set(document) - FIELDS)
-    if unknown:
-        raise InvalidManifest(f"unknown field {unknown[0][:40]!r}; known fields are: {', '.join(sorted(FIELDS))}")
+    if not FIELDS.issuperset(document):
+        unknown = min(document.keys() - FIELDS)
+        raise InvalidManifest(f"unknown field {unknown[:40]!r}; known fields are: {', '.join(sorted(FIELDS))}")
     key = Key(
         _required(optional_text(document, "ProductId", "InvalidProductId"), "ProductId"),
         _required(optional_text(document, "PicName", "InvalidPicName"), "PicName"),
@@ -155,9 +156,9 @@ def _flag(document: dict[str, Any], field: str, *, default: bool) -> bool:
 
 def _mode(document: dict[str, Any]) -> RegionMode:
     value = document.get("RegionMode", MODES[RegionMode.GIVEN])
-    for mode, name in MODES.items():
-        if value == name:
-            return mode
+    mode = _MODES_BY_NAME.get(value) if isinstance(value, str) else None
+    if mode is not None:
+        return mode
     raise InvalidManifest(f"RegionMode {str(value)[:40]!r} is not one of {', '.join(MODES.values())}")
 
 

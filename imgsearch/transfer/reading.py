@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from imgsearch.service.categories import Kind
     from imgsearch.types import Upsert
 
+    Row = tuple[npt.NDArray[np.float32], float]
+    """A feature of shape (dimension,), and its length."""
+
 __all__ = ["Line", "check_stamp", "read_export", "read_tuning"]
 
 ROWS_AT_ONCE: Final = 1024
@@ -122,24 +125,23 @@ def read_export(folder: Path, kind: Kind, dimension: int) -> Iterator[Line | Ref
         rows = _rows(features, folder / FEATURES_NAME, dimension)
         for number, line in numbered_lines(items):
             source = f"{name}:{number}"
-            feature = next(rows, None)
-            if feature is None:
+            row = next(rows, None)
+            if row is None:
                 raise InvalidExport(f"{source} has no row in {FEATURES_NAME}: the export is incomplete, export again")
-            yield _parse(line, source, feature, kind)
+            yield _parse(line, source, row, kind)
         if next(rows, None) is not None:
             raise InvalidExport(
                 f"{name} has fewer lines than {FEATURES_NAME} has rows: the export is incomplete, export again"
             )
 
 
-def _parse(line: bytes | InvalidManifest, source: str, feature: npt.NDArray[np.float32], kind: Kind) -> Line | Refused:
+def _parse(line: bytes | InvalidManifest, source: str, row: Row, kind: Kind) -> Line | Refused:
     if isinstance(line, InvalidManifest):
         return Refused(source, line)
     document: dict[str, Any] = {}
     try:
         document = json_object(line)
-        with np.errstate(invalid="ignore"):  # of infinities; the length is NaN then
-            length = float(feature @ feature) ** 0.5
+        feature, length = row
         if not abs(length - 1) <= LENGTH_TOLERANCE:  # also true for NaN
             raise InvalidManifest(f"the feature of this line has length {length:.4g} instead of 1")
         return Line(source, parse_item(document, feature, kind))
@@ -159,8 +161,8 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _rows(file: BinaryIO, path: Path, dimension: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield features one by one, each of shape (dimension,)."""
+def _rows(file: BinaryIO, path: Path, dimension: int) -> Iterator[Row]:
+    """Yield features one by one."""
     try:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
@@ -174,9 +176,7 @@ def _rows(file: BinaryIO, path: Path, dimension: int) -> Iterator[npt.NDArray[np
     return _read_rows(file, path, shape[0], dimension, dtype)
 
 
-def _read_rows(
-    file: BinaryIO, path: Path, count: int, dimension: int, dtype: np.dtype[Any]
-) -> Iterator[npt.NDArray[np.float32]]:
+def _read_rows(file: BinaryIO, path: Path, count: int, dimension: int, dtype: np.dtype[Any]) -> Iterator[Row]:
     size = dimension * dtype.itemsize
     for start in range(0, count, ROWS_AT_ONCE):
         wanted = min(ROWS_AT_ONCE, count - start)
@@ -184,6 +184,8 @@ def _read_rows(
         if len(data) != wanted * size:
             raise InvalidExport(f"{path} is truncated: export or copy it again")
         # Rounded as it will be stored, so that stored items compare equal.
-        with np.errstate(over="ignore"):  # not around the yield: it would count for the caller, and end in its context
+        # Not around the yield: it would count for the caller, and end in its context.
+        with np.errstate(over="ignore", invalid="ignore"):  # the length of infinities is NaN
             rows = np.frombuffer(data, dtype).astype(np.float16).astype(np.float32).reshape(wanted, dimension)
-        yield from rows
+            lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        yield from zip(rows, lengths.tolist(), strict=True)
