@@ -76,11 +76,11 @@ def _import(size: int, target: Path) -> tuple[float, float]:
 
 def _bare_faiss(size: int, lists: int, target: Path) -> float:
     from imgsearch.storage.engine import REBUILD_CHUNK
-    from imgsearch.storage.faiss import index_builder
+    from imgsearch.storage.faiss import clustering, index_builder
 
     points = min(index_builder.MAX_TRAINING_POINTS, index_builder.TRAINING_POINTS_PER_LIST * lists)
     features = instances.export(size) / "features.npy"
-    numbers = map(str, (lists, points, index_builder.ITERATIONS, REBUILD_CHUNK))
+    numbers = map(str, (lists, points, clustering.ITERATIONS, REBUILD_CHUNK))
     command = [sys.executable, "-c", BARE_FAISS, str(features), *numbers, str(target)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

@@ -259,11 +259,15 @@ class Engine:
         def chunks() -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
             return ((ids, converted(features)) for ids, features in store.features(chunk=REBUILD_CHUNK))
 
+        def picked(places: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+            found, features = store.features_of(ids[places].tolist())
+            return converted(features[np.argsort(found)].astype(FEATURE_TYPE))
+
         with storage_errors(self.folder), store.reading():
-            categories = store.categories()
-            if len(categories) != store.count():
+            ids, categories = store.categories()
+            if len(ids) != store.count():
                 raise store.damage("the number of items")
-            return build(self.folder, number, categories, chunks, flat_limit=flat_limit)
+            return build(self.folder, number, categories, chunks, picked, flat_limit=flat_limit)
 
     def refresh(self) -> Generation:
         """Bring the index up to date: extend it while its lists still fit, else rebuild it.
@@ -280,7 +284,7 @@ class Engine:
         if old is None:
             return None
         with storage_errors(self.folder), store.reading(), suppress(FileNotFoundError, InstanceDamaged):
-            removed, categories = store.removed_ids(), store.categories(above=old.max_id)
+            removed, (_, categories) = store.removed_ids(), store.categories(above=old.max_id)
             if can_extend(old, len(removed), categories):
                 chunks = partial(store.features, above=old.max_id, chunk=REBUILD_CHUNK)
                 return extend(self.folder, old.number + 1, old, removed, categories, chunks)

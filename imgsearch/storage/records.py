@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from imgsearch.projection import Projection
-from imgsearch.storage.checksum import feature_checksum, is_valid
+from imgsearch.storage.checksum import are_valid_features, is_valid
 from imgsearch.storage.port import Pictures
 from imgsearch.types import Extracted, Fingerprints, Item, Upsert
 from imgsearch.values import Attributes, Key, Location, Region, RegionMode
@@ -91,9 +91,8 @@ class Records(_Source):
 
     def _check_features(self, rows: Iterable[tuple[int, bytes, int]]) -> None:
         """Raise if a feature does not match its checksum; rows are (id, feature, checksum)."""
-        for item_id, feature, checksum in rows:
-            if feature_checksum(item_id, feature) != checksum:
-                raise self.damage("a feature")
+        if not are_valid_features(rows):
+            raise self.damage("a feature")
 
     def _pictures(self, rows: list[tuple[Any, ...]]) -> Pictures:
         """Convert and verify rows that begin with CHECKED_ITEM and CHECKED_FEATURE."""

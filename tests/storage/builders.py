@@ -284,9 +284,14 @@ def pieces_of(features: Features, ids: npt.NDArray[np.int64]) -> Callable[[], ob
     return chunks
 
 
+def picked_of(features: Features) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float16]]:
+    """The features at some places, as the store gives them."""
+    return lambda places: features[places].astype(np.float16)
+
+
 def make_index(
     folder: Path, features: Features, ids: npt.NDArray[np.int64], number: int = 1, **options: int
 ) -> Generation:
     """Build a generation of a single category."""
     chunks: Any = pieces_of(features, ids)
-    return build(folder, number, np.zeros(len(ids), np.int64), chunks, **options)
+    return build(folder, number, np.zeros(len(ids), np.int64), chunks, picked_of(features), **options)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imgsearch.errors import InstanceDamaged
+from imgsearch.storage.faiss.clustering import nearest, spherical_kmeans
 from imgsearch.storage.faiss.index_file import (
     Part,
     centroids_of,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Chunks = Callable[[], Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]]
+    Picked = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float16]]
 
 __all__ = ["FLAT_LIMIT", "build", "can_extend", "extend"]
 
@@ -47,17 +49,22 @@ MIN_POINTS_PER_LIST: Final = 39
 """As FAISS recommends."""
 MIN_TRAINING_POINTS: Final = 1_000
 """Per category, if it has that many items."""
-ITERATIONS: Final = 10
-"""Of k-means, as FAISS uses for inverted files."""
-TINY: Final = 1e-9
 EXTENSION: Final = 2.0
 """Lists are kept until the number of items has grown or shrunk by this factor since training."""
 TARGET_RECALL: Final = 0.99
 RECALL_QUERIES: Final = 200
+SAMPLED_AT_ONCE: Final = 16_384
+"""Features that are read at a time: bounds the memory."""
 
 
 def build(
-    folder: Path, number: int, categories: npt.NDArray[np.int64], chunks: Chunks, *, flat_limit: int = FLAT_LIMIT
+    folder: Path,
+    number: int,
+    categories: npt.NDArray[np.int64],
+    chunks: Chunks,
+    picked: Picked,
+    *,
+    flat_limit: int = FLAT_LIMIT,
 ) -> Generation:
     """Train, fill and write the index file of a generation; the caller publishes it.
 
@@ -66,11 +73,12 @@ def build(
         number: of the generation.
         categories: of all items, by ascending id, at least one; shape (n,).
         chunks: starts a pass over all ids (int64, ascending) and features (float16, L2-normalised) in chunks.
+        picked: the features of the items at some places in the order of ids; the places are ascending.
         flat_limit: maximum number of items for an exact index.
     """
     import faiss
 
-    count, dimension = len(categories), next(iter(chunks()))[1].shape[1]
+    count, dimension = len(categories), picked(np.zeros(1, np.int64)).shape[1]
     parts: list[Part] = []
     if count <= flat_limit:
         name, trained, lists, nprobe, recall = "flat", None, None, None, None
@@ -83,11 +91,9 @@ def build(
             max_id = int(ids[-1])
     else:
         parts = _parts(categories)
-        training, query_mask = _training_positions(parts, categories), _query_positions(count)
-        sample, queries = _samples(chunks, dimension, training, query_mask)
-        centroids = _train(parts, categories[training], sample)
-        neighbours = _Neighbours(queries.astype(np.float32))
-        del sample
+        training = _training_positions(parts, categories)
+        centroids = _train(parts, categories[training], _sample(picked, training, dimension))
+        neighbours = _Neighbours(picked(_query_positions(count)).astype(np.float32))
         index = empty_index(centroids)
         max_id = _add(index, parts, centroids, categories, chunks, neighbours.see)
         lists, trained = serialised_parts(parts), count
@@ -161,23 +167,21 @@ def _parts(categories: npt.NDArray[np.int64]) -> list[Part]:
     return parts
 
 
-def _training_positions(parts: list[Part], categories: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which items the lists are trained on, a sample of each category; shape (n,)."""
+def _training_positions(parts: list[Part], categories: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Places of the items that the lists are trained on, a sample of each category; ascending."""
     generator = np.random.default_rng(len(categories))
     share = min(1.0, MAX_TRAINING_POINTS / (TRAINING_POINTS_PER_LIST * parts[-1].end))
-    chosen = np.zeros(len(categories), bool)
+    chosen = []
     for part in parts:
         members = np.flatnonzero(categories == part.category)
         size = min(len(members), max(MIN_TRAINING_POINTS, round(share * TRAINING_POINTS_PER_LIST * part.lists)))
-        chosen[generator.choice(members, size, replace=False)] = True
-    return chosen
+        chosen.append(generator.choice(members, size, replace=False))
+    return np.sort(np.concatenate(chosen))
 
 
-def _query_positions(count: int) -> npt.NDArray[np.bool_]:
-    """Which items serve as queries to measure recall; shape (count,)."""
-    chosen = np.zeros(count, bool)
-    chosen[np.random.default_rng(count).choice(count, min(RECALL_QUERIES, count), replace=False)] = True
-    return chosen
+def _query_positions(count: int) -> npt.NDArray[np.int64]:
+    """Places of the items that serve as queries to measure recall; ascending."""
+    return np.sort(np.random.default_rng(count).choice(count, min(RECALL_QUERIES, count), replace=False))
 
 
 def _train(
@@ -190,26 +194,12 @@ def _train(
         categories: of the sample, shape (n,).
         sample: shape (n, dimension).
     """
-    import faiss
-
-    centroids = []
-    for part in parts:
-        points = sample[categories == part.category].astype(np.float32)
-        if part.lists == 1:
-            mean = points.astype(np.float64).mean(axis=0)
-            centroids.append((mean / max(float(np.linalg.norm(mean)), TINY)).astype(np.float32)[None])
-        else:
-            clustering = faiss.Kmeans(
-                sample.shape[1],
-                part.lists,
-                niter=ITERATIONS,
-                spherical=True,
-                seed=part.category,
-                min_points_per_centroid=1,
-            )
-            clustering.train(points)
-            centroids.append(clustering.centroids)
-    return np.concatenate(centroids)
+    return np.concatenate(
+        [
+            spherical_kmeans(sample[categories == part.category].astype(np.float32), part.lists, seed=part.category)
+            for part in parts
+        ]
+    )
 
 
 def _add(
@@ -234,27 +224,20 @@ def _add(
         for part in parts:
             members = np.flatnonzero(here == part.category)
             if len(members):
-                _, nearest = faiss.knn(
-                    features[members], centroids[part.first : part.end], 1, metric=faiss.METRIC_INNER_PRODUCT
-                )
-                lists[members] = nearest[:, 0] + part.first
+                lists[members] = nearest(features[members], centroids[part.first : part.end]) + part.first
         index.add_core(len(ids), *map(faiss.swig_ptr, (features, np.ascontiguousarray(ids), lists)))
         see(ids, features)
         position, last = position + len(ids), int(ids[-1])
     return last
 
 
-def _samples(chunks: Chunks, dimension: int, *chosen: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float16]]:
-    """The features selected by each mask, from one pass; shape (n, dimension) each."""
-    samples = [np.empty((int(mask.sum()), dimension), np.float16) for mask in chosen]
-    filled, position = [0] * len(chosen), 0
-    for _, features in chunks():
-        for number, mask in enumerate(chosen):
-            some = features[mask[position : position + len(features)]]
-            samples[number][filled[number] : filled[number] + len(some)] = some
-            filled[number] += len(some)
-        position += len(features)
-    return samples
+def _sample(picked: Picked, places: npt.NDArray[np.int64], dimension: int) -> npt.NDArray[np.float16]:
+    """The features at some places, read a few at a time; shape (n, dimension)."""
+    sample = np.empty((len(places), dimension), np.float16)
+    for start in range(0, len(places), SAMPLED_AT_ONCE):
+        some = places[start : start + SAMPLED_AT_ONCE]
+        sample[start : start + len(some)] = picked(some)
+    return sample
 
 
 class _Neighbours:
@@ -267,7 +250,12 @@ class _Neighbours:
 
     def see(self, ids: npt.NDArray[np.int64], features: npt.NDArray[np.float32]) -> None:
         """Add a chunk of items to the search."""
-        cosines = np.hstack([self._cosines, self.queries @ features.T])
+        near = self.queries @ features.T
+        if self._cosines.shape[1] > FEW_HITS:
+            # After a few chunks, hardly an item is among the nearest of any query.
+            places = np.flatnonzero((near > self._cosines.min(axis=1)[:, None]).any(axis=0))
+            near, ids = near[:, places], ids[places]
+        cosines = np.hstack([self._cosines, near])
         ids = np.hstack([self._ids, np.broadcast_to(ids, (len(self.queries), len(ids)))])
         if cosines.shape[1] > FEW_HITS + 1:
             best = np.argpartition(-cosines, FEW_HITS, axis=1)[:, : FEW_HITS + 1]

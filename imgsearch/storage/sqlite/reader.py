@@ -172,16 +172,16 @@ class Reader(Ranked):
             lambda: self._rising(f"SELECT id FROM items WHERE {wanted.text}", wanted.parameters),
         )
 
-    def categories(self, *, above: int = 0) -> npt.NDArray[np.int64]:
-        """Categories of the items with an id greater than ``above``, by ascending id; shape (n,)."""
+    def categories(self, *, above: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Ids of the items with an id greater than ``above``, ascending, and their categories; shape (n,) each."""
         select = "SELECT id, category_id FROM items"
         if above:  # a scan of the id range; an index covers both columns of all items
             rows = self._connection.execute(f"{select} NOT INDEXED WHERE id > ?", (above,))
         else:
             rows = self._connection.execute(select)
         pairs = numbers(rows).reshape(-1, 2)
-        categories: npt.NDArray[np.int64] = pairs[np.argsort(pairs[:, 0]), 1]
-        return categories
+        ids, categories = np.ascontiguousarray(pairs[np.argsort(pairs[:, 0])].T)
+        return ids, categories
 
     def features(
         self, condition: Condition = EVERYTHING, *, above: int = 0, chunk: int = CHUNK

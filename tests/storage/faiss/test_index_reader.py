@@ -18,6 +18,7 @@ from tests.storage.builders import (
     clustered,
     make_index,
     nearest,
+    picked_of,
     pieces_of,
     scattered,
 )
@@ -75,7 +76,7 @@ def test_many_queries_get_what_each_gets_alone_in_few_calls(
     """Where the nearest lists hold too few, more are looked at for all that want it at once."""
     few = 50
     inside = np.where(np.arange(INDEXED) < few, 7, 3)
-    generation = build(tmp_path, 1, inside, pieces_of(features, ids), flat_limit=INDEXED - 1)
+    generation = build(tmp_path, 1, inside, pieces_of(features, ids), picked_of(features), flat_limit=INDEXED - 1)
     reader = IndexReader.open(tmp_path, generation)
     queries, wanted = clustered(30, 3), INDEXED // 4
     categories = [None, (3,), (7,), (3, 7), (5,)] * 6

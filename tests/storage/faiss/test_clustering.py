@@ -1,0 +1,82 @@
+"""Clusters of unit vectors: as good as those of FAISS, always the same, whatever the points are."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgsearch.storage.faiss import clustering
+from imgsearch.storage.faiss.clustering import ITERATIONS, nearest, spherical_kmeans
+from tests.storage.builders import DIMENSION, clustered, scattered
+
+
+def agreement(points: np.ndarray, centroids: np.ndarray) -> float:
+    """The mean cosine of points to the nearest centroid."""
+    return float((points @ centroids.T).max(axis=1).mean())
+
+
+@pytest.mark.parametrize("count", [1, 2, 29, 64])
+def test_each_vector_gets_the_nearest_centroid(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when its cosines are computed in several pieces, of which the last one is shorter."""
+    vectors, centroids = scattered(100, 1), scattered(count, 2)
+    expected = (vectors @ centroids.T).argmax(axis=1)
+    assert nearest(vectors, centroids).tolist() == expected.tolist()
+    monkeypatch.setattr(clustering, "PRODUCTS_AT_ONCE", 7 * count)
+    assert nearest(vectors, centroids).tolist() == expected.tolist()
+    monkeypatch.setattr(clustering, "PRODUCTS_AT_ONCE", 1)
+    assert nearest(vectors[:3], centroids).tolist() == expected[:3].tolist()
+
+
+@pytest.mark.parametrize(("count", "spread"), [(20, 0.05), (60, 0.12), (200, 0.12)])
+def test_clusters_are_as_tight_as_those_of_faiss(count: int, spread: float) -> None:
+    points = clustered(6_000, 3, spread=spread)
+    theirs = faiss.Kmeans(DIMENSION, count, niter=ITERATIONS, spherical=True, seed=5, min_points_per_centroid=1)
+    theirs.train(points)
+    own = spherical_kmeans(points, count, seed=5)
+    assert own.shape == (count, DIMENSION)
+    assert own.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(own, axis=1), 1, atol=1e-6)
+    # Both begin at random points, so either may be better by chance.
+    assert 1 - agreement(points, own) <= 1.1 * (1 - agreement(points, theirs.centroids))
+    # Each step of k-means improves on the one before.
+    assert agreement(points, own) >= agreement(points, spherical_kmeans(points, count, seed=5, iterations=1))
+
+
+def test_the_same_points_give_the_same_clusters() -> None:
+    points = clustered(3_000, 4)
+    assert np.array_equal(spherical_kmeans(points, 40, seed=7), spherical_kmeans(points, 40, seed=7))
+    assert not np.array_equal(spherical_kmeans(points, 40, seed=7), spherical_kmeans(points, 40, seed=8))
+
+
+def test_a_single_cluster_is_the_mean() -> None:
+    points = clustered(500, 2)
+    mean = points.astype(np.float64).mean(axis=0)
+    np.testing.assert_allclose(spherical_kmeans(points, 1, seed=0)[0], mean / np.linalg.norm(mean), atol=1e-6)
+
+
+@pytest.mark.parametrize("points", [np.repeat(scattered(1, 6), 50, axis=0), np.repeat(scattered(4, 6), 20, axis=0)])
+def test_copies_of_few_points_make_clusters_that_share_them(points: np.ndarray) -> None:
+    """A catalogue may have more lists than different pictures: clusters without points halve a full one."""
+    centroids = spherical_kmeans(points, 16, seed=1)
+    assert np.isfinite(centroids).all()
+    np.testing.assert_allclose(np.linalg.norm(centroids, axis=1), 1, atol=1e-6)
+    assert agreement(points, centroids) > 0.999
+    assert len(np.unique(centroids, axis=0)) > len(np.unique(points, axis=0))
+
+
+def test_points_that_cancel_out_have_some_centroid() -> None:
+    points = np.concatenate([scattered(1, 1), -scattered(1, 1)])
+    assert np.isfinite(spherical_kmeans(points, 1, seed=0)).all()
+    assert np.isfinite(spherical_kmeans(points, 2, seed=0)).all()
+
+
+@given(st.lists(st.integers(0, 11), min_size=1, max_size=80))
+def test_the_points_of_a_cluster_are_added_up(clusters: list[int]) -> None:
+    points, numbers = scattered(len(clusters), 9), np.array(clusters)
+    expected = np.zeros((12, DIMENSION))
+    np.add.at(expected, numbers, points)
+    sums = clustering._sums(points, numbers, np.bincount(numbers, minlength=12))
+    np.testing.assert_allclose(sums, expected, atol=1e-5)
