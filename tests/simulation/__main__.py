@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -10,7 +11,11 @@ from collections.abc import Callable
 from tests.simulation.history import Finding
 from tests.simulation.planted import PLANTED, operations_until_found
 from tests.simulation.run import Report, run
-from tests.simulation.sqlite_files import unavailable
+from tests.simulation.sqlite_files import run_alone, unavailable
+
+
+OBJECTS = 20_000
+"""Between two looks for what refers to itself, of which there is little."""
 
 
 def main() -> int:
@@ -24,6 +29,9 @@ def main() -> int:
     reason = unavailable()
     if reason is not None:
         parser.error(reason)
+    run_alone()
+    gc.freeze()
+    gc.set_threshold(OBJECTS)
     if arguments.planted:
         return _look_for_planted(arguments.seed, arguments.operations)
     return _simulate(arguments.seed, arguments.operations, _say if arguments.log else lambda _line: None)

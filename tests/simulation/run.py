@@ -23,7 +23,7 @@ from imgsearch.transfer import importing
 from tests.simulation.life import Life, Log
 from tests.simulation.machine import Clock, Machine
 from tests.simulation.python_files import watched_python
-from tests.simulation.sqlite_files import watched_files
+from tests.simulation.sqlite_files import Files, watched_files
 from tests.simulation.statements import Watched
 
 __all__ = ["Report", "run", "world"]
@@ -60,12 +60,12 @@ class Report:
 
 
 class _Files:
-    """SQLite's files of whichever machine runs."""
+    """SQLite's files of whichever machine runs, whose functions it has."""
 
-    machine: Machine
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.machine, name)
+    def boot(self, machine: Machine) -> None:
+        """That one runs from now on."""
+        names = [name for name in vars(Files) if not name.startswith("_")]
+        vars(self).update({name: getattr(machine, name) for name in names})
 
 
 @contextmanager
@@ -85,7 +85,8 @@ def world(clock: Clock) -> Iterator[Callable[[Machine], None]]:
             stack.enter_context(patch.object(module, name, value))
 
         def boot(machine: Machine) -> None:
-            python.machine = files.machine = machine
+            python.machine = machine
+            files.boot(machine)
 
         boot(Machine(Path("/nowhere"), random.Random(0)))
         stack.enter_context(watched_files(files))  # type: ignore[arg-type]
