@@ -54,9 +54,18 @@ class Report:
     operations: int = 0
     lives: int = 0
     seen: Counter[str] = field(default_factory=Counter)
-    """Faults, by kind and step."""
+    """What has happened to the machines, by kind and step."""
     kinds: Counter[str] = field(default_factory=Counter)
     """Operations, by name."""
+
+    def faults(self) -> Counter[str]:
+        """How many there were of each kind."""
+        told: Counter[str] = Counter()
+        for name, count in self.seen.items():
+            kind, is_fault, _ = name.partition(": ")
+            if is_fault:
+                told[kind] += count
+        return told + Counter({"a bit flipped": self.kinds["rot"], "the clock was set": self.kinds["clock"]})
 
 
 class _Files:
