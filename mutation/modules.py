@@ -8,7 +8,7 @@ __all__ = ["TESTS"]
 
 STORAGE: Final = ("tests/storage/test_engine.py", "tests/storage/test_contract.py", "tests/storage/test_deletion.py")
 SQLITE: Final = ("tests/storage/sqlite", *STORAGE)
-SEARCH: Final = ("tests/search", "tests/storage/test_engine.py")
+SEARCH: Final = ("tests/search/test_layers.py", "tests/search", "tests/storage/test_engine.py")
 
 TESTS: Final = {
     "storage/engine.py": STORAGE,
@@ -28,4 +28,5 @@ TESTS: Final = {
     "filters/parser.py": ("tests/filters", "tests/storage/test_contract.py"),
     "filters/tree.py": ("tests/filters", "tests/storage/test_contract.py"),
 }
-"""By the path below ``imgsearch``. Tests that take seconds each are left to their own sessions."""
+"""By the path below ``imgsearch``; first those that tell the most in the shortest time. Tests that take seconds each are
+left to their own sessions."""
