@@ -28,5 +28,5 @@ TESTS: Final = {
     "filters/parser.py": ("tests/filters", "tests/storage/test_contract.py"),
     "filters/tree.py": ("tests/filters", "tests/storage/test_contract.py"),
 }
-"""By the path below ``imgsearch``; first those that tell the most in the shortest time. Tests that take seconds each are
-left to their own sessions."""
+"""By the path below ``imgsearch``; first those that tell most. Tests that take seconds each are left to their own
+sessions."""
