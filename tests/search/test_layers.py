@@ -12,6 +12,7 @@ import pytest
 
 from imgsearch.errors import InstanceDamaged
 from imgsearch.search import candidates, layers, ranking
+from imgsearch.search.layers import Query
 from imgsearch.search.options import SearchOptions
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.faiss import index_builder
@@ -20,7 +21,7 @@ from imgsearch.types import AddPicture
 from imgsearch.values import Attributes, Key, PictureOptions
 from imgsearch.vision.pipeline import content_hash
 from tests.simulation.answers import Asked, Expected
-from tests.simulation.given import SIGHTS, GivenInstance, create
+from tests.simulation.given import SIGHTS, GivenInstance, create, feature_of
 from tests.simulation.history import History
 from tests.simulation.reading import Reading
 from tests.simulation.writing import CORNER, PICTURES, PRODUCTS
@@ -112,6 +113,18 @@ def test_many_queries_at_once(shop: Reading) -> None:
     """More than are ranked together."""
     for seed in range(6):
         shop.search_widely_at_once(random.Random(seed), 7)
+
+
+def test_each_of_many_queries_leaves_out_its_own_picture(shop: Reading) -> None:
+    """And none that another one asks with."""
+    options = SearchOptions(50, any_category=True, exclude_self=True)
+    stored = list(shop._instance.items())[::9]
+    versions = [shop._as_known(item)[1] for item in stored]
+    asked = [Asked(feature_of(one.number, one.region), one.number, one.region, (), options) for one in versions]
+    rankings = shop._searcher._rank([(Query.with_item(item), ()) for item in stored], options)
+    for one, found in zip(asked, rankings, strict=True):
+        shop._judged(shop._history.floor, partial(Expected.fault, asked=one, result=found))
+        assert found.left_out >= 1
 
 
 def test_a_full_page_ends_the_search_for_products(shop: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
