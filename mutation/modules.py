@@ -8,7 +8,7 @@ __all__ = ["TESTS"]
 
 STORAGE: Final = ("tests/storage/test_engine.py", "tests/storage/test_contract.py", "tests/storage/test_deletion.py")
 SQLITE: Final = ("tests/storage/sqlite", *STORAGE)
-SEARCH: Final = ("tests/search", "tests/storage/test_engine.py")
+SEARCH: Final = ("tests/search/test_layers.py", "tests/search", "tests/storage/test_engine.py")
 
 TESTS: Final = {
     "storage/engine.py": STORAGE,
@@ -17,6 +17,10 @@ TESTS: Final = {
     "storage/sqlite/store.py": SQLITE,
     "storage/sqlite/generations.py": SQLITE,
     "storage/faiss/index_header.py": ("tests/storage/faiss/test_index_header.py",),
+    "storage/sqlite/wal.py": ("tests/storage/sqlite/test_wal.py",),
+    "storage/faiss/shortlist.py": ("tests/storage/faiss", "tests/storage/test_engine.py"),
+    "storage/faiss/index_reader.py": ("tests/storage/faiss", "tests/storage/test_engine.py"),
+    "search/layers.py": SEARCH,
     "search/ranking.py": SEARCH,
     "search/candidates.py": SEARCH,
     "search/siblings.py": SEARCH,
@@ -24,4 +28,5 @@ TESTS: Final = {
     "filters/parser.py": ("tests/filters", "tests/storage/test_contract.py"),
     "filters/tree.py": ("tests/filters", "tests/storage/test_contract.py"),
 }
-"""By the path below ``imgsearch``. Tests that take seconds each are left to their own sessions."""
+"""By the path below ``imgsearch``; first those that tell most. Tests that take seconds each are left to their own
+sessions."""

@@ -140,7 +140,7 @@ class Engine:
         from imgsearch.storage.integrity.problems import leftovers  # only writers need it: searches start faster
 
         with storage_errors(self.folder):
-            for path in leftovers(self.folder, locked=True):
+            for path in leftovers(self.folder, own=self.store):
                 if path.is_dir():
                     successor.remove(path)
                 else:

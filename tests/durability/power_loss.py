@@ -32,11 +32,11 @@ class Loss(Enum):
 class File:
     """A file's bytes on the disk, and the changes that are on their way there: an offset with bytes, or a length."""
 
-    durable: bytes = b""
+    durable: bytearray = field(default_factory=bytearray)
     pending: list[tuple[int, bytes] | int] = field(default_factory=list)
 
     def sync(self) -> None:
-        self.durable = _changed(self.durable, self.pending)
+        _change(self.durable, self.pending)
         self.pending = []
 
     def fail_to_sync(self, chance: random.Random) -> None:
@@ -44,19 +44,21 @@ class File:
         self.durable = self.left(Loss.SOME, chance)
         self.pending = []
 
-    def left(self, loss: Loss, chance: random.Random) -> bytes:
+    def left(self, loss: Loss, chance: random.Random) -> bytearray:
         """What may be on the disk."""
+        there = bytearray(self.durable)
         if loss is Loss.NONE:
-            return _changed(self.durable, self.pending)
+            _change(there, self.pending)
         if loss is not Loss.SOME:
-            return self.durable
+            return there
         kept: list[tuple[int, bytes] | int] = []
         for change in self.pending:
             if isinstance(change, int):
                 kept += [change] if chance.random() < 0.5 else []
             else:
                 kept += [sector for sector in _sectors(*change) if chance.random() < 0.5]
-        return _changed(self.durable, kept)
+        _change(there, kept)
+        return there
 
 
 def _sectors(offset: int, data: bytes) -> list[tuple[int, bytes]]:
@@ -65,17 +67,16 @@ def _sectors(offset: int, data: bytes) -> list[tuple[int, bytes]]:
     return [(at, data[at - offset : to - offset]) for at, to in pairwise(borders)]
 
 
-def _changed(data: bytes, changes: list[tuple[int, bytes] | int]) -> bytes:
-    result = bytearray(data)
+def _change(data: bytearray, changes: list[tuple[int, bytes] | int]) -> None:
     for change in changes:
         if isinstance(change, int):
-            result = result[:change].ljust(change, b"\0")
+            del data[change:]
+            data += bytes(change - len(data))
         else:
             offset, new = change
-            if len(result) < offset:
-                result = result.ljust(offset, b"\0")
-            result[offset : offset + len(new)] = new
-    return bytes(result)
+            if len(data) < offset:
+                data += bytes(offset - len(data))
+            data[offset : offset + len(new)] = new
 
 
 Names = dict[Path, File | None]
@@ -92,7 +93,7 @@ class Disk:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._durable: Names = {
-            path: File(path.read_bytes()) if path.is_file() else None for path in sorted(home.rglob("*"))
+            path: File(bytearray(path.read_bytes())) if path.is_file() else None for path in sorted(home.rglob("*"))
         }
         self._now: Names = dict(self._durable)
         self._pending: list[dict[Path, File | str | None]] = []

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from imgsearch.search import layers, ranking
 from imgsearch.search.options import SearchOptions, SearchResult
+from imgsearch.search.ranking import Ranking
 from imgsearch.search.siblings import ranking_weights
 from imgsearch.values import Key, Region
 from tests.simulation.given import DIMENSION, RECORD, feature_of
@@ -123,7 +124,7 @@ class Expected:
             same &= np.array([known.region == asked.region for known in self.known], bool)
         return same
 
-    def fault(self, asked: Asked, result: SearchResult) -> str | None:
+    def fault(self, asked: Asked, result: SearchResult | Ranking) -> str | None:
         """What is wrong with an answer; None: it is that of this state, or rounding decides."""
         if not self.keys:
             return None if not result.hits and not result.found else "found something where nothing is"
@@ -214,7 +215,12 @@ class Expected:
         return scores
 
     def _difference(
-        self, result: SearchResult, ranked: list[int], nearness: Floats, same: npt.NDArray[np.bool_], scores: Floats
+        self,
+        result: SearchResult | Ranking,
+        ranked: list[int],
+        nearness: Floats,
+        same: npt.NDArray[np.bool_],
+        scores: Floats,
     ) -> str | None:
         if len(result.hits) != len(ranked):
             return f"{len(result.hits)} hits instead of {len(ranked)}"

@@ -5,15 +5,18 @@ The gateway, its jobs, locks, SQLite, FAISS and files are the real ones; only wh
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from imgsearch.errors import InputError
 from imgsearch.jobs.creation import make
 from imgsearch.service.categories import Kind
-from imgsearch.values import Region
+from imgsearch.types import Extracted, PictureSource
+from imgsearch.values import PictureOptions, Region
 from imgsearch.vision.limits import LIMIT_PROFILES
 from imgsearch.vision.models import DEFAULT_MODEL, EMBEDDED_MODELS
 from tests.storage.arithmetic import ArithmeticInstance, ArithmeticOpened, ArithmeticPipeline
@@ -39,6 +42,17 @@ def feature_of(number: int, region: Region) -> Features:
 
 class _Pipeline(ArithmeticPipeline):
     feature_of = staticmethod(feature_of)
+
+    def submit_all(
+        self, picture: PictureSource, options: PictureOptions, *, all_subjects: bool
+    ) -> Future[tuple[list[Extracted], float]]:
+        """In this thread."""
+        future: Future[tuple[list[Extracted], float]] = Future()
+        try:
+            future.set_result(self._extract_timed(picture, options, all_subjects))
+        except InputError as error:
+            future.set_exception(error)
+        return future
 
 
 class _Opened(ArithmeticOpened):

@@ -188,7 +188,7 @@ class Machine:
         whole[offset : offset + len(data)] = data
         with _open(path, "r+b") as there:
             there.write(whole)
-        file.durable, file.pending = bytes(whole), []
+        file.durable, file.pending = whole, []
 
     # What SQLite asks (``sqlite_files.Files``)
 

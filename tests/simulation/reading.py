@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from imgsearch.errors import ImgsearchError, ItemNotFound
+from imgsearch.errors import ImgsearchError, InstanceDamaged, ItemNotFound
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING
+from imgsearch.search.layers import Query
 from imgsearch.search.options import SearchOptions
 from imgsearch.search.searcher import Searcher
 from imgsearch.service.categories import Kind
@@ -105,6 +106,31 @@ class Reading:
         start = self._history.floor
         result = self._searcher.by_feature(asked.feature, None, asked.options)
         self._judged(start, lambda expected: expected.fault(asked, result))
+
+    def search_widely_at_once(self, chance: random.Random, count: int) -> None:
+        """The same with many features, all of them in one snapshot; one by one where damage is in the way of some.
+
+        Raises:
+            InstanceDamaged: of the last one that it hindered.
+        """
+        asked = [self._asked_with_feature(chance, SearchOptions(num=100, any_category=True))[0] for _ in range(count)]
+        try:
+            self._answer(asked)
+        except InstanceDamaged:
+            damage = None
+            for one in asked:
+                try:
+                    self._answer([one])
+                except InstanceDamaged as error:
+                    damage = error
+            if damage is not None:
+                raise damage from None
+
+    def _answer(self, asked: Sequence[Asked]) -> None:
+        start = self._history.floor
+        rankings = self._searcher._rank([(Query(one.feature, b""), ()) for one in asked], asked[0].options)
+        for one, ranking in zip(asked, rankings, strict=True):
+            self._judged(start, partial(Expected.fault, asked=one, result=ranking))
 
     def search_by_picture(self, chance: random.Random) -> None:
         """With a picture that may be stored, in whatever region."""

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["rot_and_repair"]
 
 READS, WIDE_SEARCHES = 6, 6
-WIDE_SEARCHES_OF_INDEX = 60
-"""An index only chooses candidates, so one wrong number in it seldom changes an answer."""
+AT_ONCE = 54
+"""Wide searches more, if it is an index: it only chooses candidates, so that one wrong number in it seldom changes an
+answer."""
 FORMAT_BYTES = range(60, 64)
 """Where the header of a database says its format, which no checksum covers."""
 HIGH_BIT = 64
@@ -46,7 +47,7 @@ def rot_and_repair(life: Life, chance: random.Random) -> str:
     _flip(life.machine, path, offset, bit)
     told = f"{path.name} at {offset}, bit {bit}"
     is_format = path.suffix == ".db" and offset in FORMAT_BYTES
-    seen = _read(life, chance, WIDE_SEARCHES_OF_INDEX if path.suffix == ".faiss" else WIDE_SEARCHES)
+    seen = _read(life, chance, AT_ONCE if path.suffix == ".faiss" else 0)
     try:
         problems = [one for one in GivenInstance.check(life.folder, read_data=True) if not one.damage.is_harmless]
     except (NewerFormat, OlderFormat):
@@ -102,7 +103,7 @@ def _flip(machine: Machine, path: Path, offset: int, bit: int) -> None:
     machine.overwrite(path, offset, flipped)
 
 
-def _read(life: Life, chance: random.Random, wide_searches: int) -> str:
+def _read(life: Life, chance: random.Random, at_once: int) -> str:
     """Read here and there; what was said to be damaged, if anything was."""
     said = ""
     try:
@@ -114,8 +115,10 @@ def _read(life: Life, chance: random.Random, wide_searches: int) -> str:
     everything: list[tuple[str, Callable[[], object]]] = [
         ("all items", partial(life.reading.items, chance)),
         ("all features", life.observed),
-        *[("all candidates", partial(life.reading.search_widely, chance))] * wide_searches,
+        *[("all candidates", partial(life.reading.search_widely, chance))] * WIDE_SEARCHES,
     ]
+    if at_once:
+        everything.append(("all candidates", partial(life.reading.search_widely_at_once, chance, at_once)))
     for number in range(READS + len(everything)):
         name, read = everything[number - READS] if number >= READS else life.reading.draw(chance)
         try:

@@ -23,7 +23,7 @@ from imgsearch.transfer import importing
 from tests.simulation.life import Life, Log
 from tests.simulation.machine import Clock, Machine
 from tests.simulation.python_files import watched_python
-from tests.simulation.sqlite_files import watched_files
+from tests.simulation.sqlite_files import Files, watched_files
 from tests.simulation.statements import Watched
 
 __all__ = ["Report", "run", "world"]
@@ -54,18 +54,27 @@ class Report:
     operations: int = 0
     lives: int = 0
     seen: Counter[str] = field(default_factory=Counter)
-    """Faults, by kind and step."""
+    """What has happened to the machines, by kind and step."""
     kinds: Counter[str] = field(default_factory=Counter)
     """Operations, by name."""
 
+    def faults(self) -> Counter[str]:
+        """How many there were of each kind."""
+        told: Counter[str] = Counter()
+        for name, count in self.seen.items():
+            kind, is_fault, _ = name.partition(": ")
+            if is_fault:
+                told[kind] += count
+        return told + Counter({"a bit flipped": self.kinds["rot"], "the clock was set": self.kinds["clock"]})
+
 
 class _Files:
-    """SQLite's files of whichever machine runs."""
+    """SQLite's files of whichever machine runs, whose functions it has."""
 
-    machine: Machine
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.machine, name)
+    def boot(self, machine: Machine) -> None:
+        """That one runs from now on."""
+        names = [name for name in vars(Files) if not name.startswith("_")]
+        vars(self).update({name: getattr(machine, name) for name in names})
 
 
 @contextmanager
@@ -85,7 +94,8 @@ def world(clock: Clock) -> Iterator[Callable[[Machine], None]]:
             stack.enter_context(patch.object(module, name, value))
 
         def boot(machine: Machine) -> None:
-            python.machine = files.machine = machine
+            python.machine = machine
+            files.boot(machine)
 
         boot(Machine(Path("/nowhere"), random.Random(0)))
         stack.enter_context(watched_files(files))  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -21,6 +22,8 @@ OK, FULL, CANTOPEN = 0, 13, 14
 IOERR_READ, IOERR_WRITE, IOERR_FSYNC, IOERR_TRUNCATE, IOERR_DELETE = (10 | number << 8 for number in (1, 3, 4, 6, 10))
 OPEN_CREATE, LOG_OR_JOURNAL = 0x4, 0x800 | 0x4000 | 0x80000
 """Flags of an open: it may create the file; the file is one whose folder SQLite syncs with its first sync."""
+SINGLE_THREAD, MEMORY_STATISTICS = 1, 9
+"""Options of ``sqlite3_config``."""
 
 Pointer = ctypes.c_void_p
 
@@ -91,6 +94,23 @@ def _library() -> ctypes.CDLL:
     return ctypes.CDLL(_sqlite3.__file__)
 
 
+def run_alone() -> None:
+    """Let SQLite do without mutexes and statistics of its memory, as one thread of this process uses it.
+
+    Each costs more than what it guards here. No connection is open.
+    """
+    library = _library()
+    library.sqlite3_shutdown()
+    for option, *values in ((SINGLE_THREAD,), (MEMORY_STATISTICS, 0)):
+        assert library.sqlite3_config(option, *values) == OK
+    assert library.sqlite3_initialize() == OK
+
+
+@lru_cache(maxsize=64)
+def _path(name: bytes) -> Path:
+    return Path(name.decode())
+
+
 def unavailable() -> str | None:
     """Why SQLite's files cannot be watched here; None where they can."""
     if sys.platform != "linux":
@@ -134,7 +154,7 @@ class _Watched:
         self._calls: dict[int, tuple[Any, Any, Any, Any]] = {}
 
     def _open(self, vfs: int, name: int | None, file: int, flags: int, out: int) -> int:
-        path = None if name is None else Path(ctypes.string_at(name).decode())
+        path = None if name is None else _path(ctypes.string_at(name))
         if path is None:
             return self._of_unix.open(vfs, name, file, flags, out)
         code = self._files.opening(path, flags)
@@ -181,7 +201,7 @@ class _Watched:
         return int(close(file))
 
     def _delete(self, vfs: int, name: bytes, sync_folder: int) -> int:
-        code = self._files.deleting(Path(name.decode()), syncs_folder=bool(sync_folder))
+        code = self._files.deleting(_path(name), syncs_folder=bool(sync_folder))
         return code or self._of_unix.delete(vfs, name, sync_folder)
 
     def _random(self, _vfs: int, count: int, target: int) -> int:

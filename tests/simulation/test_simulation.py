@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +53,30 @@ def test_the_same_seed_gives_the_same_log(logged: tuple[Report, list[str]]) -> N
     again = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=True)
     log = "".join(f"{line}\n" for line in logged[1]).encode()
     assert hashlib.sha256(again.stdout).hexdigest() == hashlib.sha256(log).hexdigest()
+
+
+def test_the_command_keeps_a_log(tmp_path: Path) -> None:
+    """A line for each seed, whether something is found or not; what is found makes the command fail."""
+    code = (
+        "import sys; from tests.simulation.__main__ import main; from tests.simulation.planted import PLANTED\n"
+        f"sys.argv += ['--seed', '4', '--seeds', '2', '--operations', '300', '--log', {str(tmp_path / 'log')!r}]\n"
+        "assert main() == 0\n"
+        f"with PLANTED[{QUICK[-1]!r}](): sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["seed"] for line in lines] == [4, 5, 4, 5]
+    assert [line["finding"] is None for line in lines] == [True, True, False, False]
+    for line in lines:
+        assert line["finding"] is None or "Finding: an answer is that of none" in line["finding"]
+        assert (line["operations"] >= 300) is (line["finding"] is None)
+        assert line["seconds"] > 0
+        assert sum(line["kinds"].values()) > 0
+        assert sum(line["faults"].values()) == sum(
+            count for place, count in line["places"].items() if ": " in place
+        ) + line["kinds"].get("rot", 0) + line["kinds"].get("clock", 0)
+    assert "power lost" in lines[0]["faults"]
 
 
 @pytest.mark.parametrize("name", QUICK)

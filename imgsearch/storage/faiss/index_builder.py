@@ -296,5 +296,7 @@ def _tune(index: Any, neighbours: _Neighbours) -> tuple[int, int, float]:
 
 def _recall(wanted: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> float:
     """The mean share of the wanted ids that were found; both of shape (queries, n), the latter best first."""
-    hits = [np.isin(true, some).mean() if len(true) else 1.0 for true, some in zip(wanted, found, strict=True)]
+    if not wanted.size:
+        return 1.0
+    hits = [(true[:, None] == some[None]).any(axis=1).mean() for true, some in zip(wanted, found, strict=True)]
     return float(np.mean(hits))

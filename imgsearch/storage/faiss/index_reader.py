@@ -71,6 +71,11 @@ class IndexReader:
         centroids = centroids_of(index)
         return cls(generation, index, parts, centroids, Checks(path, index, parts, centroids))
 
+    @property
+    def dimension(self) -> int:
+        """Of its features."""
+        return int(self._index.d)
+
     def shortlists(
         self,
         queries: npt.NDArray[np.float32],
@@ -78,15 +83,18 @@ class IndexReader:
         categories: Sequence[tuple[int, ...] | None],
         without: npt.NDArray[np.int64],
     ) -> list[npt.NDArray[np.int64]]:
-        """``shortlist`` for many queries at once, on an approximate index.
+        """``shortlist`` for many queries at once.
 
         Args:
             queries: shape (n, dimension), L2-normalised.
             size: how many items are wanted per query.
-            categories: of each query: scan only lists of these; None: all.
+            categories: of each query: scan only lists of these; None: all. A flat index has no lists.
             without: ids to leave out.
         """
-        return self._approximate_shortlists(queries, size, _outside(without), categories)
+        selector = _outside(without)
+        if self._centroids is None:
+            return [self._exact_shortlist(query, size, selector) for query in queries]
+        return self._approximate_shortlists(queries, size, selector, categories)
 
     def shortlist(
         self,

@@ -319,11 +319,13 @@ class _Check:
         size = min(SELF_SEARCH_ITEMS, len(ids))
         hits = 1 if generation.lists is None else SELF_SEARCH_HITS
         chosen = sorted(np.random.default_rng(generation.number).choice(ids, size, replace=False).tolist())
-        for item_id in chosen:
-            feature = self._valid_feature(item_id)
-            if feature is None:
-                continue  # reported separately
-            found = reader.shortlist(feature, hits, without=removed).tolist()
+        stored = [(item_id, self._valid_feature(item_id)) for item_id in chosen]
+        # What is not valid, or has another dimension, is reported separately.
+        asked = [(number, one) for number, one in stored if one is not None and len(one) == reader.dimension]
+        queries = np.array([feature for _, feature in asked], np.float32)
+        shortlists = reader.shortlists(queries, hits, [None] * len(asked), removed) if asked else []
+        for (item_id, feature), shortlist in zip(asked, shortlists, strict=True):
+            found = shortlist.tolist()
             if item_id in found:
                 continue
             others = [other for other in map(self._valid_feature, found) if other is not None]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.durable_fs import TEMPORARY_SUFFIX
@@ -111,7 +112,7 @@ class Repair:
     """Problems that remain."""
 
 
-def leftovers(folder: Path, *, locked: bool = False) -> list[Path]:
+def leftovers(folder: Path, *, locked: bool = False, own: Store | None = None) -> list[Path]:
     """What killed writers left: files, and the folder of a successor that has become the instance.
 
     Empty while another writer is at work, as the files may be its own.
@@ -119,14 +120,21 @@ def leftovers(folder: Path, *, locked: bool = False) -> list[Path]:
     Args:
         folder: with an instance in it.
         locked: the caller holds the writer lock.
+        own: the connection of the writer at work, who holds the lock, too; it is in no transaction.
     """
+    locked = locked or own is not None
     names = LEFTOVER_NAMES if locked else (*LEFTOVER_NAMES, HOLDER_NAME)
-    found = sorted(path for name in names for path in folder.glob(name))
+    found = sorted(path for path in folder.iterdir() if any(fnmatchcase(path.name, name) for name in names))
     if not locked and writer_at_work(folder):
         return []
     # In this order, so that what a writer published before it ended is seen as published.
     try:
-        with closing(Store.open(folder / DATABASE_NAME, write=False, verify=False)) as store:
+        opened = (
+            nullcontext(own)
+            if own is not None
+            else closing(Store.open(folder / DATABASE_NAME, write=False, verify=False))
+        )
+        with opened as store:
             published = {f"index-{row[0]}.faiss" for row in store.connection.execute("SELECT number FROM generations")}
             if is_leftover(home(folder), store):
                 found.append(home(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import sqlite3
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
@@ -15,7 +16,6 @@ from imgsearch.storage.sqlite.database import FrozenConnection, connect, storage
 from imgsearch.storage.sqlite.remembered import Remembered
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -38,9 +38,12 @@ def translated(read: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[R, 
     @functools.wraps(read)
     def translated(self: R, /, *args: P.args, **options: P.kwargs) -> T:
         try:
-            with storage_errors(self.path.parent):
+            try:
                 self._follow()
                 return read(self, *args, **options)
+            except (sqlite3.Error, OSError, UnicodeDecodeError):
+                with storage_errors(self.path.parent):  # only now: most calls cost less than entering it
+                    raise
         except InstanceDamaged:
             if isinstance(self._connection, FrozenConnection):
                 self._connection.check()  # a concurrent write may be the cause

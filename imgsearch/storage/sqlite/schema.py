@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgsearch.errors import InstanceDamaged, NewerFormat
 from imgsearch.storage.checksum import FUNCTION, register
@@ -210,8 +209,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
 FORMAT_VERSION: Final = len(MIGRATIONS)
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaEntry:
+class SchemaEntry(NamedTuple):
     """A table, index or trigger as recorded in the database, without its root page."""
 
     position: int
@@ -225,7 +223,7 @@ class SchemaEntry:
 def schema_of(connection: sqlite3.Connection) -> list[SchemaEntry]:
     """The schema of a database, without statistics tables that SQLite may add."""
     rows = connection.execute("SELECT rowid, type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid")
-    return [SchemaEntry(*row) for row in rows if not str(row[2]).startswith("sqlite_stat")]
+    return [SchemaEntry._make(row) for row in rows if not str(row[2]).startswith("sqlite_stat")]
 
 
 @functools.lru_cache(maxsize=1)

@@ -95,18 +95,39 @@ class _Walk:
         header = self._header()
         if header is None:
             return {}
-        order, page_bytes, salts, claimed = header
-        actual = claimed  # the checksum once all corrections are applied
-        place = HEADER.size
+        order, page_bytes, salts, checksum = header
+        place, goes_on = HEADER.size, True
+        while goes_on:
+            place, checksum, goes_on = self._commits(place, order, page_bytes, salts, checksum)
+            self._found.clear()
+        return self._sure
+
+    def _commits(self, place: int, order: str, page_bytes: int, salts: bytes, checksum: Sum) -> tuple[int, Sum, bool]:
+        """Walk to the end of the log, frame by frame.
+
+        Args:
+            place: the offset of the first frame in bytes.
+            order: the byte order.
+            page_bytes: the page size.
+            salts: of this log.
+            checksum: before the first frame.
+
+        Returns:
+            The offset behind the last commit, the checksum there once all corrections are applied, and whether that is
+            another one than the last frame claims. Then other frames may continue it than those walked: SQLite reads
+            them once the log is repaired, so they must be repaired, too.
+        """
+        claimed = actual = checksum
+        behind, corrected, is_other = place, checksum, False
         while True:
             after = self._frame(place, order, page_bytes, salts, claimed, actual)
             if after is None:
-                break
+                return behind, corrected, is_other
             claimed, actual, ends_commit = after
+            place += FRAME.size + page_bytes
             if ends_commit:
                 self._sure |= self._found
-            place += FRAME.size + page_bytes
-        return self._sure
+                behind, corrected, is_other = place, actual, actual != claimed
 
     def _header(self) -> tuple[str, int, bytes, Sum] | None:
         """Byte order, page size, salts and checksum; None if this is not a log."""

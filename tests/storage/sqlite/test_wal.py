@@ -6,10 +6,13 @@ import os
 import random
 import shutil
 import sqlite3
+import struct
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from imgsearch.errors import InstanceDamaged
 from imgsearch.search.ranking import Ranker
@@ -18,7 +21,17 @@ from imgsearch.storage.integrity.check import check
 from imgsearch.storage.integrity.problems import Damage
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite.store import DATABASE_NAME
-from imgsearch.storage.sqlite.wal import FRAME, HEADER, _Walk, is_corrupted, log_of, write_repaired
+from imgsearch.storage.sqlite.wal import (
+    CHECKED_OF_HEADER,
+    FRAME,
+    HEADER,
+    VERSION,
+    _checksum,
+    _Walk,
+    is_corrupted,
+    log_of,
+    write_repaired,
+)
 from tests.storage.builders import CALIBRATION, change, child, clustered, query
 
 COUNT = 90
@@ -84,6 +97,47 @@ def page_bytes(data: bytes) -> int:
 def frames(data: bytes) -> list[int]:
     """Where each frame begins."""
     return list(range(HEADER.size, len(data), FRAME.size + page_bytes(data)))
+
+
+def small_log() -> bytes:
+    """Ten commits of a page each, always the same."""
+    chance = random.Random(1)
+    salts = chance.randbytes(8)
+    head = HEADER.pack(0x377F0682, VERSION, 512, 0, salts, b"")[:CHECKED_OF_HEADER]
+    sums = _checksum(head, "<")
+    log = head + struct.pack(">II", *sums)
+    for number in range(10):
+        start, page = struct.pack(">II", number + 1, 10), chance.randbytes(512)
+        sums = _checksum(start + page, "<", sums)
+        log += start + salts + struct.pack(">II", *sums) + page
+    return log
+
+
+SMALL_LOG = small_log()
+
+
+def mended(log: bytes, folder: Path) -> tuple[bytes, bool]:
+    """What a repair makes of a log, and whether it takes it for damaged."""
+    log_of(folder / "damaged").write_bytes(log)
+    write_repaired(folder / "damaged", log_of(folder / "mended"))
+    return log_of(folder / "mended").read_bytes(), is_corrupted(folder / "damaged")
+
+
+@given(st.lists(st.tuples(st.integers(0, len(SMALL_LOG) - 1), st.integers(0, 7)), min_size=1, max_size=6, unique=True))
+# In several places, of which a frame behind only continues what the repair has made of those before.
+@example([(1511, 7), (1660, 3)])
+@example([(2411, 7), (2196, 4)])
+@example([(571, 7), (3123, 7), (2880, 7)])
+def test_what_is_mended_is_whole(tmp_path_factory: pytest.TempPathFactory, bits: list[tuple[int, int]]) -> None:
+    """Wherever bits are altered: a second repair finds nothing more."""
+    folder = tmp_path_factory.getbasetemp() / "small"
+    folder.mkdir(exist_ok=True)
+    damaged = bytearray(SMALL_LOG)
+    for place, bit in bits:
+        damaged[place] ^= 1 << bit
+    once, _ = mended(bytes(damaged), folder)
+    assert mended(once, folder) == (once, False)
+    assert len(once) == len(SMALL_LOG)
 
 
 def test_a_whole_log_is_whole(killed: Path, tmp_path: Path) -> None:

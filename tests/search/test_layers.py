@@ -1,0 +1,172 @@
+"""Layer by layer, searches give what brute force gives: the simulation's, with limits that a few items reach."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from imgsearch.errors import InstanceDamaged
+from imgsearch.search import candidates, layers, ranking
+from imgsearch.search.layers import Query
+from imgsearch.search.options import SearchOptions
+from imgsearch.storage.engine import Engine
+from imgsearch.storage.faiss import index_builder
+from imgsearch.storage.sqlite.reader import Reader
+from imgsearch.types import AddPicture
+from imgsearch.values import Attributes, Key, PictureOptions
+from imgsearch.vision.pipeline import content_hash
+from tests.simulation.answers import Asked, Expected
+from tests.simulation.given import SIGHTS, GivenInstance, create, feature_of
+from tests.simulation.history import History
+from tests.simulation.reading import Reading
+from tests.simulation.writing import CORNER, PICTURES, PRODUCTS
+from tests.storage.arithmetic import Sight
+from tests.storage.known import State
+
+LIMITS = (
+    (candidates, "EXACT_SCAN_LIMIT", 6),
+    (index_builder, "MIN_POINTS_PER_LIST", 5),
+    (layers, "SIBLINGS_AT_ONCE", 7),
+    (ranking, "CANDIDATES", 20),
+    (ranking, "DISTINCT_CANDIDATES", 6),
+    (ranking, "QUERIES_AT_ONCE", 3),
+)
+NUMBER_OF = {content_hash(Sight(number).data): number for number in range(SIGHTS)}
+
+
+def additions() -> list[AddPicture]:
+    """A picture for each key, in an order that is not that of the keys."""
+    chance = random.Random(3)
+    keys = [Key(product, picture) for product in PRODUCTS for picture in PICTURES]
+    chance.shuffle(keys)
+    return [
+        AddPicture(
+            "here",
+            key,
+            Sight(chance.randrange(SIGHTS)),
+            PictureOptions(chance.choice((None, 0, 3)), region=chance.choice((None, None, CORNER))),
+            Attributes(int_attr=chance.choice((None, 0, 1, 2, 3)), str_attr=chance.choice((None, "red"))),
+        )
+        for key in keys
+    ]
+
+
+@pytest.fixture(scope="module", params=["no index", "flat", "lists"])
+def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reading]:
+    """Eight products of twelve pictures, of which some came after the index and some went."""
+    folder = tmp_path_factory.mktemp("shop")
+    history, state, operations = History(), State(), additions()
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name, value in LIMITS:
+            patch.setattr(module, name, value)
+        create(folder / "instance")
+        with GivenInstance.open(folder / "instance") as instance:
+            for some in (operations[:80], operations[80:]):
+                instance.apply(some)
+                for operation in some:
+                    state = state.after(operation)
+                if len(state.items) == 80 and request.param != "no index":
+                    with instance._opened.writing(0) as engine:
+                        assert isinstance(engine, Engine)
+                        engine.rebuild(flat_limit=20_000 if request.param == "flat" else 0)
+            for key in [one.key for one in operations[::9]]:
+                instance.delete(key.product_id, key.pic_name)
+                state = state.without([key])
+            history.replace(replace(state, told=()))
+            with instance.searching() as searcher:
+                yield Reading(instance, searcher, history, NUMBER_OF)
+
+
+def asked_with(shop: Reading, seed: int, options: SearchOptions) -> Asked:
+    return shop._asked_with_feature(random.Random(seed), options)[0]
+
+
+def test_searches_of_all_kinds(shop: Reading) -> None:
+    """By feature, picture and name, with filters, categories, Scores and pages; with or without the picture itself."""
+    for seed in range(25):
+        for search in (shop.search_by_feature, shop.search_by_picture, shop.search_by_name, shop.search_widely):
+            search(random.Random(seed))
+
+
+@pytest.mark.parametrize("least", [0.0, 0.05, 0.3])
+def test_distinct_products_come_from_as_many_layers_as_they_need(shop: Reading, least: float) -> None:
+    """Six candidates are of one or two products, and the page has place for all."""
+    for seed in range(5):
+        for start, num in ((0, 1), (0, 4), (0, 50), (3, 3), (7, 5), (40, 5)):
+            for expression in (None, "int_attr>=2"):
+                options = SearchOptions(
+                    num, start, any_category=True, filter=expression, distinct_product=True, min_score=least
+                )
+                one = asked_with(shop, seed, options)
+                result = shop._searcher.by_feature(one.feature, None, options)
+                shop._judged(shop._history.floor, partial(Expected.fault, asked=one, result=result))
+                if not least and expression is None:
+                    assert len(result.hits) == min(num, max(0, len(PRODUCTS) - start))
+
+
+def test_many_queries_at_once(shop: Reading) -> None:
+    """More than are ranked together."""
+    for seed in range(6):
+        shop.search_widely_at_once(random.Random(seed), 7)
+
+
+def test_each_of_many_queries_leaves_out_its_own_picture(shop: Reading) -> None:
+    """And none that another one asks with."""
+    options = SearchOptions(50, any_category=True, exclude_self=True)
+    stored = list(shop._instance.items())[::9]
+    versions = [shop._as_known(item)[1] for item in stored]
+    asked = [Asked(feature_of(one.number, one.region), one.number, one.region, (), options) for one in versions]
+    rankings = shop._searcher._rank([(Query.with_item(item), ()) for item in stored], options)
+    for one, found in zip(asked, rankings, strict=True):
+        shop._judged(shop._history.floor, partial(Expected.fault, asked=one, result=found))
+        assert found.left_out >= 1
+
+
+def test_a_full_page_ends_the_search_for_products(shop: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each further layer costs reading; the last one ends it, too."""
+    read: list[int] = []
+    read_layers = layers.read_layers
+
+    def counted(*arguments: object, **options: object) -> object:
+        read.append(1)
+        return read_layers(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ranking, "read_layers", counted)
+    options = SearchOptions(1, any_category=True, distinct_product=True)
+    shop._searcher.by_feature(asked_with(shop, 1, options).feature, None, options)
+    assert len(read) == 1
+    read.clear()
+    # 6 candidates, then up to the 24th, the 96th: all.
+    shop._searcher.by_feature(asked_with(shop, 1, options).feature, None, replace(options, num=50))
+    assert len(read) == 3
+    read.clear()
+    shop._searcher.by_feature(asked_with(shop, 1, options).feature, None, replace(options, num=50, min_score=0.9))
+    assert len(read) == 1
+
+
+def test_fewer_items_than_are_counted_are_damage(shop: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search does not go on for ever."""
+    counts = Reader.counts
+    monkeypatch.setattr(Reader, "counts", lambda self: {category: n + 1 for category, n in counts(self).items()})
+    options = SearchOptions(50, any_category=True, distinct_product=True)
+    with pytest.raises(InstanceDamaged, match="the number of items"):
+        shop._searcher.by_feature(asked_with(shop, 1, options).feature, None, options)
+
+
+def test_features_in_another_order_are_put_in_order(shop: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store gives them in whatever order it likes."""
+    features_of = Reader.features_of
+
+    def shuffled(self: Reader, ids: list[int]) -> object:
+        found, features = features_of(self, ids)
+        order = np.random.default_rng(1).permutation(len(found))
+        return found[order], features[order]
+
+    monkeypatch.setattr(Reader, "features_of", shuffled)
+    for seed in range(10):
+        shop.search_by_feature(random.Random(seed))
