@@ -197,8 +197,9 @@ def test_too_few_products(folder: Path) -> None:
 
 def test_what_cannot_be_tuned(tmp_path: Path) -> None:
     """Codes, features of an older version, and nothing at all."""
-    with pytest.raises(NotTunable, match="codes of two bits"):
-        tune(make(tmp_path / "codes", FEATURES, codes=True))
+    for coding, bits in (("codes", 2), ("4-bit", 4)):
+        with pytest.raises(NotTunable, match=f"codes of {bits} bits"):
+            tune(make(tmp_path / coding, FEATURES, features=coding))
     with pytest.raises(InstanceEmpty, match="add pictures first"):
         tune(make(tmp_path / "empty", FEATURES[:0]))
     old = make(tmp_path / "old", FEATURES)
