@@ -180,9 +180,7 @@ def _rows(file: BinaryIO, path: Path, dimension: int, bits: int) -> Iterator[Row
     return _read_rows(file, path, (shape[0], dimension), dtype, bits)
 
 
-def _read_rows(
-    file: BinaryIO, path: Path, shape: tuple[int, int], dtype: np.dtype[Any], bits: int
-) -> Iterator[Row]:
+def _read_rows(file: BinaryIO, path: Path, shape: tuple[int, int], dtype: np.dtype[Any], bits: int) -> Iterator[Row]:
     count, dimension = shape
     size = dimension * dtype.itemsize
     for start in range(0, count, ROWS_AT_ONCE):
