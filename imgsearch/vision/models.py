@@ -129,10 +129,11 @@ class ModelRecord:
         return cls(**{**values, **sequences, "files": files})
 
     def as_dict(self) -> dict[str, Any]:
-        """For storing as JSON; older releases read it too, unless there are codes."""
+        """For storing as JSON; without codes it is what older releases have stored, so their shards agree with it."""
         values = asdict(self)
         if self.bits == HALF:
             del values["bits"]
+            values["coded"] = False
         return values
 
     def stamp(self) -> dict[str, Any]:

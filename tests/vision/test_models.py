@@ -138,6 +138,7 @@ def test_a_record_of_an_older_release_says_whether_there_are_codes() -> None:
     """Its own release reads a record without codes, too: nothing is in it that it would not know."""
     before = RECORD.as_dict()
     assert "bits" not in before
+    assert before["coded"] is False
     for coded, bits in ((False, 16), (True, 2)):
         assert ModelRecord.from_dict({**before, "coded": coded}) == replace(RECORD, bits=bits)
     assert ModelRecord.from_dict(before) == RECORD
