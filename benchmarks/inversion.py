@@ -21,7 +21,7 @@ from benchmarks.setting import EVALUATION_DATA, show
 from imgsearch import FilePicture, Instance, Kind, PictureOptions
 from imgsearch.errors import InputError
 from imgsearch.evaluation.ground_truth import GroundTruth, Part
-from imgsearch.vision.quantization import as_code
+from imgsearch.quantization import quantised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,10 @@ STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 KEPT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "half precision": lambda features: features.astype(np.float16).astype(np.float64),
-    "codes of 2 bits": lambda features: np.stack([as_code(feature) for feature in features]).astype(np.float64),
+    **{
+        f"{bits} bits a number": lambda features, bits=bits: quantised(features, bits).astype(np.float64)
+        for bits in (8, 4, 2)
+    },
     "signs (not offered)": lambda features: np.sign(features).astype(np.float64) / np.sqrt(features.shape[1]),
 }
 

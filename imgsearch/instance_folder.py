@@ -9,6 +9,7 @@ from imgsearch.errors import UsageError
 from imgsearch.opened import SETTINGS
 from imgsearch.service.categories import Kind
 from imgsearch.storage.backends import backend_of, located
+from imgsearch.values import CODINGS, DEFAULT_CODING
 from imgsearch.vision.limits import LIMIT_PROFILES, Limits
 from imgsearch.vision.models import DEFAULT_MODEL
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from imgsearch.storage.integrity.problems import Problem, Repair
     from imgsearch.storage.permissions import Exposure
+    from imgsearch.values import FeatureCoding
 
     StrPath = str | os.PathLike[str]
 
@@ -36,7 +38,7 @@ class InstanceFolder:
         weights: StrPath | None = None,
         limits: Limits = LIMIT_PROFILES["local"],
         region_id: str | None = None,
-        codes: bool = False,
+        features: FeatureCoding = DEFAULT_CODING,
         engine: str | None = None,
         index: str | None = None,
         cache: StrPath | None = None,
@@ -52,7 +54,8 @@ class InstanceFolder:
             weights: a local weights file.
             limits: on the size of pictures.
             region_id: OSS region of the buckets to import from.
-            codes: store two bits per number of a feature instead of half precision.
+            features: how precisely the numbers of a feature are kept: ``floats`` (16 bits), ``8-bit``, ``4-bit`` or
+                ``codes`` (2 bits).
             engine: the address of a database that holds the items (``postgresql://…``), which the folder then only
                 names; None: the folder holds them. The address may also stand in place of the folder.
             index: with such a database, the address of the server of its index (``milvus://…``); None: the database.
@@ -69,6 +72,8 @@ class InstanceFolder:
 
         if kind not in set(Kind):
             raise UsageError(f"invalid kind {kind!r}; expected one of {', '.join(Kind)}")
+        if features not in CODINGS:
+            raise UsageError(f"invalid features {features!r}; expected one of {', '.join(CODINGS)}")
         create(
             located(folder),
             Kind(kind),
@@ -76,7 +81,7 @@ class InstanceFolder:
             None if weights is None else Path(weights),
             limits,
             region_id,
-            codes=codes,
+            bits=CODINGS[features],
             engine=engine,
             index=index,
             cache=cache_folder() if cache is None else Path(cache),

@@ -13,7 +13,7 @@ import unicodedata
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, SupportsIndex
+from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex
 
 from imgsearch.errors import InvalidCategory, InvalidRegion, InvalidValue, UsageError
 
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTRIBUTE_COLUMNS",
+    "CODINGS",
+    "DEFAULT_CODING",
     "SERVICE_NAMES",
     "Attributes",
+    "FeatureCoding",
     "Key",
     "Location",
     "PictureOptions",
@@ -36,6 +39,11 @@ __all__ = [
 MAX_ID_CHARS: Final = 512
 MAX_CUSTOM_CONTENT_CHARS: Final = 4096
 MAX_STR_ATTR_CHARS: Final = 128
+FeatureCoding = Literal["floats", "8-bit", "4-bit", "codes"]
+"""How precisely the numbers of a feature are kept."""
+CODINGS: Final[dict[str, int]] = {"floats": 16, "8-bit": 8, "4-bit": 4, "codes": 2}
+"""Bits of each number."""
+DEFAULT_CODING: Final[FeatureCoding] = "floats"
 INT32: Final = range(-(2**31), 2**31)
 _BOUNDS: Final = re.compile(",".join([r"\s*([0-9]{1,9})\s*"] * 4))
 

@@ -15,6 +15,7 @@ from imgsearch.cli.output import Format, console, print_document, print_line, re
 from imgsearch.errors import UsageError
 from imgsearch.service.categories import Kind
 from imgsearch.storage.backends import has_password
+from imgsearch.values import DEFAULT_CODING, FeatureCoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +35,9 @@ def init(
         ),
     ] = None,
     features: Annotated[
-        Literal["floats", "codes"],
-        typer.Option(help="What is stored per picture: a feature, or codes of two bits for each of its numbers."),
-    ] = "floats",
+        FeatureCoding,
+        typer.Option(help="Precision of stored features: 16 bits a number (floats), 8, 4 or 2 (codes)."),
+    ] = DEFAULT_CODING,
     engine: Annotated[
         str | None,
         typer.Option(
@@ -104,7 +105,7 @@ def init(
         weights=weights,
         limits=replace(LIMIT_PROFILES[limits], **{name: value for name, value in given.items() if value is not None}),
         region_id=region_id,
-        codes=features == "codes",
+        features=features,
         engine=engine,
         index=index,
         announce=announcer(),

@@ -31,7 +31,7 @@ def create(
     limits: Limits,
     region_id: str | None,
     *,
-    codes: bool,
+    bits: int,
     engine: str | None,
     index: str | None,
     cache: Path,
@@ -45,7 +45,7 @@ def create(
         from imgsearch.vision.openvino_export import prepared_models
 
         record = prepared_models(record, cache, announce).record
-    make(folder, kind, limits, region_id, replace(record, coded=codes), lock_timeout, engine, index)
+    make(folder, kind, limits, region_id, replace(record, bits=bits), lock_timeout, engine, index)
 
 
 def create_alike(opened: Opened, folder: Path) -> None:

@@ -57,6 +57,10 @@ class Retrieval:
     mean_average_precision: Estimate
 
 
+TUNABLE_BITS: Final = 8
+"""Of each number of a feature: rewriting features that have fewer would lose too much of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class TuningReport:
     """The result of tuning."""
@@ -84,9 +88,9 @@ def tune_instance(opened: Opened, lock_timeout: float) -> TuningReport:
     """Tune an instance under its lock; see ``Instance.tune``."""
     model = opened.model
     with opened.reading() as engine:
-        check_tunable(engine, model.shape_dimension, coded=model.coded)  # before it waits
+        check_tunable(engine, model.shape_dimension, bits=model.bits)  # before it waits
     with opened.writing(lock_timeout, alone=True) as engine:
-        check_tunable(engine, opened.model.shape_dimension, coded=opened.model.coded)
+        check_tunable(engine, opened.model.shape_dimension, bits=opened.model.bits)
         return tune(engine, opened.model.shape_dimension)
 
 
@@ -99,7 +103,7 @@ def reset_tuning(opened: Opened, lock_timeout: float) -> bool:
         return tuned
 
 
-def check_tunable(engine: Storage, shape_dimension: int, *, coded: bool) -> None:
+def check_tunable(engine: Storage, shape_dimension: int, *, bits: int) -> None:
     """Raise if an instance cannot be tuned or is empty.
 
     Raises:
@@ -111,8 +115,8 @@ def check_tunable(engine: Storage, shape_dimension: int, *, coded: bool) -> None
             f"the features in {folder} are of an older version, without a shape block that could be tuned: "
             "create a new instance with 'imgsearch init' and add the pictures again"
         )
-    if coded:
-        raise NotTunable(f"{folder} keeps codes of two bits per number, which cannot be tuned without further loss")
+    if bits < TUNABLE_BITS:
+        raise NotTunable(f"{folder} keeps codes of {bits} bits per number, which cannot be tuned without further loss")
     if engine.store.count() == 0:
         raise InstanceEmpty(f"{folder} has no items, so there is nothing to learn from: add pictures first")
 

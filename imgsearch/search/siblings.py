@@ -27,7 +27,7 @@ import numpy as np
 from imgsearch.search.score import cosines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 __all__ = ["WITHOUT_LIFT", "WITH_LIFT", "RankingWeights", "Similarities", "ranking_weights", "similarities"]
 
 NO_GROUP: Final = -1
-CANDIDATES_AT_ONCE: Final = 64
-"""Candidates whose siblings are added up at once: their features, 128 KiB, stay in the processor's cache."""
+SIZES: Final = (4, 16, 64)
+"""Groups of up to so many pictures are computed together; larger ones by themselves."""
+PICTURES_AT_ONCE: Final = 1024
+"""In groups that are computed together: bounds the memory."""
 LEAST_LENGTH: Final = 1e-3
 """A shorter sum of picture and siblings has cancelled out and has no meaningful direction."""
 UNRELATED: Final = 0.03
@@ -111,83 +113,127 @@ def similarities(
     """
     numbers: dict[Group, int] = {}
     own = np.array([numbers.setdefault(group, len(numbers)) for group in _groups(candidates, weights)])
-    features = candidates.features.astype(np.float64)
-    sums = np.zeros(features.shape, np.float64)
-    total = np.zeros(len(features), np.float64)
     certain = candidates.take(np.zeros(0, np.int64)) if identical is None else identical
     of_identical = _numbered(_groups(certain, weights), numbers)
     known = of_identical != NO_GROUP
-    coherence = None
-    if weights.lift:
-        coherence = _Coherence(np.bincount(np.concatenate([own, of_identical[known]])), features.shape[1])
-    for piece in siblings:
-        groups = _numbered(_groups(piece, weights), numbers)
-        if coherence is not None:
-            coherence.add(groups, piece.features)
-        _lend(candidates.ids, features, own, piece, groups, weights.sharpness, sums, total)
-
-    others = total > 0
-    augmented = features + weights.sibling * sums / np.where(others, total, 1.0)[:, None]
-    lengths = np.sqrt(np.einsum("ij,ij->i", augmented, augmented))
-    products = np.einsum("ij,j->i", augmented, query.astype(np.float64))
-    counting = others & (lengths >= LEAST_LENGTH)
-    joint = (products / np.maximum(lengths, LEAST_LENGTH)).astype(np.float32)
-    unlifted = np.where(counting, joint, cosines(query, candidates.features))
-    if coherence is None:
+    families = _Families(candidates, own, *_lenders(siblings, numbers, weights))
+    found = families.evidence(query, weights)
+    unlifted = np.where(found.counts, found.values, cosines(query, candidates.features))
+    if not weights.lift:
         return Similarities(unlifted, unlifted)
 
     best = np.full(len(numbers), -np.inf, np.float32)
     np.maximum.at(best, own, unlifted)
     np.maximum.at(best, of_identical[known], cosines(query, certain.features[known]))
-    return Similarities(unlifted, _lifted(unlifted, best[own], weights.lift * coherence.shares()[own]))
+    ranked = np.bincount(np.concatenate([own, of_identical[known]]))  # a single one cannot be lifted
+    shares = np.where(ranked > 1, found.shares, 0.0)
+    return Similarities(unlifted, _lifted(unlifted, best[own], weights.lift * shares[own]))
 
 
-class _Coherence:
-    """Mean similarity within each group of pictures, computed in one pass.
+def _lenders(
+    siblings: Iterable[Pictures], numbers: dict[Group, int], weights: RankingWeights
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Ids, groups and features of the candidates' siblings, by rising group."""
+    pieces = [(piece, _numbered(_groups(piece, weights), numbers)) for piece in siblings]
+    if not pieces:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
+    groups = np.concatenate([groups for _, groups in pieces])
+    order = np.argsort(groups, kind="stable")
+    order = order[np.searchsorted(groups[order], 0) :]  # the others are no candidate's
+    features = np.concatenate([piece.features for piece, _ in pieces])
+    return np.concatenate([piece.ids for piece, _ in pieces])[order], groups[order], features[order]
 
-    Keeps one sum per group in float32, which takes half the time of float64 and has an error of about 1e-7.
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What siblings say of candidates and their groups."""
+
+    values: npt.NDArray[np.float32]
+    """Cosine of the query to each candidate augmented by its siblings, shape (n,)."""
+    counts: npt.NDArray[np.bool_]
+    """Of each candidate, whether it has siblings, which do not cancel it out."""
+    shares: npt.NDArray[np.float64]
+    """The share of the lift for each group, shape (groups,), 0 to 1."""
+
+
+class _Families:
+    """Candidates and their siblings, group by group.
+
+    Groups of similar size are computed together, by matrix products.
+
+    Args:
+        candidates: n pictures.
+        own: group of each.
+        ids: of the siblings, by rising group.
+        groups: of each sibling.
+        features: of each sibling, shape (siblings, dimension).
     """
 
-    def __init__(self, sizes: npt.NDArray[np.int64], dimension: int) -> None:
-        """Start with empty sums.
+    def __init__(
+        self,
+        candidates: Pictures,
+        own: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.int64],
+        groups: npt.NDArray[np.int64],
+        features: npt.NDArray[np.float32],
+    ) -> None:
+        self._candidates, self._ids, self._features = candidates, ids, features
+        self._order = np.argsort(own, kind="stable")
+        self._ranked, self._lent = np.bincount(own), np.bincount(groups, minlength=int(own.max()) + 1)
+        self._first_ranked = np.cumsum(self._ranked) - self._ranked
+        self._first_lent = np.cumsum(self._lent) - self._lent
 
-        Args:
-            sizes: number of ranked pictures per group; a single one cannot be lifted.
-            dimension: of features.
-        """
-        self._sums = np.zeros((len(sizes), dimension), np.float32)
-        self._counts = np.zeros(len(sizes), np.int64)
-        self._asked = np.append(sizes > 1, False)  # the last entry is for NO_GROUP
+    def evidence(self, query: npt.NDArray[np.float32], weights: RankingWeights) -> _Evidence:
+        """What the siblings say to a query."""
+        wanted, count = query.astype(np.float64), len(self._order)
+        values, has = np.zeros(count, np.float32), np.zeros(count, np.bool_)
+        likeness = np.zeros(len(self._ranked))
+        for groups in self._batches():
+            mine, is_mine = _places(self._first_ranked[groups], self._ranked[groups])
+            theirs, is_theirs = _places(self._first_lent[groups], self._lent[groups])
+            mine = self._order[mine]
+            ranked = self._candidates.features[mine].astype(np.float64)
+            lent = self._features[theirs].astype(np.float64)
+            # At cosine 1 the exponential is 1, so nothing overflows. A candidate lends nothing to itself.
+            others = self._candidates.ids[mine][:, :, None] != self._ids[theirs][:, None, :]
+            each = np.exp(weights.sharpness * (ranked @ lent.transpose(0, 2, 1) - 1)) * (others & is_theirs[:, None, :])
+            total = each.sum(axis=2)
+            each *= (weights.sibling / np.where(total > 0, total, 1.0))[:, :, None]
+            augmented = ranked + each @ lent
+            lengths = np.sqrt(np.einsum("gcd,gcd->gc", augmented, augmented))
+            places = mine[is_mine]
+            values[places] = (augmented @ wanted / np.maximum(lengths, LEAST_LENGTH))[is_mine]
+            has[places] = ((total > 0) & (lengths >= LEAST_LENGTH))[is_mine]
+            sums = np.einsum("gs,gsd->gd", is_theirs, lent)
+            likeness[groups] = np.einsum("gd,gd->g", sums, sums)
+        pairs = self._lent * (self._lent - 1)
+        means = (likeness - self._lent) / np.maximum(pairs, 1)  # mean cosine of all pairs
+        shares = np.clip((means - UNRELATED) / (RELATED - UNRELATED), 0.0, 1.0)
+        return _Evidence(values, has, np.where(pairs > 0, shares, 0.0))
 
-    def add(self, groups: npt.NDArray[np.int64], features: npt.NDArray[np.float32]) -> None:
-        """Add pictures.
+    def _batches(self) -> Iterator[npt.NDArray[np.int64]]:
+        """Groups with siblings, of similar size, some at a time."""
+        size = np.maximum(self._ranked, self._lent)
+        left = np.flatnonzero(self._lent)
+        alone = left[size[left] == 1]
+        itself = self._candidates.ids[self._order[self._first_ranked[alone]]] == self._ids[self._first_lent[alone]]
+        left = left[~np.isin(left, alone[itself])]
+        left = left[np.argsort(size[left], kind="stable")]
+        for few in SIZES:
+            cut = np.searchsorted(size[left], few, "right")
+            now, left = left[:cut], left[cut:]
+            some = max(1, PICTURES_AT_ONCE // (2 * few))
+            yield from (now[start : start + some] for start in range(0, len(now), some))
+        yield from np.split(left, len(left)) if len(left) else ()
 
-        Args:
-            groups: of each picture, or NO_GROUP; shape (n,).
-            features: shape (n, dimension), L2-normalised.
-        """
-        asked = np.flatnonzero(self._asked[groups])
-        if not len(asked):
-            return
-        rows = asked[np.argsort(groups[asked], kind="stable")]
-        found, begins, counts = np.unique(groups[rows], return_index=True, return_counts=True)
-        large = np.argsort(-counts)  # large groups first, so that those with a next picture form a slice
-        found, begins, counts = found[large], begins[large], counts[large]
-        sums = features.take(rows[begins], axis=0)
-        for place in range(1, int(counts[0])):
-            larger = np.count_nonzero(counts > place)
-            sums[:larger] += features.take(rows[begins[:larger] + place], axis=0)
-        self._sums[found] += sums
-        self._counts[found] += counts
 
-    def shares(self) -> npt.NDArray[np.float64]:
-        """The share of the lift for each group, shape (groups,), 0 to 1."""
-        sums = self._sums.astype(np.float64)
-        squares = np.einsum("ij,ij->i", sums, sums)
-        pairs = self._counts * (self._counts - 1)
-        means = (squares - self._counts) / np.maximum(pairs, 1)  # mean cosine of all pairs
-        shares: npt.NDArray[np.float64] = np.clip((means - UNRELATED) / (RELATED - UNRELATED), 0.0, 1.0)
-        return np.where(pairs > 0, shares, 0.0)
+def _places(
+    first: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Consecutive places from each first one, shape (groups, most), and which of them count."""
+    steps = np.arange(counts.max())
+    is_place = steps < counts[:, None]
+    return np.where(is_place, first[:, None] + steps, 0), is_place
 
 
 def _lifted(
@@ -209,85 +255,3 @@ def _groups(pictures: Pictures, weights: RankingWeights) -> Sequence[Group]:
 def _numbered(groups: Sequence[Group], numbers: dict[Group, int]) -> npt.NDArray[np.int64]:
     """The number of each group, or NO_GROUP; shape (n,)."""
     return np.array([numbers.get(group, NO_GROUP) for group in groups], np.int64)
-
-
-def _lend(
-    ids: npt.NDArray[np.int64],
-    features: npt.NDArray[np.float64],
-    own: npt.NDArray[np.int64],
-    piece: Pictures,
-    groups: npt.NDArray[np.int64],
-    sharpness: float,
-    sums: npt.NDArray[np.float64],
-    total: npt.NDArray[np.float64],
-) -> None:
-    """Add the weighted features of siblings, and their weights, to each candidate.
-
-    Goes through the candidates' first siblings, then their second ones, and so on, some candidates at a time, so that
-    what is computed with stays in the processor's cache.
-
-    Args:
-        ids: of the candidates, shape (n,).
-        features: of the candidates, shape (n, dimension).
-        own: group of each candidate.
-        piece: siblings.
-        groups: of each sibling; NO_GROUP: no candidate's group.
-        sharpness: as in the weights.
-        sums: of the candidates, shape (n, dimension); changed.
-        total: of the candidates' weights, shape (n,); changed.
-    """
-    order = np.argsort(groups, kind="stable")
-    order = order[np.searchsorted(groups[order], 0) :]  # the others are no candidate's
-    if not len(order):
-        return
-    sorted_groups = groups[order]
-    first, end = np.searchsorted(sorted_groups, own, "left"), np.searchsorted(sorted_groups, own, "right")
-    counts = end - first
-    lent = piece.features[order].astype(np.float64)
-    lent_ids = piece.ids[order]
-    # A candidate lends nothing to itself.
-    counts[(counts == 1) & (lent_ids[np.minimum(first, len(order) - 1)] == ids)] = 0
-    # Those with most siblings first, so that those with a next one are a slice.
-    ranked = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-    for start in range(0, len(ranked), CANDIDATES_AT_ONCE):
-        mine = ranked[start : start + CANDIDATES_AT_ONCE]
-        begins, having, known = first[mine], counts[mine], features[mine]
-        sum_of, weight_of = _Sum(), _Sum()
-        for place in range(int(having[0])):
-            with_it = np.count_nonzero(having > place)
-            theirs = lent[begins[:with_it] + place]
-            # At cosine 1 the exponential is 1, so nothing overflows.
-            each = np.exp(sharpness * (np.einsum("ij,ij->i", known[:with_it], theirs) - 1))
-            each[ids[mine[:with_it]] == lent_ids[begins[:with_it] + place]] = 0.0
-            theirs *= each[:, None]
-            sum_of.add(theirs)
-            weight_of.add(each)
-        sums[mine] += sum_of.value()
-        total[mine] += weight_of.value()
-
-
-class _Sum:
-    """A sum of arrays, each no longer than the one before: what is missing at its end counts as zero.
-
-    The first one is added last, as NumPy's ``add.reduceat`` does: up to eight terms are rounded as it rounds them.
-    """
-
-    def __init__(self) -> None:
-        self._first: npt.NDArray[np.float64] | None = None
-        self._others: npt.NDArray[np.float64] | None = None
-
-    def add(self, terms: npt.NDArray[np.float64]) -> None:
-        """Add one, which is kept and may be changed."""
-        if self._first is None:
-            self._first = terms
-        elif self._others is None:
-            self._others = terms
-        else:
-            self._others[: len(terms)] += terms
-
-    def value(self) -> npt.NDArray[np.float64]:
-        """The sum, as long as the first one."""
-        assert self._first is not None
-        if self._others is not None:
-            self._first[: len(self._others)] += self._others
-        return self._first

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Ids = npt.NDArray[np.int64]
     Feature = npt.NDArray[np.float32]
-    Stored = npt.NDArray[np.float16]
+    Stored = npt.NDArray[np.floating]
 
 __all__ = ["MergedTruth"]
 

@@ -21,7 +21,6 @@ from imgsearch.storage.faiss.index_builder import FLAT_LIMIT, build, can_extend,
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.lock import HOLDER_NAME, LOCK_NAME, writer_lock
 from imgsearch.storage.port import IndexReplaced
-from imgsearch.storage.records import FEATURE_TYPE
 from imgsearch.storage.sqlite.database import storage_errors
 from imgsearch.storage.sqlite.generations import Generation
 from imgsearch.storage.sqlite.schema import PAGE_BYTES
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
     from imgsearch.projection import Projection
     from imgsearch.storage.port import Generation as PublishedGeneration
 
-    Converted = Callable[[npt.NDArray[np.float16]], npt.NDArray[np.float16]]
+    Features = npt.NDArray[np.floating]
+    Converted = Callable[[Features], Features]
 
 __all__ = ["Engine"]
 
@@ -235,9 +235,11 @@ class Engine:
         store = self.store
         present = store.tuning()
 
-        def converted(features: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+        coding = store.coding
+
+        def converted(features: Features) -> Features:
             plain = features.astype(np.float32) if present is None else present.undone(features)
-            return (plain if tuning is None else tuning.applied(plain)).astype(FEATURE_TYPE)
+            return coding.stored(plain if tuning is None else tuning.applied(plain))
 
         def change(store: Store) -> None:
             store.rewrite_features(converted, chunk=REBUILD_CHUNK)
@@ -256,12 +258,12 @@ class Engine:
         old = self.store.generation()
         number = old.number + 1 if old else 1
 
-        def chunks() -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
+        def chunks() -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
             return ((ids, converted(features)) for ids, features in store.features(chunk=REBUILD_CHUNK))
 
-        def picked(places: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        def picked(places: npt.NDArray[np.int64]) -> Features:
             found, features = store.features_of(ids[places].tolist())
-            return converted(features[np.argsort(found)].astype(FEATURE_TYPE))
+            return converted(features[np.argsort(found)])
 
         with storage_errors(self.folder), store.reading():
             ids, categories = store.categories()

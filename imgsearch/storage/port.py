@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Ids = npt.NDArray[np.int64]
     Feature = npt.NDArray[np.float32]
-    Stored = npt.NDArray[np.float16]
+    Stored = npt.NDArray[np.floating]
 
 __all__ = ["Generation", "Index", "IndexReplaced", "Pictures", "Storage", "StoredPicture", "Truth"]
 
@@ -270,7 +270,7 @@ class Truth(TruthWriting, Protocol):
             unindexed: only items that are not in the published index.
 
         Yields:
-            Ids of shape (n,) and float16 features of shape (n, dimension).
+            Ids of shape (n,) and features of shape (n, dimension): float16, or float32 of packed ones.
         """
 
     def nearest(self, query: Feature, condition: Condition, size: int, *, unindexed: bool = False) -> Ids:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from imgsearch.projection import Projection
+from imgsearch.quantization import FEATURE_TYPE, Coding
 from imgsearch.storage.checksum import are_valid_features, is_valid
 from imgsearch.storage.port import Pictures
 from imgsearch.types import Extracted, Fingerprints, Item, Upsert
@@ -15,6 +16,8 @@ from imgsearch.values import Attributes, Key, Location, Region, RegionMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
 
     from imgsearch.errors import InstanceDamaged
 
@@ -33,9 +36,6 @@ __all__ = [
     "Records",
     "item_columns",
 ]
-
-FEATURE_TYPE: Final = np.dtype("<f2")
-"""Stored features are little-endian float16, L2-normalised."""
 
 # The columns that a row's checksum (column ``seal``) covers, in this order: all of them.
 SETTING_ROW: Final = ("name", "value")
@@ -79,6 +79,23 @@ class Records(_Source):
 
     _tuning: Projection | None = None
 
+    @property
+    def coding(self) -> Coding:
+        """How stored features are laid out."""
+        return Coding()
+
+    def _unpacked(self, data: bytes, count: int) -> npt.NDArray[np.floating]:
+        """Stored features, which match their checksums; shape (count, dimension).
+
+        Args:
+            data: of these features, one after another.
+            count: of features.
+        """
+        try:
+            return self.coding.unpacked(data, count)
+        except ValueError:
+            raise self.damage("a feature") from None
+
     def _verify_rows(self, rows: Iterable[tuple[Any, ...]], width: int | None = None) -> None:
         """Raise if a row does not match its checksum.
 
@@ -98,11 +115,11 @@ class Records(_Source):
         """Convert and verify rows that begin with CHECKED_ITEM and CHECKED_FEATURE."""
         self._verify_rows(rows, ITEM_WIDTH)
         self._check_features([(row[0], row[ITEM_WIDTH], row[ITEM_WIDTH + 1]) for row in rows])
-        features = np.frombuffer(b"".join(row[ITEM_WIDTH] for row in rows), FEATURE_TYPE).astype(np.float32)
+        features = self._unpacked(b"".join(row[ITEM_WIDTH] for row in rows), len(rows))
         return Pictures(
             np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows)),
             [(row[1], row[3]) for row in rows],
-            features.reshape(len(rows), -1 if rows else 0),
+            features.astype(np.float32, copy=False),
         )
 
     def _item(self, row: tuple[Any, ...]) -> Item:
@@ -138,7 +155,7 @@ class Records(_Source):
             item.subjects,
             item.category_id,
             (),
-            np.frombuffer(row[-2], FEATURE_TYPE).astype(np.float32),
+            self._unpacked(row[-2], 1)[0].astype(np.float32, copy=False),
             item.picture_hash,
         )
         location = None if root is None else Location(root, relative)

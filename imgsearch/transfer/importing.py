@@ -11,6 +11,7 @@ import numpy as np
 from imgsearch.errors import ImgsearchError, InputError, StampMismatch
 from imgsearch.jobs.upkeep import refresh_if_due
 from imgsearch.ordered_futures import until_it_fails
+from imgsearch.quantization import HALF, quantised
 from imgsearch.shards import Shard
 from imgsearch.transfer.file_format import item_document, own_stamp
 from imgsearch.transfer.reading import Line, check_stamp, read_export, read_tuning
@@ -40,8 +41,9 @@ def import_stream(
     # Whoever writes keeps the tuning in mind, so nobody else does while an empty instance adopts one.
     with opened.writing(lock_timeout, alone=tuning is not None) as engine:
         check_stamp(folder, own_stamp(opened.kind, opened.model))
-        lines = _of_shard(read_export(folder, opened.kind, opened.model.dimension), shard or Shard())
-        yield from import_items(engine, lines, tuning)
+        model = opened.model
+        lines = _of_shard(read_export(folder, opened.kind, model.dimension, model.bits), shard or Shard())
+        yield from import_items(engine, lines, tuning, model.bits)
         if rebuild:
             refresh_if_due(engine)
 
@@ -53,7 +55,7 @@ def _of_shard(lines: Iterable[Line | Refused], shard: Shard) -> Iterator[Line | 
 
 
 def import_items(
-    engine: Storage, lines: Iterable[Line | Refused], tuning: Projection | None = None
+    engine: Storage, lines: Iterable[Line | Refused], tuning: Projection | None = None, bits: int = HALF
 ) -> Iterator[Outcome]:
     """Add or replace items in atomic batches; yields outcomes once they are committed.
 
@@ -64,6 +66,7 @@ def import_items(
         lines: of the export.
         tuning: of their features. An empty instance adopts it; features without one get the instance's own tuning
             applied.
+        bits: of each number of a stored feature.
 
     Raises:
         StampMismatch: the instance has items and a different tuning.
@@ -77,7 +80,7 @@ def import_items(
             "their instance and export again, or import into an empty instance"
         )
     if tuning is None and own is not None:
-        lines = (_tuned(own, line) for line in lines)
+        lines = (_tuned(own, line, bits) for line in lines)
     end: list[ImgsearchError] = []
     source = until_it_fails(lines, end)
     while batch := [_storable(engine, line) for line in itertools.islice(source, COMMIT_ITEMS)]:
@@ -107,12 +110,12 @@ def _storable(engine: Storage, line: Line | Refused) -> Line | Refused:
     return line
 
 
-def _tuned(tuning: Projection, line: Line | Refused) -> Line | Refused:
+def _tuned(tuning: Projection, line: Line | Refused, bits: int) -> Line | Refused:
     """Apply the instance's tuning to the feature of a line, rounded as it will be stored."""
     if isinstance(line, Refused):
         return line
     extracted = line.item.extracted
-    feature = tuning.applied(extracted.feature).astype(np.float16).astype(np.float32)
+    (feature,) = quantised(tuning.applied(extracted.feature)[None], bits).astype(np.float16).astype(np.float32)
     return replace(line, item=replace(line.item, extracted=replace(extracted, feature=feature)))
 
 
@@ -146,4 +149,6 @@ def _write(engine: Storage, batch: list[Line | Refused]) -> list[Outcome]:
 
 
 def _same(one: Upsert, other: Upsert) -> bool:
-    return item_document(one) == item_document(other) and np.array_equal(one.extracted.feature, other.extracted.feature)
+    # As they are exported: of codes, some storages keep half precision only.
+    feature, same = one.extracted.feature.astype(np.float16), other.extracted.feature.astype(np.float16)
+    return item_document(one) == item_document(other) and np.array_equal(feature, same)

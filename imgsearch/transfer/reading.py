@@ -12,6 +12,7 @@ import numpy as np
 
 from imgsearch.errors import InputError, InvalidExport, InvalidManifest, StampMismatch
 from imgsearch.projection import Projection
+from imgsearch.quantization import HALF, finer_stamps, quantised
 from imgsearch.sources.jsonl import json_object, numbered_lines, readable_id
 from imgsearch.transfer.file_format import (
     FEATURES_NAME,
@@ -40,6 +41,8 @@ __all__ = ["Line", "check_stamp", "read_export", "read_tuning"]
 
 ROWS_AT_ONCE: Final = 1024
 MAX_STAMP_BYTES: Final = 1_000_000
+FEATURES: Final = "features"
+"""The field of a stamp that tells how precise features are."""
 LENGTH_TOLERANCE: Final = 2e-3
 """Tolerance for the length of a feature; half precision accounts for 5e-4 at most."""
 
@@ -53,7 +56,7 @@ class Line:
 
 
 def check_stamp(folder: Path, own: dict[str, Any]) -> None:
-    """Raise if the features are of another model, preprocessing or kind of instance.
+    """Raise if the features are of another model, preprocessing or kind of instance, or less precise.
 
     Raises:
         InvalidExport: the folder holds no complete export.
@@ -61,7 +64,7 @@ def check_stamp(folder: Path, own: dict[str, Any]) -> None:
     """
     stamp = _stamp(folder)
     for name, value in own.items():
-        if stamp.get(name) != value:
+        if stamp.get(name) != value and not (name == FEATURES and stamp.get(name) in finer_stamps(value)):
             raise StampMismatch(
                 f"the features in {folder} cannot be mixed with the instance's: their {name} is "
                 f"{str(stamp.get(name))[:80]!r}, not {str(value)[:80]!r}; create an instance with their model and kind "
@@ -108,13 +111,14 @@ def read_tuning(folder: Path, dimension: int) -> Projection | None:
     return tuning
 
 
-def read_export(folder: Path, kind: Kind, dimension: int) -> Iterator[Line | Refused]:
+def read_export(folder: Path, kind: Kind, dimension: int, bits: int = HALF) -> Iterator[Line | Refused]:
     """Yield the items of an export in order, a few in memory at a time.
 
     Args:
         folder: with the files of an export.
         kind: of the target instance.
         dimension: of its features.
+        bits: of each of their numbers.
 
     Raises:
         InvalidExport: a file is missing or malformed, or the numbers of lines and rows differ; raised before the
@@ -122,7 +126,7 @@ def read_export(folder: Path, kind: Kind, dimension: int) -> Iterator[Line | Ref
     """
     with _reading(folder / ITEMS_NAME) as items, _reading(folder / FEATURES_NAME) as features:
         name = str(folder / ITEMS_NAME)
-        rows = _rows(features, folder / FEATURES_NAME, dimension)
+        rows = _rows(features, folder / FEATURES_NAME, dimension, bits)
         for number, line in numbered_lines(items):
             source = f"{name}:{number}"
             row = next(rows, None)
@@ -161,7 +165,7 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _rows(file: BinaryIO, path: Path, dimension: int) -> Iterator[Row]:
+def _rows(file: BinaryIO, path: Path, dimension: int, bits: int) -> Iterator[Row]:
     """Yield features one by one."""
     try:
         version = np.lib.format.read_magic(file)
@@ -173,10 +177,11 @@ def _rows(file: BinaryIO, path: Path, dimension: int) -> Iterator[Row]:
         raise InvalidExport(
             f"{path} has rows of {shape[1:]} {dtype}, not of ({dimension},) float16 in C order: export again"
         )
-    return _read_rows(file, path, shape[0], dimension, dtype)
+    return _read_rows(file, path, (shape[0], dimension), dtype, bits)
 
 
-def _read_rows(file: BinaryIO, path: Path, count: int, dimension: int, dtype: np.dtype[Any]) -> Iterator[Row]:
+def _read_rows(file: BinaryIO, path: Path, shape: tuple[int, int], dtype: np.dtype[Any], bits: int) -> Iterator[Row]:
+    count, dimension = shape
     size = dimension * dtype.itemsize
     for start in range(0, count, ROWS_AT_ONCE):
         wanted = min(ROWS_AT_ONCE, count - start)
@@ -188,4 +193,6 @@ def _read_rows(file: BinaryIO, path: Path, count: int, dimension: int, dtype: np
         with np.errstate(over="ignore", invalid="ignore"):  # the length of infinities is NaN
             rows = np.frombuffer(data, dtype).astype(np.float16).astype(np.float32).reshape(wanted, dimension)
             lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        sound = np.abs(lengths - 1) <= LENGTH_TOLERANCE  # all others are refused
+        rows[sound] = quantised(rows[sound], bits)
         yield from zip(rows, lengths.tolist(), strict=True)

@@ -17,6 +17,7 @@ import numpy as np
 
 from imgsearch.durable_fs import atomic_file, make_private_folder, private_opener
 from imgsearch.errors import DeviceUnusable
+from imgsearch.quantization import HALF
 from imgsearch.vision.devices import CPU, HINT, Device
 from imgsearch.vision.model_cache import mark_used, parity_folder
 from imgsearch.vision.models import CATEGORY_SIZE, LOCATOR_SIZE
@@ -119,7 +120,7 @@ def check_agreement(
 def _measured(model: ConvertedModel, device: Device, cache: Path, announce: Callable[[str], None]) -> dict[str, float]:
     """For each output of the networks, the least cosine between the CPU's and the device's."""
     # Features as the networks give them: a code says less about how close they are.
-    model = ConvertedModel(model.folder, replace(model.record, coded=False))
+    model = ConvertedModel(model.folder, replace(model.record, bits=HALF))
     made = []
     for name in (CPU, device.name):
         with closing(Network(model, cache, parallel=True, announce=announce, device=name)) as network:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from imgsearch.errors import InvalidModel
+from imgsearch.quantization import HALF, features_stamp
 from imgsearch.vision.model_weights import FILE, FOLDER, HUB, PACKAGE, file_hash
 from imgsearch.vision.openvino_compat import openvino_version
-from imgsearch.vision.quantization import CODING
 from imgsearch.vision.trained_weights import (
     CATEGORY,
     COLOUR,
@@ -110,8 +110,8 @@ class ModelRecord:
     score_second: float = 0.0
     """What ``search.score.Calibration`` is made of."""
     feature_version: int = FEATURE_VERSION
-    coded: bool = False
-    """Features are reduced to codes before anything else sees them."""
+    bits: int = HALF
+    """Of each number of a feature; below 16, features are reduced to codes before anything else sees them."""
     files: tuple[tuple[str, str], ...] = ()
     """Of a model in a folder: the name of each file below the folder, and its SHA-256."""
     text_curve: tuple[float, float] | None = None
@@ -119,15 +119,22 @@ class ModelRecord:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The record that ``as_dict`` was taken of."""
+        """The record that ``as_dict`` was taken of, by this release or an older one, whose codes have two bits."""
+        if (coded := values.get("coded")) is not None:
+            values = {**values, "bits": 2 if coded else HALF}
+            del values["coded"]
         names = ("mean", "std", "joined", "text_curve")
         sequences: dict[str, Any] = {name: tuple(values[name]) for name in names if values.get(name) is not None}
         files = tuple((name, digest) for name, digest in values.get("files", ()))
         return cls(**{**values, **sequences, "files": files})
 
     def as_dict(self) -> dict[str, Any]:
-        """For storing as JSON."""
-        return asdict(self)
+        """For storing as JSON; without codes it is what older releases have stored, so their shards agree with it."""
+        values = asdict(self)
+        if self.bits == HALF:
+            del values["bits"]
+            values["coded"] = False
+        return values
 
     def stamp(self) -> dict[str, Any]:
         """What must be equal for two features to be comparable."""
@@ -143,7 +150,7 @@ class ModelRecord:
             "subject": f"trained {parameters_hash(self.subject_decoder)[:16]}",
             "dimension": self.dimension,
             "feature_version": self.feature_version,
-            "features": CODING if self.coded else "half precision",
+            "features": features_stamp(self.bits),
         }
 
     @property
@@ -168,7 +175,7 @@ class ModelRecord:
         """
         known = EMBEDDED_MODELS.get(self.name)
         if known is not None and known.weights_hash == self.weights_hash:
-            return replace(known, coded=self.coded)
+            return replace(known, bits=self.bits)
         return replace(self, feature_version=self.newest_version, dimension=0)
 
     @property
@@ -217,7 +224,7 @@ class ModelRecord:
         else:
             known = self if self.is_folder else EMBEDDED_MODELS.get(self.name, self)
             slope, offset, best, second = known.score_slope, known.score_offset, known.score_best, known.score_second
-        if self.coded:
+        if self.bits == 2:
             return CODED_SLOPE * slope, CODED_OFFSET * offset, CODED_SLOPE * best, CODED_SLOPE * second
         return slope, offset, best, second
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from imgsearch.durable_fs import file_errors, storage_full, sync, sync_folder
 from imgsearch.errors import InvalidModel
+from imgsearch.quantization import HALF
 from imgsearch.vision.extras import MODELS_EXTRA, missing_packages, pip_install
 from imgsearch.vision.model_cache import RECORD_NAME, mark_used, models_folder, prune, versions
 from imgsearch.vision.model_weights import weights_file
@@ -161,7 +162,7 @@ def _converted(
             folder.parent.mkdir(parents=True, exist_ok=True)  # networks are no secret: others may use a warmed cache
             with FileLock(folder.with_name(f"{folder.name}.lock")):
                 # How features are kept is not the networks' business: both kinds of instance share them.
-                model = ConvertedModel.load(folder) or _convert(replace(record, coded=False), folder, begin, announce)
+                model = ConvertedModel.load(folder) or _convert(replace(record, bits=HALF), folder, begin, announce)
     found = model.record
     if record.weights_hash and found.weights_hash != record.weights_hash:
         raise InvalidModel(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgsearch.quantization import quantised
 from imgsearch.vision.cores import available_cores
 from imgsearch.vision.devices import CPU, Device
 from imgsearch.vision.model_cache import COMPILED
@@ -17,7 +18,6 @@ from imgsearch.vision.models import CATEGORISER, EMBEDDER, LOCATOR
 from imgsearch.vision.openvino_compat import keeping_locale, load_openvino
 from imgsearch.vision.openvino_export import converted_model
 from imgsearch.vision.precision import check_precision
-from imgsearch.vision.quantization import as_code
 from imgsearch.vision.subject_boxes import find_subjects
 
 if TYPE_CHECKING:
@@ -113,8 +113,7 @@ class Network:
         feature, *evidence = self._graph(EMBEDDER)(pixels)
         if self._model.record.is_folder:
             feature = normalised(feature)  # all others do so in their graph
-        if self._model.record.coded:
-            feature = as_code(feature)
+        (feature,) = quantised(feature[None], self._model.record.bits)
         return feature, evidence[0] if evidence else None
 
     def locate(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -156,7 +156,7 @@ def test_subjects_and_categories_stay_with_such_a_model(folder: Path, model: Pat
 
 
 def test_codes_can_be_searched_by_words(folder: Path, model: Path, pictures: Path) -> None:
-    Instance.create(folder, Kind.GENERIC, model=str(model), codes=True)
+    Instance.create(folder, Kind.GENERIC, model=str(model), features="codes")
     with Instance.open(folder) as instance:
         add(instance, pictures)
         with instance.searching() as searcher:

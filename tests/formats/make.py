@@ -4,11 +4,12 @@ An instance of a format is made once, when the format is released, and never aga
 written then. So this file stands on nothing but numpy and the engine's own methods, which the release has to have:
 
     git worktree add ../release COMMIT
-    PYTHONPATH=../release python tests/formats/make.py tests/formats/NUMBER
+    PYTHONPATH=../release python tests/formats/make.py tests/formats/NUMBER [BITS]
     git worktree remove ../release
 
 For format 1 the commit was 43a7a65, the last one before rows were sealed; for format 2 it was d76144d, for format 3
-7d239f4, for format 4 f07d678.
+7d239f4, for format 4 f07d678. Format 5, the first one with packed features, has the tables of format 4 and was made
+with BITS = 8 by the commit that adds it.
 
 Beside the folder ``instance``, ``truth.json`` says what was put into it: each item that is left, with its feature.
 """
@@ -83,7 +84,7 @@ def upsert(number: int, key: Key, feature: np.ndarray) -> Upsert:
     )
 
 
-def described(change: Upsert, item_id: int) -> dict[str, Any]:
+def described(change: Upsert, item_id: int, feature: np.ndarray) -> dict[str, Any]:
     """An item for ``truth.json``."""
     found = change.extracted
     location = change.location
@@ -100,15 +101,15 @@ def described(change: Upsert, item_id: int) -> dict[str, Any]:
         "attributes": change.attributes.columns(),
         "location": None if location is None else str(location.path(change.key.pic_name)),
         **({"picture_hash": found.picture_hash.hex()} if getattr(found, "picture_hash", None) else {}),
-        "feature": found.feature.astype("<f2").tobytes().hex(),
+        "feature": feature.astype("<f2").tobytes().hex(),
     }
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, **coding: int) -> None:
     """An instance with an index, items newer than it, and items that it holds and that are gone."""
     instance = folder / "instance"
     instance.mkdir(parents=True)
-    record = EMBEDDED_MODELS[DEFAULT_MODEL]
+    record = dataclasses.replace(EMBEDDED_MODELS[DEFAULT_MODEL], **coding)
     Engine.create(
         instance,
         {
@@ -139,10 +140,11 @@ def make(folder: Path) -> None:
     commit(range(30, 36), [0, 3, 19, 20, 21, 29])  # some are in the index, some are newer
     with engine.committing() as store:
         gone = store.delete(product_condition("p7")) + store.delete(parse_filter("int_attr in (4, 25)"))
+    left = [one for key, one in put.items() if key not in gone]
+    items = [described(change, item_id, engine.store.feature(item_id)) for change, item_id in left]
     engine.close()
-    items = [described(change, item_id) for key, (change, item_id) in put.items() if key not in gone]
     (folder / "truth.json").write_text(json.dumps(items, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    make(Path(sys.argv[1]), **({"bits": int(sys.argv[2])} if len(sys.argv) > 2 else {}))

@@ -15,6 +15,7 @@ import pytest
 from imgsearch import Attributes, FilePicture, Instance, Key, Kind, SearchOptions, Status
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InvalidExport, ItemNotFound, NotTunable, StampMismatch
 from imgsearch.projection import Projection, learned, within_scatter
+from imgsearch.quantization import quantised
 from imgsearch.search.ranking import Hit, Query, Ranker
 from imgsearch.search.score import Calibration
 from imgsearch.service.categories import OTHER
@@ -197,8 +198,10 @@ def test_too_few_products(folder: Path) -> None:
 
 def test_what_cannot_be_tuned(tmp_path: Path) -> None:
     """Codes, features of an older version, and nothing at all."""
-    with pytest.raises(NotTunable, match="codes of two bits"):
-        tune(make(tmp_path / "codes", FEATURES, codes=True))
+    for coding, bits in (("codes", 2), ("4-bit", 4)):
+        Instance.create(tmp_path / coding, features=coding)  # type: ignore[arg-type]
+        with pytest.raises(NotTunable, match=f"codes of {bits} bits"):
+            tune(tmp_path / coding)
     with pytest.raises(InstanceEmpty, match="add pictures first"):
         tune(make(tmp_path / "empty", FEATURES[:0]))
     old = make(tmp_path / "old", FEATURES)
@@ -262,6 +265,26 @@ def test_tuning_again_with_other_pictures(tuned: Path, folder: Path) -> None:
     assert one.is_near(other)
     assert not one.is_near(first)
     assert np.abs(features_of(tuned) - features_of(folder)).max() < 2e-3
+
+
+def test_eight_bits_are_enough_to_be_tuned(tmp_path: Path) -> None:
+    """What is stored are codes of the tuned features; after a reset, they are next to what they were."""
+    folder = tmp_path / "instance"
+    Instance.create(folder, Kind.GENERIC, features="8-bit")
+    with closing(Engine.open(folder, write=True)) as engine, engine.committing() as store:
+        for number, one in enumerate(FEATURES):
+            content = number.to_bytes(16, "big")
+            store.upsert(change(f"p{number // PICTURES}", f"{number}.jpg", one, content=content, category=OTHER))
+    before = features_of(folder)
+    report = tune(folder)
+    assert report.kept
+    projection = tuning_of(folder)
+    assert projection is not None
+    tuned = features_of(folder)
+    assert np.array_equal(tuned, quantised(projection.applied(before), 8))
+    assert not Instance.check(folder, read_data=True)
+    assert reset(folder)
+    assert np.einsum("ij,ij->i", features_of(folder), before).min() > 0.9999
 
 
 @pytest.mark.extended

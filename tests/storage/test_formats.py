@@ -20,6 +20,7 @@ import pytest
 from imgsearch.errors import NewerFormat, OlderFormat
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.instance import Instance
+from imgsearch.quantization import HALF, quantised
 from imgsearch.search.options import SearchOptions
 from imgsearch.search.ranking import Ranker
 from imgsearch.storage.checksum import register
@@ -29,6 +30,7 @@ from imgsearch.storage.sqlite.schema import (
     APPLICATION_ID,
     FORMAT_VERSION,
     MIGRATIONS,
+    PACKED_VERSION,
     SchemaEntry,
     expected_schema,
     schema_of,
@@ -72,7 +74,13 @@ class Old:
     def features(self) -> Features:
         """By rising id, shape (n, dimension)."""
         data = bytes.fromhex("".join(one["feature"] for one in self.truth))
-        return np.frombuffer(data, "<f2").astype(np.float32).reshape(len(self.truth), DIMENSION)
+        given = np.frombuffer(data, "<f2").astype(np.float32).reshape(len(self.truth), DIMENSION)
+        return quantised(given, self.bits)
+
+    @property
+    def bits(self) -> int:
+        """Of each number of a feature."""
+        return 8 if self.version == PACKED_VERSION else HALF
 
     def items(self) -> list[Item]:
         return [
@@ -123,7 +131,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_every_format_has_its_instance() -> None:
     """A new format is released together with the instance that proves it can be opened later."""
-    assert list(range(1, FORMAT_VERSION + 1)) == VERSIONS
+    assert list(range(1, PACKED_VERSION + 1)) == VERSIONS
 
 
 def test_an_instance_is_of_its_format(old: Old) -> None:
@@ -153,7 +161,7 @@ def test_it_is_migrated_when_it_is_opened(old: Old) -> None:
     with Instance.open(old.folder) as instance:
         assert instance.info().generation is not None
         assert schema_of(instance._opened.engine.store.connection) == expected_schema()
-    assert old.stored_version() == FORMAT_VERSION
+    assert old.stored_version() == max(old.version, FORMAT_VERSION)
     assert Instance.check(old.folder, read_data=True) == []
     assert (old.folder / "index-1.faiss").read_bytes() == index
 
@@ -169,7 +177,7 @@ def test_nothing_of_it_is_lost(old: Old) -> None:
         info = instance.info()
         assert (info.kind, info.region_id, info.created) == ("product", "cn-shanghai", 1_750_000_000)
         version = info.stamp["feature_version"]
-        assert info.stamp == replace(EMBEDDED_MODELS[DEFAULT_MODEL], feature_version=version).stamp()
+        assert info.stamp == replace(EMBEDDED_MODELS[DEFAULT_MODEL], feature_version=version, bits=old.bits).stamp()
         assert info.items == len(old.truth)
         assert info.generation is not None
         assert (info.generation.number, info.generation.items, info.generation.max_id) == (1, 20, 20)
@@ -217,7 +225,9 @@ def test_it_can_be_mended(old: Old) -> None:
     """Whatever the size of its pages, which was another one in the first formats."""
     Instance.open(old.folder).close()
     with closing(sqlite3.connect(old.database, isolation_level=None)) as connection:
-        connection.execute("UPDATE features SET feature = zeroblob(512) WHERE id = (SELECT max(id) FROM features)")
+        connection.execute(
+            "UPDATE features SET feature = zeroblob(length(feature)) WHERE id = (SELECT max(id) FROM features)"
+        )
     assert len(Instance.repair(old.folder).lost) == 1
     assert Instance.check(old.folder, read_data=True) == []
 
@@ -249,7 +259,7 @@ def test_a_check_refuses_an_older_format_and_leaves_it_alone(older: Old) -> None
     assert Instance.check(older.folder, read_data=True) == []
 
 
-@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 2**31 - 1])
+@pytest.mark.parametrize("version", [PACKED_VERSION + 1, 2**31 - 1])
 def test_a_newer_format_is_refused_by_everything_and_nothing_is_touched(tmp_path: Path, version: int) -> None:
     """Not a byte of what the instance holds changes, whatever is tried."""
     folder = Old(FORMAT_VERSION, tmp_path / "instance").folder

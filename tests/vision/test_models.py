@@ -47,7 +47,6 @@ def test_embedded_records_are_complete(record: ModelRecord) -> None:
             "score_best",
             "score_second",
             "joined",
-            "coded",
             "files",
             "text_curve",
         }, field.name
@@ -121,7 +120,7 @@ def test_the_stamp_holds_what_makes_features_comparable() -> None:
     assert (stamp["dimension"], stamp["feature_version"]) == (RECORD.dimension, RECORD.feature_version)
 
 
-OTHER = {**CHANGES, "name": "other", "dimension": 7, "coded": True}
+OTHER = {**CHANGES, "name": "other", "dimension": 7, "bits": 8}
 
 
 @pytest.mark.parametrize("change", OTHER)
@@ -131,11 +130,18 @@ def test_another_way_to_features_has_another_stamp(change: str) -> None:
 
 def test_codes_come_from_the_same_network() -> None:
     """Nothing is converted anew, and an instance made before there were codes has none."""
-    assert replace(RECORD, coded=True).cache_name() == RECORD.cache_name()
+    assert replace(RECORD, bits=2).cache_name() == RECORD.cache_name()
+    assert replace(RECORD, bits=2).score_curve != RECORD.score_curve
+
+
+def test_a_record_of_an_older_release_says_whether_there_are_codes() -> None:
+    """Its own release reads a record without codes, too: nothing is in it that it would not know."""
     before = RECORD.as_dict()
-    del before["coded"]
+    assert "bits" not in before
+    assert before["coded"] is False
+    for coded, bits in ((False, 16), (True, 2)):
+        assert ModelRecord.from_dict({**before, "coded": coded}) == replace(RECORD, bits=bits)
     assert ModelRecord.from_dict(before) == RECORD
-    assert replace(RECORD, coded=True).score_curve != RECORD.score_curve
     assert RECORD.score_curve[:2] == (RECORD.score_slope, RECORD.score_offset)
 
 

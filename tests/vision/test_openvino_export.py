@@ -99,20 +99,20 @@ def test_the_cache_holds_exactly_the_model(tiny: ConvertedModel, cache: Path) ->
 
 def test_instances_of_codes_share_the_networks(tiny: ConvertedModel, cache: Path) -> None:
     """The record that asks decides how features are kept, whoever had the model converted."""
-    coded = converted_model(replace(tiny.record, coded=True), cache)
-    assert coded.record.coded
+    coded = converted_model(replace(tiny.record, bits=2), cache)
+    assert coded.record.bits == 2
     assert coded.path.samefile(tiny.path)
     stored = ConvertedModel.load(tiny.folder)
     assert stored is not None
-    assert not stored.record.coded
+    assert stored.record.bits == 16
 
 
 def test_the_first_one_may_be_an_instance_of_codes(tiny: ConvertedModel, own_cache: Path) -> None:
-    converted_model(replace(tiny.record, coded=True), own_cache)
-    assert not converted_model(tiny.record, own_cache).record.coded
+    converted_model(replace(tiny.record, bits=2), own_cache)
+    assert converted_model(tiny.record, own_cache).record.bits == 16
     stored = ConvertedModel.load(own_cache / "models" / tiny.record.cache_name())
     assert stored is not None
-    assert not stored.record.coded
+    assert stored.record.bits == 16
 
 
 def test_the_complete_record_leads_to_the_same_model(tiny: ConvertedModel, weights: Path, cache: Path) -> None:

@@ -328,7 +328,7 @@ def test_the_company_shows_in_the_last_bits_at_most(tiny: ConvertedModel, cache:
 
 
 def test_coded_features_are_codes(tiny: ConvertedModel, cache: Path) -> None:
-    coded = ConvertedModel(tiny.folder, replace(tiny.record, coded=True))
+    coded = ConvertedModel(tiny.folder, replace(tiny.record, bits=2))
     (image,) = pictures(1, tiny.record.input_size)
     with closing(Network(coded, cache, parallel=True, device="torch:cpu")) as network:
         assert len(np.unique(network.embed(image)[0])) <= 4

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Chunks = Callable[[], Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]]
-    Picked = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float16]]
+    Chunks = Callable[[], Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]]
+    Picked = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.floating]]
 
 __all__ = ["FLAT_LIMIT", "build", "can_extend", "extend"]
 
@@ -72,7 +72,7 @@ def build(
         folder: where the file is written, under its final name, complete and synced.
         number: of the generation.
         categories: of all items, by ascending id, at least one; shape (n,).
-        chunks: starts a pass over all ids (int64, ascending) and features (float16, L2-normalised) in chunks.
+        chunks: starts a pass over all ids (int64, ascending) and features (L2-normalised) in chunks.
         picked: the features of the items at some places in the order of ids; the places are ascending.
         flat_limit: maximum number of items for an exact index.
     """
@@ -136,7 +136,7 @@ def extend(
         old: a generation for which ``can_extend`` holds.
         removed: its ids that belong to deleted items.
         categories: of the newer items, by ascending id; shape (n,).
-        chunks: starts a pass over their ids (int64, ascending) and features (float16, L2-normalised) in chunks.
+        chunks: starts a pass over their ids (int64, ascending) and features (L2-normalised) in chunks.
 
     Raises:
         FileNotFoundError, InstanceDamaged: the old file is missing or corrupted.

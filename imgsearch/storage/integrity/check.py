@@ -6,7 +6,6 @@ fast check covers structure, counts and references; ``read_data`` also verifies 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -14,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from imgsearch.errors import ImgsearchError, InstanceDamaged
-from imgsearch.storage.checksum import feature_checksum, is_valid
+from imgsearch.storage.checksum import is_valid
 from imgsearch.storage.faiss.index_file import checksum_of
 from imgsearch.storage.faiss.index_reader import IndexReader
+from imgsearch.storage.integrity.features import feature_fault, stored_coding
 from imgsearch.storage.integrity.problems import Damage, Problem, leftovers
-from imgsearch.storage.records import FEATURE_TYPE, ITEM_ROW, ROOT_ROW, SETTING_ROW
+from imgsearch.storage.records import ITEM_ROW, ROOT_ROW, SETTING_ROW
 from imgsearch.storage.sqlite.database import FrozenConnection, is_refusal, storage_errors
 from imgsearch.storage.sqlite.generations import Generation
 from imgsearch.storage.sqlite.schema import GENERATION_ROW, expected_schema, schema_of
@@ -34,13 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check",
-    "feature_fault",
     "readable_text",
-    "stored_dimension",
 ]
 
-LENGTH_TOLERANCE: Final = 2e-3
-"""Tolerance for the length of a stored feature; half precision accounts for 5e-4 at most."""
 SELF_SEARCH_ITEMS: Final = 200
 """Number of items that the index must find by their own features."""
 SELF_SEARCH_HITS: Final = 500
@@ -248,12 +244,12 @@ class _Check:
                 )
 
     def _check_features(self) -> None:
-        dimension = stored_dimension(self._connection)
+        coding = stored_coding(self._connection)
         for item_id, feature, checksum, *key in self._connection.execute(
             "SELECT features.id, feature, features.seal, product_id, pic_name "
             "FROM features LEFT JOIN items ON items.id = features.id ORDER BY features.id"
         ):
-            fault = feature_fault(item_id, feature, checksum, dimension)
+            fault = feature_fault(item_id, feature, checksum, coding)
             if fault is not None:
                 self._report(
                     Damage.FEATURE,
@@ -337,9 +333,11 @@ class _Check:
 
     def _valid_feature(self, item_id: int) -> npt.NDArray[np.float32] | None:
         row = self._connection.execute("SELECT feature, seal FROM features WHERE id = ?", (item_id,)).fetchone()
-        if row is None or feature_fault(item_id, row[0], row[1], None) is not None:
+        coding = stored_coding(self._connection)
+        if row is None or feature_fault(item_id, row[0], row[1], coding) is not None:
             return None
-        return np.frombuffer(row[0], FEATURE_TYPE).astype(np.float32)
+        feature: npt.NDArray[np.float32] = coding.unpacked(row[0], 1)[0].astype(np.float32)
+        return feature
 
     def _published_now(self) -> int | None:
         """The currently published generation, outside the snapshot; None if unreadable."""
@@ -354,44 +352,6 @@ def _published(connection: sqlite3.Connection) -> int | None:
     """The number of the published generation; None without one."""
     number: int | None = connection.execute("SELECT max(number) FROM generations").fetchone()[0]
     return number
-
-
-def stored_dimension(connection: sqlite3.Connection) -> int | None:
-    """The dimension given by the setting ``model``, else that of most features; None without features."""
-    for table in SETTING_TABLES:
-        for row in connection.execute(f"SELECT {', '.join(SETTING_ROW)}, seal FROM {table} WHERE name = 'model'"):
-            if is_valid(row):
-                return int(json.loads(row[1])["dimension"])
-    row = connection.execute(
-        "SELECT length(feature) FROM features GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
-    ).fetchone()
-    return None if row is None else int(row[0]) // FEATURE_TYPE.itemsize
-
-
-def feature_fault(item_id: int, feature: object, checksum: object, dimension: int | None) -> str | None:
-    """What is wrong with a stored feature; None if it is valid.
-
-    Args:
-        item_id: of its item.
-        feature: the stored bytes.
-        checksum: the stored checksum.
-        dimension: the required one; None: any.
-    """
-    if (
-        not isinstance(feature, bytes)
-        or not isinstance(checksum, int)
-        or feature_checksum(item_id, feature) != checksum
-    ):
-        return "is corrupted"
-    if len(feature) % FEATURE_TYPE.itemsize or not feature:
-        return f"has {len(feature)} bytes"
-    values = np.frombuffer(feature, FEATURE_TYPE).astype(np.float64)
-    if dimension is not None and len(values) != dimension:
-        return f"has {len(values)} dimensions instead of {dimension}"
-    if not np.isfinite(values).all():
-        return "is not finite"
-    length = float(np.sqrt(values @ values))
-    return None if abs(length - 1) <= LENGTH_TOLERANCE else f"has length {length:.4g} instead of 1"
 
 
 def readable_text(data: bytes) -> str:

@@ -18,7 +18,8 @@ from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.projection import Projection
 from imgsearch.storage.checksum import is_valid, register, row_checksum
 from imgsearch.storage.engine import Engine
-from imgsearch.storage.integrity.check import check, feature_fault, readable_text, stored_dimension
+from imgsearch.storage.integrity.check import check, readable_text
+from imgsearch.storage.integrity.features import feature_fault, stored_coding
 from imgsearch.storage.integrity.problems import REPAIR_NAME, Damage, Loss, Repair
 from imgsearch.storage.records import ITEM_ROW, PROJECTION, ROOT_ROW, SETTING_ROW, TUNED
 from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, sync_commits, transaction
@@ -33,6 +34,8 @@ from imgsearch.storage.sqlite.wal import log_of, write_repaired
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from imgsearch.quantization import Coding
 
 __all__ = ["repair"]
 
@@ -178,7 +181,7 @@ class _Salvage:
         roots = self._copy_roots(old, new)
         for quarantined in _rows(old, f"SELECT {', '.join(QUARANTINE_ROW)} FROM quarantine"):
             _insert(new, "quarantine", QUARANTINE_ROW, quarantined)
-        dimension = stored_dimension(old)
+        coding = stored_coding(old)
         known = _keys_by_index(old)
         incomplete: dict[int, tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]] = {}
         for item_id in _ids(old, known):
@@ -189,9 +192,9 @@ class _Salvage:
             if row is None or feature is None:
                 incomplete[item_id] = row, feature
             else:
-                self._copy_item(new, item_id, row, feature, known.get(item_id), roots, dimension)
+                self._copy_item(new, item_id, row, feature, known.get(item_id), roots, coding)
         if incomplete:
-            self._copy_unreached(old, new, incomplete, known, roots, dimension)
+            self._copy_unreached(old, new, incomplete, known, roots, coding)
         new.execute("DELETE FROM counts")
         new.execute("INSERT INTO counts SELECT category_id, count(*) FROM items GROUP BY category_id")
         self._keep_ids_unused(old, new)
@@ -203,7 +206,7 @@ class _Salvage:
         incomplete: dict[int, tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]],
         known: dict[int, tuple[str, str]],
         roots: dict[int, str],
-        dimension: int | None,
+        coding: Coding,
     ) -> None:
         """Copy items of which SQLite cannot reach the row or the feature; these may still be in the file.
 
@@ -218,7 +221,7 @@ class _Salvage:
             versions = rows.get(item_id, [])
             accepted = len(versions) == 1 and versions[0][1:3] == known.get(item_id)
             row = versions[0] if reached is None and accepted else reached
-            self._copy_item(new, item_id, row, feature or features.get(item_id), known.get(item_id), roots, dimension)
+            self._copy_item(new, item_id, row, feature or features.get(item_id), known.get(item_id), roots, coding)
 
     def _copy_roots(self, old: sqlite3.Connection, new: sqlite3.Connection) -> dict[int, str]:
         roots = {}
@@ -236,10 +239,10 @@ class _Salvage:
         feature: tuple[Any, ...] | None,
         key: tuple[str, str] | None,
         roots: dict[int, str],
-        dimension: int | None,
+        coding: Coding,
     ) -> None:
         valid = row is not None and is_valid(row)
-        fault = "is missing" if feature is None else feature_fault(item_id, feature[0], feature[1], dimension)
+        fault = "is missing" if feature is None else feature_fault(item_id, feature[0], feature[1], coding)
         if row is None or not valid:
             self._quarantine(
                 new, item_id, row, key, roots, "its row is missing" if row is None else "its row is damaged"

@@ -15,7 +15,7 @@ from imgsearch import own_process
 from imgsearch.errors import InstanceDamaged, InstanceNotFound, NewerFormat, OlderFormat, RemoteUnavailable, UsageError
 from imgsearch.storage.postgres import halves
 from imgsearch.storage.postgres.remote_errors import is_passing, remote_errors
-from imgsearch.storage.postgres.schema import FORMAT_VERSION
+from imgsearch.storage.postgres.schema import CODED_VERSION, FORMAT_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -183,9 +183,9 @@ class Link:
             version = self.row("SELECT max(version) FROM imgsearch_format")
             if version is None or version[0] is None:
                 raise InstanceDamaged(f"the table imgsearch_format in {url} is empty: restore it from a backup")
-            if version[0] > FORMAT_VERSION:
+            if version[0] > CODED_VERSION:
                 raise NewerFormat(
-                    f"{url} has format {version[0]}; this release supports up to {FORMAT_VERSION}: install a newer "
+                    f"{url} has format {version[0]}; this release supports up to {CODED_VERSION}: install a newer "
                     "imgsearch"
                 )
             if version[0] < FORMAT_VERSION:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imgsearch.errors import InstanceEmpty, InstanceLocked, RemoteUnavailable
+from imgsearch.quantization import FEATURE_TYPE, Coding, quantised
 from imgsearch.storage.port import IndexReplaced
 from imgsearch.storage.postgres import index_building, rebuilding
 from imgsearch.storage.postgres.connection import Link
@@ -22,7 +23,6 @@ from imgsearch.storage.postgres.remote_errors import remote_errors
 from imgsearch.storage.postgres.rows import Generation
 from imgsearch.storage.postgres.store import Store
 from imgsearch.storage.postgres.vector_index import VectorSearch
-from imgsearch.storage.records import FEATURE_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -244,9 +244,11 @@ class PostgresEngine:
         store = self.store
         present = store.tuning()
 
+        bits = Coding.of(store.settings().get("model")).bits
+
         def converted(features: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
             plain = features.astype(np.float32) if present is None else present.undone(features)
-            return (plain if tuning is None else tuning.applied(plain)).astype(FEATURE_TYPE)
+            return quantised(plain if tuning is None else tuning.applied(plain), bits).astype(FEATURE_TYPE)
 
         with self.indexing(max(self.timeout, INDEX_WAIT_SECONDS)):
             with self.committing() as writing:

@@ -15,6 +15,7 @@ from typing import Final
 from imgsearch.storage.records import ITEM_ROW
 
 __all__ = [
+    "CODED_VERSION",
     "FORMAT_VERSION",
     "GENERATION_ROW",
     "MIGRATIONS",
@@ -155,6 +156,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (
 )
 
 FORMAT_VERSION: Final = len(MIGRATIONS)
+"""Of features at half precision. Older formats are migrated to it."""
+CODED_VERSION: Final = FORMAT_VERSION + 1
+"""The same tables with features that are codes, which releases before it would not make."""
 
 TABLES: Final = (
     *("imgsearch_format", "settings", "roots", "items", "features", "counts", "generations", "pending", "removed"),

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from psycopg.sql import SQL, Identifier
 
 from imgsearch.errors import InstanceExists, UsageError
+from imgsearch.quantization import HALF, Coding
 from imgsearch.storage.checksum import row_checksum
 from imgsearch.storage.postgres.connection import connected
 from imgsearch.storage.postgres.remote_errors import remote_errors
-from imgsearch.storage.postgres.schema import FORMAT_VERSION, MIGRATIONS, TABLES
+from imgsearch.storage.postgres.schema import CODED_VERSION, FORMAT_VERSION, MIGRATIONS, TABLES
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -60,6 +61,8 @@ def create(address: Address, settings: dict[str, Any], index: str | None = None)
             connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(address.schema)))
         _check_free(connection, address)
         _run(connection, 0)
+        if Coding.of(settings.get("model")).bits != HALF:
+            connection.execute("UPDATE imgsearch_format SET version = %s", (CODED_VERSION,))
         connection.cursor().executemany(
             "INSERT INTO settings (name, value, seal) VALUES (%s, %s, %s)",
             [(name, text, row_checksum(name, text)) for name, text in _texts(settings)],

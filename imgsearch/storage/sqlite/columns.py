@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from fastcrc import crc64
 
-from imgsearch.storage.records import FEATURE_TYPE, ITEM_ROW
+from imgsearch.storage.records import ITEM_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+
+    from imgsearch.quantization import Coding
 
     Numbers = npt.NDArray[np.int64]
 
@@ -139,23 +141,25 @@ class FeatureColumns:
     """Features; they may be used if ``verified``."""
 
     ids: Numbers
-    features: npt.NDArray[np.float16]
+    features: npt.NDArray[np.floating]
     """Shape (n, dimension)."""
     verified: bool
     """Whether each matches its checksum."""
 
     @classmethod
-    def read(cls, columns: Sequence[Any], wanted: Wanted) -> FeatureColumns:
-        """Convert the values of FEATURE_COLUMNS of features among those wanted."""
+    def read(cls, columns: Sequence[Any], wanted: Wanted, coding: Coding) -> FeatureColumns:
+        """Convert the values of FEATURE_COLUMNS of features among those wanted, as they are laid out."""
         ids, blob, seals = columns
         numbers, expected = wanted.found(ids), _numbers(seals)
         count, length = len(numbers), len(blob or b"")
-        if not count or len(expected) != count or not length or length % (count * FEATURE_TYPE.itemsize):
-            return cls(numbers, np.zeros((0, 0), FEATURE_TYPE), verified=not count and ids is None)
+        if not count or len(expected) != count or not length or length % count:
+            return cls(numbers, np.zeros((0, 0), np.float32), verified=not count and ids is None)
         pieces = _pieces(blob, np.full(count, length // count))
         found = np.fromiter(map(crc64.xz, pieces, numbers.tolist()), np.uint64, count).view(np.int64)
-        features = np.frombuffer(blob, FEATURE_TYPE).reshape(count, -1)
-        return cls(numbers, features, bool(np.array_equal(found, expected)))
+        try:
+            return cls(numbers, coding.unpacked(blob, count), bool(np.array_equal(found, expected)))
+        except ValueError:
+            return cls(numbers, np.zeros((0, 0), np.float32), verified=False)
 
 
 def _numbers(text: str | None) -> Numbers:

@@ -9,7 +9,7 @@ import numpy as np
 
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.storage.port import Pictures
-from imgsearch.storage.records import CHECKED_FEATURE, CHECKED_ITEM, FEATURE_TYPE
+from imgsearch.storage.records import CHECKED_FEATURE, CHECKED_ITEM
 from imgsearch.storage.sqlite.columns import (
     FEATURE_COLUMNS,
     MANY,
@@ -57,19 +57,19 @@ class Ranked(Places):
         features = [features for _, features in found]
         return np.concatenate([some for some, _ in found]), np.concatenate(features, dtype=np.float32)
 
-    def _features(self, wanted: Wanted) -> tuple[Ids, npt.NDArray[np.float16]]:
+    def _features(self, wanted: Wanted) -> tuple[Ids, npt.NDArray[np.floating]]:
         """Those of the ids that have features, ascending."""
         if is_binary_safe():
             columns = self._connection.execute(f"SELECT {FEATURE_COLUMNS} FROM {FEATURES}", (wanted.json,)).fetchone()
-            joined = FeatureColumns.read(columns, wanted)
+            joined = FeatureColumns.read(columns, wanted, self.coding)
             if joined.verified:
                 return joined.ids, joined.features
         rows = self._connection.execute(
             f"SELECT features.id, {CHECKED_FEATURE} FROM {FEATURES}", (wanted.json,)
         ).fetchall()
         self._check_features(rows)
-        features = np.frombuffer(b"".join(row[1] for row in rows), FEATURE_TYPE)
-        return np.array([row[0] for row in rows], np.int64), features.reshape(len(rows), -1 if rows else 0)
+        features = self._unpacked(b"".join(row[1] for row in rows), len(rows))
+        return np.array([row[0] for row in rows], np.int64), features
 
     def matching(self, ids: Iterable[int], condition: Condition) -> Ids:
         """The given ids that are items and meet the condition, in no particular order."""
@@ -150,10 +150,10 @@ class Ranked(Places):
             columns = self._statement(f"{ROW_COLUMNS}, {FEATURE_COLUMNS}", statement).fetchone()
             rows, features = (
                 ItemColumns.read(columns[:ROW_WIDTH], wanted),
-                FeatureColumns.read(columns[ROW_WIDTH:], wanted),
+                FeatureColumns.read(columns[ROW_WIDTH:], wanted, self.coding),
             )
             if features.verified:
-                return Pictures(rows.ids, self._groups(rows), features.features.astype(np.float32))
+                return Pictures(rows.ids, self._groups(rows), features.features.astype(np.float32, copy=False))
         return self._pictures(self._statement(f"{CHECKED_ITEM}, {CHECKED_FEATURE}", statement).fetchall())
 
     def _statement(self, columns: str, rest: tuple[str, tuple[Any, ...]]) -> Any:

@@ -12,7 +12,6 @@ from imgsearch.storage.port import StoredPicture
 from imgsearch.storage.records import (
     CHECKED_FEATURE,
     CHECKED_ITEM,
-    FEATURE_TYPE,
     ITEM_COLUMNS,
     ITEM_SOURCE,
 )
@@ -120,17 +119,19 @@ class Reader(Ranked):
         if row is None:
             raise self.damage("the feature of an item")
         self._check_features([row])
-        return np.frombuffer(row[1], FEATURE_TYPE).astype(np.float32)
+        feature: npt.NDArray[np.float32] = self._unpacked(row[1], 1)[0].astype(np.float32, copy=False)
+        return feature
 
     def pictures(self, ids: Iterable[int]) -> Iterator[StoredPicture]:
         """Yield the items among these ids with their features, in no particular order."""
-        for rows in self._by_id(
+        for cursor in self._by_id(
             f"SELECT {ITEM_COLUMNS}, {CHECKED_FEATURE} FROM {ITEM_SOURCE} JOIN features ON features.id = items.id",
             ids,
         ):
-            for row in rows:
-                self._check_features([(row[0], row[-2], row[-1])])
-                yield StoredPicture(self._item(row), np.frombuffer(row[-2], FEATURE_TYPE).astype(np.float32))
+            rows = cursor.fetchall()
+            self._check_features([(row[0], row[-2], row[-1]) for row in rows])
+            features = self._unpacked(b"".join(row[-2] for row in rows), len(rows)).astype(np.float32, copy=False)
+            yield from map(StoredPicture, map(self._item, rows), features)
 
     @translated
     def keys(self, condition: Condition) -> list[Key]:
@@ -185,11 +186,11 @@ class Reader(Ranked):
 
     def features(
         self, condition: Condition = EVERYTHING, *, above: int = 0, chunk: int = CHUNK
-    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]:
         """Yield ids and features of items that meet the condition and have an id above ``above``, ascending.
 
         Yields:
-            Ids of shape (n,) and float16 features of shape (n, dimension), n at most ``chunk``.
+            Ids of shape (n,) and features of shape (n, dimension), n at most ``chunk``.
         """
         if condition == EVERYTHING:
             sql, parameters = f"SELECT id, {CHECKED_FEATURE} FROM features WHERE id > ? ORDER BY id", (above,)
@@ -210,8 +211,7 @@ class Reader(Ranked):
         while rows := cursor.fetchmany(chunk):
             self._check_features(rows)
             ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
-            blob = b"".join(row[1] for row in rows)
-            yield ids, np.frombuffer(blob, FEATURE_TYPE).reshape(len(rows), -1)
+            yield ids, self._unpacked(b"".join(row[1] for row in rows), len(rows))
 
     @translated
     def products_with_several(self) -> list[tuple[str, int]]:
@@ -272,7 +272,7 @@ class Reader(Ranked):
 
     def scan(
         self, condition: Condition, *, unindexed: bool = False
-    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]:
         """Yield ids and features of the items that meet a condition, in chunks, by ascending id.
 
         Args:
@@ -280,7 +280,7 @@ class Reader(Ranked):
             unindexed: only items that are not in the published index.
 
         Yields:
-            Ids of shape (n,) and float16 features of shape (n, dimension).
+            Ids of shape (n,) and features of shape (n, dimension).
 
         Raises:
             InstanceDamaged: a feature is missing or corrupted.

@@ -18,6 +18,7 @@ from imgsearch.storage.records import ITEM_ROW, ROOT_ROW, SETTING_ROW
 __all__ = [
     "FORMAT_VERSION",
     "GENERATION_ROW",
+    "PACKED_VERSION",
     "PAGE_BYTES",
     "STORED_ITEM_ROW",
     "SchemaEntry",
@@ -207,6 +208,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (
 )
 
 FORMAT_VERSION: Final = len(MIGRATIONS)
+"""Of features at half precision. Older formats are migrated to it."""
+PACKED_VERSION: Final = FORMAT_VERSION + 1
+"""The same schema with packed features, which releases before it cannot read."""
 
 
 class SchemaEntry(NamedTuple):
@@ -257,9 +261,9 @@ def check_version(connection: sqlite3.Connection, where: str) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID or version < 1:
         raise InstanceDamaged(f"{where} is not the database of an imgsearch instance")
-    if version > FORMAT_VERSION:
+    if version > PACKED_VERSION:
         raise NewerFormat(
-            f"{where} has format {version}; this release supports up to {FORMAT_VERSION}: install a newer imgsearch"
+            f"{where} has format {version}; this release supports up to {PACKED_VERSION}: install a newer imgsearch"
         )
     return int(version)
 
@@ -267,7 +271,7 @@ def check_version(connection: sqlite3.Connection, where: str) -> int:
 def migrate(connection: sqlite3.Connection) -> None:
     """Migrate a database (or set up an empty one) to ``FORMAT_VERSION`` in one transaction."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == FORMAT_VERSION:
+    if version in (FORMAT_VERSION, PACKED_VERSION):
         return
     register(connection)
     steps = "".join(MIGRATIONS[version:])

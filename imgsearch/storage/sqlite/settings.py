@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from imgsearch.quantization import Coding
 from imgsearch.storage.checksum import row_checksum
 from imgsearch.storage.records import PROJECTION, TUNED
 from imgsearch.storage.sqlite.rows import Rows, translated
@@ -19,6 +20,18 @@ SETTING_TABLES: Final = ("settings", "settings_copy")
 
 class Settings(Rows):
     """The settings of an instance."""
+
+    _coding: tuple[object, Coding] = (None, Coding())
+    """The setting that tells the layout of features, and the layout."""
+
+    @property
+    def coding(self) -> Coding:
+        """How stored features are laid out, as of this snapshot: a reindex may change it."""
+        row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = 'model'").fetchone()
+        if row != self._coding[0]:
+            self._verify_rows([] if row is None else [row])
+            self._coding = row, Coding.of(None if row is None else json.loads(row[1]))
+        return self._coding[1]
 
     @translated
     def settings(self) -> dict[str, Any]:

@@ -10,11 +10,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from imgsearch.errors import InstanceDamaged, OlderFormat
 from imgsearch.filters.tree import product_condition
+from imgsearch.quantization import HALF, Coding
 from imgsearch.storage.checksum import FUNCTION, feature_checksum, register, row_checksum
 from imgsearch.storage.conditions import Sql
-from imgsearch.storage.records import CHECKED_ITEM, FEATURE_TYPE, ITEM_ROW, ITEM_WIDTH, ROOT_ROW, item_columns
+from imgsearch.storage.records import CHECKED_ITEM, ITEM_ROW, ITEM_WIDTH, ROOT_ROW, item_columns
 from imgsearch.storage.sqlite.conditions import compiled
 from imgsearch.storage.sqlite.database import (
     FrozenConnection,
@@ -29,6 +32,7 @@ from imgsearch.storage.sqlite.reader import Reader
 from imgsearch.storage.sqlite.rows import MAX_PARAMETERS
 from imgsearch.storage.sqlite.schema import (
     FORMAT_VERSION,
+    PACKED_VERSION,
     PAGE_BYTES,
     check_schema,
     check_version,
@@ -44,7 +48,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    import numpy as np
     import numpy.typing as npt
 
     from imgsearch.filters.tree import Condition
@@ -80,6 +83,8 @@ class Store(Reader):
                 connection.execute("PRAGMA journal_mode = WAL")
                 sync_commits(connection)
                 migrate(connection)
+                if Coding.of(settings.get("model")).bits != HALF:
+                    connection.execute(f"PRAGMA user_version = {PACKED_VERSION}")
                 with transaction(connection, write=True):
                     rows = [(name, json.dumps(value)) for name, value in settings.items()]
                     for table in SETTING_TABLES:
@@ -152,7 +157,7 @@ class Store(Reader):
         return int(size)
 
     def rewrite_features(
-        self, converted: Callable[[npt.NDArray[np.float16]], npt.NDArray[np.float16]], *, chunk: int
+        self, converted: Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]], *, chunk: int
     ) -> None:
         """Convert all stored features, in chunks, by ascending id.
 
@@ -160,10 +165,11 @@ class Store(Reader):
             converted: maps features of shape (n, dimension), n at most ``chunk``, to their replacements.
             chunk: the maximum number of features per call.
         """
-        last = 0
+        last, coding = 0, self.coding
         while (piece := next(self.features(above=last, chunk=chunk), None)) is not None:
             ids, features = piece
-            rows = zip((row.tobytes() for row in converted(features)), ids.tolist(), strict=True)
+            packed = coding.packed(converted(features))
+            rows = zip((row.tobytes() for row in packed), ids.tolist(), strict=True)
             self._connection.executemany(
                 "UPDATE features SET feature = ?, seal = ? WHERE id = ?",
                 ((feature, feature_checksum(item_id, feature), item_id) for feature, item_id in rows),
@@ -189,12 +195,15 @@ class Store(Reader):
         (last,) = self._connection.execute(
             "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'items'), 0)"
         ).fetchone()
+        if not changes:
+            return range(last + 1, last + 1)
         roots: dict[str, int] = {}
         items, features = [], []
-        for item_id, change in enumerate(changes, last + 1):
+        packed = self.coding.packed(np.array([change.extracted.feature for change in changes], np.float32))
+        for item_id, (change, code) in enumerate(zip(changes, packed, strict=True), last + 1):
             row = (item_id, *self._columns(change, roots))
             items.append((*row, row_checksum(*row)))
-            feature = change.extracted.feature.astype(FEATURE_TYPE).tobytes()
+            feature = code.tobytes()
             features.append((item_id, feature, feature_checksum(item_id, feature)))
         self._connection.executemany(
             f"INSERT INTO items ({', '.join(ITEM_ROW)}, seal) VALUES ({', '.join('?' * ITEM_WIDTH)})", items

@@ -27,7 +27,7 @@ from imgsearch.storage.integrity.problems import REPAIR_NAME, Damage
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.lock import HOLDER_NAME, writer_lock
 from imgsearch.storage.sqlite import store as store_module
-from imgsearch.storage.sqlite.schema import FORMAT_VERSION, MIGRATIONS, PAGE_BYTES, check_version
+from imgsearch.storage.sqlite.schema import FORMAT_VERSION, MIGRATIONS, PACKED_VERSION, PAGE_BYTES, check_version
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.values import Attributes, Key, Location
 from tests.storage.builders import (
@@ -499,7 +499,7 @@ def test_what_is_no_database(broken: Path) -> None:
 
 
 def test_a_newer_format_is_neither_checked_nor_repaired(broken: Path) -> None:
-    sql(broken, f"PRAGMA user_version = {FORMAT_VERSION + 1}")
+    sql(broken, f"PRAGMA user_version = {PACKED_VERSION + 1}")
     before = (broken / DATABASE_NAME).read_bytes()
     for way in (check, repair):
         with pytest.raises(NewerFormat):

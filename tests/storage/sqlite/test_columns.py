@@ -12,6 +12,7 @@ import pytest
 
 from imgsearch.errors import InstanceDamaged
 from imgsearch.filters.tree import EVERYTHING, category_condition
+from imgsearch.quantization import Coding
 from imgsearch.storage.records import ITEM_ROW
 from imgsearch.storage.sqlite import columns as columns_module
 from imgsearch.storage.sqlite import ranked
@@ -125,7 +126,7 @@ def test_an_altered_value_is_not_verified(store: Store, column: str) -> None:
 def test_altered_features_are_not_verified(store: Store) -> None:
     def read() -> FeatureColumns:
         return FeatureColumns.read(
-            store.connection.execute(f"SELECT {FEATURE_COLUMNS} FROM features").fetchone(), Wanted([])
+            store.connection.execute(f"SELECT {FEATURE_COLUMNS} FROM features").fetchone(), Wanted([]), Coding()
         )
 
     assert read().verified

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from imgsearch.errors import InstanceDamaged, NewerFormat
 from imgsearch.storage.engine import Engine
-from imgsearch.storage.sqlite.schema import APPLICATION_ID, FORMAT_VERSION, MIGRATIONS, check_version, migrate
+from imgsearch.storage.sqlite.schema import (
+    APPLICATION_ID,
+    FORMAT_VERSION,
+    MIGRATIONS,
+    PACKED_VERSION,
+    check_version,
+    migrate,
+)
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 
 if TYPE_CHECKING:
@@ -71,10 +78,10 @@ def test_a_migration_that_fails_leaves_nothing(memory: sqlite3.Connection) -> No
         (0, 0, InstanceDamaged),  # an empty database
         (0, FORMAT_VERSION, InstanceDamaged),
         (APPLICATION_ID + 1, FORMAT_VERSION, InstanceDamaged),
-        (APPLICATION_ID + 1, FORMAT_VERSION + 1, InstanceDamaged),
+        (APPLICATION_ID + 1, PACKED_VERSION + 1, InstanceDamaged),
         (APPLICATION_ID, 0, InstanceDamaged),
         (APPLICATION_ID, -1, InstanceDamaged),
-        (APPLICATION_ID, FORMAT_VERSION + 1, NewerFormat),
+        (APPLICATION_ID, PACKED_VERSION + 1, NewerFormat),
         (APPLICATION_ID, 2**31 - 1, NewerFormat),
     ],
 )
@@ -96,7 +103,7 @@ def test_foreign_and_newer_databases_are_refused_and_left_alone(
 def test_a_newer_format_names_both_versions(home: Path) -> None:
     with closing(sqlite3.connect(home / DATABASE_NAME, isolation_level=None)) as connection:
         connection.execute("PRAGMA user_version = 97")
-    with pytest.raises(NewerFormat, match=rf"format 97; this release supports up to {FORMAT_VERSION}: install"):
+    with pytest.raises(NewerFormat, match=rf"format 97; this release supports up to {PACKED_VERSION}: install"):
         Store.open(home / DATABASE_NAME, write=False)
 
 
