@@ -147,7 +147,7 @@ class OpenPicture(UprightPicture):
             raise DamagedPicture(f"the picture is damaged or cut off ({reason(error)}): {SAVE_ANEW}") from error
 
     def _at_scale(self, wanted: tuple[int, int]) -> Image.Image:
-        """The whole picture as the hint has it decoded, whatever was decoded before: other pixels are other features."""
+        """The whole picture, at the scale of the hint whatever was decoded before: other pixels are other features."""
         spare = min(raw // least for raw, least in zip(self._raw_size, wanted, strict=True))
         scale = next((scale for scale in SCALES if spare >= scale), 1)
         if self._kept is not None and (self._kept[0] == scale or not isinstance(self._kept[1], JpegImageFile)):

@@ -19,6 +19,7 @@ from imgsearch.errors import DeviceUnusable, UsageError
 from imgsearch.vision import precision
 from imgsearch.vision.device_parity import LEAST_COSINE, cosines, textures
 from imgsearch.vision.devices import CPU, Device
+from imgsearch.vision.limits import LIMIT_PROFILES
 from imgsearch.vision.models import CATEGORISER, DEFAULT_MODEL, EMBEDDER, LOCATOR, find_model
 from imgsearch.vision.openvino_compat import load_openvino
 from imgsearch.vision.openvino_export import ConvertedModel, converted_model
@@ -35,6 +36,7 @@ from imgsearch.vision.precision import (
     usable_precisions,
     uses_int8,
 )
+from imgsearch.vision.picture import OpenPicture
 from imgsearch.vision.runtime import Network
 from tests.conftest import ROOT, Run
 
@@ -214,6 +216,25 @@ def test_int8_is_what_most_convolutions_calculate_in(purpose: str, cache: Path) 
     # Of each network, the first two convolutions and the one of a block; and the decoder that finds subjects.
     assert len(told) - in_bytes == {EMBEDDER: 7, LOCATOR: 22, CATEGORISER: 3}[purpose]
     assert in_bytes >= 46
+
+
+@pytest.mark.extended
+def test_int8_is_near_float32_on_pictures_of_products(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So near that an instance may hold both: as near as a device has to be to the processor."""
+    if not has_vnni():
+        pytest.skip("this processor has no VNNI")
+    model = converted_model(find_model(DEFAULT_MODEL), cache)
+    size = model.record.input_size
+    pixels = []
+    for file in sorted((ROOT / "sample_data" / "catalogue").rglob("*.jpg"))[::6]:
+        picture = OpenPicture(file.read_bytes(), LIMIT_PROFILES["local"])
+        pixels.append(picture.decode(picture.whole, size))
+    made = []
+    for name in (INT8, F32):
+        monkeypatch.setenv(VARIABLE, name)
+        made.append(embedded(model, cache, pixels))
+    assert len(pixels) > 10
+    assert cosines(*made).min() >= LEAST_COSINE
 
 
 @pytest.mark.extended
