@@ -181,12 +181,13 @@ class EfficientNetLite:
     def _rounded(self, maps: Any, stage: int, block: int) -> Any:
         """The maps behind a block in eight bits; the last block of a stage is -1."""
         last = block if block >= 0 else self._plan.blocks[stage] - 1
-        mean, variance = 0.0, 0.0
-        for number in range(last + 1):  # each block adds to what comes in
-            name = f"blocks.{stage}.{number}.{'bn2' if stage == 0 else 'bn3'}"
-            mean = mean + self._state[f"{name}.bias"].astype(np.float64)
-            variance = variance + self._state[f"{name}.weight"].astype(np.float64) ** 2
-        reach = float((np.abs(mean) + DEVIATIONS * np.sqrt(variance)).max())
+        names = [f"blocks.{stage}.{number}.{'bn2' if stage == 0 else 'bn3'}" for number in range(last + 1)]
+        means, deviations = (
+            np.stack([self._state[f"{name}.{part}"].astype(np.float64) for name in names])
+            for part in ("bias", "weight")
+        )
+        # Each block adds to what comes in.
+        reach = float((np.abs(means.sum(axis=0)) + DEVIATIONS * np.linalg.norm(deviations, axis=0)).max())
         return in_eight_bits(maps, -reach * 128 / 127, reach)
 
     def _shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -23,6 +23,7 @@ from imgsearch.vision.limits import LIMIT_PROFILES
 from imgsearch.vision.models import CATEGORISER, DEFAULT_MODEL, EMBEDDER, LOCATOR, find_model
 from imgsearch.vision.openvino_compat import load_openvino
 from imgsearch.vision.openvino_export import ConvertedModel, converted_model
+from imgsearch.vision.picture import OpenPicture
 from imgsearch.vision.precision import (
     BF16,
     F32,
@@ -36,7 +37,6 @@ from imgsearch.vision.precision import (
     usable_precisions,
     uses_int8,
 )
-from imgsearch.vision.picture import OpenPicture
 from imgsearch.vision.runtime import Network
 from tests.conftest import ROOT, Run
 
