@@ -1,6 +1,6 @@
-"""Processors: how far apart features are that one with int8 or bfloat16 makes and one without, and what searches find.
+"""Two processors: how far apart features are that one with bfloat16 makes and one without, and what searches find.
 
-The same files are added and searched for in one precision, and in float32. Features are compared with the subject
+The same files are added and searched for in one precision, and in the other. Features are compared with the subject
 found on either side, as ``add`` finds it, and of whole pictures, where the networks see the very same pixels.
 """
 
@@ -19,7 +19,7 @@ from imgsearch.errors import InputError
 from imgsearch.evaluation.ground_truth import GroundTruth, Part
 from imgsearch.values import PictureOptions
 from imgsearch.vision.device_parity import cosines
-from imgsearch.vision.precision import F32
+from imgsearch.vision.precision import BF16, F32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,9 +64,9 @@ def _made(folder: Path, truth: RetrievalTruth, options: PictureOptions) -> _Made
     return _Made(np.load(folder / "export" / "features.npy").astype(np.float32)[order], answers)
 
 
-def _row(name: str, other: str, truth: RetrievalTruth, options: PictureOptions) -> tuple[object, ...]:
+def _row(name: str, truth: RetrievalTruth, options: PictureOptions) -> tuple[object, ...]:
     made = []
-    for precision in (other, F32):
+    for precision in (BF16, F32):
         with tempfile.TemporaryDirectory() as folder, calculating_in(precision):
             made.append(_made(Path(folder), truth, options))
     cosine = cosines(made[0].features, made[1].features)
@@ -84,8 +84,7 @@ def _row(name: str, other: str, truth: RetrievalTruth, options: PictureOptions) 
 
 
 def main() -> None:
-    others = [precision for precision in precisions() if precision != F32]
-    if not others:
+    if set(precisions()) != {BF16, F32}:
         print("precision: there are no two precisions to compare, left out")
         return
     rows = []
@@ -96,9 +95,9 @@ def main() -> None:
         truth = GroundTruth.read(folder, [Part.RETRIEVAL]).retrieval
         assert truth is not None
         for how, options in (("subject found", PictureOptions()), ("whole", PictureOptions(crop=False))):
-            rows += [_row(f"{other}: {folder.name}, {how}", other, truth, options) for other in others]
+            rows.append(_row(f"{folder.name}, {how}", truth, options))
     columns = ("pictures", "number", "least cosine", "mean", "same product first", "same picture first")
-    show(f"Precisions against {F32}", (*columns, f"same {TOP}", f"shared of {TOP}"), rows)
+    show(f"{BF16} against {F32}", (*columns, f"same {TOP}", f"shared of {TOP}"), rows)
 
 
 if __name__ == "__main__":

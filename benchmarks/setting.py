@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.results import Recorder, processor, shown
-from imgsearch.vision.precision import VARIABLE, asked_precision, usable_precisions
+from imgsearch.vision.precision import BF16, F32, VARIABLE, asked_precision, has_bfloat16
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +32,10 @@ def precisions() -> list[str]:
     """What networks can calculate in here: what ``IMGSEARCH_PRECISION`` names, else all that the processor has."""
     if (asked := asked_precision()) is not None:
         return [asked]
-    return usable_precisions()
+    if has_bfloat16():
+        return [BF16, F32]
+    print("this processor has no bfloat16: figures are those of float32 only")
+    return [F32]
 
 
 @contextmanager

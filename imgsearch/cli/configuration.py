@@ -50,7 +50,7 @@ SETTINGS: Final = {
     "format": Setting(FORMAT_VARIABLE, "the output format: table, json, jsonl or paths"),
     "workers": Setting("IMGSEARCH_WORKERS", "pictures processed at once", int),
     "device": Setting("IMGSEARCH_DEVICE", "cpu, cuda or cuda:N"),
-    "precision": Setting("IMGSEARCH_PRECISION", "f32, bf16 or int8: precision of the networks on the CPU"),
+    "precision": Setting("IMGSEARCH_PRECISION", "f32 or bf16: precision of the networks on the CPU"),
     "lock-timeout": Setting("IMGSEARCH_LOCK_TIMEOUT", "seconds to wait for another writer", float),
 }
 """By their keys in the file."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from imgsearch.errors import DeviceUnusable, UsageError
 from imgsearch.vision.extras import CUDA_EXTRA, missing_packages, pip_install
-from imgsearch.vision.precision import asked_precision, check_precision, has_vnni
+from imgsearch.vision.precision import asked_precision, check_precision
 
 if TYPE_CHECKING:
     import torch
@@ -150,7 +150,6 @@ class Device:
             openvino = load_openvino()
             core = openvino.Core()
             able = sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))  # bf16 or not, for one
-            able += ["VNNI"] if has_vnni() else []  # what networks calculate in where nobody asks
             told = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')}, {able}, OpenVINO {openvino.__version__}"
             return told if (asked := asked_precision()) is None else f"{told}, {asked}"
         import torch

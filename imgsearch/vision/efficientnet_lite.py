@@ -3,11 +3,6 @@
 The networks are those that timm calls ``tf_efficientnet_lite0`` to ``2``: inverted residual blocks with ReLU6, without
 squeeze and excitation (Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML
 2019). Each batch normalisation becomes part of the convolution before it, in float64.
-
-In int8, all but the first two convolutions and the one of a block are with bytes: those cost the most accuracy and the
-least time. The ranges need no pictures. What ReLU6 gives lies in 0 to 6; what comes out of a block has the mean and the
-deviation that its normalisations give it (Nagel et al., "Data-Free Quantization through Weight Equalization and Bias
-Correction", ICCV 2019).
 """
 
 from __future__ import annotations
@@ -18,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imgsearch.errors import InvalidModel
-from imgsearch.vision.opset_operations import between, convolved, in_eight_bits, opset
+from imgsearch.vision.opset_operations import between, convolved, opset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,13 +39,6 @@ EPSILON: Final = 1e-3
 """Of the batch normalisations, as TensorFlow has it."""
 NORMALISATION: Final = ("weight", "bias", "running_mean", "running_var")
 COUNTER: Final = "num_batches_tracked"
-BOUND: Final = 6.0
-"""Of ReLU6."""
-DEVIATIONS: Final = 6.0
-"""How far from its mean the numbers of a channel are taken to lie: on photos, the furthest seen are at 0.8 to 1.5 of
-what this gives for a block. With 0.8 of the furthest, features are as close to those of float32."""
-INT8_SINCE: Final = 1
-"""The first stage in int8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +80,13 @@ class EfficientNetLite:
         architecture: one of PLANS.
         state: its weights by timm's names, or under any names in timm's order.
         path: where they come from, for messages.
-        int8: whether it calculates with bytes.
 
     Raises:
         InvalidModel: they do not fit.
     """
 
-    def __init__(self, architecture: str, state: State, path: Path, *, int8: bool = False) -> None:
+    def __init__(self, architecture: str, state: State, path: Path) -> None:
         self._plan = PLANS[architecture]
-        self._int8 = int8
         shapes = dict(self._shapes())
         if set(state) != set(shapes):
             if [array.shape for array in state.values()] != list(shapes.values()):
@@ -141,24 +127,17 @@ class EfficientNetLite:
                 maps = self._block(maps, stage, block, stride if block == 0 else 1)
             if stage in stages:
                 asked.append(maps)
-        if self._int8:
-            maps = self._rounded(maps, len(self._plan.blocks) - 1, self._plan.blocks[-1] - 1)
-        return asked, self._layer(maps, "conv_head", "bn2", int8=self._int8)
+        return asked, self._layer(maps, "conv_head", "bn2")
 
     def _block(self, maps: Any, stage: int, block: int, stride: int) -> Any:
         at = f"blocks.{stage}.{block}."
-        int8 = self._int8 and stage >= INT8_SINCE
         if stage == 0:
             inner = self._layer(maps, f"{at}conv_dw", f"{at}bn1", stride=stride, depthwise=True)
             made = self._layer(inner, f"{at}conv_pw", f"{at}bn2", bounded=False)
         else:
-            if int8:
-                maps = self._rounded(maps, *((stage, block - 1) if block else (stage - 1, -1)))
-            inner = self._layer(maps, f"{at}conv_pw", f"{at}bn1", int8=int8)
-            inner = in_eight_bits(inner, 0.0, BOUND) if int8 else inner
-            inner = self._layer(inner, f"{at}conv_dw", f"{at}bn2", stride=stride, depthwise=True, int8=int8)
-            inner = in_eight_bits(inner, 0.0, BOUND) if int8 else inner
-            made = self._layer(inner, f"{at}conv_pwl", f"{at}bn3", bounded=False, int8=int8)
+            inner = self._layer(maps, f"{at}conv_pw", f"{at}bn1")
+            inner = self._layer(inner, f"{at}conv_dw", f"{at}bn2", stride=stride, depthwise=True)
+            made = self._layer(inner, f"{at}conv_pwl", f"{at}bn3", bounded=False)
         # Behind the first block of a stage, channels are the same. The first stages have one block of other channels.
         return opset.add(made, maps) if block > 0 else made
 
@@ -171,24 +150,11 @@ class EfficientNetLite:
         stride: int = 1,
         depthwise: bool = False,
         bounded: bool = True,
-        int8: bool = False,
     ) -> Any:
         weight, bias, mean, variance = (self._state[f"{normalisation}.{part}"] for part in NORMALISATION)
         weights, shift = folded(self._state[f"{name}.weight"], (weight, bias, mean, variance), EPSILON)
-        made = convolved(maps, weights, shift, stride=stride, depthwise=depthwise, int8=int8)
-        return between(made, 0.0, BOUND) if bounded else made
-
-    def _rounded(self, maps: Any, stage: int, block: int) -> Any:
-        """The maps behind a block in eight bits; the last block of a stage is -1."""
-        last = block if block >= 0 else self._plan.blocks[stage] - 1
-        names = [f"blocks.{stage}.{number}.{'bn2' if stage == 0 else 'bn3'}" for number in range(last + 1)]
-        means, deviations = (
-            np.stack([self._state[f"{name}.{part}"].astype(np.float64) for name in names])
-            for part in ("bias", "weight")
-        )
-        # Each block adds to what comes in.
-        reach = float((np.abs(means.sum(axis=0)) + DEVIATIONS * np.linalg.norm(deviations, axis=0)).max())
-        return in_eight_bits(maps, -reach * 128 / 127, reach)
+        made = convolved(maps, weights, shift, stride=stride, depthwise=depthwise)
+        return between(made, 0.0, 6.0) if bounded else made
 
     def _shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Names and shapes of all tensors, in timm's order."""

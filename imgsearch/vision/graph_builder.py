@@ -74,12 +74,11 @@ def can_build(record: ModelRecord) -> bool:
     return known and record.input_size > 0
 
 
-def build(record: ModelRecord, *, int8: bool = False) -> tuple[Any, int]:
+def build(record: ModelRecord) -> tuple[Any, int]:
     """The graph of a record's purpose, and the length of its first output.
 
     Args:
         record: complete but for the dimension; ``can_build`` it.
-        int8: with most convolutions in eight bits.
 
     Returns:
         An OpenVINO model: uint8 pixels (1, size, size, 3) in, float32 out as ``runtime.Network`` describes it.
@@ -90,18 +89,18 @@ def build(record: ModelRecord, *, int8: bool = False) -> tuple[Any, int]:
     pixels = opset.parameter([1, record.input_size, record.input_size, 3], np.uint8, name="pixels")
     colours = opset.convert(opset.transpose(pixels, opset.constant(np.array([0, 3, 1, 2], np.int64))), "f32")
     if record.purpose == LOCATOR:
-        outputs = _locator(record, _network(record, int8=int8), colours)
+        outputs = _locator(record, _network(record), colours)
     else:
-        networks = [_network(part, int8=int8) for part in (record, *record.joined_records)]
+        networks = [_network(part) for part in (record, *record.joined_records)]
         make = _categoriser if record.purpose == CATEGORISER else _embedder
         outputs = make(record, networks, colours)
     return load_openvino().Model(outputs, [pixels], record.purpose), int(outputs[0].get_output_shape(0)[1])
 
 
-def _network(record: ModelRecord, *, int8: bool) -> EfficientNetLite:
+def _network(record: ModelRecord) -> EfficientNetLite:
     path = weights_file(record)
     assert path is not None
-    return EfficientNetLite(record.architecture, read_state_dict(path), path, int8=int8)
+    return EfficientNetLite(record.architecture, read_state_dict(path), path)
 
 
 # Features

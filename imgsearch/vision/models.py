@@ -54,7 +54,7 @@ BLOCKS_SINCE: Final = 3
 EXPOSURE_SINCE: Final = 4
 """The first version whose colour block does not tell a picture from a darker copy."""
 
-GRAPH_VERSION: Final = 2
+GRAPH_VERSION: Final = 1
 """Of the networks as they lie in the cache. Rises with any change to how they are built that changes their numbers:
 what is cached is then built anew."""
 

@@ -36,8 +36,6 @@ __all__ = ["ConvertedModel", "converted_model", "is_converted", "prepared_models
 
 MODEL_NAME: Final = "model.xml"
 WEIGHTS_NAME: Final = "model.bin"
-INT8_NAME: Final = "int8.xml"
-INT8_WEIGHTS_NAME: Final = "int8.bin"
 TEXT_NAME: Final = "text.xml"
 TOKENIZER_NAME: Final = "tokenizer.json"
 EXIT_INVALID: Final = 3
@@ -67,13 +65,6 @@ class ConvertedModel:
     def path(self) -> Path:
         """The OpenVINO model; the weights lie beside it."""
         return self.folder / MODEL_NAME
-
-    @property
-    def int8_path(self) -> Path | None:
-        """The same with most convolutions in eight bits, where there is such a model: of what is built here."""
-        from imgsearch.vision.graph_builder import can_build
-
-        return self.folder / INT8_NAME if can_build(self.record) else None
 
     @property
     def text_path(self) -> Path:
@@ -327,16 +318,14 @@ def convert(record: ModelRecord, target: Path) -> ModelRecord:
 def _build_network(record: ModelRecord, target: Path) -> ModelRecord:
     from imgsearch.vision.graph_builder import build
 
-    # Both, as processors that share a cache, or a container's image, may differ in what they calculate with.
-    for name, int8 in ((MODEL_NAME, False), (INT8_NAME, True)):
-        graph, length = build(record, int8=int8)
-        with keeping_locale():
-            try:
-                load_openvino().save_model(graph, target / name, compress_to_fp16=True)
-            except RuntimeError as error:  # OpenVINO does not say why
-                if shutil.disk_usage(target).free < SPACE_BYTES:
-                    raise storage_full(target.parent) from error
-                raise
+    graph, length = build(record)
+    with keeping_locale():
+        try:
+            load_openvino().save_model(graph, target / MODEL_NAME, compress_to_fp16=True)
+        except RuntimeError as error:  # OpenVINO does not say why
+            if shutil.disk_usage(target).free < SPACE_BYTES:
+                raise storage_full(target.parent) from error
+            raise
     return replace(record, dimension=length) if record.purpose == EMBEDDER else record
 
 

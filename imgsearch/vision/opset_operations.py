@@ -23,7 +23,6 @@ __all__ = [
     "bilinear",
     "constant",
     "convolved",
-    "in_eight_bits",
     "indexed",
     "linear",
     "mean_of_places",
@@ -36,10 +35,6 @@ __all__ = [
 opset: Final[Any] = load_openvino().opset13
 TINIEST: Final = 1e-12
 """Least length that is divided by, as in torch's ``normalize``."""
-LEVELS: Final = 256
-GREATEST_WEIGHT: Final = 127
-LEAST_SCALE: Final = 1e-12
-"""Of weights in eight bits, for outputs whose weights are all 0."""
 
 
 def constant(values: Array | Sequence[float] | float) -> Any:
@@ -51,29 +46,7 @@ def _integers(values: Sequence[int]) -> Any:
     return opset.constant(np.array(values, np.int64))
 
 
-def in_eight_bits(maps: Any, low: float, high: float) -> Any:
-    """Each number as one of 256 between two: what OpenVINO then keeps in a byte, and multiplies as whole numbers."""
-    ends = [constant(low), constant(high)]
-    return opset.fake_quantize(maps, *ends, *ends, LEVELS)
-
-
-def _eight_bit_weights(weights: Array) -> Any:
-    """Weights, outputs first, in bytes, with a scale for each output."""
-    within = tuple(range(1, weights.ndim))
-    scale = np.maximum(np.abs(weights).max(axis=within, keepdims=True) / GREATEST_WEIGHT, LEAST_SCALE)
-    steps = opset.constant(np.rint(weights / scale).astype(np.int8))
-    return opset.multiply(opset.convert(steps, "f32"), constant(scale))
-
-
-def convolved(
-    maps: Any,
-    weights: Array,
-    bias: Array | None = None,
-    *,
-    stride: int = 1,
-    depthwise: bool = False,
-    int8: bool = False,
-) -> Any:
+def convolved(maps: Any, weights: Array, bias: Array | None = None, *, stride: int = 1, depthwise: bool = False) -> Any:
     """A convolution that keeps the side, or divides it by the stride, rounded up; padded as TensorFlow does.
 
     Args:
@@ -82,10 +55,11 @@ def convolved(
         bias: shape (outputs,).
         stride: in pixels.
         depthwise: each channel by itself.
-        int8: with weights in eight bits; the maps are to come from ``in_eight_bits``.
     """
-    filters = (_eight_bit_weights if int8 else constant)(np.expand_dims(weights, 1) if depthwise else weights)
-    convolve = opset.group_convolution if depthwise else opset.convolution
+    if depthwise:
+        filters, convolve = constant(np.expand_dims(weights, 1)), opset.group_convolution
+    else:
+        filters, convolve = constant(weights), opset.convolution
     made = convolve(maps, filters, [stride, stride], [0, 0], [0, 0], [1, 1], auto_pad="same_upper")
     return made if bias is None else opset.add(made, constant(bias.reshape(1, -1, 1, 1)))
 

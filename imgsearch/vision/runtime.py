@@ -17,7 +17,7 @@ from imgsearch.vision.model_cache import COMPILED
 from imgsearch.vision.models import CATEGORISER, EMBEDDER, LOCATOR
 from imgsearch.vision.openvino_compat import keeping_locale, load_openvino
 from imgsearch.vision.openvino_export import converted_model
-from imgsearch.vision.precision import INT8, check_precision, uses_int8
+from imgsearch.vision.precision import check_precision
 from imgsearch.vision.subject_boxes import find_subjects
 
 if TYPE_CHECKING:
@@ -165,8 +165,7 @@ class Network:
         if self._torch is not None:
             with self._converting:
                 return self._torch.graph(model.record)
-        path = model.int8_path if uses_int8() else None
-        return Graph(path or model.path, parallel=self._parallel)
+        return Graph(model.path, parallel=self._parallel)
 
 
 def _compiled(core: Any, path: Path, config: dict[str, Any]) -> Any:
@@ -218,7 +217,7 @@ class Graph:
             "ENABLE_CPU_PINNING": False,  # decoding threads want the same cores
             "PERFORMANCE_HINT": "THROUGHPUT" if parallel else "LATENCY",
         }
-        if precision not in (None, INT8):  # what of a model in int8 is not, calculates in the processor's own
+        if precision is not None:
             config["INFERENCE_PRECISION_HINT"] = precision
         with keeping_locale():
             compiled = _compiled(core, path, config)

@@ -177,7 +177,7 @@ def test_damage_in_the_compiled_cache_changes_nothing(
 
 
 def test_works_without_a_compiled_cache(tiny: ConvertedModel, own: ConvertedModel, cache: Path) -> None:
-    for name in ("compiled", "compiled-f32", "compiled-bf16", "compiled-int8"):
+    for name in ("compiled", "compiled-f32", "compiled-bf16"):
         (own.folder / name).write_text("no folder can be made here")
     (picture,) = pictures(1, tiny.record.input_size)
     expected = Network(tiny, cache, parallel=False).embed(picture)[0]
