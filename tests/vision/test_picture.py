@@ -425,6 +425,31 @@ def test_one_picture_can_be_decoded_many_times() -> None:
     assert picture.thumbnail(64) == OpenPicture(data, ANY_SIZE).thumbnail(64)
 
 
+def test_cuts_at_one_scale_are_of_one_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What finds the subject and what makes the feature see one picture; a large one is not kept in memory."""
+    decoded: list[tuple[int, int]] = []
+    loaded = OpenPicture._loaded
+
+    def counted(self: OpenPicture, wanted: tuple[int, int]) -> Image.Image:
+        image = loaded(self, wanted)
+        decoded.append(image.size)
+        return image
+
+    monkeypatch.setattr(OpenPicture, "_loaded", counted)
+
+    def sizes(data: bytes, *sides: int) -> list[tuple[int, int]]:
+        decoded.clear()
+        picture = OpenPicture(data, ANY_SIZE)
+        for side in sides:
+            picture.decode(Region(0, side, 0, side), SIZE)
+        return decoded
+
+    assert sizes(jpeg(5, (1600, 1200)), 1200, 1100) == [(200, 150)]
+    assert sizes(jpeg(5, (1600, 1200)), 1200, 400, 200) == [(200, 150), (400, 300), (800, 600)]
+    assert sizes(encode(draw(5).resize((640, 480)), "PNG"), 480, 100, 480) == [(640, 480)]
+    assert sizes(encode(draw(5).resize((2400, 1600)), "PNG"), 1600, 1600) == 2 * [(2400, 1600)]
+
+
 def test_decoding_twice_gives_the_same_bits() -> None:
     for image_format in FORMATS:
         data = encode(draw(8), image_format)
