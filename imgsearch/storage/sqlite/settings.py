@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.quantization import Coding
@@ -11,6 +12,8 @@ from imgsearch.storage.records import PROJECTION, TUNED
 from imgsearch.storage.sqlite.rows import Rows, translated
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from imgsearch.projection import Projection
 
 __all__ = ["SETTING_TABLES", "Settings"]
@@ -21,17 +24,29 @@ SETTING_TABLES: Final = ("settings", "settings_copy")
 class Settings(Rows):
     """The settings of an instance."""
 
-    _coding: tuple[object, Coding] = (None, Coding())
-    """The setting that tells the layout of features, and the layout."""
+    _codings: list[Coding] | None = None
+    """Inside ``reading``: the layout of features, once it has been read."""
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Reads inside this block see one snapshot."""
+        outer = self._codings
+        with super().reading():
+            self._codings = [] if outer is None else outer
+            try:
+                yield
+            finally:
+                self._codings = outer
 
     @property
     def coding(self) -> Coding:
         """How stored features are laid out, as of this snapshot: a reindex may change it."""
-        row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = 'model'").fetchone()
-        if row != self._coding[0]:
+        known = [] if self._codings is None else self._codings
+        if not known:
+            row = self._connection.execute("SELECT name, value, seal FROM settings WHERE name = 'model'").fetchone()
             self._verify_rows([] if row is None else [row])
-            self._coding = row, Coding.of(None if row is None else json.loads(row[1]))
-        return self._coding[1]
+            known.append(Coding.of(None if row is None else json.loads(row[1])))
+        return known[0]
 
     @translated
     def settings(self) -> dict[str, Any]:
