@@ -126,7 +126,7 @@ def quantised(features: Features, bits: int) -> npt.NDArray[np.float32]:
     Returns:
         Shape (n, dimension), L2-normalised.
     """
-    rows = features.astype(np.float32)
+    rows = features.astype(np.float32, copy=False)
     return rows if bits == HALF else _unpacked(_codes(rows, bits), bits, rows.shape[1])
 
 

@@ -13,9 +13,9 @@ from fastcrc import crc64
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["FUNCTION", "are_valid_features", "feature_checksum", "is_valid", "register", "row_checksum"]
+__all__ = ["FUNCTION", "feature_checksum", "is_valid", "register", "row_checksum"]
 
 FUNCTION: Final = "row_checksum"
 """The SQL name of ``row_checksum``."""
@@ -44,18 +44,6 @@ def is_valid(row: Sequence[Any]) -> bool:
 def feature_checksum(item_id: int, feature: bytes) -> int:
     """The checksum of a stored feature and its item's id."""
     return _signed(crc64.xz(feature, item_id & (_FULL - 1)))
-
-
-def are_valid_features(rows: Iterable[tuple[int, bytes, int]]) -> bool:
-    """Whether features match their checksums; rows are (id, feature, checksum).
-
-    Written out, as a rebuild checks millions.
-    """
-    checksum = crc64.xz
-    return all(
-        (value - _FULL if value & _SIGN else value) == expected
-        for value, expected in ((checksum(feature, item_id & (_FULL - 1)), seal) for item_id, feature, seal in rows)
-    )
 
 
 def register(connection: sqlite3.Connection) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from imgsearch.projection import Projection
 from imgsearch.quantization import FEATURE_TYPE, Coding
-from imgsearch.storage.checksum import are_valid_features, is_valid
+from imgsearch.storage.checksum import feature_checksum, is_valid
 from imgsearch.storage.port import Pictures
 from imgsearch.types import Extracted, Fingerprints, Item, Upsert
 from imgsearch.values import Attributes, Key, Location, Region, RegionMode
@@ -108,7 +108,7 @@ class Records(_Source):
 
     def _check_features(self, rows: Iterable[tuple[int, bytes, int]]) -> None:
         """Raise if a feature does not match its checksum; rows are (id, feature, checksum)."""
-        if not are_valid_features(rows):
+        if any(feature_checksum(item_id, feature) != checksum for item_id, feature, checksum in rows):
             raise self.damage("a feature")
 
     def _pictures(self, rows: list[tuple[Any, ...]]) -> Pictures:
