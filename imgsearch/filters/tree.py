@@ -31,6 +31,7 @@ __all__ = [
     "OneOf",
     "Or",
     "category_condition",
+    "content_of",
     "is_of_attributes",
     "location_condition",
     "named_condition",
@@ -129,6 +130,14 @@ def picture_condition(content_hash: bytes, region: Region | None = None) -> Cond
     """Items with identical bytes and, if given, the same region."""
     same = Compare("content_hash", "=", content_hash)
     return same if region is None else same.joined(Compare("region", "=", region))
+
+
+def content_of(same: Condition) -> bytes:
+    """The content hash in a ``picture_condition``."""
+    (compared, *_) = same.parts if isinstance(same, And) else (same,)
+    assert isinstance(compared, Compare)
+    assert isinstance(compared.value, bytes)
+    return compared.value
 
 
 def location_condition(path: PurePath) -> Condition:

@@ -279,6 +279,7 @@ class _Sync:
         """Those of the items whose products are of this shard."""
         if self._shard.is_whole:
             return ids
+        self._store.verify(ids.tolist())
         owned = [
             item_id
             for some in self._store.siblings(ids.tolist())

@@ -228,7 +228,7 @@ class _Sample:
             if pictures > LEARNING_SHARE * MAX_PICTURES:
                 break
             wanted.append(product_id)
-        chosen = store.first_of_products(wanted, PRODUCT_PICTURES)
+        chosen, _ = store.first_of_products(wanted, PRODUCT_PICTURES)
         others = np.setdiff1d(store.matching_ids(EVERYTHING), chosen)
         others = generator.permutation(others)[: MAX_PICTURES - len(chosen)]
         stored = sorted(store.pictures(np.concatenate([chosen, others]).tolist()), key=lambda one: one.item.id)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Layer", "Query", "distinct", "read_layers"]
 
+NO_IDS: Final = np.zeros(0, np.int64)
+
 LAYER_FACTOR: Final = 4
 """If a layer does not fill a page, the next one reaches this many times as far."""
 PRODUCT_PICTURES: Final = 64
@@ -111,13 +113,16 @@ class Layer:
     """The first pictures of the products of all others, in chunks: those of the layer first."""
 
 
-def read_layers(store: Truth, asked: Sequence[Asked], *, exclude_identical: bool) -> list[Layer]:
+def read_layers(
+    store: Truth, asked: Sequence[Asked], *, exclude_identical: bool, by_category: bool = False
+) -> list[Layer]:
     """The next layer of each query.
 
     Args:
         store: inside its ``reading`` block.
         asked: queries with the same selection.
         exclude_identical: siblings are not the query picture either; for one query at a time.
+        by_category: the categories of siblings are of importance, too.
 
     Raises:
         InstanceDamaged: what is stored contradicts itself or its checksums.
@@ -136,10 +141,14 @@ def read_layers(store: Truth, asked: Sequence[Asked], *, exclude_identical: bool
     pictures, marked = store.candidates(
         ids[picked], features[picked], OneOf("content_hash", hashes), asked[0].selection.condition
     )
+    store.verify(pictures.ids[marked].tolist())
     places = [np.searchsorted(picked, rows) for rows in chosen]
     identical = [_identical(store, one, pictures.ids[own], marked[own]) for one, own in zip(asked, places, strict=True)]
     condition = asked[0].query.identity.negated() if exclude_identical else EVERYTHING
-    family = _Family(store, pictures, [own[~same] for own, same in zip(places, identical, strict=True)], condition)
+    candidates = [own[~same] for own, same in zip(places, identical, strict=True)]
+    family = _Family(store, pictures, candidates, condition)
+    if by_category:
+        store.verify(family.ids.tolist())
     layers = []
     for one, own, same in zip(asked, places, identical, strict=True):
         one.pass_on(pictures.ids[own])
@@ -183,11 +192,17 @@ def _joined(pieces: list[Pictures]) -> Pictures:
 class _Family:
     """The pictures of the products of several queries' candidates.
 
+    Each product is read from two places, an item's row and the index of keys. Rows on which both agree need not be held
+    against their checksums.
+
     Args:
         store: inside its ``reading`` block.
         pictures: the items in the layers of all queries.
         candidates: positions in it of each query's candidates, whose siblings are read.
         condition: that siblings meet.
+
+    Raises:
+        InstanceDamaged: what is stored contradicts itself or its checksums.
     """
 
     def __init__(self, store: Truth, pictures: Pictures, candidates: list[Ids], condition: Condition) -> None:
@@ -195,8 +210,8 @@ class _Family:
         numbers = {
             product: number for number, product in enumerate(dict.fromkeys(pictures.groups[n][0] for n in every))
         }
-        lending = store.first_of_products(numbers, PRODUCT_PICTURES) if numbers else np.zeros(0, np.int64)
-        lending = distinct(lending)
+        found, of = store.first_of_products(numbers, PRODUCT_PICTURES) if numbers else (NO_IDS, NO_IDS)
+        lending = distinct(found)
         self._asked = lending[~np.isin(lending, pictures.ids)]
         self._single = len(candidates) == 1
         others = store.siblings(self._asked.tolist(), condition) if len(self._asked) else ()
@@ -204,6 +219,33 @@ class _Family:
         self._lends = np.isin(self._pictures.ids, lending)
         self._products = np.array([numbers.get(product, -1) for product, _ in self._pictures.groups], np.int64)
         self._count = len(numbers)
+        self._check(store, found, of, lending)
+
+    def _check(self, store: Truth, found: Ids, of: Ids, lending: Ids) -> None:
+        """Hold the products in the rows of items against those in the index of keys.
+
+        Args:
+            store: inside its ``reading`` block.
+            found: ids of the first pictures of products, as the index tells.
+            of: number of the product of each.
+            lending: the same ids once each, ascending.
+
+        Raises:
+            InstanceDamaged: they do not agree; or a row on which the index says nothing is corrupted.
+        """
+        counts = np.bincount(of, minlength=self._count + 1)  # the last entry is for products of no candidate
+        agrees = len(found) == len(lending) and np.array_equal(
+            of[np.argsort(found)][np.searchsorted(lending, self.ids[self._lends])], self._products[self._lends]
+        )
+        behind = ~self._lends & (self._products >= 0)
+        if not agrees or np.any(counts[self._products[behind]] < PRODUCT_PICTURES):
+            raise store.damage("an index of items")
+        store.verify(self.ids[behind].tolist())
+
+    @property
+    def ids(self) -> Ids:
+        """Of all of the pictures."""
+        return self._pictures.ids
 
     def siblings(self, candidates: Ids, layer: Ids, lenders: Ids) -> list[Pictures]:
         """The siblings of candidates, in chunks.

@@ -314,7 +314,12 @@ class Ranker:
         waiting = [one for one in queries if not one.asked.is_over]
         while waiting:
             asked = [one.asked for one in waiting]
-            layers = read_layers(self._storage.store, asked, exclude_identical=options.exclude_identical)
+            layers = read_layers(
+                self._storage.store,
+                asked,
+                exclude_identical=options.exclude_identical,
+                by_category=not options.weights.across_categories,
+            )
             for one, layer in zip(waiting, layers, strict=True):
                 one.add(layer, options)
             waiting = [one for one in waiting if not one.is_done]

@@ -296,15 +296,24 @@ class MergedTruth(ReadOnlyTruth):
                 groups[place] = group
         return Pictures(ids, groups, features), is_marked
 
-    def first_of_products(self, product_ids: Iterable[str], limit: int) -> Ids:
-        """Ids of the first ``limit`` pictures of each product, by PicName."""
-        products = self._by_product(product_ids, str)
-        return _joined(self._ask_each(products, lambda store, own: store.first_of_products(own, limit)))
+    def first_of_products(self, product_ids: Iterable[str], limit: int) -> tuple[Ids, Ids]:
+        """The first ``limit`` pictures of each product, by PicName, and the positions of their products."""
+        products = list(product_ids)
+        places = self._by_product(range(len(products)), products.__getitem__)
+        found = self._ask_each(
+            places, lambda store, own: store.first_of_products([products[place] for place in own], limit)
+        )
+        ids = _joined((shard, own) for shard, (own, _) in found)
+        return ids, np.concatenate([NO_IDS, *(np.array(places[shard])[position] for shard, (_, position) in found)])
 
     def siblings(self, ids: Iterable[int], condition: Condition = EVERYTHING) -> Iterator[Pictures]:
         """Yield the items among these ids that meet a condition, in chunks."""
         for shard, piece in self._stream_each(by_shard(ids), lambda store, own: store.siblings(own, condition)):
             yield Pictures(global_ids(shard, piece.ids), piece.groups, piece.features)
+
+    def verify(self, ids: Iterable[int]) -> None:
+        """Hold items against their checksums."""
+        self._ask_each(by_shard(ids), lambda store, own: store.verify(own))
 
     def stored_records(self, keys: Sequence[Key]) -> dict[Key, Upsert]:
         """The stored items among these keys, as the upserts that would write them again."""

@@ -256,18 +256,14 @@ class Truth(TruthWriting, Protocol):
         """The stored feature of an item, shape (dimension,)."""
 
     def features_of(self, ids: Iterable[int]) -> tuple[Ids, Feature]:
-        """The features of items; each id is given once.
-
-        Returns:
-            Ids of shape (n,) in no particular order, and features of shape (n, dimension).
-        """
+        """The features of items, each of which is given once: ids, shape (n,), in any order; shape (n, dimension)."""
 
     def scan(self, condition: Condition, *, unindexed: bool = False) -> Iterator[tuple[Ids, Stored]]:
         """Yield ids and features of the items that meet a condition, in chunks, by ascending id.
 
         Args:
             condition: to be met.
-            unindexed: only items that are not in the published index.
+            unindexed: only items outside the published index.
 
         Yields:
             Ids of shape (n,) and features of shape (n, dimension): float16, or float32 of packed ones.
@@ -292,16 +288,19 @@ class Truth(TruthWriting, Protocol):
 
         Args:
             ids: without duplicates; shape (n,).
-            features: of these items; shape (n, dimension).
+            features: of these items; shape (n, dimension). Rows are not verified.
             marked: the condition that marks an item.
             condition: one that all of the items are known to meet.
         """
 
-    def first_of_products(self, product_ids: Iterable[str], limit: int) -> Ids:
-        """Ids of the first ``limit`` pictures of each product, by PicName (in code point order)."""
+    def first_of_products(self, product_ids: Iterable[str], limit: int) -> tuple[Ids, Ids]:
+        """The first ``limit`` pictures of each product, by PicName: ids, and positions of their products."""
 
     def siblings(self, ids: Iterable[int], condition: Condition = EVERYTHING) -> Iterator[Pictures]:
-        """Yield the items among these ids that meet a condition, in non-empty chunks."""
+        """Yield the items among these ids that meet a condition, in non-empty chunks; features are verified."""
+
+    def verify(self, ids: Iterable[int]) -> None:
+        """Hold items, without their features, against their checksums; raises InstanceDamaged."""
 
     def stored_records(self, keys: Sequence[Key]) -> dict[Key, Upsert]:
         """The stored items among these keys, as the upserts that would write them again."""

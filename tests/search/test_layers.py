@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from imgsearch.search.layers import Query
 from imgsearch.search.options import SearchOptions
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.faiss import index_builder
+from imgsearch.storage.sqlite import store
 from imgsearch.storage.sqlite.reader import Reader
 from imgsearch.types import AddPicture
 from imgsearch.values import Attributes, Key, PictureOptions
@@ -25,7 +30,7 @@ from tests.simulation.given import SIGHTS, GivenInstance, create, feature_of
 from tests.simulation.history import History
 from tests.simulation.reading import Reading
 from tests.simulation.writing import CORNER, PICTURES, PRODUCTS
-from tests.storage.arithmetic import Sight
+from tests.storage.arithmetic import Sight, region_of
 from tests.storage.known import State
 
 LIMITS = (
@@ -171,3 +176,41 @@ def test_features_in_another_order_are_put_in_order(shop: Reading, monkeypatch: 
     monkeypatch.setattr(Reader, "features_of", shuffled)
     for seed in range(10):
         shop.search_by_feature(random.Random(seed))
+
+
+def test_an_altered_product_never_changes_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row and the index of keys are held against each other; SQLite may read the same in an altered index."""
+    monkeypatch.setattr(store, "VERIFY_BELOW_BYTES", 0)  # as in an instance that is too large to be checked at opening
+    monkeypatch.setattr(ranking, "CANDIDATES", 10)
+    folder, count, options = tmp_path / "instance", 6, SearchOptions(1, any_category=True)
+    create(folder)
+    with GivenInstance.open(folder) as instance:
+        instance.apply(
+            AddPicture("here", Key(f"product {number}", f"{picture}.jpg"), Sight(number), PictureOptions(0))
+            for number in range(count)
+            for picture in range(4)
+        )
+    path = folder / store.DATABASE_NAME
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    sound = path.read_bytes()
+
+    def answer(number: int) -> object:
+        with GivenInstance.open(folder) as instance, instance.searching() as searcher:
+            return searcher.by_feature(feature_of(number, region_of(PictureOptions(0))), None, options).hits
+
+    for number in range(count):
+        expected = answer(number)
+        places = [found.start() for found in re.finditer(f"product {number}(?=[03].jpg)".encode(), sound)]
+        assert len(places) == 4
+        noticed = 0
+        for place in places:
+            damaged = bytearray(sound)
+            damaged[place + 8] ^= 0b1000  # product 1 becomes product 9, which is none
+            path.write_bytes(damaged)
+            try:
+                assert answer(number) == expected
+            except InstanceDamaged:
+                noticed += 1
+        assert noticed >= 2, "the rows"
+        path.write_bytes(sound)

@@ -534,5 +534,5 @@ def test_every_page_costs_the_same_statements(catalogue: Engine, name: str) -> N
         for wanted in clustered(3000, 8, clusters=500)[[5, 1500, 2900]]
         for num, start in ((1, 0), (100, 0), (100, 400))
     }
-    assert max(counts) <= 18
+    assert max(counts) <= 19
     assert max(counts) - min(counts) <= 1  # as many more as equal candidates at the edge of the index take

@@ -96,7 +96,13 @@ def test_reading(truths: tuple[Truth, Truth]) -> None:
     assert [product for product, _ in pictures.groups] == [key.product_id for key in keys_of(shards, found)]
     assert set(found[marked].tolist()) == set(shards.matching(ids, RED).tolist())
     products = ["p3", "p4", "p5", "p6", "none"]
-    firsts = [sorted(keys_of(truth, truth.first_of_products(products, 2))) for truth in truths]
+    firsts = []
+    for truth in truths:
+        first, of = truth.first_of_products(products, 2)
+        keys = keys_of(truth, first)
+        assert [key.product_id for key in keys] == [products[place] for place in of.tolist()]
+        firsts.append(sorted(keys))
+        truth.verify(first.tolist())
     assert firsts[0] == firsts[1]
     assert len(firsts[0]) > 4
     pieces = list(shards.siblings(ids, RED))

@@ -285,17 +285,23 @@ class MemoryTruth:
         known = [change for change in changes if change is not None]
         return self._pictures(ids, features), np.array([bool(meets(change, marked)) for change in known], np.bool_)
 
-    def first_of_products(self, product_ids: Iterable[str], limit: int) -> Ids:
-        found: list[int] = []
-        for name in product_ids:
+    def first_of_products(self, product_ids: Iterable[str], limit: int) -> tuple[Ids, Ids]:
+        found: list[tuple[int, int]] = []
+        for place, name in enumerate(product_ids):
             own = [number for number, change in self.state.items.items() if change.key.product_id == name]
-            found += sorted(own, key=lambda number: self.state.items[number].key.pic_name.encode())[:limit]
-        return np.array(found, np.int64)
+            first = sorted(own, key=lambda number: self.state.items[number].key.pic_name.encode())[:limit]
+            found += [(number, place) for number in first]
+        ids, of = np.array(found, np.int64).reshape(-1, 2).T
+        return ids, of
 
     def siblings(self, ids: Iterable[int], condition: Condition = EVERYTHING) -> Iterator[Pictures]:
         found = self.matching([number for number in ids if number in self.state.items], condition)
         if len(found):
             yield self._pictures(found, self.features_of(found.tolist())[1])
+
+    def verify(self, ids: Iterable[int]) -> None:
+        if not self.state.items.keys() >= set(ids):
+            raise self.damage("an index of items")
 
     def fingerprints(self, condition: Condition) -> Iterator[Fingerprints]:
         chosen = self._chosen(condition)

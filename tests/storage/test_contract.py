@@ -356,7 +356,17 @@ def test_candidates_keep_their_order_and_are_marked(filled: Storage) -> None:
 
 
 def test_the_first_pictures_of_products_are_those_by_name(filled: Storage) -> None:
-    assert numbers_of(filled, filled.store.first_of_products(["p0", "p1", "none"], 2)) == {0, 5, 1, 6}
+    ids, of = filled.store.first_of_products(["p0", "none", "p1"], 2)
+    assert numbers_of(filled, ids[of == 0]) == {0, 5}
+    assert numbers_of(filled, ids[of == 2]) == {1, 6}
+    assert len(ids) == 4
+
+
+def test_items_are_verified(filled: Storage) -> None:
+    filled.store.verify([])
+    filled.store.verify(filled.store.matching_ids(EVERYTHING).tolist())
+    with pytest.raises(InstanceDamaged):
+        filled.store.verify([filled.store.matching_ids(EVERYTHING).tolist()[0], 10**6])
 
 
 def test_an_update_keeps_the_picture(filled: Storage) -> None:

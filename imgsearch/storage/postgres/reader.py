@@ -195,15 +195,15 @@ class Reader(Places):
             )
         )
 
-    def first_of_products(self, product_ids: Iterable[str], limit: int) -> Ids:
-        """Ids of the first ``limit`` pictures of each product, by PicName; in no particular order."""
-        return numbers(
-            self.link.rows(
-                "SELECT first.id FROM unnest(%s::text[]) AS wanted (name) CROSS JOIN LATERAL "
-                "(SELECT id FROM items WHERE product_id = wanted.name ORDER BY pic_name LIMIT %s) AS first",
-                (list(product_ids), limit),
-            )
+    def first_of_products(self, product_ids: Iterable[str], limit: int) -> tuple[Ids, Ids]:
+        """The first ``limit`` pictures of each product; see ``Truth.first_of_products``."""
+        rows = self.link.rows(
+            "SELECT first.id, wanted.place - 1 FROM unnest(%s::text[]) WITH ORDINALITY AS wanted (name, place) "
+            "CROSS JOIN LATERAL "
+            "(SELECT id FROM items WHERE product_id = wanted.name ORDER BY pic_name LIMIT %s) AS first",
+            (list(product_ids), limit),
         )
+        return numbers(rows), numbers([row[1:] for row in rows])
 
     # Features
 
@@ -302,6 +302,18 @@ class Reader(Places):
         for rows in self._by_id(select, ids, where=compiled(condition)):
             if rows:
                 yield self._pictures(rows)
+
+    def verify(self, ids: Iterable[int]) -> None:
+        """Hold items against their checksums.
+
+        Raises:
+            InstanceDamaged: one is missing or corrupted.
+        """
+        wanted = list(ids)
+        rows = [row for piece in self._by_id(f"SELECT {CHECKED_ITEM} FROM items", wanted) for row in piece]
+        if len(rows) != len(wanted):
+            raise self.damage("an index of items")
+        self._verify_rows(rows)
 
     # Statements
 

@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FEATURE_COLUMNS",
+    "GROUP_COLUMNS",
+    "GROUP_WIDTH",
     "MANY",
     "ROW_COLUMNS",
-    "ROW_WIDTH",
     "FeatureColumns",
-    "ItemColumns",
+    "GroupColumns",
     "Wanted",
     "is_binary_safe",
+    "verified_rows",
 ]
 
 MANY: Final = 4096
@@ -69,8 +71,10 @@ def _joined(name: str) -> tuple[str, ...]:
 
 _ROW: Final = [column for name in (*ITEM_ROW, "seal") for column in _joined(name)]
 ROW_COLUMNS: Final = ", ".join(_ROW)
-"""What ``ItemColumns.read`` takes, of a statement over ``items``."""
-ROW_WIDTH: Final = len(_ROW)
+"""What ``verified_rows`` takes, of a statement over ``items``."""
+GROUP_COLUMNS: Final = ", ".join(column for name in ("id", "product_id", "category_id") for column in _joined(name))
+"""What ``GroupColumns.read`` takes, of a statement over ``items``."""
+GROUP_WIDTH: Final = 3
 """How many columns these are."""
 FEATURE_COLUMNS: Final = f"group_concat(features.id), {_bytes('features.feature')}, group_concat(features.seal)"
 """What ``FeatureColumns.read`` takes, of a statement over ``features``."""
@@ -105,35 +109,47 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class ItemColumns:
-    """Rows of ``items``, in columns."""
+class GroupColumns:
+    """ProductId and category of rows of ``items``, which are not held against the rows' checksums."""
 
     ids: Numbers
     """Shape (n,)."""
-    groups: list[tuple[str, int]]
-    """ProductId and category of each; empty if they cannot be told apart."""
-    verified: npt.NDArray[np.bool_]
-    """Of each row, whether it was found to match its checksum; others may match all the same."""
+    groups: list[tuple[str, int]] | None
+    """ProductId and category of each; None if they cannot be told apart."""
 
     @classmethod
-    def read(cls, columns: Sequence[Any], wanted: Wanted) -> ItemColumns:
-        """Convert the values of ROW_COLUMNS of rows among those wanted."""
-        values = iter(columns)
-        joined = {name: (next(values), next(values) if name in _BLOBS else None) for name in (*ITEM_ROW, "seal")}
-        ids = wanted.found(joined["id"][0])
-        products = (joined["product_id"][0] or "").split(_UNIT)
-        category = _same_or_each(joined["category_id"][0] or "", ",", len(ids))
-        categories = _numbers(category if isinstance(category, str) else joined["category_id"][0]).tolist()
-        if isinstance(category, str):
-            categories *= len(ids)
-        verified = np.zeros(len(ids), np.bool_)
+    def read(cls, columns: Sequence[Any], wanted: Wanted) -> GroupColumns:
+        """Convert the values of GROUP_COLUMNS of rows among those wanted."""
+        joined, product, category = columns
+        ids = wanted.found(joined)
+        if not len(ids):
+            return cls(ids, [])
+        products = (product or "").split(_UNIT)
+        same = _same_or_each(category or "", ",", len(ids))
+        categories = _numbers(same).tolist() * len(ids) if isinstance(same, str) else _numbers(category).tolist()
         if not len(ids) == len(products) == len(categories):
-            return cls(ids, [], verified)
-        expected = _numbers(joined.pop("seal")[0])
-        rows = _literals(len(ids), joined)
-        if len(expected) == len(rows) == len(ids):
-            verified = np.fromiter(map(crc64.xz, rows), np.uint64, len(rows)).view(np.int64) == expected
-        return cls(ids, list(zip(products, categories, strict=True)), verified)
+            return cls(ids, None)
+        return cls(ids, list(zip(products, categories, strict=True)))
+
+
+def verified_rows(columns: Sequence[Any], wanted: Wanted) -> tuple[Numbers, npt.NDArray[np.bool_]]:
+    """Which rows are sure to match their checksums.
+
+    Args:
+        columns: the values of ROW_COLUMNS.
+        wanted: what was asked for.
+
+    Returns:
+        The rows' ids, and of each whether it was found to match; others may match all the same. Shape (n,) both.
+    """
+    values = iter(columns)
+    joined = {name: (next(values), next(values) if name in _BLOBS else None) for name in (*ITEM_ROW, "seal")}
+    ids = wanted.found(joined["id"][0])
+    expected = _numbers(joined.pop("seal")[0])
+    rows = _literals(len(ids), joined)
+    if not len(expected) == len(rows) == len(ids):
+        return ids, np.zeros(len(ids), np.bool_)
+    return ids, np.fromiter(map(crc64.xz, rows), np.uint64, len(rows)).view(np.int64) == expected
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,15 @@ from imgsearch.storage.port import Pictures
 from imgsearch.storage.records import CHECKED_FEATURE, CHECKED_ITEM
 from imgsearch.storage.sqlite.columns import (
     FEATURE_COLUMNS,
+    GROUP_COLUMNS,
+    GROUP_WIDTH,
     MANY,
     ROW_COLUMNS,
-    ROW_WIDTH,
     FeatureColumns,
-    ItemColumns,
+    GroupColumns,
     Wanted,
     is_binary_safe,
+    verified_rows,
 )
 from imgsearch.storage.sqlite.conditions import compiled
 from imgsearch.storage.sqlite.places import Places
@@ -97,11 +99,11 @@ class Ranked(Places):
         for some in _in_pieces(ids[order].tolist()):
             wanted = Wanted(some)
             *columns, joined, all_known = self._connection.execute(
-                f"SELECT {ROW_COLUMNS}, group_concat(coalesce(({mark.text}), 0), ''), "
+                f"SELECT {GROUP_COLUMNS}, group_concat(coalesce(({mark.text}), 0), ''), "
                 f"min(coalesce(({known.text}), 0)) FROM {ITEMS}",
                 (*mark.parameters, *known.parameters, wanted.json),
             ).fetchone()
-            rows = ItemColumns.read(columns, wanted)
+            rows = GroupColumns.read(columns, wanted)
             if len(rows.ids) != len(some) or not all_known:
                 raise self.damage("an index of items")
             groups += self._groups(rows)
@@ -110,33 +112,56 @@ class Ranked(Places):
         pictures = Pictures(ids, [groups[place] for place in places.tolist()], features)
         return pictures, np.array(marks, np.bool_)[places]
 
-    def _groups(self, rows: ItemColumns) -> list[tuple[str, int]]:
-        """ProductId and category of rows, which have been verified."""
-        if rows.verified.all() and len(rows.groups) == len(rows.ids):
+    def _groups(self, rows: GroupColumns) -> list[tuple[str, int]]:
+        """ProductId and category of rows."""
+        if rows.groups is not None:
             return rows.groups
-        doubtful = rows.ids[~rows.verified].tolist()
-        read = self._connection.execute(f"SELECT {CHECKED_ITEM} FROM {ITEMS}", (Wanted(doubtful).json,)).fetchall()
-        self._verify_rows(read)
-        known = {row[0]: (row[1], row[3]) for row in read}
-        groups = rows.groups or [("", 0)] * len(rows.ids)
-        return [known.get(item_id, group) for item_id, group in zip(rows.ids.tolist(), groups, strict=True)]
-
-    def first_of_products(self, product_ids: Iterable[str], limit: int) -> Ids:
-        """Ids of the first ``limit`` pictures of each product, by PicName; in no particular order.
-
-        The index of keys is sorted by PicName, so only these are read, however many pictures a product has.
-        """
-        first = "SELECT id FROM items WHERE product_id = wanted.value ORDER BY pic_name LIMIT ?"
-        return self._ids(
-            f"SELECT (SELECT group_concat(id) FROM ({first})) AS id FROM {WANTED}",
-            (limit, json.dumps(list(product_ids))),
+        found = self._connection.execute(
+            f"SELECT items.id, product_id, category_id FROM {ITEMS}", (Wanted(rows.ids.tolist()).json,)
         )
+        known = {item_id: (product_id, category_id) for item_id, product_id, category_id in found}
+        return [known[item_id] for item_id in rows.ids.tolist()]
+
+    def verify(self, ids: Iterable[int]) -> None:
+        """Hold items against their checksums.
+
+        Raises:
+            InstanceDamaged: one is missing or corrupted.
+        """
+        for some in _in_pieces(sorted(ids)):
+            wanted = Wanted(some)
+            columns = self._connection.execute(f"SELECT {ROW_COLUMNS} FROM {ITEMS}", (wanted.json,)).fetchone()
+            found, verified = verified_rows(columns, wanted)
+            if len(found) != len(some):
+                raise self.damage("an index of items")
+            if not verified.all():
+                doubtful = Wanted(found[~verified].tolist())
+                self._verify_rows(self._connection.execute(f"SELECT {CHECKED_ITEM} FROM {ITEMS}", (doubtful.json,)))
+
+    def first_of_products(self, product_ids: Iterable[str], limit: int) -> tuple[Ids, Ids]:
+        """The first ``limit`` pictures of each product; see ``Truth.first_of_products``.
+
+        The index of keys is sorted by PicName, so only these are read, however many pictures a product has; and read
+        in nothing but that index, so that they can be held against the products that items have in their rows.
+        """
+        first = "SELECT id FROM items INDEXED BY items_key WHERE product_id = wanted.value ORDER BY pic_name LIMIT ?"
+        (text,) = self._connection.execute(
+            f"SELECT group_concat(wanted.key || coalesce(',' || (SELECT group_concat(id) FROM ({first})), ''), ';') "
+            f"FROM {WANTED}",
+            (limit, json.dumps(list(product_ids))),
+        ).fetchone()
+        if text is None:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        sizes = np.array([found.count(",") for found in text.split(";")], np.int64)
+        values = np.fromstring(text.replace(";", ","), np.int64, sep=",")
+        starts = np.cumsum(sizes + 1) - sizes - 1
+        return np.delete(values, starts), np.repeat(values[starts], sizes)
 
     def siblings(self, ids: Iterable[int], condition: Condition = EVERYTHING) -> Iterator[Pictures]:
         """Yield the items among these ids that meet the condition, in non-empty chunks, by ascending id.
 
         Raises:
-            InstanceDamaged: an item is corrupted.
+            InstanceDamaged: a feature is corrupted.
         """
         for some in _in_pieces(sorted(ids)):
             pictures = self._siblings(some, condition)
@@ -146,15 +171,14 @@ class Ranked(Places):
     def _siblings(self, ids: list[int], condition: Condition) -> Pictures:
         wanted, met = Wanted(ids), compiled(condition)
         statement = f"FROM {BOTH} WHERE {met.text}", (wanted.json, *met.parameters)
-        if is_binary_safe():
-            columns = self._statement(f"{ROW_COLUMNS}, {FEATURE_COLUMNS}", statement).fetchone()
-            rows, features = (
-                ItemColumns.read(columns[:ROW_WIDTH], wanted),
-                FeatureColumns.read(columns[ROW_WIDTH:], wanted, self.coding),
-            )
-            if features.verified:
-                return Pictures(rows.ids, self._groups(rows), features.features.astype(np.float32, copy=False))
-        return self._pictures(self._statement(f"{CHECKED_ITEM}, {CHECKED_FEATURE}", statement).fetchall())
+        columns = self._statement(f"{GROUP_COLUMNS}, {FEATURE_COLUMNS}", statement).fetchone()
+        rows = GroupColumns.read(columns[:GROUP_WIDTH], wanted)
+        features = FeatureColumns.read(columns[GROUP_WIDTH:], wanted, self.coding) if is_binary_safe() else None
+        if features is not None and features.verified:
+            found = features.features.astype(np.float32, copy=False)
+        else:
+            _, found = self.features_of(rows.ids.tolist())
+        return Pictures(rows.ids, self._groups(rows), found)
 
     def _statement(self, columns: str, rest: tuple[str, tuple[Any, ...]]) -> Any:
         text, parameters = rest

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from imgsearch.filters.tree import EVERYTHING, category_condition, is_of_attributes, uses_attributes
+from imgsearch.filters.tree import EVERYTHING, category_condition, content_of, is_of_attributes, uses_attributes
 from imgsearch.storage.port import StoredPicture
 from imgsearch.storage.records import (
     CHECKED_FEATURE,
@@ -19,6 +19,7 @@ from imgsearch.storage.sqlite.columns import Wanted
 from imgsearch.storage.sqlite.conditions import compiled
 from imgsearch.storage.sqlite.ranked import Ranked
 from imgsearch.storage.sqlite.rows import MAX_PARAMETERS, numbers, translated
+from imgsearch.storage.sqlite.schema import content_prefix
 from imgsearch.values import Key
 
 if TYPE_CHECKING:
@@ -156,7 +157,17 @@ class Reader(Ranked):
             same: a ``picture_condition``.
             condition: also to be met.
             limit: the maximum number.
+
+        Raises:
+            InstanceDamaged: the index of contents and a row do not agree, and the row is corrupted.
         """
+        content = content_of(same)
+        others = self._ids(
+            "SELECT id FROM items INDEXED BY items_content "
+            f"WHERE {content_prefix('content_hash')} = {content_prefix('?')} AND content_hash IS NOT ?",
+            (content, content),
+        )
+        self.verify(others.tolist())
         both = compiled(same.joined(condition))
         return self._rising(
             f"SELECT id FROM items INDEXED BY items_content WHERE {both.text} ORDER BY id LIMIT ?",

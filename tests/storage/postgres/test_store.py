@@ -127,7 +127,7 @@ def test_names_are_ordered_by_code_point(engine: PostgresEngine) -> None:
         store.insert([change("p", name, FEATURES[0]) for name in names])
     listed = [item.key.pic_name for item in engine.store.items_by_key(product_condition("p"))]
     assert listed == sorted(names)
-    first = engine.store.first_of_products(["p"], 3)
+    first, _ = engine.store.first_of_products(["p"], 3)
     assert {item.item.key.pic_name for item in engine.store.pictures(first.tolist())} == set(sorted(names)[:3])
 
 

@@ -20,9 +20,9 @@ from imgsearch.storage.sqlite.columns import (
     FEATURE_COLUMNS,
     ROW_COLUMNS,
     FeatureColumns,
-    ItemColumns,
     Wanted,
     is_binary_safe,
+    verified_rows,
 )
 from imgsearch.storage.sqlite.store import Store
 from imgsearch.types import Upsert
@@ -88,18 +88,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def rows_of(store: Store) -> ItemColumns:
-    return ItemColumns.read(store.connection.execute(f"SELECT {ROW_COLUMNS} FROM items").fetchone(), Wanted([]))
+def verified(store: Store) -> dict[int, bool]:
+    columns = store.connection.execute(f"SELECT {ROW_COLUMNS} FROM items").fetchone()
+    ids, found = verified_rows(columns, Wanted([]))
+    return dict(zip(ids.tolist(), found.tolist(), strict=True))
 
 
 def test_sealed_rows_are_verified_whatever_they_hold(store: Store) -> None:
     """All but those with a separator in them, which are left to the caller."""
     store.connection.execute("DELETE FROM items WHERE instr(product_id, char(30)) OR instr(product_id, char(31))")
-    rows = rows_of(store)
-    assert len(rows.ids) == len(TEXTS) + 30
-    assert rows.verified.all()
-    stored = store.connection.execute("SELECT id, product_id, category_id FROM items").fetchall()
-    assert list(zip(rows.ids.tolist(), *zip(*rows.groups, strict=True), strict=True)) == stored
+    rows = verified(store)
+    assert len(rows) == len(TEXTS) + 30
+    assert all(rows.values())
 
 
 @pytest.mark.parametrize("column", [*ITEM_ROW[1:], "seal"])
@@ -119,8 +119,11 @@ def test_an_altered_value_is_not_verified(store: Store, column: str) -> None:
         store.connection.execute("UPDATE items SET root_id = NULL WHERE id = 2")
     else:
         store.connection.execute(f"UPDATE items SET {column} = ? WHERE id = 2", (value,))
-    rows = rows_of(store)
-    assert rows.verified.tolist() == [number != 2 for number in rows.ids.tolist()]
+    rows = verified(store)
+    assert rows == {number: number != 2 for number in rows}
+    store.verify(sorted(rows.keys() - {2}))
+    with pytest.raises(InstanceDamaged):
+        store.verify(rows)
 
 
 def test_altered_features_are_not_verified(store: Store) -> None:
@@ -157,10 +160,17 @@ def test_a_search_reads_the_same_with_and_without_columns(
     assert dict(zip(some.ids.tolist(), some.groups, strict=True)) == dict(zip(ids.tolist(), expected, strict=True))
     assert (some.features == scattered(60, 3)[some.ids - 1]).all()
     names = [one.key.product_id for one in given]
-    assert sorted(store.first_of_products([*names, "none", "紅"], 64).tolist()) == sorted(ids.tolist())
+    firsts, of = store.first_of_products([*names, "none", "紅"], 64)
+    assert dict(zip(firsts.tolist(), of.tolist(), strict=True)) == {
+        number: names.index(name) for number, name in enumerate(names, 1)
+    }
+    store.verify(ids.tolist())
     store.connection.execute("UPDATE items SET str_attr = 'other' WHERE id = 5")
     with pytest.raises(InstanceDamaged):
-        store.candidates(ids, features, EVERYTHING)
+        store.verify(ids.tolist())
+    with pytest.raises(InstanceDamaged):
+        store.verify([1, len(given) + 1])
+    store.connection.execute("UPDATE features SET feature = zeroblob(length(feature)) WHERE id = 3")
     with pytest.raises(InstanceDamaged):
         list(store.siblings(ids.tolist()))
 

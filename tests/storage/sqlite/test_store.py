@@ -17,6 +17,7 @@ from imgsearch.errors import InstanceDamaged, StorageUnwritable
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING, Condition, category_condition, picture_condition, product_condition
 from imgsearch.storage.integrity.check import check
+from imgsearch.storage.sqlite import store as store_module
 from imgsearch.storage.sqlite.database import BUSY_TIMEOUT_S
 from imgsearch.storage.sqlite.generations import Generation
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
@@ -265,6 +266,25 @@ def test_a_picture_is_its_bytes_and_if_given_its_region(store: Store) -> None:
     assert ids(store, picture_condition(b"other")) == []
 
 
+@pytest.mark.parametrize("place", [0, 7, 8, 15])
+def test_an_altered_content_hash_is_no_other_picture(home: Path, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
+    """Whatever byte of it, in the row: the index has the first eight."""
+    monkeypatch.setattr(store_module, "VERIFY_BELOW_BYTES", 0)
+    content = b"0123456789abcdef"
+    path = home / DATABASE_NAME
+    with closing(Store.open(path, write=True)) as opened:
+        write(opened, [change(str(n), "1", content=content[:n] + b"?" + content[n + 1 :]) for n in range(16)])
+        write(opened, [change("the one", "1", content=content)])
+        opened.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert opened.identical_ids(picture_condition(content), EVERYTHING, 2).tolist() == [17]
+    altered = bytearray(path.read_bytes())
+    assert altered.count(content) == 1
+    altered[altered.index(content) + place] ^= 4
+    path.write_bytes(altered)
+    with closing(Store.open(path, write=False)) as opened, opened.reading(), pytest.raises(InstanceDamaged):
+        opened.identical_ids(picture_condition(content), EVERYTHING, 2)
+
+
 def test_candidates_are_items_marked_by_a_condition(store: Store) -> None:
     """More than a statement has parameters, in the order asked for; what is no item is damage."""
     features = scattered(700)
@@ -295,13 +315,16 @@ def test_pictures_of_products_are_the_first_by_name(store: Store) -> None:
     def groups(ids: npt.NDArray[np.int64], condition: Condition = EVERYTHING) -> list[tuple[str, int]]:
         return [group for part in store.siblings(ids.tolist(), condition) for group in part.groups]
 
-    found = store.first_of_products((f"p{n}" for n in range(700)), 3)
+    found, of = store.first_of_products((f"p{n}" for n in range(700)), 3)
     assert sorted(groups(found)) == sorted((f"p{n}", category) for n in range(600) for category in (1, 2, 3))
-    some = store.first_of_products(["p5", "none", "p7"], 3)
+    assert of.tolist() == ((found - 1) // 4).tolist()
+    some, of = store.first_of_products(["p5", "none", "p7"], 3)
+    assert of.tolist() == [0, 0, 0, 2, 2, 2]
     assert sorted(groups(some, category_condition((3, 4)))) == [("p5", 3), ("p7", 3)]
     (part,) = store.siblings(some.tolist(), category_condition((3, 4)))
     assert part.features.tolist() == [scattered(1)[0].tolist()] * 2
-    assert store.first_of_products([], 3).tolist() == store.first_of_products(["none"], 3).tolist() == []
+    for nothing in ([], ["none"]):
+        assert [values.tolist() for values in store.first_of_products(nothing, 3)] == [[], []]
     assert list(store.siblings([])) == list(store.siblings([9999])) == []
 
 
@@ -319,7 +342,7 @@ def test_a_huge_product_costs_no_more_than_its_first_pictures(store: Store) -> N
             return 0
 
         store._connection.set_progress_handler(step, 1)
-        (part,) = store.siblings(store.first_of_products([product], 64).tolist())
+        (part,) = store.siblings(store.first_of_products([product], 64)[0].tolist())
         store._connection.set_progress_handler(None, 1)
         assert len(part.ids) == 64
         steps[product] = count
