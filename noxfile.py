@@ -227,7 +227,8 @@ def precision(session: nox.Session) -> None:
 def long(session: nox.Session) -> None:
     """The tests that take minutes: imports at size, commands killed and hindered at every step."""
     _install_locked(session)
-    session.run("python", "-m", "pytest", "-m", "long", *session.posargs, env=COMPILED_ONCE)
+    limit = ("-o", "faulthandler_timeout=14400")
+    session.run("python", "-m", "pytest", "-m", "long", *limit, *session.posargs, env=COMPILED_ONCE)
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import subprocess
@@ -28,9 +29,17 @@ pytest_plugins = ["tests.milvus_fixtures"]
 settings.register_profile("imgsearch", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("imgsearch")
 
+ENDING_SECONDS = 300
+"""A process of the tests has ended so long after its last test, or is ended."""
+
 ROOT = Path(__file__).resolve().parent.parent
 EVALUATION_DATA = ROOT.parent / "shared" / "data"
 """Photos with ground truth that lie beside some checkouts; never part of the project."""
+
+
+def pytest_sessionfinish() -> None:
+    """Have a process that does not end tell where its threads are, and end it: nobody watches a nightly run."""
+    faulthandler.dump_traceback_later(ENDING_SECONDS, exit=True, file=sys.__stderr__)
 
 
 @pytest.fixture(scope="session", autouse=True)
