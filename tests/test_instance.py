@@ -87,16 +87,16 @@ def hits(instance: Instance, picture: Bytes, options: PictureOptions | None = No
 MAXIMUM = (1.0, "7.33136443711219e+24;0")
 
 
-@pytest.mark.extended
-def test_finds_itself_whatever_company_it_came_in(instance: Instance, folder: Path, tmp_path: Path) -> None:
-    """The same picture added alone, in a batch of 500, and renamed: Score 1 and the maximum relevance each time."""
+@pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.long)])
+def test_finds_itself_whatever_company_it_came_in(instance: Instance, tmp_path: Path, count: int) -> None:
+    """The same picture added alone, in a batch, and renamed: Score 1 and the maximum relevance each time."""
     wanted = Bytes(jpeg(0))
     apply(instance, add(wanted, "alone", "alone.jpg"))
     assert best(instance, wanted) == (Key("alone", "alone.jpg"), *MAXIMUM)
     instance.delete("alone")
 
     catalogue = tmp_path / "catalogue"
-    write_catalogue(catalogue, 500)
+    write_catalogue(catalogue, count)
     assert {o.status for o in instance.apply(operations([catalogue], FileRequest()))} == {Status.ADDED}
     assert best(instance, wanted) == (Key("0000", "0000.jpg"), *MAXIMUM)
 

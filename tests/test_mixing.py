@@ -1,7 +1,7 @@
 """Features made on several devices in one instance.
 
 Contract: they have one stamp and can be mixed; a picture finds itself at the maximum whatever it was added with; the
-instance remembers what its features were made with. Torch on the CPU stands for a GPU, in bfloat16 as there.
+instance remembers what its features were made with. Torch on the CPU stands for a GPU.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from imgsearch.opened import _default_workers
 from imgsearch.storage.integrity.problems import Damage
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.vision.devices import Device
+from tests import torch_on_cpu
 from tests.conftest import ROOT
 from tests.killing_decoder import environment, killing
 from tests.pictures import jpeg
@@ -34,8 +35,7 @@ pytestmark = [pytest.mark.extended, pytest.mark.networks]
 
 SHOTS = sorted((ROOT / "sample_data" / "catalogue").rglob("*.jpg"))
 QUERIES = sorted((ROOT / "sample_data" / "queries").iterdir())
-TORCH = "torch:cpu+bf16"
-CPU_LABEL, TORCH_LABEL = "cpu (openvino)", "torch cpu (bf16)"
+TORCH, CPU_LABEL, TORCH_LABEL = torch_on_cpu.TORCH.name, "cpu (openvino)", torch_on_cpu.TORCH.label
 MAXIMUM = (1.0, "7.33136443711219e+24;0")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import ROOT, Run
 from tests.oss_shop import Shop
+from tests.torch_on_cpu import TORCH
 
 pytestmark = [pytest.mark.extended, pytest.mark.networks]
 
@@ -43,13 +44,13 @@ def test_no_gpu_for_an_import(shop: Shop, tmp_path: Path, no_gpu: None) -> None:
 
 def test_a_picture_added_with_torch_finds_itself(run: Run, catalogue: Path) -> None:
     """Torch on the CPU, which --help does not offer, stands for a GPU."""
-    added = run("add", catalogue, "--device", "torch:cpu+bf16", "--format", "json")
+    added = run("add", catalogue, "--device", TORCH.name, "--format", "json")
     assert (added.returncode, added.document["Added"]) == (0, 12)
-    again = run("add", catalogue, "--device", "torch:cpu+bf16", "--format", "json")
+    again = run("add", catalogue, "--device", TORCH.name, "--format", "json")
     assert again.document["Unchanged"] == 12
     assert again.stderr == ""
-    assert run("info", "--format", "json").document["Devices"] == ["torch cpu (bf16)"]
-    assert "torch cpu (bf16)" in run("info", "--format", "table").stdout
+    assert run("info", "--format", "json").document["Devices"] == [TORCH.label]
+    assert TORCH.label in run("info", "--format", "table").stdout
     queries = sorted(catalogue.iterdir())
     for query, answer in zip(queries, run("search", *queries, "-n", "1", "--format", "json").lines, strict=True):
         (hit,) = answer["Auctions"]

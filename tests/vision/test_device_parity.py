@@ -19,6 +19,7 @@ from imgsearch.vision.device_parity import LEAST_COSINE, check_agreement, cosine
 from imgsearch.vision.devices import CPU, Device
 from imgsearch.vision.models import DEFAULT_MODEL, find_model
 from imgsearch.vision.openvino_export import ConvertedModel, converted_model
+from tests import torch_on_cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,12 +50,11 @@ def test_torch_agrees_with_openvino(cache: Path) -> None:
     """The default model's networks themselves; whatever OpenVINO calculates in on this processor."""
     told: list[str] = []
     model = converted_model(find_model(DEFAULT_MODEL), cache)
-    device = Device.parse("torch:cpu+bf16")
     for _ in range(2):
-        check_agreement(model, device, cache, told.append)
+        check_agreement(model, torch_on_cpu.TORCH, cache, told.append)
     assert sum(text.startswith("Comparing") for text in told) <= 1  # another test may have been first
     notes = [json.loads(path.read_text()) for path in (cache / "agreement").iterdir()]
-    (least,) = [note["least"] for note in notes if note["device"] == device.label]
+    (least,) = [note["least"] for note in notes if note["device"] == torch_on_cpu.TORCH.label]
     assert set(least) == {"feature", "subjects", "category of the whole", "category of the region"}
     assert min(least.values()) >= LEAST_COSINE
 

@@ -27,6 +27,7 @@ from imgsearch.vision.runtime import Network
 from imgsearch.vision.torch_runtime import TorchGraph, TorchRuntime, _named
 from tests.conftest import ROOT
 from tests.pictures import draw
+from tests.torch_on_cpu import BF16, NEEDS_BF16
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -279,7 +280,7 @@ def on_cpu(model: ConvertedModel, cache: Path) -> Network:
     return Network(model, cache, parallel=True)
 
 
-@pytest.fixture(scope="module", params=["torch:cpu", "torch:cpu+bf16"])
+@pytest.fixture(scope="module", params=["torch:cpu", pytest.param(BF16, marks=NEEDS_BF16)])
 def on_torch(request: pytest.FixtureRequest, model: ConvertedModel, cache: Path) -> Iterator[Network]:
     with closing(Network(model, cache, parallel=True, device=request.param)) as network:
         yield network
