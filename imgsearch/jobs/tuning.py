@@ -17,8 +17,7 @@ from imgsearch.errors import InstanceEmpty, NotTunable
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.projection import Estimate, estimated, learned, within_scatter
 from imgsearch.search.layers import PRODUCT_PICTURES
-from imgsearch.search.siblings import WITH_LIFT, similarities
-from imgsearch.storage.port import Pictures
+from imgsearch.search.siblings import WITH_LIFT, Members, similarities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,7 +208,7 @@ class _Sample:
     def __init__(
         self, ids: Ids, names: list[tuple[str, int]], hashes: list[bytes], features: npt.NDArray[np.float32]
     ) -> None:
-        self.ids, self.names, self.features = ids, names, features
+        self.ids, self.features = ids, features
         self.groups, self.contents = _numbered(names), _numbered(hashes)
         self.products = _numbered([product_id for product_id, _ in names])
         self.categories = np.array([category for _, category in names], np.int64)
@@ -299,7 +298,7 @@ def _judged(
     others = others[sample.contents[others] != sample.contents[position]]
     # All tunable feature versions are ranked with lift.
     values = similarities(
-        features[position], _pictures(sample, features, near), [_pictures(sample, features, others)], WITH_LIFT
+        features[position], _members_at(sample, features, near), [_members_at(sample, features, others)], WITH_LIFT
     )
     right = sample.groups[near[np.lexsort((near, -values.unlifted, -values.lifted))]] == sample.groups[position]
     own = sample.members[int(sample.groups[position])]
@@ -308,5 +307,5 @@ def _judged(
     return float(right[0]), float((np.arange(1, len(ranks) + 1) / ranks).sum() / relevant)
 
 
-def _pictures(sample: _Sample, features: npt.NDArray[np.float32], positions: Ids) -> Pictures:
-    return Pictures(sample.ids[positions], [sample.names[n] for n in positions.tolist()], features[positions])
+def _members_at(sample: _Sample, features: npt.NDArray[np.float32], positions: Ids) -> Members:
+    return Members(sample.ids[positions], sample.products[positions], sample.categories[positions], features[positions])

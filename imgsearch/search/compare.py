@@ -120,6 +120,6 @@ def compared(
     if one.content_hash == other.content_hash and first == second:
         return Comparison(1.0, 0, identical=True, warnings=warnings)
     near = cosines(one.feature, other.feature[np.newaxis])
-    score = calibration.scores(near, Rivals.of(["other"], near))[0]
+    score = calibration.scores(near, Rivals.of(np.zeros(1, np.int64), near))[0]
     distance = int(hamming(one.feature, other.feature[np.newaxis])[0])
     return Comparison(float(score), distance, identical=False, warnings=warnings)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imgsearch.filters.tree import EVERYTHING, OneOf, picture_condition
+from imgsearch.search.distinct import distinct, is_among
 from imgsearch.search.score import cosines
-from imgsearch.storage.port import Pictures
+from imgsearch.search.siblings import Members
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     Ids = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
 
-__all__ = ["Asked", "Layer", "Query", "distinct", "read_layers"]
+__all__ = ["Asked", "Layer", "Query", "read_layers"]
 
 NO_IDS: Final = np.zeros(0, np.int64)
 
@@ -84,7 +85,7 @@ class Asked:
     def near(self, store: Truth) -> Ids:
         """Ids from which the next layer is chosen, ascending."""
         found = distinct(self.candidates.best(self.outer + len(self.own)), self.own)
-        near = found[~np.isin(found, self.passed)] if len(self.passed) else found
+        near = found[~is_among(found, self.passed)] if len(self.passed) else found
         if not len(near):
             raise store.damage("the number of items")
         return near
@@ -92,7 +93,7 @@ class Asked:
     def layer(self, near: Ids, features: npt.NDArray[np.float32]) -> Ids:
         """Positions of the next layer in ``near``: identical pictures first, then by falling cosine and rising id."""
         order = np.lexsort((near, -cosines(self.query.feature, features)))
-        is_own = np.isin(near[order], self.own)
+        is_own = is_among(near[order], self.own)
         return np.concatenate([order[is_own], order[~is_own][: self.outer - self.inner]])
 
     def pass_on(self, ids: Ids) -> None:
@@ -105,22 +106,28 @@ class Asked:
 class Layer:
     """Items to rank together."""
 
-    pictures: Pictures
+    pictures: Members
     """Identical ones first, then by falling cosine."""
     identical: Mask
     """Which of them show the query picture itself."""
-    siblings: list[Pictures]
+    siblings: list[Members]
     """The first pictures of the products of all others, in chunks: those of the layer first."""
 
 
 def read_layers(
-    store: Truth, asked: Sequence[Asked], *, exclude_identical: bool, by_category: bool = False
+    store: Truth,
+    asked: Sequence[Asked],
+    numbers: dict[str, int],
+    *,
+    exclude_identical: bool,
+    by_category: bool = False,
 ) -> list[Layer]:
     """The next layer of each query.
 
     Args:
         store: inside its ``reading`` block.
         asked: queries with the same selection.
+        numbers: of products, in all layers of these queries; new ones are added.
         exclude_identical: siblings are not the query picture either; for one query at a time.
         by_category: the categories of siblings are of importance, too.
 
@@ -138,15 +145,16 @@ def read_layers(
         chosen.append(rows[one.layer(wanted, features if len(rows) == len(ids) else features[rows])])
     picked = distinct(*chosen)
     hashes = tuple(dict.fromkeys(one.query.content_hash for one in asked))
-    pictures, marked = store.candidates(
+    found, marked = store.candidates(
         ids[picked], features[picked], OneOf("content_hash", hashes), asked[0].selection.condition
     )
-    store.verify(pictures.ids[marked].tolist())
+    store.verify(found.ids[marked].tolist())
+    pictures = Members.of(found, numbers)
     places = [np.searchsorted(picked, rows) for rows in chosen]
     identical = [_identical(store, one, pictures.ids[own], marked[own]) for one, own in zip(asked, places, strict=True)]
     condition = asked[0].query.identity.negated() if exclude_identical else EVERYTHING
     candidates = [own[~same] for own, same in zip(places, identical, strict=True)]
-    family = _Family(store, pictures, candidates, condition)
+    family = _Family(store, pictures, numbers, candidates, condition)
     if by_category:
         store.verify(family.ids.tolist())
     layers = []
@@ -155,12 +163,6 @@ def read_layers(
         lenders = own[~same] if exclude_identical else own
         layers.append(Layer(pictures.take(own), same, family.siblings(own[~same], own, lenders)))
     return layers
-
-
-def distinct(*ids: Ids) -> Ids:
-    """All of these ids once, ascending; ``np.unique`` would load NumPy's masked arrays, 5 ms of a new process."""
-    ascending = np.sort(np.concatenate(ids))
-    return ascending[np.diff(ascending, prepend=-1) > 0]
 
 
 def _identical(store: Truth, asked: Asked, ids: Ids, marked: Mask) -> Mask:
@@ -178,13 +180,14 @@ def _identical(store: Truth, asked: Asked, ids: Ids, marked: Mask) -> Mask:
     return found
 
 
-def _joined(pieces: list[Pictures]) -> Pictures:
+def _joined(pieces: list[Members]) -> Members:
     """All items of several pieces, in order."""
     if len(pieces) == 1:
         return pieces[0]
-    return Pictures(
+    return Members(
         np.concatenate([piece.ids for piece in pieces]),
-        [group for piece in pieces for group in piece.groups],
+        np.concatenate([piece.products for piece in pieces]),
+        np.concatenate([piece.categories for piece in pieces]),
         np.concatenate([piece.features for piece in pieces]),
     )
 
@@ -197,7 +200,8 @@ class _Family:
 
     Args:
         store: inside its ``reading`` block.
-        pictures: the items in the layers of all queries.
+        pictures: the items in the layers of all queries, by ascending id.
+        numbers: of products; new ones are added.
         candidates: positions in it of each query's candidates, whose siblings are read.
         condition: that siblings meet.
 
@@ -205,40 +209,49 @@ class _Family:
         InstanceDamaged: what is stored contradicts itself or its checksums.
     """
 
-    def __init__(self, store: Truth, pictures: Pictures, candidates: list[Ids], condition: Condition) -> None:
-        every = distinct(*candidates).tolist()
-        numbers = {
-            product: number for number, product in enumerate(dict.fromkeys(pictures.groups[n][0] for n in every))
-        }
-        found, of = store.first_of_products(numbers, PRODUCT_PICTURES) if numbers else (NO_IDS, NO_IDS)
+    def __init__(
+        self,
+        store: Truth,
+        pictures: Members,
+        numbers: dict[str, int],
+        candidates: list[Ids],
+        condition: Condition,
+    ) -> None:
+        wanted = distinct(pictures.products[distinct(*candidates)])
+        names = list(numbers)
+        found, of = NO_IDS, NO_IDS
+        if len(wanted):
+            found, places = store.first_of_products([names[number] for number in wanted.tolist()], PRODUCT_PICTURES)
+            of = wanted[places]
         lending = distinct(found)
-        self._asked = lending[~np.isin(lending, pictures.ids)]
+        self._asked = lending[~is_among(lending, pictures.ids)]
         self._single = len(candidates) == 1
         others = store.siblings(self._asked.tolist(), condition) if len(self._asked) else ()
-        self._pictures = _joined([pictures, *others])
-        self._lends = np.isin(self._pictures.ids, lending)
-        self._products = np.array([numbers.get(product, -1) for product, _ in self._pictures.groups], np.int64)
+        self._pictures = _joined([pictures, *(Members.of(some, numbers) for some in others)])
+        self._lends = is_among(self._pictures.ids, lending)
         self._count = len(numbers)
-        self._check(store, found, of, lending)
+        self._check(store, wanted, found, of)
 
-    def _check(self, store: Truth, found: Ids, of: Ids, lending: Ids) -> None:
+    def _check(self, store: Truth, wanted: Ids, found: Ids, of: Ids) -> None:
         """Hold the products in the rows of items against those in the index of keys.
 
         Args:
             store: inside its ``reading`` block.
-            found: ids of the first pictures of products, as the index tells.
+            wanted: numbers of the candidates' products.
+            found: ids of the first pictures of these, as the index tells.
             of: number of the product of each.
-            lending: the same ids once each, ascending.
 
         Raises:
             InstanceDamaged: they do not agree; or a row on which the index says nothing is corrupted.
         """
-        counts = np.bincount(of, minlength=self._count + 1)  # the last entry is for products of no candidate
-        agrees = len(found) == len(lending) and np.array_equal(
-            of[np.argsort(found)][np.searchsorted(lending, self.ids[self._lends])], self._products[self._lends]
+        products, order = self._pictures.products, np.argsort(found)
+        told = found[order]
+        agrees = not np.any(told[1:] == told[:-1]) and np.array_equal(
+            of[order][np.searchsorted(told, self.ids[self._lends])], products[self._lends]
         )
-        behind = ~self._lends & (self._products >= 0)
-        if not agrees or np.any(counts[self._products[behind]] < PRODUCT_PICTURES):
+        counts = np.bincount(of, minlength=self._count)
+        behind = ~self._lends & is_among(products, wanted)
+        if not agrees or np.any(counts[products[behind]] < PRODUCT_PICTURES):
             raise store.damage("an index of items")
         store.verify(self.ids[behind].tolist())
 
@@ -247,7 +260,7 @@ class _Family:
         """Of all of the pictures."""
         return self._pictures.ids
 
-    def siblings(self, candidates: Ids, layer: Ids, lenders: Ids) -> list[Pictures]:
+    def siblings(self, candidates: Ids, layer: Ids, lenders: Ids) -> list[Members]:
         """The siblings of candidates, in chunks.
 
         Args:
@@ -257,9 +270,9 @@ class _Family:
         """
         if not len(candidates):
             return []
-        asked = np.zeros(self._count + 1, np.bool_)  # the last entry is for products of no candidate
-        asked[self._products[candidates]] = True
-        lends = self._lends & asked[self._products]
+        asked = np.zeros(self._count, np.bool_)
+        asked[self._pictures.products[candidates]] = True
+        lends = self._lends & asked[self._pictures.products]
         first = self._pictures.take(lenders[lends[lenders]])
         lends[layer] = False
         others = np.flatnonzero(lends)

@@ -17,7 +17,8 @@ import numpy as np
 from imgsearch.errors import InstanceDamaged, ItemNotFound, StampMismatch
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search.candidates import Snapshot
-from imgsearch.search.layers import Asked, Query, distinct, read_layers
+from imgsearch.search.distinct import distinct, places_of
+from imgsearch.search.layers import Asked, Query, read_layers
 from imgsearch.search.score import Calibration, Rivals, cosines, hamming
 from imgsearch.search.siblings import WITHOUT_LIFT, similarities
 from imgsearch.service.sort_values import sort_expr_values
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
     from imgsearch.filters.tree import Condition
     from imgsearch.search.layers import Layer
-    from imgsearch.search.siblings import RankingWeights
-    from imgsearch.storage.port import Pictures, Storage, StoredPicture
+    from imgsearch.search.siblings import Members, RankingWeights
+    from imgsearch.storage.port import Storage, StoredPicture
     from imgsearch.types import Item
 
 __all__ = ["Hit", "Query", "Ranker", "Ranking"]
@@ -79,46 +80,43 @@ class _Order:
     """Ranked items, best first, in columns."""
 
     ids: npt.NDArray[np.int64]
-    products: list[str]
+    products: npt.NDArray[np.int64]
+    """Their numbers."""
     scores: npt.NDArray[np.float64]
     identical: npt.NDArray[np.bool_]
 
     @classmethod
     def of(
         cls,
-        pictures: Pictures,
+        pictures: Members,
         scores: npt.NDArray[np.float64],
         *similarities: npt.NDArray[np.float32],
         identical: bool,
     ) -> _Order:
         """Sort by falling similarity, then by the next similarity, then in the order of addition."""
         keys: list[npt.NDArray[Any]] = [pictures.ids, *(-values for values in reversed(similarities))]
-        products = [product_id for product_id, _ in pictures.groups]
-        return cls(pictures.ids, products, scores, np.full(len(products), identical)).take(np.lexsort(keys))
+        marks = np.full(len(pictures.ids), identical)
+        return cls(pictures.ids, pictures.products, scores, marks).take(np.lexsort(keys))
 
     def take(self, places: npt.NDArray[np.int64]) -> _Order:
         """The items at these places."""
-        products = [self.products[place] for place in places.tolist()]
-        return _Order(self.ids[places], products, self.scores[places], self.identical[places])
+        return _Order(self.ids[places], self.products[places], self.scores[places], self.identical[places])
 
     def then(self, others: _Order) -> _Order:
         """These items, then others."""
         return _Order(
             np.concatenate([self.ids, others.ids]),
-            self.products + others.products,
+            np.concatenate([self.products, others.products]),
             np.concatenate([self.scores, others.scores]),
             np.concatenate([self.identical, others.identical]),
         )
 
     def best_of_each_product(self) -> _Order:
         """The first item of each product."""
-        first: dict[str, int] = {}
-        for place, product_id in enumerate(self.products):
-            first.setdefault(product_id, place)
-        return self.take(np.array(list(first.values()), np.int64))
+        return self.take(np.sort(places_of(self.products).first))
 
 
-_NOTHING: Final = _Order(np.zeros(0, np.int64), [], np.zeros(0), np.zeros(0, np.bool_))
+_NOTHING: Final = _Order(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +158,7 @@ class _Progress:
         others = pictures.take(np.flatnonzero(~layer.identical)) if layer.identical.any() else pictures
         if len(others.ids):
             values = similarities(query.feature, others, layer.siblings, options.weights, same)
-            self.rivals = self.rivals or Rivals.of((product_id for product_id, _ in others.groups), values.lifted)
+            self.rivals = self.rivals or Rivals.of(others.products, values.lifted)
             scores = options.calibration.scores(values.lifted, self.rivals)
             ranked = ranked.then(_Order.of(others, scores, values.lifted, values.unlifted, identical=False))
         near = ranked.take(np.flatnonzero(ranked.scores >= options.min_score))
@@ -311,12 +309,14 @@ class Ranker:
 
     def _rank(self, queries: list[_Progress], options: _Options) -> None:
         """Rank layer after layer of queries with one selection, until each has what it needs."""
+        numbers: dict[str, int] = {}
         waiting = [one for one in queries if not one.asked.is_over]
         while waiting:
             asked = [one.asked for one in waiting]
             layers = read_layers(
                 self._storage.store,
                 asked,
+                numbers,
                 exclude_identical=options.exclude_identical,
                 by_category=not options.weights.across_categories,
             )

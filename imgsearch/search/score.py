@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import numpy.typing as npt
 
 __all__ = ["Calibration", "Rivals", "cosines", "hamming"]
@@ -39,14 +37,13 @@ class Rivals:
     second: float = RIVAL_FLOOR
 
     @classmethod
-    def of(cls, products: Iterable[str], similarities: npt.NDArray[np.float32]) -> Rivals:
-        """Compute from the ProductIds of results and their similarities, shape (n,)."""
+    def of(cls, products: npt.NDArray[np.int64], similarities: npt.NDArray[np.float32]) -> Rivals:
+        """Compute from the products of results, as numbers, and their similarities; shape (n,) both."""
         if not len(similarities):
             return cls()
-        names = list(products)
         nearest = int(np.argmax(similarities))
-        others = similarities[[name != names[nearest] for name in names]].tolist()
-        first, second = (max([RIVAL_FLOOR, *some]) for some in (similarities[[nearest]].tolist(), others))
+        others = similarities[products != products[nearest]]
+        first, second = (max(RIVAL_FLOOR, float(some.max(initial=-1.0))) for some in (similarities[[nearest]], others))
         return cls(min(first, RIVAL_CEILING), min(second, RIVAL_CEILING))
 
 

@@ -24,20 +24,23 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 
+from imgsearch.search.distinct import is_among, places_of
 from imgsearch.search.score import cosines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
 
     from imgsearch.storage.port import Pictures
 
-    Group = str | tuple[str, int]
+    Ids = npt.NDArray[np.int64]
 
-__all__ = ["WITHOUT_LIFT", "WITH_LIFT", "RankingWeights", "Similarities", "ranking_weights", "similarities"]
+__all__ = ["WITHOUT_LIFT", "WITH_LIFT", "Members", "RankingWeights", "Similarities", "ranking_weights", "similarities"]
 
 NO_GROUP: Final = -1
+CATEGORY_BITS: Final = 32
+"""Of a number that stands for a product and a category."""
 SIZES: Final = (4, 16, 64)
 """Groups of up to so many pictures are computed together; larger ones by themselves."""
 PICTURES_AT_ONCE: Final = 1024
@@ -80,6 +83,42 @@ def ranking_weights(feature_version: int) -> RankingWeights:
     return WITH_LIFT if feature_version >= LIFT_SINCE else WITHOUT_LIFT
 
 
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Pictures of products, with a number for each product, as texts take many times as long to compare."""
+
+    ids: Ids
+    """Shape (n,)."""
+    products: Ids
+    """Shape (n,): the same number for pictures of one product."""
+    categories: Ids
+    """Shape (n,)."""
+    features: npt.NDArray[np.float32]
+    """Shape (n, dimension), L2-normalised."""
+
+    @classmethod
+    def of(cls, pictures: Pictures, numbers: dict[str, int]) -> Members:
+        """Number the products of pictures.
+
+        Args:
+            pictures: any.
+            numbers: of products; those that are new are added.
+        """
+        products = [numbers.setdefault(product_id, len(numbers)) for product_id, _ in pictures.groups]
+        categories = [category_id for _, category_id in pictures.groups]
+        return cls(pictures.ids, np.array(products, np.int64), np.array(categories, np.int64), pictures.features)
+
+    def take(self, positions: Ids) -> Members:
+        """The pictures at these positions, in this order."""
+        return Members(
+            self.ids[positions], self.products[positions], self.categories[positions], self.features[positions]
+        )
+
+    def groups(self, weights: RankingWeights) -> Ids:
+        """A number for each picture that is the same for siblings; shape (n,)."""
+        return self.products if weights.across_categories else (self.products << CATEGORY_BITS) | self.categories
+
+
 class Similarities(NamedTuple):
     """Similarities of candidates to a query; both of shape (n,), float32, -1 to 1."""
 
@@ -91,10 +130,10 @@ class Similarities(NamedTuple):
 
 def similarities(
     query: npt.NDArray[np.float32],
-    candidates: Pictures,
-    siblings: Iterable[Pictures],
+    candidates: Members,
+    siblings: Iterable[Members],
     weights: RankingWeights = WITHOUT_LIFT,
-    identical: Pictures | None = None,
+    identical: Members | None = None,
 ) -> Similarities:
     """Cosines of the query to each candidate augmented by its siblings, lifted towards the best of its product.
 
@@ -111,18 +150,18 @@ def similarities(
         weights: of siblings and lift.
         identical: pictures ranked before the candidates, by their own cosines; these count for ``best``.
     """
-    numbers: dict[Group, int] = {}
-    own = np.array([numbers.setdefault(group, len(numbers)) for group in _groups(candidates, weights)])
+    numbering = _Numbering(candidates.groups(weights))
+    own = numbering.own
     certain = candidates.take(np.zeros(0, np.int64)) if identical is None else identical
-    of_identical = _numbered(_groups(certain, weights), numbers)
+    of_identical = numbering.of(certain.groups(weights))
     known = of_identical != NO_GROUP
-    families = _Families(candidates, own, *_lenders(siblings, numbers, weights))
+    families = _Families(candidates, own, *_lenders(siblings, numbering, weights))
     found = families.evidence(query, weights)
     unlifted = np.where(found.counts, found.values, cosines(query, candidates.features))
     if not weights.lift:
         return Similarities(unlifted, unlifted)
 
-    best = np.full(len(numbers), -np.inf, np.float32)
+    best = np.full(numbering.count, -np.inf, np.float32)
     np.maximum.at(best, own, unlifted)
     np.maximum.at(best, of_identical[known], cosines(query, certain.features[known]))
     ranked = np.bincount(np.concatenate([own, of_identical[known]]))  # a single one cannot be lifted
@@ -130,18 +169,39 @@ def similarities(
     return Similarities(unlifted, _lifted(unlifted, best[own], weights.lift * shares[own]))
 
 
+class _Numbering:
+    """Groups of candidates, numbered in the order in which they first come: whatever numbers they had before.
+
+    Args:
+        groups: of the candidates, at least one.
+    """
+
+    def __init__(self, groups: Ids) -> None:
+        self._groups, first, inverse = places_of(groups)
+        self.count = len(first)
+        self._numbers = np.empty(self.count, np.int64)
+        self._numbers[np.argsort(first)] = np.arange(self.count)
+        self.own = self._numbers[inverse]
+        """Of each candidate, shape (n,)."""
+
+    def of(self, groups: Ids) -> Ids:
+        """The number of each group, or NO_GROUP; shape (n,)."""
+        places = np.minimum(np.searchsorted(self._groups, groups), self.count - 1)
+        return np.where(self._groups[places] == groups, self._numbers[places], NO_GROUP)
+
+
 def _lenders(
-    siblings: Iterable[Pictures], numbers: dict[Group, int], weights: RankingWeights
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    siblings: Iterable[Members], numbering: _Numbering, weights: RankingWeights
+) -> tuple[Ids, Ids, npt.NDArray[np.float32]]:
     """Ids, groups and features of the candidates' siblings, by rising group."""
-    pieces = [(piece, _numbered(_groups(piece, weights), numbers)) for piece in siblings]
+    pieces = list(siblings)
     if not pieces:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
-    groups = np.concatenate([groups for _, groups in pieces])
+    groups = numbering.of(np.concatenate([piece.groups(weights) for piece in pieces]))
     order = np.argsort(groups, kind="stable")
     order = order[np.searchsorted(groups[order], 0) :]  # the others are no candidate's
-    features = np.concatenate([piece.features for piece, _ in pieces])
-    return np.concatenate([piece.ids for piece, _ in pieces])[order], groups[order], features[order]
+    features = np.concatenate([piece.features for piece in pieces])
+    return np.concatenate([piece.ids for piece in pieces])[order], groups[order], features[order]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +231,10 @@ class _Families:
 
     def __init__(
         self,
-        candidates: Pictures,
-        own: npt.NDArray[np.int64],
-        ids: npt.NDArray[np.int64],
-        groups: npt.NDArray[np.int64],
+        candidates: Members,
+        own: Ids,
+        ids: Ids,
+        groups: Ids,
         features: npt.NDArray[np.float32],
     ) -> None:
         self._candidates, self._ids, self._features = candidates, ids, features
@@ -211,13 +271,13 @@ class _Families:
         shares = np.clip((means - UNRELATED) / (RELATED - UNRELATED), 0.0, 1.0)
         return _Evidence(values, has, np.where(pairs > 0, shares, 0.0))
 
-    def _batches(self) -> Iterator[npt.NDArray[np.int64]]:
+    def _batches(self) -> Iterator[Ids]:
         """Groups with siblings, of similar size, some at a time."""
         size = np.maximum(self._ranked, self._lent)
         left = np.flatnonzero(self._lent)
         alone = left[size[left] == 1]
         itself = self._candidates.ids[self._order[self._first_ranked[alone]]] == self._ids[self._first_lent[alone]]
-        left = left[~np.isin(left, alone[itself])]
+        left = left[~is_among(left, alone[itself])]
         left = left[np.argsort(size[left], kind="stable")]
         for few in SIZES:
             cut = np.searchsorted(size[left], few, "right")
@@ -227,9 +287,7 @@ class _Families:
         yield from np.split(left, len(left)) if len(left) else ()
 
 
-def _places(
-    first: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def _places(first: Ids, counts: Ids) -> tuple[Ids, npt.NDArray[np.bool_]]:
     """Consecutive places from each first one, shape (groups, most), and which of them count."""
     steps = np.arange(counts.max())
     is_place = steps < counts[:, None]
@@ -245,13 +303,3 @@ def _lifted(
     """
     nearer = ((1.0 - shares) * values + shares * best).astype(np.float32)
     return np.where(shares > 0, nearer, values)
-
-
-def _groups(pictures: Pictures, weights: RankingWeights) -> Sequence[Group]:
-    """The group of each picture; pictures of one group are siblings."""
-    return [product_id for product_id, _ in pictures.groups] if weights.across_categories else pictures.groups
-
-
-def _numbered(groups: Sequence[Group], numbers: dict[Group, int]) -> npt.NDArray[np.int64]:
-    """The number of each group, or NO_GROUP; shape (n,)."""
-    return np.array([numbers.get(group, NO_GROUP) for group in groups], np.int64)

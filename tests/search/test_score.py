@@ -127,14 +127,14 @@ def test_rivals_are_the_two_best_products_whatever_the_order(values: list[tuple[
     order.shuffle(shuffled)
     for some in (values, shuffled):
         names, numbers = zip(*some, strict=True)
-        rivals = Rivals.of(names, np.array(numbers, np.float32))
+        rivals = Rivals.of(np.array([*map(ord, names)]), np.array(numbers, np.float32))
         assert (rivals.best, rivals.second) == (pytest.approx(first), pytest.approx(second))
 
 
 def test_one_product_alone_competes_with_one_that_a_larger_catalogue_would_have() -> None:
-    alone = Rivals.of(["p", "p"], np.array([0.7, 0.6], np.float32))
+    alone = Rivals.of(np.array([3, 3]), np.array([0.7, 0.6], np.float32))
     assert (alone.best, alone.second) == (pytest.approx(0.7), RIVAL_FLOOR)
-    assert Rivals.of([], np.zeros(0, np.float32)) == Rivals()
+    assert Rivals.of(np.zeros(0, np.int64), np.zeros(0, np.float32)) == Rivals()
 
 
 def test_the_same_similarity_means_less_where_other_products_reach_it_too() -> None:

@@ -21,6 +21,7 @@ from imgsearch.search.score import cosines, hamming
 from imgsearch.search.siblings import (
     WITH_LIFT,
     WITHOUT_LIFT,
+    Members,
     RankingWeights,
     Similarities,
     ranking_weights,
@@ -50,6 +51,21 @@ from tests.storage.builders import (
 
 POOL = np.concatenate([scattered(6, 21), -scattered(2, 21)])
 """With opposite ones, which cancel each other out."""
+
+
+def compared(
+    wanted: Features,
+    candidates: Pictures,
+    siblings: list[Pictures],
+    weights: RankingWeights = WITHOUT_LIFT,
+    identical: Pictures | None = None,
+) -> Similarities:
+    """``similarities`` of pictures, whose products are numbered in the order in which they come."""
+    numbers: dict[str, int] = {}
+    ranked, *others = [Members.of(some, numbers) for some in (candidates, *siblings)]
+    return similarities(wanted, ranked, others, weights, None if identical is None else Members.of(identical, numbers))
+
+
 pictures = st.lists(
     st.tuples(st.integers(0, len(POOL) - 1), st.sampled_from("abc"), st.sampled_from([0, OTHER])),
     min_size=1,
@@ -76,7 +92,7 @@ def test_similarities_are_those_of_the_formula(
     cut = data.draw(st.integers(0, len(lending)))
     pieces = [columns(part, drawn) for part in (lending[:cut], lending[cut:]) if part]
     wanted = scattered(1, 22)[0]
-    found = similarities(wanted, columns(asked, drawn), pieces, weights, columns(same, drawn))
+    found = compared(wanted, columns(asked, drawn), pieces, weights, columns(same, drawn))
     for values in found:
         assert values.dtype == np.float32
         assert values.shape == (len(asked),)
@@ -92,7 +108,7 @@ def test_similarities_are_those_of_the_formula(
     everything = lifted([*by_formula, *own_cosines], [groups[n] for n in [*asked, *same]], known, weights.lift)
     assert found.lifted == pytest.approx(everything[: len(asked)], abs=1e-5)
     for values, again in zip(
-        found, similarities(wanted, columns(asked, drawn), pieces[::-1], weights, columns(same, drawn)), strict=True
+        found, compared(wanted, columns(asked, drawn), pieces[::-1], weights, columns(same, drawn)), strict=True
     ):
         assert again == pytest.approx(values, abs=1e-5)
 
@@ -104,8 +120,8 @@ def test_a_picture_without_siblings_keeps_its_cosine(dimension: int) -> None:
     alone = Pictures(np.arange(50), [(str(n), 0) for n in range(50)], features)
     own = cosines(wanted, features).tolist()
     for weights in (WITHOUT_LIFT, WITH_LIFT):
-        assert similarities(wanted, alone, [], weights).lifted.tolist() == own
-        assert similarities(wanted, alone, [alone], weights).lifted.tolist() == own
+        assert compared(wanted, alone, [], weights).lifted.tolist() == own
+        assert compared(wanted, alone, [alone], weights).lifted.tolist() == own
 
 
 def test_unrelated_siblings_do_little_harm() -> None:
@@ -116,7 +132,7 @@ def test_unrelated_siblings_do_little_harm() -> None:
         others = stored(wanted + 0.03 * scattered(63, 4, dimension)) if related else scattered(63, 4, dimension)
         own = stored(wanted + scattered(1, 5, dimension)[0])
         group = Pictures(np.arange(64), [("p", 0)] * 64, np.vstack([own, others]))
-        (first, *_) = similarities(wanted, group, [group]).lifted
+        (first, *_) = compared(wanted, group, [group]).lifted
         if related:
             assert first > own @ wanted + 0.1
         else:
@@ -169,8 +185,8 @@ def test_a_lift_keeps_the_order_within_a_product_and_its_best(every: Pictures, s
     """So the first place is the same, and the order of products by their best pictures; nothing sinks."""
     some = data.draw(st.lists(st.sampled_from(every.ids.tolist()), min_size=1, unique=True))
     pictures, wanted = every.take(np.sort(some)), scattered(1, seed, 256)[0]
-    plain = similarities(wanted, pictures, [every], WITH_LIFT.without_lift())
-    found = similarities(wanted, pictures, [every], WITH_LIFT)
+    plain = compared(wanted, pictures, [every], WITH_LIFT.without_lift())
+    found = compared(wanted, pictures, [every], WITH_LIFT)
     assert found.unlifted.tolist() == plain.unlifted.tolist() == plain.lifted.tolist()
     assert np.all(found.lifted >= found.unlifted)
     before, after = order_of(pictures, plain), order_of(pictures, found)
@@ -183,7 +199,7 @@ def test_a_lift_keeps_the_order_within_a_product_and_its_best(every: Pictures, s
 
     assert firsts(before, every.groups) == firsts(after, every.groups)
     turned = np.array(data.draw(st.permutations(range(len(some)))))
-    again = similarities(wanted, pictures.take(turned), [every], WITH_LIFT)
+    again = compared(wanted, pictures.take(turned), [every], WITH_LIFT)
     assert again.lifted.tolist() == found.lifted[turned].tolist()
 
 
@@ -193,10 +209,10 @@ def test_what_has_nothing_in_common_is_untouched(likeness: float) -> None:
     odd = product("odd", 64, likeness, 1)
     every = shelf(odd, product("single", 1, 1.0, 2), product("known by one", 2, 0.9, 3))
     wanted = scattered(1, 4, 256)[0]
-    found = similarities(wanted, every, [every.take(np.arange(66))], WITH_LIFT)
+    found = compared(wanted, every, [every.take(np.arange(66))], WITH_LIFT)
     assert found.lifted.tobytes() == found.unlifted.tobytes()
     random = Pictures(np.arange(64), [("random", 0)] * 64, scattered(64, 5, 256))
-    found = similarities(wanted, random, [random], WITH_LIFT)
+    found = compared(wanted, random, [random], WITH_LIFT)
     assert found.lifted.tobytes() == found.unlifted.tobytes()
 
 
@@ -204,7 +220,7 @@ def test_what_has_nothing_in_common_is_untouched(likeness: float) -> None:
 def test_the_lift_grows_with_the_likeness(likeness: float, share: float) -> None:
     """From nothing to four fifths of the way."""
     every = shelf(product("p", 30, likeness, 1))
-    unlifted, raised = similarities(scattered(1, 2, 256)[0], every, [every], WITH_LIFT)
+    unlifted, raised = compared(scattered(1, 2, 256)[0], every, [every], WITH_LIFT)
     way = raised.astype(np.float64) - unlifted
     assert way == pytest.approx(0.8 * share * (unlifted.max() - unlifted.astype(np.float64)), abs=2e-3)
 
@@ -216,11 +232,11 @@ def test_candidates_that_lend_no_evidence_do_not_count_for_the_likeness() -> Non
     every = shelf((names, features), (["p"] * 60, odd))
     lending = every.take(np.arange(40))
     wanted = odd[7]
-    whole = similarities(wanted, every, [lending], WITH_LIFT)
+    whole = compared(wanted, every, [lending], WITH_LIFT)
     assert whole.unlifted.argmax() == 47
     assert np.all(whole.lifted[40:47] > whole.unlifted[40:47] + 0.4)
     few = every.take(np.array([3, 47, 50]))
-    found = similarities(wanted, few, [lending], WITH_LIFT)
+    found = compared(wanted, few, [lending], WITH_LIFT)
     assert found.lifted.tolist() == whole.lifted[[3, 47, 50]].tolist()
 
 
