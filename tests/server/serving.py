@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import json
 import secrets
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -143,15 +145,18 @@ def listening(app: Starlette, address: Address) -> Iterator[str]:
     bound = bound_socket(address)
     ready = threading.Event()
     server = make_server(app, address, ready.set, lambda: None)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     try:
         assert ready.wait(PATIENCE)
         yield f"{address.scheme}://127.0.0.1:{bound.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(PATIENCE)
         bound.close()
+        if thread.is_alive():
+            faulthandler.dump_traceback(sys.__stderr__)
+        assert not thread.is_alive(), "the server does not end"
 
 
 @dataclass
