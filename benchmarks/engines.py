@@ -25,6 +25,7 @@ from benchmarks.nearest import CALIBRATION, RECALL_QUERIES, exact_ids, nearest_i
 from benchmarks.setting import SIZES, show
 from imgsearch import Instance
 from imgsearch.search.ranking import Query, Ranker
+from imgsearch.search.siblings import WITH_LIFT
 from imgsearch.storage.backends import backend_of
 from imgsearch.types import Extracted, Upsert
 from imgsearch.values import Attributes, Key, Region, RegionMode
@@ -124,7 +125,7 @@ def _searching(engine: Storage, size: int) -> Figures:
 
     def search(start: int, count: int) -> float:
         some = asked[start : start + count]
-        return _seconds(lambda: Ranker(engine).search_many(some, CALIBRATION, num=RANKS)) / count
+        return _seconds(lambda: Ranker(engine).search_many(some, CALIBRATION, num=RANKS, weights=WITH_LIFT)) / count
 
     search(0, 5)  # warms up
     single = [search(number, 1) for number in range(SINGLE_QUERIES)]

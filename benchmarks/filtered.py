@@ -23,6 +23,7 @@ from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search import candidates
 from imgsearch.search.ranking import Query, Ranker
 from imgsearch.search.score import Calibration
+from imgsearch.search.siblings import WITH_LIFT
 from imgsearch.storage.engine import Engine
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def filtered(
         query = Query(feature, bytes(16))
         for name, condition in (("none", EVERYTHING), *conditions.items()):
             begun = time.perf_counter()
-            ranking = Ranker(engine).search(query, CALIBRATION, num=RANKS, categories=where, condition=condition)
+            ranking = Ranker(engine).search(
+                query, CALIBRATION, num=RANKS, categories=where, condition=condition, weights=WITH_LIFT
+            )
             if number:
                 shown[name].seconds.append(time.perf_counter() - begun)
             if name == "none":
@@ -103,7 +106,9 @@ def _brute_force(engine: Storage, query: Query, where: tuple[int, ...], conditio
     limit = candidates.EXACT_SCAN_LIMIT
     candidates.EXACT_SCAN_LIMIT = sys.maxsize  # type: ignore[misc]
     try:
-        ranking = Ranker(engine).search(query, CALIBRATION, num=RANKS, categories=where, condition=condition)
+        ranking = Ranker(engine).search(
+            query, CALIBRATION, num=RANKS, categories=where, condition=condition, weights=WITH_LIFT
+        )
     finally:
         candidates.EXACT_SCAN_LIMIT = limit  # type: ignore[misc]
     return {hit.item.id for hit in ranking.hits}

@@ -23,6 +23,7 @@ from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search.candidates import Snapshot
 from imgsearch.search.ranking import CANDIDATES, Query, Ranker
 from imgsearch.search.score import Calibration
+from imgsearch.search.siblings import WITH_LIFT
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.faiss.index_file import read_parts
 from imgsearch.storage.faiss.index_header import FACTOR_BYTES, ID_BYTES
@@ -113,7 +114,7 @@ def _measured(size: int) -> list[tuple[object, ...]]:
 
         def searches(some: Features) -> None:
             asked = [(Query(query, bytes(16)), (category,)) for query, category in zip(some, categories, strict=False)]
-            Ranker(engine).search_many(asked, CALIBRATION, num=RANKS)
+            Ranker(engine).search_many(asked, CALIBRATION, num=RANKS, weights=WITH_LIFT)
 
         ways = {
             "nearest, one by one": (one_by_one, queries[:SINGLE_QUERIES]),
