@@ -12,8 +12,9 @@ from imgsearch.vision.precision import has_bfloat16
 __all__ = ["BF16", "NEEDS_BF16", "TORCH"]
 
 BF16: Final = "torch:cpu+bf16"
+_HAS_BF16: Final = has_bfloat16()
 
-TORCH: Final = Device.parse(BF16 if has_bfloat16() else "torch:cpu")
-"""In bfloat16, as on a GPU, where the processor has it. Emulated, it takes ten seconds a picture instead of a tenth."""
+TORCH: Final = Device.parse(BF16 if _HAS_BF16 else "torch:cpu")
+"""In bfloat16, as on a GPU, if the processor supports it: emulating it takes seconds per picture."""
 
-NEEDS_BF16: Final = pytest.mark.skipif(not has_bfloat16(), reason="this processor has no bfloat16, only emulates it")
+NEEDS_BF16: Final = pytest.mark.skipif(not _HAS_BF16, reason="this processor does not support bfloat16")

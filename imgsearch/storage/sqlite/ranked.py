@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -170,8 +170,9 @@ class Ranked(Places):
 
     def _siblings(self, ids: list[int], condition: Condition) -> Pictures:
         wanted, met = Wanted(ids), compiled(condition)
-        statement = f"FROM {BOTH} WHERE {met.text}", (wanted.json, *met.parameters)
-        columns = self._statement(f"{GROUP_COLUMNS}, {FEATURE_COLUMNS}", statement).fetchone()
+        columns = self._connection.execute(
+            f"SELECT {GROUP_COLUMNS}, {FEATURE_COLUMNS} FROM {BOTH} WHERE {met.text}", (wanted.json, *met.parameters)
+        ).fetchone()
         rows = GroupColumns.read(columns[:GROUP_WIDTH], wanted)
         features = FeatureColumns.read(columns[GROUP_WIDTH:], wanted, self.coding) if is_binary_safe() else None
         if features is not None and features.verified:
@@ -179,10 +180,6 @@ class Ranked(Places):
         else:
             _, found = self.features_of(rows.ids.tolist())
         return Pictures(rows.ids, self._groups(rows), found)
-
-    def _statement(self, columns: str, rest: tuple[str, tuple[Any, ...]]) -> Any:
-        text, parameters = rest
-        return self._connection.execute(f"SELECT {columns} {text}", parameters)
 
 
 def _in_pieces(ids: list[int]) -> Iterator[list[int]]:
