@@ -30,7 +30,7 @@ settings.register_profile("imgsearch", deadline=None)  # a busy machine is no fa
 settings.load_profile("imgsearch")
 
 ENDING_SECONDS = 300
-"""A process of the tests has ended so long after its last test, or is ended."""
+"""How long a test process may run after its last test before it is killed."""
 
 ROOT = Path(__file__).resolve().parent.parent
 EVALUATION_DATA = ROOT.parent / "shared" / "data"
@@ -38,7 +38,7 @@ EVALUATION_DATA = ROOT.parent / "shared" / "data"
 
 
 def pytest_sessionfinish() -> None:
-    """Have a process that does not end tell where its threads are, and end it: nobody watches a nightly run."""
+    """Kill a test process that does not end, with the tracebacks of all threads: nobody watches a nightly run."""
     faulthandler.dump_traceback_later(ENDING_SECONDS, exit=True, file=sys.__stderr__)
 
 

@@ -1,7 +1,6 @@
 """Sets of numbers, as ascending arrays.
 
-``np.unique`` would load NumPy's masked arrays, 5 ms of a new process. ``np.isin`` takes ten times as long as a search
-where one side is sorted already.
+``np.unique`` would load NumPy's masked arrays, 5 ms of a new process. ``np.isin`` makes no use of a sorted side.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ __all__ = ["Places", "distinct", "is_among", "places_of"]
 
 
 def distinct(*ids: Numbers) -> Numbers:
-    """All of these numbers, zero or more each, once, ascending."""
+    """All of these numbers, none of which is negative, each once, ascending."""
     ascending = np.sort(np.concatenate(ids))
     return ascending[np.diff(ascending, prepend=-1) > 0]
 
 
 def is_among(values: Numbers, ascending: Numbers) -> npt.NDArray[np.bool_]:
-    """Which values are among others, which ascend; shape (n,)."""
+    """Which values are in a sorted array; shape (n,)."""
     if not len(ascending):
         return np.zeros(len(values), np.bool_)
     places = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)

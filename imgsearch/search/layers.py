@@ -129,7 +129,7 @@ def read_layers(
         asked: queries with the same selection.
         numbers: of products, in all layers of these queries; new ones are added.
         exclude_identical: siblings are not the query picture either; for one query at a time.
-        by_category: the categories of siblings are of importance, too.
+        by_category: the categories of siblings matter, so their rows are verified, too.
 
     Raises:
         InstanceDamaged: what is stored contradicts itself or its checksums.

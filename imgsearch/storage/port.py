@@ -297,7 +297,7 @@ class Truth(TruthWriting, Protocol):
         """The first ``limit`` pictures of each product, by PicName: ids, and positions of their products."""
 
     def siblings(self, ids: Iterable[int], condition: Condition = EVERYTHING) -> Iterator[Pictures]:
-        """Yield the items among these ids that meet a condition, in non-empty chunks; features are verified."""
+        """Yield the items among these ids that meet a condition, in non-empty chunks; only features are verified."""
 
     def verify(self, ids: Iterable[int]) -> None:
         """Hold items, without their features, against their checksums; raises InstanceDamaged."""

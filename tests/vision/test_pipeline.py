@@ -210,7 +210,7 @@ def test_every_subject_is_found_and_the_main_one_is_used(shipped: Network) -> No
     assert np.allclose(boxes[0], (40, 241, 50, 251), atol=24)
     assert len(boxes) == 2
     left, right, top, bottom = boxes[1]
-    # How much of the plain background around it belongs to it depends on the last bits of a processor's numbers.
+    # How much of the plain background it includes differs between processors.
     assert left >= 241, "apart from the first"
     assert left <= 430 < 551 <= right
     assert top <= 90 < 211 <= bottom
