@@ -5,8 +5,9 @@ from __future__ import annotations
 import builtins
 import io
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -132,9 +133,18 @@ class _Recorded(io.FileIO):
         raise io.UnsupportedOperation("fileno")
 
 
+def _for_this_thread(simulated: Callable[[], float], real: Callable[[], float]) -> Callable[[], float]:
+    """Simulated time for the calling thread, real time for all others: servers of other tests may run in those.
+
+    A server that went to sleep by the simulation's clock would not wake up for years.
+    """
+    simulating = threading.get_ident()
+    return lambda: simulated() if threading.get_ident() == simulating else real()
+
+
 @contextmanager
 def watched_python(clock: Clock) -> Iterator[_Python]:
-    """Calls are steps of the ``machine`` that what is provided has been given, and time is the clock's."""
+    """Calls are steps of the ``machine`` that the yielded object has been given; the caller's time is the clock's."""
     python = _Python()
     replaced: list[tuple[object, str, object]] = [
         (os, "open", python.open_descriptor),
@@ -147,9 +157,9 @@ def watched_python(clock: Clock) -> Iterator[_Python]:
         (os, "rmdir", python.rmdir),
         (io, "open", python.open),
         (builtins, "open", python.open),
-        (time, "time", clock.wall),
-        (time, "monotonic", clock.monotonic),
-        (time, "perf_counter", clock.monotonic),
+        (time, "time", _for_this_thread(clock.wall, time.time)),
+        (time, "monotonic", _for_this_thread(clock.monotonic, time.monotonic)),
+        (time, "perf_counter", _for_this_thread(clock.monotonic, time.perf_counter)),
     ]
     with ExitStack() as stack:
         for place, name, function in replaced:

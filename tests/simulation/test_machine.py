@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import random
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
@@ -38,6 +41,19 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     with world(Clock()) as boot:
         boot(one)
         yield one
+
+
+def test_other_threads_keep_the_real_time() -> None:
+    """A server of another test, in the same process, wakes up as it should; and nobody else moves the clock."""
+    clock = Clock()
+    with ThreadPoolExecutor(1) as other, world(clock):
+        for name in ("time", "monotonic", "perf_counter"):
+            real = other.submit(getattr(time, name)).result()
+            clock.now, clock.running = 4e9, 4e9
+            assert getattr(time, name)() > 4e9 > real
+            assert 0 <= other.submit(getattr(time, name)).result() - real < 60
+        assert clock.now + clock.running < 8e9 + 1
+        assert other.submit(asyncio.run, asyncio.sleep(0.01, "awake")).result(60) == "awake"
 
 
 def work(home: Path) -> None:
