@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.extended, pytest.mark.networks]
 
-SHOTS = sorted((ROOT / "sample_data" / "catalogue").rglob("*.jpg"))[::2]
+SHOTS = sorted((ROOT / "sample_data" / "catalogue").rglob("*.jpg"))
 QUERIES = sorted((ROOT / "sample_data" / "queries").iterdir())
 TORCH, CPU_LABEL, TORCH_LABEL = torch_on_cpu.TORCH.name, "cpu (openvino)", torch_on_cpu.TORCH.label
 MAXIMUM = (1.0, "7.33136443711219e+24;0")

@@ -89,7 +89,7 @@ def test_figures_are_those_of_add_and_search(run: Run) -> None:
     assert [one["Score"] for one in calibration["MinScore"]] == [0.3, 0.5, 0.7]
 
 
-@pytest.mark.long
+@pytest.mark.extended
 def test_leaving_one_out_is_search_with_exclude_self(run: Run) -> None:
     """The sample catalogue without ground truth: its folders are products."""
     sizes = Counter(path.parent.name for path in (SAMPLE / "catalogue").rglob("*.*"))

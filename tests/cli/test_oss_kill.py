@@ -63,7 +63,7 @@ def wait_for_downloads(shop: Shop, process: subprocess.Popen[bytes], count: floa
 @pytest.mark.extended
 def test_killed(shop: Shop, folder: Path, cache: Path) -> None:
     """A few moments."""
-    kill_and_go_on(shop, folder, cache, pictures=40, rounds=2, seed=7)
+    kill_and_go_on(shop, folder, cache, pictures=80, rounds=3, seed=7)
 
 
 @pytest.mark.extended

@@ -26,7 +26,6 @@ pytestmark = [
 PICTURES, SHARDS, SEARCHERS = 64, 8, 4
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("index", ["pgvector", "milvus"])
 def test_eight_shards_add_up_in_one_instance(run: Run, folder: Path, tmp_path: Path, index: str) -> None:
     words: list[object] = ["init", "--engine", postgres_server.shared_server().url(password=None)]
