@@ -20,13 +20,14 @@ from imgsearch.storage.faiss.clustering import nearest, spherical_kmeans
 from imgsearch.storage.faiss.index_file import (
     Part,
     centroids_of,
-    empty_index,
+    list_of,
     read_index,
     read_parts,
     serialised_parts,
-    written,
 )
+from imgsearch.storage.faiss.index_writer import empty_index, write_flat, write_lists
 from imgsearch.storage.faiss.shortlist import FEW_HITS, MAX_OF_FEW_HITS, STEP, structure
+from imgsearch.storage.faiss.spool import Spool
 from imgsearch.storage.sqlite.generations import Generation
 
 if TYPE_CHECKING:
@@ -76,31 +77,40 @@ def build(
         picked: the features of the items at some places in the order of ids; the places are ascending.
         flat_limit: maximum number of items for an exact index.
     """
+    count, created = len(categories), int(time.time())
+    if count <= flat_limit:
+        index, max_id = _flat(chunks)
+        return write_flat(folder, Generation(number, "flat", 0, "", count, max_id, None, None, created), index)
+    parts = _parts(categories)
+    index = empty_index(_train(parts, categories, picked))
+    neighbours = _Neighbours(picked(_query_positions(count)).astype(np.float32))
+    with Spool(folder, index.nlist, index.code_size, count) as spool:
+        max_id = _fill(spool, index, parts, categories, chunks, neighbours.see)
+
+        def settled(written: Any) -> Generation:
+            nprobe, shortlist, recall = _tune(written, neighbours)
+            name = structure(index.nlist, shortlist)
+            return replace(generation, structure=name, nprobe=nprobe, recall=recall)
+
+        lists = serialised_parts(parts)
+        generation = Generation(number, "", 0, "", count, max_id, None, None, created, count, lists)
+        return write_lists(folder, generation, index, parts, spool.lists(), settled)
+
+
+def _flat(chunks: Chunks) -> tuple[Any, int]:
+    """An exact index of all items, and the last id."""
     import faiss
 
-    count, dimension = len(categories), picked(np.zeros(1, np.int64)).shape[1]
-    parts: list[Part] = []
-    if count <= flat_limit:
-        name, trained, lists, nprobe, recall = "flat", None, None, None, None
-        index = faiss.index_factory(dimension, "IDMap2,SQfp16", faiss.METRIC_INNER_PRODUCT)
-        # Float16 needs no training, but FAISS requires the call.
-        index.train(np.zeros((1, dimension), np.float32))
-        max_id = 0
-        for ids, features in chunks():
-            index.add_with_ids(features.astype(np.float32), ids)
-            max_id = int(ids[-1])
-    else:
-        parts = _parts(categories)
-        training = _training_positions(parts, categories)
-        centroids = _train(parts, categories[training], _sample(picked, training, dimension))
-        neighbours = _Neighbours(picked(_query_positions(count)).astype(np.float32))
-        index = empty_index(centroids)
-        max_id = _add(index, parts, centroids, categories, chunks, neighbours.see)
-        lists, trained = serialised_parts(parts), count
-        nprobe, shortlist, recall = _tune(index, neighbours)
-        name = structure(len(centroids), shortlist)
-    generation = Generation(number, name, 0, "", count, max_id, nprobe, recall, int(time.time()), trained, lists)
-    return written(folder, generation, index, parts)
+    index, max_id = None, 0
+    for ids, features in chunks():
+        if index is None:
+            dimension = features.shape[1]
+            index = faiss.index_factory(dimension, "IDMap2,SQfp16", faiss.METRIC_INNER_PRODUCT)
+            # Float16 needs no training, but FAISS requires the call.
+            index.train(np.zeros((1, dimension), np.float32))
+        index.add_with_ids(features.astype(np.float32), ids)
+        max_id = int(ids[-1])
+    return index, max_id
 
 
 def can_extend(old: Generation, removed: int, categories: npt.NDArray[np.int64]) -> bool:
@@ -144,15 +154,37 @@ def extend(
     import faiss
 
     assert old.lists is not None
-    index = read_index(folder / old.file_name, old, verify=True, flags=0)
-    if len(removed):
-        index.remove_ids(faiss.IDSelectorBatch(removed))
-    parts, centroids = read_parts(old.lists), centroids_of(index)
-    last = _add(index, parts, centroids, categories, chunks) or old.max_id
-    if index.ntotal != old.items - len(removed) + len(categories):
-        raise InstanceDamaged(f"{folder / old.file_name} has the wrong number of items: run 'imgsearch rebuild'")
-    generation = replace(old, number=number, items=index.ntotal, max_id=last, created=int(time.time()))
-    return written(folder, generation, index, parts)
+    path = folder / old.file_name
+    present = read_index(path, old, verify=True, flags=faiss.IO_FLAG_MMAP_IFC)
+    parts, index, gone = read_parts(old.lists), empty_index(centroids_of(present)), np.sort(removed)
+
+    def settled(written: Any) -> Generation:
+        if written.ntotal != old.items - len(removed) + len(categories):
+            raise InstanceDamaged(f"{path} has the wrong number of items: run 'imgsearch rebuild'")
+        return replace(old, number=number, items=written.ntotal, max_id=last, created=int(time.time()))
+
+    with Spool(folder, index.nlist, index.code_size, len(categories)) as spool:
+        last = _fill(spool, index, parts, categories, chunks) or old.max_id
+        return write_lists(folder, replace(old, number=number), index, parts, _merged(present, gone, spool), settled)
+
+
+def _merged(
+    old: Any, removed: npt.NDArray[np.int64], spool: Spool
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
+    """Ids and codes of each list: what remains of an old index, then what is new.
+
+    Args:
+        old: the index.
+        removed: ids, ascending.
+        spool: of the new items.
+    """
+    for number, (new_ids, new_codes) in enumerate(spool.lists()):
+        ids, codes = list_of(old, number)
+        if len(removed):
+            places = np.minimum(np.searchsorted(removed, ids), len(removed) - 1)
+            remains = removed[places] != ids
+            ids, codes = ids[remains], codes[remains]
+        yield np.concatenate([ids, new_ids]), np.concatenate([codes, new_codes])
 
 
 def _parts(categories: npt.NDArray[np.int64]) -> list[Part]:
@@ -184,38 +216,50 @@ def _query_positions(count: int) -> npt.NDArray[np.int64]:
     return np.sort(np.random.default_rng(count).choice(count, min(RECALL_QUERIES, count), replace=False))
 
 
-def _train(
-    parts: list[Part], categories: npt.NDArray[np.int64], sample: npt.NDArray[np.float16]
-) -> npt.NDArray[np.float32]:
-    """Train the centroids of all lists, per category on its own items; shape (lists, dimension).
+def _train(parts: list[Part], categories: npt.NDArray[np.int64], picked: Picked) -> npt.NDArray[np.float32]:
+    """Train the centroids of all lists, per category on a sample of its own items; shape (lists, dimension).
 
     Args:
         parts: of the lists.
-        categories: of the sample, shape (n,).
-        sample: shape (n, dimension).
+        categories: of all items, shape (n,).
+        picked: the features of items.
     """
+    places = _training_positions(parts, categories)
+    chosen, dimension = categories[places], picked(places[:1]).shape[1]
     return np.concatenate(
         [
-            spherical_kmeans(sample[categories == part.category].astype(np.float32), part.lists, seed=part.category)
+            spherical_kmeans(
+                _sample(picked, places[chosen == part.category], dimension), part.lists, seed=part.category
+            )
             for part in parts
         ]
     )
 
 
-def _add(
+def _sample(picked: Picked, places: npt.NDArray[np.int64], dimension: int) -> npt.NDArray[np.float32]:
+    """The features at some places, read a few at a time; shape (n, dimension)."""
+    sample = np.empty((len(places), dimension), np.float32)
+    for start in range(0, len(places), SAMPLED_AT_ONCE):
+        some = places[start : start + SAMPLED_AT_ONCE]
+        sample[start : start + len(some)] = picked(some)
+    return sample
+
+
+def _fill(
+    spool: Spool,
     index: Any,
     parts: list[Part],
-    centroids: npt.NDArray[np.float32],
     categories: npt.NDArray[np.int64],
     chunks: Chunks,
     see: Callable[[npt.NDArray[np.int64], npt.NDArray[np.float32]], None] = lambda _ids, _features: None,
 ) -> int:
-    """Add each item to the nearest list of its category; return the last id, 0 without items.
+    """Code each item for the nearest list of its category; return the last id, 0 without items.
 
     Calls ``see`` with the ids and features of every chunk.
     """
     import faiss
 
+    centroids = centroids_of(index)
     position, last = 0, 0
     for ids, halves in chunks():
         features = halves.astype(np.float32)
@@ -225,19 +269,12 @@ def _add(
             members = np.flatnonzero(here == part.category)
             if len(members):
                 lists[members] = nearest(features[members], centroids[part.first : part.end]) + part.first
-        index.add_core(len(ids), *map(faiss.swig_ptr, (features, np.ascontiguousarray(ids), lists)))
+        codes = np.empty((len(ids), index.code_size), np.uint8)
+        index.encode_vectors(len(ids), *map(faiss.swig_ptr, (features, lists, codes)), False)
+        spool.add(lists, ids, codes)
         see(ids, features)
         position, last = position + len(ids), int(ids[-1])
     return last
-
-
-def _sample(picked: Picked, places: npt.NDArray[np.int64], dimension: int) -> npt.NDArray[np.float16]:
-    """The features at some places, read a few at a time; shape (n, dimension)."""
-    sample = np.empty((len(places), dimension), np.float16)
-    for start in range(0, len(places), SAMPLED_AT_ONCE):
-        some = places[start : start + SAMPLED_AT_ONCE]
-        sample[start : start + len(some)] = picked(some)
-    return sample
 
 
 class _Neighbours:

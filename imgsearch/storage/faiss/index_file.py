@@ -1,4 +1,4 @@
-"""The file of an index generation: the layout of its inverted lists, and its checksums.
+"""The file of an index generation: what its inverted lists are, and its checksums; reading it.
 
 FAISS files have no checksums, so the database records the length and BLAKE2b of each. A flat file is small and verified
 on every opening. After the FAISS data of an inverted file follow CRC-64s of each list and of each category's centroids:
@@ -11,14 +11,13 @@ import errno
 import hashlib
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from fastcrc import crc64
 
-from imgsearch.durable_fs import atomic_file, private_opener
 from imgsearch.errors import InstanceDamaged
 from imgsearch.storage.faiss.index_header import check_header, corrupted_error
 
@@ -31,16 +30,18 @@ if TYPE_CHECKING:
     from imgsearch.storage.sqlite.generations import Generation
 
 __all__ = [
+    "CHECK",
     "Checks",
     "Part",
     "centroids_of",
     "checksum_of",
     "corrupted_error",
-    "empty_index",
+    "list_checksum",
+    "list_of",
+    "part_checksum",
     "read_index",
     "read_parts",
     "serialised_parts",
-    "written",
 ]
 
 CHECK: Final = np.dtype("<u8")
@@ -75,18 +76,6 @@ def serialised_parts(parts: list[Part]) -> str:
     return json.dumps({part.category: part.lists for part in parts})
 
 
-def empty_index(centroids: npt.NDArray[np.float32]) -> Any:
-    """An index with these centroids and empty lists."""
-    import faiss
-
-    lists, dimension = centroids.shape
-    quantizer = faiss.IndexFlatIP(dimension)
-    quantizer.add(centroids)
-    index = faiss.IndexIVFRaBitQ(quantizer, dimension, lists, faiss.METRIC_INNER_PRODUCT)
-    index.train(centroids)  # the codes need no training, but FAISS requires the call
-    return index
-
-
 def centroids_of(index: Any) -> npt.NDArray[np.float32]:
     """The centroids of an inverted file, as a view; shape (lists, dimension)."""
     import faiss
@@ -96,59 +85,26 @@ def centroids_of(index: Any) -> npt.NDArray[np.float32]:
     return view.reshape(index.nlist, index.d)
 
 
-def _list_checksum(index: Any, number: int) -> int:
-    """CRC-64 of an inverted list: ids, then codes."""
+def list_of(index: Any, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Ids and codes of an inverted list, as views; shapes (n,) and (n, code_size)."""
     import faiss
 
     lists = index.invlists
     size = lists.list_size(number)
     if not size:
-        return crc64.xz(b"")
-    ids = faiss.rev_swig_ptr(lists.get_ids(number), size)
-    return crc64.xz(faiss.rev_swig_ptr(lists.get_codes(number), size * lists.code_size), crc64.xz(ids))
+        return np.zeros(0, np.int64), np.zeros((0, lists.code_size), np.uint8)
+    codes = faiss.rev_swig_ptr(lists.get_codes(number), size * lists.code_size)
+    return faiss.rev_swig_ptr(lists.get_ids(number), size), codes.reshape(size, -1)
 
 
-def _part_checksum(centroids: npt.NDArray[np.float32], part: Part) -> int:
+def list_checksum(ids: npt.NDArray[np.int64], codes: npt.NDArray[np.uint8]) -> int:
+    """CRC-64 of an inverted list: ids, then codes."""
+    return crc64.xz(codes.data, crc64.xz(ids.data))
+
+
+def part_checksum(centroids: npt.NDArray[np.float32], part: Part) -> int:
+    """CRC-64 of a category's centroids."""
     return crc64.xz(centroids[part.first : part.end].view(np.uint8).data)
-
-
-def written(folder: Path, generation: Generation, index: Any, parts: list[Part]) -> Generation:
-    """Write an index followed by its checksums; return the generation with the file's length and checksum."""
-    checks = [_list_checksum(index, number) for number in range(parts[-1].end)] if parts else []
-    checks += [_part_checksum(centroids_of(index), part) for part in parts]
-    size, checksum = _write(index, folder / generation.file_name, np.array(checks, CHECK).tobytes())
-    return replace(generation, bytes=size, checksum=checksum)
-
-
-def _write(index: Any, target: Path, trailer: bytes) -> tuple[int, str]:
-    """Write an index file atomically, with a trailer; return its length in bytes and its checksum."""
-    import faiss
-
-    digest = hashlib.blake2b(digest_size=16)
-    size = 0
-    failure: list[OSError] = []
-    with atomic_file(target) as temporary, open(temporary, "xb", opener=private_opener) as file:
-
-        def write(data: bytes) -> None:
-            nonlocal size
-            try:
-                file.write(data)
-            except OSError as error:  # FAISS would reduce it to text
-                failure.append(error)
-                raise
-            digest.update(data)
-            size += len(data)
-
-        try:
-            faiss.write_index(index, faiss.PyCallbackIOWriter(write))
-        except Exception:
-            if failure:
-                raise failure[0] from None
-            raise
-        if trailer:
-            write(trailer)
-        file.flush()
-    return size, digest.hexdigest()
 
 
 def read_index(path: Path, generation: Generation, *, verify: bool, flags: int) -> Any:
@@ -200,7 +156,7 @@ class Checks:
         """
         for part in wanted:
             number = self._index.nlist + self._parts.index(part)
-            self._compare(number, partial(_part_checksum, self._centroids, part))
+            self._compare(number, partial(part_checksum, self._centroids, part))
 
     def lists(self, wanted: npt.NDArray[np.int64]) -> None:
         """Verify some inverted lists, by their numbers, of any shape and as often as they come.
@@ -211,7 +167,10 @@ class Checks:
         asked = np.zeros(len(self._verified), bool)
         asked[wanted] = True
         for number in np.flatnonzero(asked & ~self._verified).tolist():
-            self._compare(number, partial(_list_checksum, self._index, number))
+            self._compare(number, partial(self._list_checksum, number))
+
+    def _list_checksum(self, number: int) -> int:
+        return list_checksum(*list_of(self._index, number))
 
     def _compare(self, number: int, checksum: Callable[[], int]) -> None:
         if not self._verified[number]:

@@ -192,8 +192,11 @@ class Reader(Ranked):
         else:
             rows = self._connection.execute(select)
         pairs = numbers(rows).reshape(-1, 2)
-        ids, categories = np.ascontiguousarray(pairs[np.argsort(pairs[:, 0])].T)
-        return ids, categories
+        ids, categories = pairs[:, 0].copy(), pairs[:, 1].copy()
+        del pairs  # of millions of items, each of these takes more than all else that a rebuild keeps
+        order = np.argsort(ids, kind="stable")  # they come in runs, one a category
+        ids = ids[order]
+        return ids, categories[order]
 
     def features(
         self, condition: Condition = EVERYTHING, *, above: int = 0, chunk: int = CHUNK

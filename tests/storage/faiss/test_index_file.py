@@ -67,10 +67,8 @@ def test_what_has_been_verified_is_not_read_again(
     built: tuple[Path, Generation], features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    checksum = index_file._list_checksum
-    monkeypatch.setattr(
-        index_file, "_list_checksum", lambda index, number: calls.append(number) or checksum(index, number)
-    )
+    read = index_file.list_of
+    monkeypatch.setattr(index_file, "list_of", lambda index, number: calls.append(number) or read(index, number))
     reader = IndexReader.open(built[0], built[1])
     assert calls == []
     reader.shortlist(features[0], 20)

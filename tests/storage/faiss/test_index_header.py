@@ -7,13 +7,22 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from imgsearch.errors import InstanceDamaged
 from imgsearch.storage.faiss import index_header
-from imgsearch.storage.faiss.index_builder import extend
+from imgsearch.storage.faiss.index_file import (
+    CHECK,
+    centroids_of,
+    checksum_of,
+    list_checksum,
+    list_of,
+    part_checksum,
+    read_parts,
+)
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.sqlite.generations import Generation
 from tests.storage.builders import Features, child, finished, make_index
@@ -33,14 +42,20 @@ def index(
     features: Features,
     ids: npt.NDArray[np.int64],
 ) -> tuple[Path, Generation]:
-    """A small file of each layout that FAISS writes."""
+    """A small file of each layout that FAISS writes; our own writer does not use the last one."""
     folder = tmp_path_factory.mktemp("header")
     generation = make_index(folder, features[:FEW], ids[:FEW], flat_limit=FEW if request.param == "flat" else 1)
     if request.param != "lengths of lists with items":
         return folder, generation
-    few = extend(folder, 2, generation, ids[5:FEW], np.zeros(0, np.int64), lambda: iter([]))
-    assert b"sprs" in (folder / few.file_name).read_bytes()
-    return folder, few
+    path = folder / generation.file_name
+    index, parts = faiss.read_index(str(path)), read_parts(generation.lists or "")
+    index.remove_ids(faiss.IDSelectorBatch(ids[5:FEW]))
+    checks = [list_checksum(*list_of(index, number)) for number in range(index.nlist)]
+    checks += [part_checksum(centroids_of(index), part) for part in parts]
+    data = faiss.serialize_index(index).tobytes() + np.array(checks, CHECK).tobytes()
+    assert b"sprs" in data
+    path.write_bytes(data)
+    return folder, replace(generation, items=5, bytes=len(data), checksum=checksum_of(path))
 
 
 @pytest.fixture
