@@ -44,6 +44,11 @@ __all__ = ["FLAT_LIMIT", "build", "can_extend", "extend"]
 FLAT_LIMIT: Final = 20_000
 """Up to this many items the index is flat: exact and fast enough."""
 
+LISTS: Final = 4
+"""Times the square root of the number of items: how many lists there are, as a power of two."""
+LISTS_OF_MANY: Final = 8
+"""The same for many items: shorter lists save a search more than comparing with twice as many centroids costs."""
+MANY_ITEMS: Final = 4_000_000
 TRAINING_POINTS_PER_LIST: Final = 64
 MAX_TRAINING_POINTS: Final = 524_288
 MIN_POINTS_PER_LIST: Final = 39
@@ -54,6 +59,8 @@ EXTENSION: Final = 2.0
 """Lists are kept until the number of items has grown or shrunk by this factor since training."""
 TARGET_RECALL: Final = 0.99
 RECALL_QUERIES: Final = 200
+MAPPED_SHARE: Final = 8
+"""At most about this part of an index is in memory at a time while recall is measured."""
 SAMPLED_AT_ONCE: Final = 16_384
 """Features that are read at a time: bounds the memory."""
 
@@ -87,8 +94,8 @@ def build(
     with Spool(folder, index.nlist, index.code_size, count) as spool:
         max_id = _fill(spool, index, parts, categories, chunks, neighbours.see)
 
-        def settled(written: Any) -> Generation:
-            nprobe, shortlist, recall = _tune(written, neighbours)
+        def settled(opened: Callable[[], Any]) -> Generation:
+            nprobe, shortlist, recall = _tune(opened, neighbours)
             name = structure(index.nlist, shortlist)
             return replace(generation, structure=name, nprobe=nprobe, recall=recall)
 
@@ -158,10 +165,11 @@ def extend(
     present = read_index(path, old, verify=True, flags=faiss.IO_FLAG_MMAP_IFC)
     parts, index, gone = read_parts(old.lists), empty_index(centroids_of(present)), np.sort(removed)
 
-    def settled(written: Any) -> Generation:
-        if written.ntotal != old.items - len(removed) + len(categories):
+    def settled(opened: Callable[[], Any]) -> Generation:
+        items = opened().ntotal
+        if items != old.items - len(removed) + len(categories):
             raise InstanceDamaged(f"{path} has the wrong number of items: run 'imgsearch rebuild'")
-        return replace(old, number=number, items=written.ntotal, max_id=last, created=int(time.time()))
+        return replace(old, number=number, items=items, max_id=last, created=int(time.time()))
 
     with Spool(folder, index.nlist, index.code_size, len(categories)) as spool:
         last = _fill(spool, index, parts, categories, chunks) or old.max_id
@@ -188,9 +196,9 @@ def _merged(
 
 
 def _parts(categories: npt.NDArray[np.int64]) -> list[Part]:
-    """Divide about 4 * sqrt(number of items) lists among the categories, each with enough items per list."""
+    """Divide lists among the categories, each with enough items per list."""
     count = len(categories)
-    wanted = 1 << round(math.log2(4 * math.sqrt(count)))
+    wanted = 1 << round(math.log2((LISTS if count < MANY_ITEMS else LISTS_OF_MANY) * math.sqrt(count)))
     parts, first = [], 0
     for category, items in zip(*np.unique(categories, return_counts=True), strict=True):
         lists = max(1, min(round(wanted * items / count), int(items) // MIN_POINTS_PER_LIST))
@@ -305,23 +313,26 @@ class _Neighbours:
         return np.take_along_axis(self._ids, order, 1)
 
 
-def _tune(index: Any, neighbours: _Neighbours) -> tuple[int, int, float]:
+def _tune(opened: Callable[[], Any], neighbours: _Neighbours) -> tuple[int, int, float]:
     """Find the smallest nprobe (a power of two) that reaches TARGET_RECALL after exact ranking of the shortlist.
 
     Then find the shortest shortlist that keeps at least half of the margin by which recall exceeds the target, for
     queries that differ from those measured.
 
+    Args:
+        opened: maps the index.
+        neighbours: of the queries.
+
     Returns:
         nprobe, the shortlist of few hits, and recall with both.
     """
-    wanted, nprobe = neighbours.ids(), 1
+    wanted, nprobe, lists = neighbours.ids(), 1, opened().nlist
     while True:
-        index.nprobe = nprobe
-        _, found = index.search(neighbours.queries, MAX_OF_FEW_HITS)
+        found = _found(opened, neighbours.queries, nprobe)
         recall = _recall(wanted, found)
-        if recall >= TARGET_RECALL or nprobe >= index.nlist:
+        if recall >= TARGET_RECALL or nprobe >= lists:
             break
-        nprobe = min(nprobe * 2, index.nlist)
+        nprobe = min(nprobe * 2, lists)
     least = min(recall, (recall + TARGET_RECALL) / 2)
     shortlist = next(
         size
@@ -329,6 +340,21 @@ def _tune(index: Any, neighbours: _Neighbours) -> tuple[int, int, float]:
         if size == MAX_OF_FEW_HITS or _recall(wanted, found[:, :size]) >= least
     )
     return nprobe, shortlist, _recall(wanted, found[:, :shortlist])
+
+
+def _found(opened: Callable[[], Any], queries: npt.NDArray[np.float32], nprobe: int) -> npt.NDArray[np.int64]:
+    """Ids of the MAX_OF_FEW_HITS nearest to each query, best first; shape (queries, MAX_OF_FEW_HITS).
+
+    A mapping counts as memory of the process as far as it has been read, so it is made again every few queries.
+    """
+    found, start = [], 0
+    while start < len(queries):
+        index = opened()
+        index.nprobe = nprobe
+        some = queries[start : start + max(1, index.nlist // (MAPPED_SHARE * nprobe))]
+        found.append(index.search(some, MAX_OF_FEW_HITS)[1])
+        start += len(some)
+    return np.concatenate(found)
 
 
 def _recall(wanted: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> float:

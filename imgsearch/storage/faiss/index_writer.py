@@ -62,7 +62,7 @@ def write_lists(
     index: Any,
     parts: list[Part],
     lists: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]],
-    settled: Callable[[Any], Generation],
+    settled: Callable[[Callable[[], Any]], Generation],
 ) -> Generation:
     """Write an inverted file, followed by its checksums; return the generation with the file's length and checksum.
 
@@ -72,8 +72,8 @@ def write_lists(
         index: with the centroids, and empty lists; it is changed.
         parts: which lists belong to which category.
         lists: ids and codes of each list, of shape (n,) and (n, code_size), in the order of their numbers.
-        settled: what to record of the file; is called with its index, mapped, before it has its name. If it raises,
-            there is no file.
+        settled: what to record of the file, before it has its name; is called with a function that maps its index. If
+            it raises, there is no file.
 
     Raises:
         OSError: it cannot be written; there is no file.
@@ -83,7 +83,7 @@ def write_lists(
     sizes = np.zeros(index.nlist, np.uint64)
     with atomic_file(folder / generation.file_name) as temporary:
         with open(temporary, "xb", opener=private_opener) as file:
-            file.seek(len(_header(index, sizes)))
+            file.seek(sum(map(len, _header(index, sizes))))
             checks = []
             for number, (ids, codes) in enumerate(lists):
                 file.write(codes.data)
@@ -94,7 +94,7 @@ def write_lists(
             file.write(np.array(checks, CHECK).tobytes())
         index.ntotal = int(sizes.sum())
         _write_header(temporary, index, sizes)
-        generation = settled(faiss.read_index(str(temporary), faiss.IO_FLAG_MMAP_IFC))
+        generation = settled(lambda: faiss.read_index(str(temporary), faiss.IO_FLAG_MMAP_IFC))
         index.nprobe = generation.nprobe or 1
         _write_header(temporary, index, sizes)
         return _sealed(temporary, generation)
@@ -102,11 +102,14 @@ def write_lists(
 
 def _write_header(path: Path, index: Any, sizes: npt.NDArray[np.uint64]) -> None:
     with path.open("r+b") as file:
-        file.write(_header(index, sizes))
+        for piece in _header(index, sizes):
+            file.write(piece)
 
 
-def _header(index: Any, sizes: npt.NDArray[np.uint64]) -> bytearray:
+def _header(index: Any, sizes: npt.NDArray[np.uint64]) -> tuple[memoryview, bytes, bytes]:
     """What FAISS would write of an index with lists of these lengths, up to the first list.
+
+    In pieces, as the first one holds all centroids.
 
     Args:
         index: with empty lists.
@@ -114,12 +117,12 @@ def _header(index: Any, sizes: npt.NDArray[np.uint64]) -> bytearray:
     """
     import faiss
 
-    header = bytearray(faiss.serialize_index(index))
+    written = faiss.serialize_index(index).data
     empty = LISTS.pack(b"ilar", index.nlist, index.code_size, b"sprs", 0)
-    if not header.endswith(empty):
+    if written[-len(empty) :] != empty:
         raise AssertionError("this release of FAISS writes empty lists in another way")
-    header[-len(empty) :] = LISTS.pack(b"ilar", index.nlist, index.code_size, b"full", index.nlist)
-    return header + sizes.astype("<u8").tobytes()
+    full = LISTS.pack(b"ilar", index.nlist, index.code_size, b"full", index.nlist)
+    return written[: -len(empty)], full, sizes.astype("<u8").tobytes()
 
 
 def _sealed(path: Path, generation: Generation) -> Generation:

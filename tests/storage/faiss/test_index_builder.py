@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from imgsearch.storage.faiss import index_builder
 from imgsearch.storage.faiss.index_file import checksum_of
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.sqlite.generations import Generation
@@ -87,6 +88,16 @@ def test_any_number_of_items_can_be_indexed(tmp_path: Path, count: int, flat_lim
         assert number in reader.shortlist(features[number - 1], 1).tolist()
     assert sorted(reader.shortlist(features[0], count).tolist()) == ids.tolist()
     assert sorted(reader.shortlist(features[0], 10 * count).tolist()) == ids.tolist()
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize(("count", "lists"), [(1_000_000, 4096), (3_999_999, 8192), (4_000_000, 16_384)])
+def test_many_items_have_more_lists(count: int, lists: int) -> None:
+    """As powers of two, divided among the categories by their shares."""
+    categories = np.zeros(count, np.int64)
+    categories[: count // 4] = 7
+    few, many = index_builder._parts(categories)[::-1]
+    assert (few.category, few.lists, many.category, many.lists) == (7, lists // 4, 0, 3 * lists // 4)
 
 
 def test_building_is_deterministic(tmp_path: Path, features: Features, ids: npt.NDArray[np.int64]) -> None:

@@ -37,12 +37,12 @@ def filled(lists: np.ndarray) -> tuple[Any, Features]:
     return index, centroids
 
 
-def written(folder: Path, index: Any, settled: Callable[[Any], Generation] | None = None) -> Generation:
+def written(folder: Path, index: Any, settled: Callable[[Callable[[], Any]], Generation] | None = None) -> Generation:
     """Write the lists of an index in memory one by one."""
     lists = (list_of(index, number) for number in range(LISTS))
 
-    def found(written: Any) -> Generation:
-        assert written.ntotal == index.ntotal
+    def found(opened: Callable[[], Any]) -> Generation:
+        assert opened().ntotal == index.ntotal
         return replace(GENERATION, nprobe=PROBES, items=index.ntotal)
 
     return write_lists(folder, GENERATION, empty_index(scattered(LISTS, 1)), PARTS, lists, settled or found)
@@ -72,7 +72,7 @@ def test_lists_may_be_empty_mostly(tmp_path: Path) -> None:
 def test_nothing_is_left_of_a_file_that_is_refused(tmp_path: Path) -> None:
     index, _ = filled(np.random.default_rng(0).integers(0, LISTS, ITEMS))
 
-    def refuse(_: Any) -> Generation:
+    def refuse(_: object) -> Generation:
         raise ValueError("refused")
 
     with pytest.raises(ValueError, match="refused"):
