@@ -328,7 +328,7 @@ def _tune(opened: Callable[[], Any], neighbours: _Neighbours) -> tuple[int, int,
     """
     wanted, nprobe, lists = neighbours.ids(), 1, opened().nlist
     while True:
-        found = _found(opened, neighbours.queries, nprobe)
+        found = _found(opened, neighbours.queries, nprobe, lists)
         recall = _recall(wanted, found)
         if recall >= TARGET_RECALL or nprobe >= lists:
             break
@@ -342,19 +342,22 @@ def _tune(opened: Callable[[], Any], neighbours: _Neighbours) -> tuple[int, int,
     return nprobe, shortlist, _recall(wanted, found[:, :shortlist])
 
 
-def _found(opened: Callable[[], Any], queries: npt.NDArray[np.float32], nprobe: int) -> npt.NDArray[np.int64]:
+def _found(
+    opened: Callable[[], Any], queries: npt.NDArray[np.float32], nprobe: int, lists: int
+) -> npt.NDArray[np.int64]:
     """Ids of the MAX_OF_FEW_HITS nearest to each query, best first; shape (queries, MAX_OF_FEW_HITS).
 
     A mapping counts as memory of the process as far as it has been read, so it is made again every few queries.
     """
-    found, start = [], 0
-    while start < len(queries):
-        index = opened()
-        index.nprobe = nprobe
-        some = queries[start : start + max(1, index.nlist // (MAPPED_SHARE * nprobe))]
-        found.append(index.search(some, MAX_OF_FEW_HITS)[1])
-        start += len(some)
-    return np.concatenate(found)
+    at_once = max(1, lists // (MAPPED_SHARE * nprobe))
+    pieces = (queries[start : start + at_once] for start in range(0, len(queries), at_once))
+    return np.concatenate([_nearest(opened(), some, nprobe) for some in pieces])
+
+
+def _nearest(index: Any, queries: npt.NDArray[np.float32], nprobe: int) -> npt.NDArray[np.int64]:
+    index.nprobe = nprobe
+    found: npt.NDArray[np.int64] = index.search(queries, MAX_OF_FEW_HITS)[1]
+    return found
 
 
 def _recall(wanted: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> float:
