@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from imgsearch.jobs import indexing
 from imgsearch.opened import Opened
 from imgsearch.sources import files
 from imgsearch.sources.feed import Feed, FeedOptions
+from imgsearch.storage.engine import Engine
 from imgsearch.storage.sqlite import database, store
 from imgsearch.types import Content, Extracted, PictureSource, Recalled
 from imgsearch.values import PictureOptions, Region, RegionMode
@@ -131,9 +133,18 @@ def prepare(output: Path, errors: Path) -> None:
     store.connect = connected
 
 
-def run(arguments: list[str], output: Path, errors: Path) -> None:
-    """The command line in this process, which ends with the command's exit code."""
+def run(arguments: list[str], output: Path, errors: Path, *, large: bool = False) -> None:
+    """The command line in this process, which ends with the command's exit code.
+
+    Args:
+        arguments: of the command line.
+        output: where stdout goes.
+        errors: where stderr goes.
+        large: indexes have inverted lists, as those of large instances do.
+    """
     prepare(output, errors)
+    if large:
+        Engine.rebuild = partialmethod(Engine.rebuild, flat_limit=0)
     sys.argv = ["imgsearch", *arguments]
     main()
 

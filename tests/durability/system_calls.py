@@ -139,6 +139,8 @@ class Call:
 def short_name(path: Path, below: Path) -> str:
     if path == below:
         return "the folder"
+    if path.name.startswith("#") and path.name.endswith(" (deleted)"):  # as Linux calls it, with its inode
+        return "a file without a name"
     name = str(path.relative_to(below)) if path.is_relative_to(below) else path.name
     return ".".join("PID" if part.isdecimal() and len(part) > 1 else part for part in name.split("."))
 

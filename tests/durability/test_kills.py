@@ -52,7 +52,16 @@ def spread(count: int, size: int) -> list[int]:
 
 @pytest.mark.extended
 @pytest.mark.parametrize(
-    "name", ["init", "add, replace, delete and change", "sync", "delete a product", "rebuild", "reindex"]
+    "name",
+    [
+        "init",
+        "add, replace, delete and change",
+        "sync",
+        "delete a product",
+        "rebuild",
+        "rebuild a large instance",
+        "reindex",
+    ],
 )
 def test_killed_at_some_steps(course_of: Callable[[str], Course], name: str) -> None:
     """In the middle, and before the last one."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,25 +25,24 @@ from tests.durability.writing_connections import Watcher
 from tests.storage.arithmetic import ArithmeticInstance, Sight
 
 
-def run(arguments: list[str] | None, folder: Path, lines: Path, output: Path, errors: Path, report: Path) -> None:
+def run(command: Callable[[], None], report: Path) -> None:
     """A command, or the import of a library, that is watched; in a process of its own."""
     watcher = Watcher()
     watcher.install()
     try:
-        if arguments is None:
-            commands.import_and_rebuild(folder, lines, output, errors)
-        else:
-            commands.run(arguments, output, errors)
+        command()
     finally:
         report.write_text(json.dumps([watcher.opened, watcher.faults, watcher.left()]))
 
 
 def watched(case: Case, place: Place) -> tuple[list[str], list[str], list[str]]:
     """What a command opened for writing, what was wrong, and what it left open."""
-    report = place.root / "report"
-    arguments = None if case.library else case.arguments(place)
-    lines = place.pictures / "increment.meta"
-    process = forked(run, (arguments, place.instance, lines, place.output, place.errors, report))
+    report, lines = place.root / "report", place.pictures / "increment.meta"
+    if case.library:
+        command = partial(commands.import_and_rebuild, place.instance, lines, place.output, place.errors)
+    else:
+        command = partial(commands.run, case.arguments(place), place.output, place.errors, large=case.large)
+    process = forked(run, (command, report))
     process.join()
     assert process.exitcode == 0, place.errors.read_text()
     opened, faults, left = json.loads(report.read_text())

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ class Case:
     """The instance is sound at the beginning."""
     library: bool = False
     """``import_and_rebuild`` instead of the command line."""
+    large: bool = False
+    """Its index has inverted lists, as that of a large instance."""
 
     def __str__(self) -> str:
         return self.name
@@ -107,6 +110,7 @@ class Place:
         decide: Callable[[Call], Decision] = lambda call: Action.PASS,
         *,
         library: bool = False,
+        large: bool = False,
     ) -> int:
         """Run a command in a process that is watched; return its exit code."""
         self.output.unlink(missing_ok=True)
@@ -115,7 +119,8 @@ class Place:
             return watched(
                 commands.import_and_rebuild, (self.instance, lines, self.output, self.errors), self.home, decide
             )
-        return watched(commands.run, (arguments, self.output, self.errors), self.home, decide)
+        work = partial(commands.run, large=large)
+        return watched(work, (arguments, self.output, self.errors), self.home, decide)
 
     def done(self, *arguments: object) -> None:
         """Run a command that must succeed."""
@@ -171,7 +176,8 @@ class Course:
         shutil.copytree(self.place.root / "template", self.place.home)
 
     def run(self, decide: Callable[[Call], Decision]) -> int:
-        return self.place.run(self.case.arguments(self.place), decide, library=self.case.library)
+        case = self.case
+        return self.place.run(case.arguments(self.place), decide, library=case.library, large=case.large)
 
     def state(self, lines: int) -> Content:
         """What must be stored when so many lines count."""
@@ -293,8 +299,15 @@ def indexed(place: Place) -> None:
     place.done("add", "-i", place.instance, "--manifest", place.pictures / "increment.meta")
 
 
+def large(place: Place) -> None:
+    """The same with all of them in inverted lists."""
+    indexed(place)
+    code = place.run(["rebuild", "-i", str(place.instance)], large=True)
+    assert code == 0, place.errors.read_text()
+
+
 def changed(place: Place) -> None:
-    """The same, with a manifest that does everything: new, changed, unchanged and deleted pictures, and attributes."""
+    """``indexed``, with a manifest that does everything: new, changed, unchanged and deleted pictures, attributes."""
     indexed(place)
     write_pictures(place, (0, 3, 12, 13))
     write_pictures(place, (0, 3), version=1)
@@ -414,6 +427,7 @@ CASES = {
         Case("delete a product", indexed, _command("delete", "p2")),
         Case("delete by filter", indexed, _command("delete", "--filter", "int_attr<7")),
         Case("rebuild", indexed, _command("rebuild")),
+        Case("rebuild a large instance", large, _command("rebuild"), large=True),
         Case("tune", tunable, _command("tune")),
         Case("reset the tuning", tuned, _command("tune", "--reset")),
         Case("import and rebuild", changed, _add, library=True),
@@ -423,10 +437,13 @@ CASES = {
     )
 }
 
+ITEM = ("--product-id", "p2", "--pic-name", "p2/4.jpg")
+
 READING = {
     case.name: case
     for case in (
-        Case("search", indexed, _command("search", "--product-id", "p2", "--pic-name", "p2/4.jpg", "--any-category")),
+        Case("search", indexed, _command("search", *ITEM, "--any-category")),
+        Case("search a large instance", large, _command("search", *ITEM, "--any-category")),
         Case("check", indexed, _command("check")),
         Case("check all", indexed, _command("check", "--read-data")),
         Case("info", indexed, _command("info")),

@@ -38,6 +38,7 @@ __all__ = [
     "corrupted_error",
     "list_checksum",
     "list_of",
+    "open_index",
     "part_checksum",
     "read_index",
     "read_parts",
@@ -119,22 +120,39 @@ def read_index(path: Path, generation: Generation, *, verify: bool, flags: int) 
     Raises:
         FileNotFoundError, InstanceDamaged
     """
-    import faiss
-
     if path.stat().st_size != generation.bytes or (verify and checksum_of(path) != generation.checksum):
         raise corrupted_error(path)
     parts = read_parts(generation.lists) if generation.lists is not None else []
     lists = parts[-1].end if parts else 0
     check_header(path, generation, lists, (lists + len(parts)) * CHECK.itemsize)
     try:
+        return open_index(path, flags)
+    except RuntimeError as error:
+        raise InstanceDamaged(
+            f"{path} cannot be read; the items are safe in the database: run 'imgsearch rebuild'"
+        ) from error
+
+
+def open_index(path: Path, flags: int) -> Any:
+    """Have FAISS read or map a file.
+
+    Args:
+        path: of the file.
+        flags: for FAISS; 0 reads into memory.
+
+    Raises:
+        OSError: what the system says.
+        RuntimeError: FAISS does not take it.
+    """
+    import faiss
+
+    try:
         return faiss.read_index(str(path), flags)
     except RuntimeError as error:
         if not path.exists():
             raise FileNotFoundError(path) from None
         _raise_system_error(error, path)
-        raise InstanceDamaged(
-            f"{path} cannot be read; the items are safe in the database: run 'imgsearch rebuild'"
-        ) from error
+        raise
 
 
 class Checks:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imgsearch.durable_fs import atomic_file, private_opener
-from imgsearch.storage.faiss.index_file import CHECK, centroids_of, checksum_of, list_checksum, part_checksum
+from imgsearch.storage.faiss.index_file import (
+    CHECK,
+    centroids_of,
+    checksum_of,
+    list_checksum,
+    open_index,
+    part_checksum,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -94,7 +101,7 @@ def write_lists(
             file.write(np.array(checks, CHECK).tobytes())
         index.ntotal = int(sizes.sum())
         _write_header(temporary, index, sizes)
-        generation = settled(lambda: faiss.read_index(str(temporary), faiss.IO_FLAG_MMAP_IFC))
+        generation = settled(lambda: open_index(temporary, faiss.IO_FLAG_MMAP_IFC))
         index.nprobe = generation.nprobe or 1
         _write_header(temporary, index, sizes)
         return _sealed(temporary, generation)
