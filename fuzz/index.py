@@ -11,11 +11,11 @@ import numpy as np
 from fuzz.checks import check_error
 from fuzz.files import folder, replaced
 from imgsearch.errors import InstanceDamaged
-from imgsearch.storage.faiss.index_builder import extend
-from imgsearch.storage.faiss.index_file import empty_index, read_parts
+from imgsearch.storage.faiss.index_file import read_parts
 from imgsearch.storage.faiss.index_header import check_header
+from imgsearch.storage.faiss.index_writer import empty_index
 from imgsearch.storage.sqlite.generations import Generation
-from tests.storage.builders import make_index, scattered
+from tests.storage.builders import make_index, scattered, without_items
 
 FOLDER = folder()
 DAMAGED = 6
@@ -27,7 +27,7 @@ def _made() -> dict[bytes, Generation]:
     """A generation of each layout, by what its file has in it: both kinds of lists, and none."""
     features, ids = scattered(ITEMS, dimension=8), np.arange(1, ITEMS + 1)
     lists = make_index(FOLDER, features, ids, 2, flat_limit=1)
-    few = extend(FOLDER, 3, lists, ids[2:], np.zeros(0, np.int64), lambda: iter([]))
+    few = without_items(FOLDER, make_index(FOLDER, features, ids, 3, flat_limit=1), ids[2:])
     return {b"": make_index(FOLDER, features[:9], ids[:9]), b"full": lists, b"sprs": few}
 
 

@@ -11,9 +11,11 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +24,15 @@ from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import WITHOUT_LIFT
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.faiss.index_builder import build
+from imgsearch.storage.faiss.index_file import (
+    CHECK,
+    centroids_of,
+    checksum_of,
+    list_checksum,
+    list_of,
+    part_checksum,
+    read_parts,
+)
 from imgsearch.storage.sqlite.generations import Generation
 from imgsearch.storage.sqlite.store import Store
 from imgsearch.types import Extracted, Upsert
@@ -295,3 +306,16 @@ def make_index(
     """Build a generation of a single category."""
     chunks: Any = pieces_of(features, ids)
     return build(folder, number, np.zeros(len(ids), np.int64), chunks, picked_of(features), **options)
+
+
+def without_items(folder: Path, generation: Generation, removed: npt.NDArray[np.int64]) -> Generation:
+    """Write an inverted file without these items, as FAISS does: if most lists are empty, it names the others."""
+    path = folder / generation.file_name
+    index, parts = faiss.read_index(str(path)), read_parts(generation.lists or "")
+    index.remove_ids(faiss.IDSelectorBatch(removed))
+    checks = [list_checksum(*list_of(index, number)) for number in range(index.nlist)]
+    checks += [part_checksum(centroids_of(index), part) for part in parts]
+    data = faiss.serialize_index(index).tobytes() + np.array(checks, CHECK).tobytes()
+    assert b"sprs" in data
+    path.write_bytes(data)
+    return replace(generation, items=index.ntotal, bytes=len(data), checksum=checksum_of(path))

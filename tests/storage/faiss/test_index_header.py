@@ -7,25 +7,15 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from imgsearch.errors import InstanceDamaged
 from imgsearch.storage.faiss import index_header
-from imgsearch.storage.faiss.index_file import (
-    CHECK,
-    centroids_of,
-    checksum_of,
-    list_checksum,
-    list_of,
-    part_checksum,
-    read_parts,
-)
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.sqlite.generations import Generation
-from tests.storage.builders import Features, child, finished, make_index
+from tests.storage.builders import Features, child, finished, make_index, without_items
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,15 +37,7 @@ def index(
     generation = make_index(folder, features[:FEW], ids[:FEW], flat_limit=FEW if request.param == "flat" else 1)
     if request.param != "lengths of lists with items":
         return folder, generation
-    path = folder / generation.file_name
-    index, parts = faiss.read_index(str(path)), read_parts(generation.lists or "")
-    index.remove_ids(faiss.IDSelectorBatch(ids[5:FEW]))
-    checks = [list_checksum(*list_of(index, number)) for number in range(index.nlist)]
-    checks += [part_checksum(centroids_of(index), part) for part in parts]
-    data = faiss.serialize_index(index).tobytes() + np.array(checks, CHECK).tobytes()
-    assert b"sprs" in data
-    path.write_bytes(data)
-    return folder, replace(generation, items=5, bytes=len(data), checksum=checksum_of(path))
+    return folder, without_items(folder, generation, ids[5:FEW])
 
 
 @pytest.fixture
