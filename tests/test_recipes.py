@@ -103,4 +103,5 @@ def test_the_page_shows_what_a_terminal_shows(desk: Path) -> None:
             line, _, expected = part.removeprefix("$ ").partition("\n")
             found = shown(line, desk)
             assert without_figures(found) == without_figures(expected), line
-            assert all(len(one) <= 80 for one in found.splitlines() if not one.startswith(("imgsearch: ", "{"))), line
+            as_shown = without_figures(found).splitlines()  # the folder may have a long name here
+            assert all(len(one) <= 80 for one in as_shown if not one.startswith(("imgsearch: ", "{"))), line
