@@ -23,7 +23,7 @@ folder = Path(sys.argv[1])
 place = Place(folder.parent)
 
 def run(*words):
-    code = place.run([words[0], "-i", str(folder / "instance"), *map(str, words[1:])])
+    code = place.run(place.command([words[0], "-i", str(folder / "instance"), *map(str, words[1:])]))
     return code, json.loads(place.output.read_text().splitlines()[-1]), place.errors.read_text()
 
 def fill():  # until there is not a single block left

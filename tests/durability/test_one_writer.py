@@ -11,14 +11,12 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from imgsearch.types import AddPicture, DeletePictures
 from imgsearch.values import Key
-from tests.durability import commands
 from tests.durability.system_calls import forked
 from tests.durability.trials import CASES, READING, Case, Place
 from tests.durability.writing_connections import Watcher
@@ -37,12 +35,8 @@ def run(command: Callable[[], None], report: Path) -> None:
 
 def watched(case: Case, place: Place) -> tuple[list[str], list[str], list[str]]:
     """What a command opened for writing, what was wrong, and what it left open."""
-    report, lines = place.root / "report", place.pictures / "increment.meta"
-    if case.library:
-        command = partial(commands.import_and_rebuild, place.instance, lines, place.output, place.errors)
-    else:
-        command = partial(commands.run, case.arguments(place), place.output, place.errors, large=case.large)
-    process = forked(run, (command, report))
+    report = place.root / "report"
+    process = forked(run, (case.work(place), report))
     process.join()
     assert process.exitcode == 0, place.errors.read_text()
     opened, faults, left = json.loads(report.read_text())

@@ -72,6 +72,13 @@ class Case:
     def __str__(self) -> str:
         return self.name
 
+    def work(self, place: Place) -> Callable[[], None]:
+        """What a process of its own does; it can be pickled."""
+        if self.library:
+            lines = place.pictures / "increment.meta"
+            return partial(commands.import_and_rebuild, place.instance, lines, place.output, place.errors)
+        return place.command(self.arguments(place), large=self.large)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -104,27 +111,18 @@ class Place:
         documents = whole_lines(self.output.read_bytes()) if self.output.exists() else []
         return [document for document in documents if document.get("Success", True)]
 
-    def run(
-        self,
-        arguments: list[str],
-        decide: Callable[[Call], Decision] = lambda call: Action.PASS,
-        *,
-        library: bool = False,
-        large: bool = False,
-    ) -> int:
-        """Run a command in a process that is watched; return its exit code."""
+    def command(self, arguments: list[str], *, large: bool = False) -> Callable[[], None]:
+        """A command line, for a process of its own."""
+        return partial(commands.run, arguments, self.output, self.errors, large=large)
+
+    def run(self, work: Callable[[], None], decide: Callable[[Call], Decision] = lambda call: Action.PASS) -> int:
+        """Have a process that is watched do some work; return its exit code."""
         self.output.unlink(missing_ok=True)
-        if library:
-            lines = self.pictures / "increment.meta"
-            return watched(
-                commands.import_and_rebuild, (self.instance, lines, self.output, self.errors), self.home, decide
-            )
-        work = partial(commands.run, large=large)
-        return watched(work, (arguments, self.output, self.errors), self.home, decide)
+        return watched(work, (), self.home, decide)
 
     def done(self, *arguments: object) -> None:
         """Run a command that must succeed."""
-        code = self.run([str(argument) for argument in arguments])
+        code = self.run(self.command([str(argument) for argument in arguments]))
         assert code == 0, self.errors.read_text()
 
 
@@ -176,8 +174,7 @@ class Course:
         shutil.copytree(self.place.root / "template", self.place.home)
 
     def run(self, decide: Callable[[Call], Decision]) -> int:
-        case = self.case
-        return self.place.run(case.arguments(self.place), decide, library=case.library, large=case.large)
+        return self.place.run(self.case.work(self.place), decide)
 
     def state(self, lines: int) -> Content:
         """What must be stored when so many lines count."""
@@ -302,7 +299,7 @@ def indexed(place: Place) -> None:
 def large(place: Place) -> None:
     """The same with all of them in inverted lists."""
     indexed(place)
-    code = place.run(["rebuild", "-i", str(place.instance)], large=True)
+    code = place.run(place.command(["rebuild", "-i", str(place.instance)], large=True))
     assert code == 0, place.errors.read_text()
 
 
@@ -374,7 +371,7 @@ def outdated(place: Place) -> None:
     make(place.instance, Kind.PRODUCT, LIMIT_PROFILES["local"], None, record)
     place.done("add", "-i", place.instance, "--manifest", place.pictures / "increment.meta")
     (place.pictures / "p4" / "9.jpg").rename(place.root / "aside.jpg")
-    assert place.run(["add", "--reindex", "-i", str(place.instance)]) == 1
+    assert place.run(place.command(["add", "--reindex", "-i", str(place.instance)])) == 1
     (place.root / "aside.jpg").rename(place.pictures / "p4" / "9.jpg")
     place.done("delete", "-i", place.instance, "p1")
     write_pictures(place, (10, 11))
