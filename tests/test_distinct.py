@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsearch.search.distinct import distinct, is_among, places_of
+from imgsearch.distinct import distinct, is_among, places_of
 
 numbers = st.lists(st.integers(0, 2**62) | st.integers(0, 9), max_size=30).map(lambda some: np.array(some, np.int64))
 

@@ -98,6 +98,7 @@ MAY_IMPORT = {
     "ordered_futures": {"errors"},
     "locations": {"errors"},
     "shards": {"errors", "types", "values"},
+    "distinct": set(),
     "projection": set(),
     "quantization": set(),
     "filters": {"errors", "types", "values"},
@@ -106,7 +107,7 @@ MAY_IMPORT = {
     "service.command_documents": {"search", "jobs", "types", "values"},
     "vision": {"errors", "types", "values", "durable_fs", "locations", "ordered_futures", "quantization", "service"},
     "sources": {"errors", "types", "values", "durable_fs", "locations", "service", "shards"},
-    "storage": {"errors", "types", "values", "durable_fs", "projection", "quantization", "filters"},
+    "storage": {"errors", "types", "values", "distinct", "durable_fs", "projection", "quantization", "filters"},
     "sharding": {
         *("errors", "types", "values", "filters", "shards", "projection", "storage", "search", "jobs", "opened"),
         *("instance", "pictures", "locations", "vision"),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from imgsearch.distinct import distinct, is_among
 from imgsearch.filters.tree import EVERYTHING, OneOf, picture_condition
-from imgsearch.search.distinct import distinct, is_among
 from imgsearch.search.score import cosines
 from imgsearch.search.siblings import Members
 

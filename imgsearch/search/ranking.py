@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgsearch.distinct import distinct, places_of
 from imgsearch.errors import InstanceDamaged, ItemNotFound, StampMismatch
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search.candidates import Snapshot
-from imgsearch.search.distinct import distinct, places_of
 from imgsearch.search.layers import Asked, Query, read_layers
 from imgsearch.search.score import Calibration, Rivals, cosines, hamming
 from imgsearch.search.siblings import WITHOUT_LIFT, similarities

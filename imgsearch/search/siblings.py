@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 
-from imgsearch.search.distinct import is_among, places_of
+from imgsearch.distinct import is_among, places_of
 from imgsearch.search.score import cosines
 
 if TYPE_CHECKING:

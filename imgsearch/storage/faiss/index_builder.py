@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgsearch.distinct import is_among
 from imgsearch.errors import InstanceDamaged
 from imgsearch.storage.faiss.clustering import nearest, spherical_kmeans
 from imgsearch.storage.faiss.index_file import (
@@ -85,11 +86,12 @@ def build(
         flat_limit: maximum number of items for an exact index.
     """
     count, created = len(categories), int(time.time())
+    dimension = picked(np.zeros(1, np.int64)).shape[1]
     if count <= flat_limit:
-        index, max_id = _flat(chunks)
+        index, max_id = _flat(chunks, dimension)
         return write_flat(folder, Generation(number, "flat", 0, "", count, max_id, None, None, created), index)
     parts = _parts(categories)
-    index = empty_index(_train(parts, categories, picked))
+    index = empty_index(_train(parts, categories, picked, dimension))
     neighbours = _Neighbours(picked(_query_positions(count)).astype(np.float32))
     with Spool(folder, index.nlist, index.code_size, count) as spool:
         max_id = _fill(spool, index, parts, categories, chunks, neighbours.see)
@@ -104,17 +106,15 @@ def build(
         return write_lists(folder, generation, index, parts, spool.lists(), settled)
 
 
-def _flat(chunks: Chunks) -> tuple[Any, int]:
+def _flat(chunks: Chunks, dimension: int) -> tuple[Any, int]:
     """An exact index of all items, and the last id."""
     import faiss
 
-    index, max_id = None, 0
+    index = faiss.index_factory(dimension, "IDMap2,SQfp16", faiss.METRIC_INNER_PRODUCT)
+    # Float16 needs no training, but FAISS requires the call.
+    index.train(np.zeros((1, dimension), np.float32))
+    max_id = 0
     for ids, features in chunks():
-        if index is None:
-            dimension = features.shape[1]
-            index = faiss.index_factory(dimension, "IDMap2,SQfp16", faiss.METRIC_INNER_PRODUCT)
-            # Float16 needs no training, but FAISS requires the call.
-            index.train(np.zeros((1, dimension), np.float32))
         index.add_with_ids(features.astype(np.float32), ids)
         max_id = int(ids[-1])
     return index, max_id
@@ -188,11 +188,8 @@ def _merged(
     """
     for number, (new_ids, new_codes) in enumerate(spool.lists()):
         ids, codes = list_of(old, number)
-        if len(removed):
-            places = np.minimum(np.searchsorted(removed, ids), len(removed) - 1)
-            remains = removed[places] != ids
-            ids, codes = ids[remains], codes[remains]
-        yield np.concatenate([ids, new_ids]), np.concatenate([codes, new_codes])
+        remains = ~is_among(ids, removed)
+        yield np.concatenate([ids[remains], new_ids]), np.concatenate([codes[remains], new_codes])
 
 
 def _parts(categories: npt.NDArray[np.int64]) -> list[Part]:
@@ -224,16 +221,19 @@ def _query_positions(count: int) -> npt.NDArray[np.int64]:
     return np.sort(np.random.default_rng(count).choice(count, min(RECALL_QUERIES, count), replace=False))
 
 
-def _train(parts: list[Part], categories: npt.NDArray[np.int64], picked: Picked) -> npt.NDArray[np.float32]:
+def _train(
+    parts: list[Part], categories: npt.NDArray[np.int64], picked: Picked, dimension: int
+) -> npt.NDArray[np.float32]:
     """Train the centroids of all lists, per category on a sample of its own items; shape (lists, dimension).
 
     Args:
         parts: of the lists.
         categories: of all items, shape (n,).
         picked: the features of items.
+        dimension: of these.
     """
     places = _training_positions(parts, categories)
-    chosen, dimension = categories[places], picked(places[:1]).shape[1]
+    chosen = categories[places]
     return np.concatenate(
         [
             spherical_kmeans(
