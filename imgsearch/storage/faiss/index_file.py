@@ -1,4 +1,4 @@
-"""The file of an index generation: what its inverted lists are, and its checksums; reading it.
+"""Reading the file of an index generation: its inverted lists and its checksums.
 
 FAISS files have no checksums, so the database records the length and BLAKE2b of each. A flat file is small and verified
 on every opening. After the FAISS data of an inverted file follow CRC-64s of each list and of each category's centroids:

@@ -1,7 +1,7 @@
 """Writing the file of an index generation: a flat one whole, an inverted one list by list.
 
-FAISS writes an index from memory only. So it writes one with empty lists, and what it would write of full ones follows:
-their lengths, then the codes and ids of each. A test compares the files byte by byte.
+FAISS can only write an index that is in memory. So it writes one with empty lists, and this module adds what FAISS
+would write of full ones: their lengths, then the codes and ids of each. A test compares the files byte by byte.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ def write_lists(
 
     Args:
         folder: where it is written under its final name, complete and synced.
-        generation: of which the file is.
+        generation: to which the file belongs.
         index: with the centroids, and empty lists; it is changed.
         parts: which lists belong to which category.
         lists: ids and codes of each list, of shape (n,) and (n, code_size), in the order of their numbers.
-        settled: what to record of the file, before it has its name; is called with a function that maps its index. If
-            it raises, there is no file.
+        settled: returns what to record of the file. It is called before the file gets its final name, with a function
+            that maps the index. If it raises, there is no file.
 
     Raises:
         OSError: it cannot be written; there is no file.

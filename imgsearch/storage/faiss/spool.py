@@ -31,7 +31,7 @@ MAX_BUCKETS: Final = 128
 
 
 def _unnamed_file(folder: Path) -> IO[bytes]:
-    # Where files cannot be without a name, one that a killed process leaves counts as left by a writer.
+    # Not every system has files without a name. One that a killed process leaves has the name of a writer's leftover.
     return tempfile.TemporaryFile(dir=folder, prefix="index-", suffix=".faiss.tmp")
 
 

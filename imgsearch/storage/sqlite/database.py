@@ -35,9 +35,9 @@ BUSY_TIMEOUT_S: Final = 30.0
 WRITER_CACHE_KIB: Final = 65_536
 """A transaction updates index pages in random order; with a million items, SQLite's default 2 MiB is too small."""
 READER_CACHE_SHARE: Final = 256
-"""Of the file, a reader caches this part: so a search of millions of items finds the upper levels of B-trees there."""
-READER_CACHE_KIB: Final = range(2_000, 65_536 + 1)
-"""From SQLite's default to what a writer has."""
+"""A reader caches this part of the file: enough for the upper levels of the B-trees of millions of items."""
+DEFAULT_CACHE_KIB: Final = 2_000
+"""SQLite's own; a reader has at least this, and at most what a writer has."""
 _DAMAGE_WITHOUT_CODE: Final = ("Could not decode to UTF-8", "unsupported file format")
 """Messages for stored text that is no longer UTF-8, and for a header with an unknown format."""
 
@@ -161,8 +161,8 @@ def _connected(
             sync_commits(connection)
             connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
             connection.execute("PRAGMA secure_delete = ON")  # overwrite deleted content; the default varies
-        elif (cache_kib := path.stat().st_size // READER_CACHE_SHARE // 1024) > READER_CACHE_KIB[0]:
-            connection.execute(f"PRAGMA cache_size = -{min(cache_kib, READER_CACHE_KIB[-1])}")
+        elif (cache_kib := path.stat().st_size // READER_CACHE_SHARE // 1024) > DEFAULT_CACHE_KIB:
+            connection.execute(f"PRAGMA cache_size = -{min(cache_kib, WRITER_CACHE_KIB)}")
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except BaseException:
         connection.close()

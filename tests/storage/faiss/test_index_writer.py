@@ -1,4 +1,4 @@
-"""Writing index files list by list: what comes of it is what FAISS would write of an index in memory."""
+"""Writing index files list by list: the result is what FAISS would write of an index in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imgsearch.storage.faiss.index_file import CHECK, Part, list_of, serialised_
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.faiss.index_writer import empty_index, write_lists
 from imgsearch.storage.sqlite.generations import Generation
-from tests.storage.builders import Features, clustered, scattered
+from tests.storage.builders import clustered, scattered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,13 +28,13 @@ GENERATION = Generation(
 PROBES = 4
 
 
-def filled(lists: np.ndarray) -> tuple[Any, Features]:
-    """An index in memory with items in these lists, and its centroids."""
-    centroids, features = scattered(LISTS, 1), clustered(len(lists))
-    index, ids = empty_index(centroids), 5 * np.arange(1, len(lists) + 1)
+def filled(lists: np.ndarray) -> Any:
+    """An index in memory with items in these lists."""
+    features, ids = clustered(len(lists)), 5 * np.arange(1, len(lists) + 1)
+    index = empty_index(scattered(LISTS, 1))
     index.add_core(len(lists), *map(faiss.swig_ptr, (features, ids, lists)))
     index.nprobe = PROBES
-    return index, centroids
+    return index
 
 
 def written(folder: Path, index: Any, settled: Callable[[Callable[[], Any]], Generation] | None = None) -> Generation:
@@ -50,7 +50,7 @@ def written(folder: Path, index: Any, settled: Callable[[Callable[[], Any]], Gen
 
 def test_the_file_is_byte_by_byte_that_of_faiss(tmp_path: Path) -> None:
     """Up to our own checksums behind it; with a list that is empty."""
-    index, _ = filled(np.random.default_rng(0).integers(0, LISTS - 1, ITEMS))
+    index = filled(np.random.default_rng(0).integers(0, LISTS - 1, ITEMS))
     generation = written(tmp_path, index)
     faiss.write_index(index, str(tmp_path / "theirs"))
     theirs, ours = ((tmp_path / name).read_bytes() for name in ("theirs", generation.file_name))
@@ -59,9 +59,9 @@ def test_the_file_is_byte_by_byte_that_of_faiss(tmp_path: Path) -> None:
     assert generation.bytes == len(ours)
 
 
-def test_lists_may_be_empty_mostly(tmp_path: Path) -> None:
+def test_most_lists_may_be_empty(tmp_path: Path) -> None:
     """FAISS would list the few that are not."""
-    index, _ = filled(np.full(ITEMS, 6))
+    index = filled(np.full(ITEMS, 6))
     reader = IndexReader.open(tmp_path, written(tmp_path, index))
     assert [len(list_of(reader._index, number)[0]) for number in range(LISTS)] == [ITEMS * (n == 6) for n in range(12)]
     for ours, theirs in zip(list_of(reader._index, 6), list_of(index, 6), strict=True):
@@ -70,7 +70,7 @@ def test_lists_may_be_empty_mostly(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_a_file_that_is_refused(tmp_path: Path) -> None:
-    index, _ = filled(np.random.default_rng(0).integers(0, LISTS, ITEMS))
+    index = filled(np.random.default_rng(0).integers(0, LISTS, ITEMS))
 
     def refuse(_: object) -> Generation:
         raise ValueError("refused")
@@ -82,7 +82,7 @@ def test_nothing_is_left_of_a_file_that_is_refused(tmp_path: Path) -> None:
 
 def test_another_layout_of_faiss_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A later release may write more behind empty lists; better no index than one that nobody can read."""
-    index, _ = filled(np.zeros(ITEMS, np.int64))
+    index = filled(np.zeros(ITEMS, np.int64))
     serialise = faiss.serialize_index
     monkeypatch.setattr(faiss, "serialize_index", lambda index: np.append(serialise(index), np.uint8(0)))
     with pytest.raises(AssertionError, match="FAISS"):
