@@ -76,15 +76,15 @@ def test_what_makes_a_database_syncs_it(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_reader_caches_more_of_a_large_database(tmp_path: Path) -> None:
-    """A small one leaves it at SQLite's default, and there is a bound."""
+    """All pages that a search visits twice have a place, and there is a bound."""
     path, cached = tmp_path / "large.db", {}
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE items (id)")
-    for size in (path.stat().st_size, 1 << 29, 1 << 30, 1 << 40):
+    for size in (path.stat().st_size, 1 << 32, 1 << 33, 1 << 40):
         os.truncate(path, size)  # a hole, which takes no space
         with closing(connect(path, write=False)) as connection:
             (cached[size],) = connection.execute("PRAGMA cache_size").fetchone()
-    assert [*cached.values()] == [-2_000, -2_048, -4_096, -65_536]
+    assert [*cached.values()] == [-16_384, -16_384, -32_768, -65_536]
 
 
 def test_reading_cannot_write(home: Path) -> None:
