@@ -18,9 +18,9 @@ __all__ = ["Places", "distinct", "is_among", "places_of"]
 
 
 def distinct(*ids: Numbers) -> Numbers:
-    """All of these numbers, none of which is negative, each once, ascending."""
+    """All of these numbers, each once, ascending."""
     ascending = np.sort(np.concatenate(ids))
-    return ascending[np.diff(ascending, prepend=-1) > 0]
+    return ascending[_is_first(ascending)]
 
 
 def is_among(values: Numbers, ascending: Numbers) -> npt.NDArray[np.bool_]:
@@ -30,6 +30,13 @@ def is_among(values: Numbers, ascending: Numbers) -> npt.NDArray[np.bool_]:
     places = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
     found: npt.NDArray[np.bool_] = ascending[places] == values
     return found
+
+
+def _is_first(ascending: Numbers) -> npt.NDArray[np.bool_]:
+    """Of each of a sorted array, whether it differs from the one before."""
+    is_first = np.ones(len(ascending), np.bool_)
+    np.not_equal(ascending[1:], ascending[:-1], out=is_first[1:])
+    return is_first
 
 
 class Places(NamedTuple):
@@ -47,8 +54,7 @@ def places_of(values: Numbers) -> Places:
     """The distinct ones of values, shape (n,)."""
     order = np.argsort(values, kind="stable")
     ascending = values[order]
-    is_first = np.ones(len(values), np.bool_)
-    is_first[1:] = ascending[1:] != ascending[:-1]
+    is_first = _is_first(ascending)
     inverse = np.empty(len(values), np.int64)
     inverse[order] = np.cumsum(is_first) - 1
     return Places(ascending[is_first], order[is_first], inverse)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Features = npt.NDArray[np.floating]
     Codes = npt.NDArray[np.uint8]
 
-__all__ = ["FEATURE_TYPE", "HALF", "Coding", "features_stamp", "finer_stamps", "quantised"]
+__all__ = ["FEATURE_TYPE", "HALF", "Coding", "features_stamp", "finer_stamps", "quantised", "single"]
 
 FEATURE_TYPE: Final = np.dtype("<f2")
 """Half precision as it is stored: little-endian float16."""
@@ -38,6 +38,14 @@ LEVELS: Final = {
 """Magnitudes of the numbers that codes stand for, rising; signs are kept too."""
 LARGEST: Final = {8: np.inf, 4: 2.7326, 2: 1.5104}
 """Magnitudes above this one, in standard deviations, are cut off, as few numbers have them."""
+HALF_FRACTION: Final = 10
+"""Bits of the fraction of a number at half precision."""
+SINGLE_FRACTION: Final = 23
+"""At single precision."""
+SIGN_AND_HALF: Final = np.int32(-(1 << 31) | 0x7FFF << SINGLE_FRACTION - HALF_FRACTION)
+"""Of a number at single precision: the sign, and what comes from half precision."""
+BIAS: Final = np.float32(2.0**112)
+"""The exponents' biases are 127 at single precision, and 15 at half."""
 SAME: Final = 1.0
 """How far numbers may be from those of codes that were made of these before, at half precision."""
 EXACT_IN_SINGLE: Final = 2**24
@@ -101,6 +109,25 @@ class Coding:
         if len(data) != count * (self.row_bytes or 0):
             raise ValueError(f"{len(data)} bytes for {count} features")
         return _unpacked(np.frombuffer(data, np.uint8).reshape(count, -1 if count else 0), self.bits, self.dimension)
+
+
+def single(features: Features) -> npt.NDArray[np.float32]:
+    """Features in single precision, exactly.
+
+    NumPy converts numbers of half precision one by one. Here the bits of all are moved to where single precision has
+    them, and 2**112 makes up for the difference of the exponents' biases: a sixth of the time.
+
+    Args:
+        features: finite numbers of any shape, at half or single precision.
+    """
+    if features.dtype != FEATURE_TYPE:
+        return features.astype(np.float32, copy=False)
+    bits = features.view("<i2").astype(np.int32)  # the sign spreads to the left
+    bits <<= SINGLE_FRACTION - HALF_FRACTION
+    bits &= SIGN_AND_HALF
+    numbers = bits.view(np.float32)
+    numbers *= BIAS
+    return numbers
 
 
 def features_stamp(bits: int) -> str:

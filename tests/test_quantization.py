@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 from imgsearch.errors import InstanceDamaged, StampMismatch, UsageError
 from imgsearch.instance import Instance
-from imgsearch.quantization import HALF, Coding, features_stamp, finer_stamps, quantised
+from imgsearch.quantization import HALF, Coding, features_stamp, finer_stamps, quantised, single
 from imgsearch.search.options import SearchOptions
 from imgsearch.service.categories import OTHER, Kind
 from imgsearch.sources.files import FilePicture
@@ -137,6 +137,18 @@ def test_codes_do_not_change_with_the_release(bits: int, digest: str) -> None:
     size = DIMENSION * bits // 8
     numbers = Coding(bits, DIMENSION).unpacked(data[-size:], 1)
     assert hashlib.blake2b(numbers.astype("<f4").tobytes(), digest_size=8).hexdigest() == digest
+
+
+def test_half_precision_is_converted_exactly() -> None:
+    """Each finite number, of either sign, in arrays of any shape; single precision stays as it is."""
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)]
+    for some in (halves, halves.reshape(-1, 2), halves[:0].reshape(0, 256), halves[::3]):
+        converted = single(some)
+        assert (converted.dtype, converted.shape) == (np.float32, some.shape)
+        assert converted.tobytes() == some.astype(np.float32).tobytes()
+    as_it_is = feature(1)
+    assert single(as_it_is) is as_it_is
 
 
 def test_a_wrong_length_is_no_feature() -> None:

@@ -45,6 +45,8 @@ SIZES: Final = (4, 16, 64)
 """Groups of up to so many pictures are computed together; larger ones by themselves."""
 PICTURES_AT_ONCE: Final = 1024
 """In groups that are computed together: bounds the memory."""
+FEW: Final = 16
+"""Inner products of a group up to which a matrix product does not pay."""
 LEAST_LENGTH: Final = 1e-3
 """A shorter sum of picture and siblings has cancelled out and has no meaningful direction."""
 UNRELATED: Final = 0.03
@@ -254,18 +256,20 @@ class _Families:
             mine = self._order[mine]
             ranked = self._candidates.features[mine].astype(np.float64)
             lent = self._features[theirs].astype(np.float64)
+            near, alike = _inner_products(ranked, lent), _inner_products(lent, lent)
             # At cosine 1 the exponential is 1, so nothing overflows. A candidate lends nothing to itself.
             others = self._candidates.ids[mine][:, :, None] != self._ids[theirs][:, None, :]
-            each = np.exp(weights.sharpness * (ranked @ lent.transpose(0, 2, 1) - 1)) * (others & is_theirs[:, None, :])
+            each = np.exp(weights.sharpness * (near - 1)) * (others & is_theirs[:, None, :])
             total = each.sum(axis=2)
             each *= (weights.sibling / np.where(total > 0, total, 1.0))[:, :, None]
-            augmented = ranked + each @ lent
-            lengths = np.sqrt(np.einsum("gcd,gcd->gc", augmented, augmented))
+            # The sum of picture and siblings need not be made: inner products tell its length and its cosine.
+            products = np.vecdot(ranked, wanted) + np.vecdot(each, np.vecdot(lent, wanted)[:, None])
+            squares = np.vecdot(ranked, ranked) + np.vecdot(each, 2 * near + each @ alike)
+            lengths = np.sqrt(np.maximum(squares, 0.0))
             places = mine[is_mine]
-            values[places] = (augmented @ wanted / np.maximum(lengths, LEAST_LENGTH))[is_mine]
+            values[places] = (products / np.maximum(lengths, LEAST_LENGTH))[is_mine]
             has[places] = ((total > 0) & (lengths >= LEAST_LENGTH))[is_mine]
-            sums = np.einsum("gs,gsd->gd", is_theirs, lent)
-            likeness[groups] = np.einsum("gd,gd->g", sums, sums)
+            likeness[groups] = np.einsum("gst,gs,gt->g", alike, is_theirs, is_theirs)
         pairs = self._lent * (self._lent - 1)
         means = (likeness - self._lent) / np.maximum(pairs, 1)  # mean cosine of all pairs
         shares = np.clip((means - UNRELATED) / (RELATED - UNRELATED), 0.0, 1.0)
@@ -292,6 +296,24 @@ def _places(first: Ids, counts: Ids) -> tuple[Ids, npt.NDArray[np.bool_]]:
     steps = np.arange(counts.max())
     is_place = steps < counts[:, None]
     return np.where(is_place, first[:, None] + steps, 0), is_place
+
+
+def _inner_products(some: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Inner products of each group's features with its others.
+
+    A matrix product is started anew for each group, which for a few features takes longer than all the rest.
+
+    Args:
+        some: shape (groups, n, dimension).
+        others: shape (groups, m, dimension).
+
+    Returns:
+        Shape (groups, n, m).
+    """
+    if some.shape[1] * others.shape[1] <= FEW:
+        products: npt.NDArray[np.float64] = np.vecdot(some[:, :, None], others[:, None])
+        return products
+    return some @ others.transpose(0, 2, 1)
 
 
 def _lifted(

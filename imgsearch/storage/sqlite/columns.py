@@ -99,7 +99,7 @@ class Wanted:
 
     def __init__(self, ids: list[int]) -> None:
         self._ids = np.array(ids, np.int64)
-        self._text = ",".join(map(str, ids))
+        self._text = str(ids)[1:-1].replace(" ", "")
         self.json = f"[{self._text}]"
         """The ids, as a parameter."""
 
@@ -181,8 +181,8 @@ class FeatureColumns:
 def _numbers(text: str | None) -> Numbers:
     """Integers with commas between them; none where there is anything else."""
     try:
-        return np.array(list(map(int, text.split(","))) if text else [], np.int64)
-    except (ValueError, OverflowError):
+        return np.fromstring(text, np.int64, sep=",") if text else np.zeros(0, np.int64)
+    except (ValueError, DeprecationWarning):
         return np.zeros(0, np.int64)
 
 
@@ -253,7 +253,7 @@ def _blobs(count: int, blob: bytes | None, lengths: str) -> str | list[str]:
 def _pieces(blob: bytes, sizes: Numbers) -> list[bytes]:
     """Consecutive pieces of these sizes."""
     if len(sizes) and sizes[0] and (sizes == sizes[0]).all():
-        size = int(sizes[0])
-        return [blob[start : start + size] for start in range(0, len(blob), size)]
+        pieces: list[bytes] = np.frombuffer(blob, f"V{sizes[0]}").tolist()
+        return pieces
     ends = np.cumsum(sizes).tolist()
     return [blob[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]

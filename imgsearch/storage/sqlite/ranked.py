@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imgsearch.filters.tree import EVERYTHING
+from imgsearch.quantization import single
 from imgsearch.storage.port import Pictures
 from imgsearch.storage.records import CHECKED_FEATURE, CHECKED_ITEM
 from imgsearch.storage.sqlite.columns import (
@@ -56,8 +57,10 @@ class Ranked(Places):
             raise self.damage("an item or its feature")
         if len({features.shape[1] for _, features in found}) > 1:
             raise self.damage("a feature")
-        features = [features for _, features in found]
-        return np.concatenate([some for some, _ in found]), np.concatenate(features, dtype=np.float32)
+        features = [single(features) for _, features in found]
+        if len(found) == 1:
+            return found[0][0], features[0]
+        return np.concatenate([some for some, _ in found]), np.concatenate(features)
 
     def _features(self, wanted: Wanted) -> tuple[Ids, npt.NDArray[np.floating]]:
         """Those of the ids that have features, ascending."""
@@ -176,7 +179,7 @@ class Ranked(Places):
         rows = GroupColumns.read(columns[:GROUP_WIDTH], wanted)
         features = FeatureColumns.read(columns[GROUP_WIDTH:], wanted, self.coding) if is_binary_safe() else None
         if features is not None and features.verified:
-            found = features.features.astype(np.float32, copy=False)
+            found = single(features.features)
         else:
             _, found = self.features_of(rows.ids.tolist())
         return Pictures(rows.ids, self._groups(rows), found)
