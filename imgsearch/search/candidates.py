@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import numpy as np
 
+from imgsearch.distinct import is_among
 from imgsearch.errors import RemoteUnavailable
 from imgsearch.filters.tree import EVERYTHING, category_condition
 from imgsearch.search.score import cosines
@@ -35,6 +36,10 @@ EXACT_SCAN_LIMIT: Final = 5_000
 LOOK_COST: Final = 40
 """Cost of testing an item's condition, relative to listing one item that meets it."""
 BROAD_MARGIN: Final = 1.5
+"""How many times as many near items are taken from the index as should suffice for a broad filter."""
+FIRST_MARGIN: Final = 1.1
+"""The same of those that are tested at first."""
+NO_IDS: Final = np.zeros(0, np.int64)
 KEPT: Final = 4
 """Number of conditions whose features and ids are cached for further queries."""
 Key = TypeVar("Key")
@@ -58,6 +63,10 @@ class Selection:
 
 class Candidates(Protocol):
     """The items of a selection, nearest first."""
+
+    @property
+    def read(self) -> tuple[Ids, Feature] | None:
+        """Ids of all items of the selection, ascending, and their features, if these have been read."""
 
     def best(self, size: int) -> Ids:
         """Ids of at least the ``size`` nearest items (all, if there are fewer)."""
@@ -159,7 +168,7 @@ class Snapshot:
         key = (condition, unindexed)
         if key not in self._scanned:
             parts = list(self._store.scan(condition, unindexed=unindexed))
-            ids = np.concatenate([np.zeros(0, np.int64), *(ids for ids, _ in parts)])
+            ids = np.concatenate([NO_IDS, *(ids for ids, _ in parts)])
             features = np.concatenate([features for _, features in parts]) if parts else np.zeros((0, 0))
             _keep(self._scanned, key, (ids, features.astype(np.float32)))
         return self._scanned[key]
@@ -175,6 +184,7 @@ class _Scan:
     """Candidates of an exact scan; among equals, those added first."""
 
     def __init__(self, ids: Ids, features: Feature, query: Feature) -> None:
+        self.read = ids, features
         self._ids = ids
         self._cosines = cosines(query, features) if len(ids) else np.zeros(0, np.float32)
 
@@ -192,6 +202,8 @@ class _Scan:
 class _Compared:
     """Candidates that the storage finds by comparing a query with all items."""
 
+    read: Final = None
+
     def __init__(self, store: Truth, query: Feature, condition: Condition, *, unindexed: bool = False) -> None:
         self._store, self._query, self._condition, self._unindexed = store, query, condition, unindexed
 
@@ -204,6 +216,8 @@ class _Compared:
 
 class _IndexAndTail:
     """Candidates of the published index and of an exact scan of newer items."""
+
+    read: Final = None
 
     def __init__(
         self,
@@ -261,19 +275,26 @@ class _IndexAndTail:
                 return found
             self._narrow()
             if self._compared is not None:
-                return np.zeros(0, np.int64)
+                return NO_IDS
         if self._only is None:
             return self._index.shortlist(self._query, size, categories=self._categories, without=self._without)
         return self._index.shortlist(self._query, size, categories=self._categories, only=self._only)
 
     def _of_a_broad_filter(self, size: int) -> Ids | None:
         """Filter a larger shortlist; None if too few remain, as for items far from the query."""
-        wanted = int(BROAD_MARGIN * size * self._selection.among / self._selection.found)
+        tested = self._selection.among / self._selection.found
+        wanted = int(BROAD_MARGIN * size * tested)
         try:
             near = self._index.shortlist(self._query, wanted, categories=self._categories, without=self._without)
         except RemoteUnavailable:
             if self._selection.found > SCANNED_WITHOUT_INDEX:
                 raise
             return None  # few enough meet the filter, though there are many items
-        kept = self._store.matching(near.tolist(), self._selection.filter)
-        return kept if len(kept) >= size else None
+        # As many are kept as the index gives without a filter: of those that it names first, if it has an order.
+        enough = len(near) * size // wanted if self._index.is_best_first else len(near)
+        kept = NO_IDS
+        for some in np.split(near, [int(FIRST_MARGIN * enough * tested)]):
+            if len(kept) < enough:
+                matching = np.sort(self._store.matching(some.tolist(), self._selection.filter))
+                kept = np.concatenate([kept, some[is_among(some, matching)]])
+        return kept[:enough] if len(kept) >= size else None

@@ -135,10 +135,7 @@ def read_layers(
         InstanceDamaged: what is stored contradicts itself or its checksums.
     """
     near = [one.near(store) for one in asked]
-    ids, features = store.features_of(distinct(*near).tolist())
-    if np.any(ids[1:] < ids[:-1]):
-        order = np.argsort(ids)
-        ids, features = ids[order], features[order]
+    ids, features = _features(store, asked[0].candidates.read, distinct(*near))
     chosen = []
     for one, wanted in zip(asked, near, strict=True):
         rows = np.searchsorted(ids, wanted)
@@ -163,6 +160,21 @@ def read_layers(
         lenders = own[~same] if exclude_identical else own
         layers.append(Layer(pictures.take(own), same, family.siblings(own[~same], own, lenders)))
     return layers
+
+
+def _features(
+    store: Truth, read: tuple[Ids, npt.NDArray[np.float32]] | None, wanted: Ids
+) -> tuple[Ids, npt.NDArray[np.float32]]:
+    """The wanted items and their features, by ascending id; from what has been read, if anything."""
+    if read is not None:
+        if not is_among(wanted, read[0]).all():
+            raise store.damage("an index of items")
+        return wanted, read[1][np.searchsorted(read[0], wanted)]
+    ids, features = store.features_of(wanted.tolist())
+    if np.any(ids[1:] < ids[:-1]):
+        order = np.argsort(ids)
+        ids, features = ids[order], features[order]
+    return ids, features
 
 
 def _identical(store: Truth, asked: Asked, ids: Ids, marked: Mask) -> Mask:

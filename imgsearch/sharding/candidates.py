@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -63,6 +63,8 @@ class MergedSnapshot(Snapshot):
 
 class _OfAllShards:
     """The candidates of several shards for one query."""
+
+    read: Final = None
 
     def __init__(self, shards: Sequence[tuple[Storage, Candidates]]) -> None:
         self._shards = shards

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
@@ -71,6 +71,8 @@ class MergedIndex:
         storages: the shards.
         generation: theirs, of the present snapshot.
     """
+
+    is_best_first: Final = False
 
     def __init__(self, storages: Sequence[Storage], generation: MergedGeneration) -> None:
         self._indexes: list[tuple[int, Index]] = [

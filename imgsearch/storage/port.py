@@ -111,6 +111,10 @@ class Generation(Protocol):
 class Index(Protocol):
     """An opened generation, searched for the nearest items."""
 
+    @property
+    def is_best_first(self) -> bool:
+        """Whether ids come by falling similarity, as far as the index can tell."""
+
     def shortlist(
         self,
         query: Feature,
@@ -120,7 +124,7 @@ class Index(Protocol):
         only: Ids | None = None,
         without: Ids | None = None,
     ) -> Ids:
-        """Ids of the items nearest to a query: at least ``size``, or all there are; in no particular order.
+        """Ids of the items nearest to a query: at least ``size``, or all there are.
 
         Raises:
             RemoteUnavailable: its server cannot be reached, and there are too many items to do without.

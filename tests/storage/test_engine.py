@@ -299,6 +299,40 @@ def test_a_condition_never_costs_a_hit(
         assert np.mean(recalls) >= (0.95 if len(matching) > EXACT_SCAN_LIMIT else 1)
 
 
+@pytest.mark.parametrize(
+    ("expression", "most"), [("int_attr<24500", 1_200), ("int_attr<1000", 0), ("int_attr>=24975", 0)]
+)
+def test_few_items_are_tested_against_a_condition(
+    large: Any, expression: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that most items meet, hardly more than are ranked; of others, none."""
+    tested: list[int] = []
+    matching = large.engine.store.matching
+    monkeypatch.setattr(
+        large.engine.store, "matching", lambda ids, condition: tested.append(len(ids)) or matching(ids, condition)
+    )
+    for feature in clustered(4, 0, clusters=400):
+        tested.clear()
+        ranking = Ranker(large.engine).search(query(feature), CALIBRATION, num=10, condition=parse_filter(expression))
+        assert len(ranking.hits) == 10
+        assert sum(tested) <= most
+
+
+def test_features_that_were_scanned_are_not_read_again(large: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few items meet this condition, so all of them were compared with the query."""
+    read: list[int] = []
+    features_of = large.engine.store.features_of
+    monkeypatch.setattr(large.engine.store, "features_of", lambda ids: read.append(len(ids)) or features_of(ids))
+    for expression, is_scanned in (("int_attr<2000", True), ("int_attr<24500", False)):
+        read.clear()
+        assert (
+            Ranker(large.engine)
+            .search(query(large.first), CALIBRATION, num=10, condition=parse_filter(expression))
+            .hits
+        )
+        assert (not read) == is_scanned
+
+
 def test_conditions_join_and_hold_in_any_state(shop: Shop) -> None:
     for expression, meaning in (
         ("int_attr<300", lambda number: number < 300),

@@ -7,7 +7,7 @@ nearest to the query.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IndexReader"]
 
-SEEN: Final = 16
+SEEN: Final = 4
 """With a filter, scan this many times as many permitted items as are returned: they are spread over more lists, and
 scanning is cheap."""
 BITS_PER_ID: Final = 1_000
@@ -52,6 +52,7 @@ class IndexReader:
     _centroids: npt.NDArray[np.float32] | None = None
     """Shape (lists, dimension), a view of the file; None in a flat index."""
     _checks: Checks | None = None
+    is_best_first: ClassVar[bool] = True
 
     @classmethod
     def open(cls, folder: Path, generation: Generation) -> IndexReader:
@@ -105,7 +106,7 @@ class IndexReader:
         only: npt.NDArray[np.int64] | None = None,
         without: npt.NDArray[np.int64] | None = None,
     ) -> npt.NDArray[np.int64]:
-        """Ids of the nearest items: at least ``size``, or all there are.
+        """Ids of the nearest items, best first: at least ``size``, or all there are.
 
         Includes all items tied with the last one, so that the caller can break ties. An approximate index returns more
         than requested, to be ranked exactly.

@@ -40,6 +40,8 @@ class IndexElsewhere:
     index should show is never given: it comes from the items themselves where they are few enough, else there is none.
     """
 
+    is_best_first: Final = False
+
     def __init__(self, store: Store, generation: Generation, external: ExternalIndex) -> None:
         self._store = store
         self._generation = generation

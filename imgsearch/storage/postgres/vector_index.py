@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -53,6 +53,8 @@ def near(
 
 class VectorSearch:
     """pgvector's index, which shows each commit at once."""
+
+    is_best_first: Final = True
 
     def __init__(self, store: Store, generation: Generation) -> None:
         self._store = store

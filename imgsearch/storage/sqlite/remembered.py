@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Remembered"]
 
 KEPT: Final = 8
-"""Conditions that are remembered: at most a bit for each item and condition."""
-BITS: Final = 64
-"""Of an id."""
+"""Conditions that are remembered: at most four bits for each item and condition."""
+FEW: Final = 8
+"""Ids are kept as they are where at most one item in so many meets a condition: they are at hand sooner than bits."""
+LARGEST: Final = np.iinfo(np.uint32).max
+"""Of the ids that are kept in four bytes each."""
 
 
 class Remembered:
@@ -36,7 +38,7 @@ class Remembered:
         self._state: tuple[object, ...] | None = None
         self._counts: dict[Condition, int] = {}
         self._ids: dict[Condition, npt.NDArray[Any]] = {}
-        """Ids, or where it is less, a bit for each item."""
+        """Ids, or a bit for each item (uint8)."""
 
     def count(self, connection: sqlite3.Connection, condition: Condition, made: Callable[[], int]) -> int:
         """How many items meet a condition; ``made`` counts them."""
@@ -59,9 +61,11 @@ class Remembered:
         if condition not in self._ids:
             ids = made()
             _make_room(self._ids)
-            self._ids[condition] = ids if not len(ids) or len(ids) * BITS < ids[-1] else _packed(ids)
+            self._ids[condition] = _packed(ids)
         kept = self._ids[condition]
-        return kept if kept.dtype == np.int64 else np.flatnonzero(np.unpackbits(kept)).astype(np.int64, copy=False)
+        if kept.dtype == np.uint8:
+            kept = np.flatnonzero(np.unpackbits(kept).view(np.bool_))
+        return kept.astype(np.int64, copy=False)
 
     def _look(self, connection: sqlite3.Connection) -> None:
         """Forget everything if the database is not what it was, as others have committed."""
@@ -73,8 +77,11 @@ class Remembered:
             self._ids.clear()
 
 
-def _packed(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    mask = np.zeros(int(ids[-1]) + 1, np.bool_)
+def _packed(ids: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    last = int(ids.max(initial=0))
+    if FEW * len(ids) <= last:
+        return ids.astype(np.uint32) if last <= LARGEST else ids
+    mask = np.zeros(last + 1, np.bool_)
     mask[ids] = True
     return np.packbits(mask)
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
 
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.storage.engine import Engine
+from imgsearch.storage.sqlite.remembered import Remembered
 from imgsearch.values import Attributes, Key
 from tests.storage.builders import change, write
 
@@ -48,6 +54,27 @@ def test_what_is_rolled_back_was_never_there(tmp_path: Path) -> None:
             pass
         assert (writer.store.count(CONDITION), writer.store.count(EVERYTHING)) == (0, 0)
         assert writer.store.item(Key("p", "a")) is None
+
+
+@pytest.mark.parametrize(
+    ("ids", "kept"),
+    [
+        (np.arange(0), 0),
+        (np.array([0]), 1),
+        (np.array([3, 800]), 8),
+        (np.arange(1, 9_000, 9), 4 * 1_000),
+        (np.arange(1, 9_000, 7), 9_000 / 8),
+        (np.array([5, 2**40]), 16),
+    ],
+)
+def test_ids_come_again_as_they_were(ids: npt.NDArray[np.int64], kept: float) -> None:
+    """However they are kept, in at most four bits for each item or eight bytes for each id."""
+    remembered = Remembered()
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for _ in range(2):
+            found = remembered.ids(connection, CONDITION, lambda: ids)
+            assert (found.dtype, found.tolist()) == (np.int64, ids.tolist())
+    assert remembered._ids[CONDITION].nbytes == pytest.approx(kept, abs=1)
 
 
 def test_many_conditions_are_forgotten_one_by_one(tmp_path: Path) -> None:
