@@ -7,6 +7,7 @@ for itself, as without this; so is everything in interpreters that a test starts
 
 from __future__ import annotations
 
+import atexit
 import os
 import tempfile
 from contextlib import suppress
@@ -45,6 +46,8 @@ def share(patch: pytest.MonkeyPatch, cache: Path) -> None:
     """
     address = Path(tempfile.mkdtemp(prefix="imgsearch-"), "networks")
     listener = Listener(str(address), "AF_UNIX")
+    atexit.register(address.parent.rmdir)
+    atexit.register(listener.close)  # before, which removes the socket
     Thread(target=_listen, args=(listener,), name="networks", daemon=True).start()
     patch.setenv(ADDRESS, str(address))
     patch.setattr(runtime, "Graph", lambda path, *, parallel: _chosen(path, parallel, cache, _graph))
