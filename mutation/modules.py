@@ -7,12 +7,13 @@ from typing import Final
 __all__ = ["TESTS"]
 
 STORAGE: Final = ("tests/storage/test_engine.py", "tests/storage/test_contract.py", "tests/storage/test_deletion.py")
-SQLITE: Final = ("tests/storage/sqlite", *STORAGE)
+SUCCESSOR: Final = "tests/storage/test_successor.py"
+SQLITE: Final = ("tests/storage/sqlite", "tests/storage/integrity/test_check.py", *STORAGE)
 SEARCH: Final = ("tests/search/test_layers.py", "tests/search", "tests/storage/test_engine.py")
 
 TESTS: Final = {
-    "storage/engine.py": STORAGE,
-    "storage/successor.py": STORAGE,
+    "storage/engine.py": (*STORAGE, SUCCESSOR),
+    "storage/successor.py": (SUCCESSOR, "tests/jobs/test_reindexing.py", "tests/storage/test_engine.py"),
     "storage/sqlite/rows.py": SQLITE,
     "storage/sqlite/store.py": SQLITE,
     "storage/sqlite/generations.py": SQLITE,

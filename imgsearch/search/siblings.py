@@ -166,9 +166,7 @@ def similarities(
     best = np.full(numbering.count, -np.inf, np.float32)
     np.maximum.at(best, own, unlifted)
     np.maximum.at(best, of_identical[known], cosines(query, certain.features[known]))
-    ranked = np.bincount(np.concatenate([own, of_identical[known]]))  # a single one cannot be lifted
-    shares = np.where(ranked > 1, found.shares, 0.0)
-    return Similarities(unlifted, _lifted(unlifted, best[own], weights.lift * shares[own]))
+    return Similarities(unlifted, _lifted(unlifted, best[own], weights.lift * found.shares[own]))
 
 
 class _Numbering:

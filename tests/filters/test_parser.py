@@ -278,6 +278,16 @@ def test_nesting_runs_up_to_the_limit_and_is_refused_beyond(shop: Shop) -> None:
         parse_filter(nested(230))
 
 
+def test_comparisons_lie_as_deep_as_the_limit_says(shop: Shop) -> None:
+    """They are no level themselves."""
+    expression = "int_attr=1"
+    for level in range(MAX_NESTING):
+        expression = f"int_attr=1 {'AND' if level % 2 else 'OR'} ({expression})"
+    assert shop.matches(expression) == shop.matches("int_attr=1")
+    with pytest.raises(InvalidFilter, match=f"more than {MAX_NESTING} nested levels"):
+        parse_filter(f"int_attr=1 {'AND' if MAX_NESTING % 2 else 'OR'} ({expression})")
+
+
 def _accepted(expression: str) -> bool:
     try:
         parse_filter(expression)

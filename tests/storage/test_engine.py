@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from imgsearch.durable_fs import TEMPORARY_SUFFIX
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING, product_condition
@@ -24,8 +25,9 @@ from imgsearch.search.candidates import EXACT_SCAN_LIMIT
 from imgsearch.search.ranking import DISTINCT_CANDIDATES, Ranker, Ranking
 from imgsearch.search.score import hamming
 from imgsearch.storage.engine import TAIL_FLOOR, Engine
+from imgsearch.storage.lock import writer_lock
 from imgsearch.storage.sqlite.generations import Generation
-from imgsearch.storage.sqlite.store import DATABASE_NAME
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.types import MAX_RESULTS
 from imgsearch.values import Attributes, Key, Region
 from tests.storage.builders import (
@@ -489,6 +491,21 @@ def test_leaving_out_the_identical_picture_costs_no_hit(engine: Engine, state: s
         assert found_ids(found) == [n + 1 for n in nearest(features, features[0], start + num)[start:]]
 
 
+@pytest.mark.parametrize("state", ["no generation", "flat", "IVF"])
+def test_the_largest_page_is_full_without_the_identical_picture(engine: Engine, state: str) -> None:
+    """Identical pictures take no place of others, wherever they lie."""
+    features = clustered(2 * MAX_RESULTS)
+    fill(engine, features)
+    with engine.committing() as store:
+        for number in range(12):
+            store.upsert(change("own", f"{number}.jpg", features[0], content=b"own"))
+    if state != "no generation":
+        engine.rebuild(flat_limit=50 if state == "IVF" else 10_000)
+    found = Ranker(engine).search(query(features[0], b"own"), CALIBRATION, num=MAX_RESULTS, exclude_identical=True)
+    assert len(found.hits) == MAX_RESULTS
+    assert "own" not in {hit.item.key.product_id for hit in found.hits}
+
+
 def test_equal_features_are_not_an_identical_picture(engine: Engine) -> None:
     """The same thing seen in other bytes: as near as can be, and still below 1."""
     fill(engine, scattered(3))
@@ -800,6 +817,18 @@ def test_a_killed_create_leaves_no_instance_and_nothing_in_the_way(tmp_path: Pat
             assert engine.store.settings() == {"a": list(range(1000))}
             assert files(folder) == []
     assert outcomes == {(False, False), (False, True), (True, True)}
+
+
+def test_what_a_killed_create_leaves_is_told_from_other_files(tmp_path: Path) -> None:
+    """A database under its temporary name, and the lock of whoever wanted it: a new instance may take their place."""
+    with writer_lock(tmp_path):
+        Store.create(tmp_path / f"{DATABASE_NAME}{TEMPORARY_SUFFIX}", {})
+        (tmp_path / f"{DATABASE_NAME}{TEMPORARY_SUFFIX}-wal").touch()
+        left = list(tmp_path.iterdir())
+        assert len(left) > 3
+        assert all(Engine.is_leftover(path) for path in left)
+    others = (DATABASE_NAME, f"{DATABASE_NAME}-wal", "index-1.faiss", "photo.jpg")
+    assert not any(Engine.is_leftover(tmp_path / name) for name in others)
 
 
 def test_a_block_of_changes_is_one_commit(engine: Engine) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 import numpy as np
 
 from imgsearch.errors import InstanceDamaged
-from imgsearch.storage.checksum import register
 from imgsearch.storage.records import Records
 from imgsearch.storage.sqlite.database import FrozenConnection, connect, storage_errors, transaction
 from imgsearch.storage.sqlite.remembered import Remembered
@@ -75,7 +74,6 @@ class Rows(Records):
         before = self._connection
         if isinstance(before, FrozenConnection) and not before.in_transaction and before.is_outdated:
             self._connection = connect(self.path, write=False)
-            register(self._connection)
             before.close()
 
     def damage(self, what: str) -> InstanceDamaged:

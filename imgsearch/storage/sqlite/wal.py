@@ -135,6 +135,7 @@ class _Walk:
         if len(raw) < HEADER.size:
             return None
         stored = _sum_of(raw[CHECKED_OF_HEADER:])
+        found: list[tuple[bytes, tuple[str, int, bytes, Sum]]] = []
         for order in BYTE_ORDERS.values():
             checked = raw[:CHECKED_OF_HEADER]
             computed = _checksum(checked, order)
@@ -145,13 +146,18 @@ class _Walk:
                 candidates.append((checked, computed))
             for candidate, claimed in candidates:
                 magic, version, page_bytes, _, salts, _ = HEADER.unpack(candidate + raw[CHECKED_OF_HEADER:])
-                plausible = BYTE_ORDERS.get(magic) == order and version == VERSION and 512 <= page_bytes <= 65_536
+                is_size = 512 <= page_bytes <= 65_536 and page_bytes.bit_count() == 1
+                plausible = BYTE_ORDERS.get(magic) == order and version == VERSION and is_size
                 whole = candidate + struct.pack(">II", *claimed)
-                if plausible and (whole == raw or salts == self._bytes(HEADER.size + 8, len(salts))):
-                    if whole != raw:
-                        self._found[0] = whole
+                if plausible and whole == raw:
                     return order, page_bytes, salts, claimed
-        return None
+                if plausible and salts == self._bytes(HEADER.size + 8, len(salts)):
+                    found.append((whole, (order, page_bytes, salts, claimed)))
+        if not found:
+            return None
+        # Of the highest bits of words, the checksum does not tell which it is, but the first frame does.
+        self._found[0], header = next((one for one in found if self._goes_on(HEADER.size, *one[1])), found[0])
+        return header
 
     def _frame(
         self, place: int, order: str, page_bytes: int, salts: bytes, claimed: Sum, actual: Sum

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from imgsearch.storage.faiss import index_builder
 from imgsearch.storage.faiss.index_builder import build
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.faiss.shortlist import shortlist_of
@@ -97,6 +98,24 @@ def test_many_queries_get_what_each_gets_alone_in_few_calls(
     assert len(together[4]) == 0
     assert len(calls) < 6
     assert calls[0] == len(queries)
+
+
+def test_the_nearest_lists_are_scanned(
+    tmp_path: Path, features: Features, ids: npt.NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are and however many of them are to be scanned, also a single one."""
+    monkeypatch.setattr(index_builder, "MIN_POINTS_PER_LIST", 1)
+    monkeypatch.setattr(index_builder, "LISTS", 8)
+    reader = IndexReader.open(tmp_path, make_index(tmp_path, features, ids, flat_limit=0))
+    assert reader._centroids is not None
+    queries, several = clustered(50, 3), (1, 2, 30, len(reader._centroids))
+    assert several[-1] > 300, "NumPy sorts what is shorter, whatever it is asked for"
+    cosines = queries @ reader._centroids.T
+    for most in several:
+        lists, nearness = reader._nearest_lists(queries, [None] * len(queries), most)
+        for values, found, near in zip(cosines, lists, nearness, strict=True):
+            assert set(found.tolist()) == set(np.argsort(-values)[:most].tolist())
+            assert near == pytest.approx(values[found], abs=1e-6)
 
 
 def test_an_approximate_index_hands_over_more_than_asked_for(

@@ -200,6 +200,8 @@ for line in sys.stdin:
     try:
         if line == "search\\n":
             print(Ranker(engine).search(wanted, CALIBRATION, num=1).found, engine.store.counts(), flush=True)
+        elif line == "count\\n":
+            print(engine.store.count(), flush=True)
         elif line == "check\\n":
             print([problem.message for problem in check(folder, read_data=True)], flush=True)
         else:
@@ -248,6 +250,7 @@ def test_a_reader_that_may_not_write_sees_what_the_owner_commits_since(still: Pa
     """Whether the owner has it open or has closed it again, also with a new index: never the old state, nor damage."""
     with at_work(FOLLOW_AS_NOBODY, still, told="20") as reader:
         owner = _written(still, 300, 20)
+        assert _asked(reader, "count") == "320", "a question outside of a snapshot"
         assert _asked(reader, "search") == "320 {0: 107, 1: 107, 2: 106}"
         assert _asked(reader, "check") == "[]"
         owner.close()

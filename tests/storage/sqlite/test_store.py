@@ -443,6 +443,44 @@ def test_removed_ids_are_those_of_the_generation(store: Store) -> None:
     assert store.removed_ids().tolist() == []
 
 
+def test_an_altered_row_of_the_generation_is_told(store: Store) -> None:
+    """The index would be another one, or items behind its last would be passed over."""
+    with store.writing():
+        store.publish(Generation(1, "flat", 10, "00", 5, 6, None, None, 5))
+        store.connection.execute("UPDATE generations SET max_id = 7")
+    for read in (store.generation, store.count_unindexed):
+        with pytest.raises(InstanceDamaged, match=r"a row in .* is corrupted"):
+            read()
+
+
+def test_a_name_that_is_written_again_leaves_the_quarantine(store: Store) -> None:
+    """Also where nothing was deleted under that name before; the others stay there."""
+    with store.writing():
+        store.connection.executemany(
+            "INSERT INTO quarantine (id, product_id, pic_name) VALUES (?, ?, '1.jpg')", [(1, "p1"), (2, "p2")]
+        )
+        store.insert([change("p1"), change("p3")])
+    assert store.connection.execute("SELECT product_id FROM quarantine").fetchall() == [("p2",)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 7])
+def test_features_are_rewritten_piece_by_piece(store: Store, count: int) -> None:
+    """Each once, however many pieces there are, in no piece more than were asked for; a reopened store reads them."""
+    write(store, [change(f"p{number}", feature=one) for number, one in enumerate(scattered(count))])
+    sizes = []
+
+    def turned(features: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        sizes.append(len(features))
+        return -features
+
+    with store.writing():
+        store.rewrite_features(turned, chunk=3)
+    assert sizes == [3] * (count // 3) + [count % 3] * (count % 3 > 0)
+    with closing(Store.open(store.path, write=False)) as opened:
+        found = [picture.feature for picture in opened.pictures(range(count + 1))]
+    assert np.array_equal(np.array(found).reshape(-1, DIMENSION), -scattered(count))
+
+
 def test_a_writer_that_ends_leaves_no_commit_in_the_log(home: Path) -> None:
     """Also where somebody reads the instance all the time, which keeps SQLite from seeing to it by itself."""
     log = home / f"{DATABASE_NAME}-wal"
