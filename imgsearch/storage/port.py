@@ -113,7 +113,7 @@ class Index(Protocol):
 
     @property
     def is_best_first(self) -> bool:
-        """Whether ids come by falling similarity, as far as the index can tell."""
+        """Whether ids come by falling similarity."""
 
     def shortlist(
         self,
@@ -133,8 +133,8 @@ class Index(Protocol):
             query: shape (dimension,), L2-normalised.
             size: how many are wanted.
             categories: items of other categories may be left out; None: all categories.
-            only: if given, return these ids only.
-            without: if given, leave these ids out.
+            only: return these ids only.
+            without: leave these ids out.
         """
 
     def shortlists(
@@ -274,15 +274,10 @@ class Truth(TruthWriting, Protocol):
         """
 
     def nearest(self, query: Feature, condition: Condition, size: int, *, unindexed: bool = False) -> Ids:
-        """Ids of the ``size`` items nearest to a query among those that meet a condition, by comparing with all.
+        """Ids of the ``size`` items nearest to a query, shape (dimension,), among those that meet a condition.
 
-        Of equal ones, those added first. Only for a truth that ``compares_itself``.
-
-        Args:
-            query: shape (dimension,), L2-normalised.
-            condition: to be met.
-            size: how many are wanted.
-            unindexed: only items that are not in the published index.
+        All are compared; of equal ones, those added first come. Only for a truth that ``compares_itself``. With
+        ``unindexed``, only items that are not in the published index count.
         """
 
     def candidates(
