@@ -47,7 +47,7 @@ def share(patch: pytest.MonkeyPatch, cache: Path) -> None:
     address = Path(tempfile.mkdtemp(prefix="imgsearch-"), "networks")
     listener = Listener(str(address), "AF_UNIX")
     atexit.register(address.parent.rmdir)
-    atexit.register(listener.close)  # before, which removes the socket
+    atexit.register(listener.close)  # runs first, and removes the socket
     Thread(target=_listen, args=(listener,), name="networks", daemon=True).start()
     patch.setenv(ADDRESS, str(address))
     patch.setattr(runtime, "Graph", lambda path, *, parallel: _chosen(path, parallel, cache, _graph))

@@ -15,6 +15,7 @@ import numpy as np
 from imgsearch.distinct import is_among
 from imgsearch.errors import RemoteUnavailable
 from imgsearch.filters.tree import EVERYTHING, category_condition
+from imgsearch.quantization import single
 from imgsearch.search.score import cosines
 from imgsearch.types import MAX_RESULTS, SCANNED_WITHOUT_INDEX
 
@@ -36,9 +37,9 @@ EXACT_SCAN_LIMIT: Final = 5_000
 LOOK_COST: Final = 40
 """Cost of testing an item's condition, relative to listing one item that meets it."""
 BROAD_MARGIN: Final = 1.5
-"""How many times as many near items are taken from the index as should suffice for a broad filter."""
+"""For a broad filter, the index is asked for this many times as many near items as should suffice."""
 FIRST_MARGIN: Final = 1.1
-"""The same of those that are tested at first."""
+"""How many times as many of them are tested first as should suffice."""
 NO_IDS: Final = np.zeros(0, np.int64)
 KEPT: Final = 4
 """Number of conditions whose features and ids are cached for further queries."""
@@ -170,7 +171,7 @@ class Snapshot:
             parts = list(self._store.scan(condition, unindexed=unindexed))
             ids = np.concatenate([NO_IDS, *(ids for ids, _ in parts)])
             features = np.concatenate([features for _, features in parts]) if parts else np.zeros((0, 0))
-            _keep(self._scanned, key, (ids, features.astype(np.float32)))
+            _keep(self._scanned, key, (ids, single(features)))
         return self._scanned[key]
 
 
@@ -282,18 +283,18 @@ class _IndexAndTail:
 
     def _of_a_broad_filter(self, size: int) -> Ids | None:
         """Filter a larger shortlist; None if too few remain, as for items far from the query."""
-        tested = self._selection.among / self._selection.found
-        wanted = int(BROAD_MARGIN * size * tested)
+        items_per_match = self._selection.among / self._selection.found
+        wanted = int(BROAD_MARGIN * size * items_per_match)
         try:
             near = self._index.shortlist(self._query, wanted, categories=self._categories, without=self._without)
         except RemoteUnavailable:
             if self._selection.found > SCANNED_WITHOUT_INDEX:
                 raise
             return None  # few enough meet the filter, though there are many items
-        # As many are kept as the index gives without a filter: of those that it names first, if it has an order.
+        # Keep as many as the index returns without a filter; it may return the nearest first.
         enough = len(near) * size // wanted if self._index.is_best_first else len(near)
         kept = NO_IDS
-        for some in np.split(near, [int(FIRST_MARGIN * enough * tested)]):
+        for some in np.split(near, [int(FIRST_MARGIN * enough * items_per_match)]):
             if len(kept) < enough:
                 matching = np.sort(self._store.matching(some.tolist(), self._selection.filter))
                 kept = np.concatenate([kept, some[is_among(some, matching)]])

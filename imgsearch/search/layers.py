@@ -165,7 +165,7 @@ def read_layers(
 def _features(
     store: Truth, read: tuple[Ids, npt.NDArray[np.float32]] | None, wanted: Ids
 ) -> tuple[Ids, npt.NDArray[np.float32]]:
-    """The wanted items and their features, by ascending id; from what has been read, if anything."""
+    """The wanted items and their features, by ascending id; only read if they have not been read already."""
     if read is not None:
         if not is_among(wanted, read[0]).all():
             raise store.damage("an index of items")

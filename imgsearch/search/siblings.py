@@ -46,7 +46,7 @@ SIZES: Final = (4, 16, 64)
 PICTURES_AT_ONCE: Final = 1024
 """In groups that are computed together: bounds the memory."""
 FEW: Final = 16
-"""Inner products of a group up to which a matrix product does not pay."""
+"""For a group with at most so many inner products, a matrix product does not pay."""
 LEAST_LENGTH: Final = 1e-3
 """A shorter sum of picture and siblings has cancelled out and has no meaningful direction."""
 UNRELATED: Final = 0.03
@@ -260,7 +260,7 @@ class _Families:
             each = np.exp(weights.sharpness * (near - 1)) * (others & is_theirs[:, None, :])
             total = each.sum(axis=2)
             each *= (weights.sibling / np.where(total > 0, total, 1.0))[:, :, None]
-            # The sum of picture and siblings need not be made: inner products tell its length and its cosine.
+            # The sum of picture and siblings is never formed: inner products give its length and its cosine.
             products = np.vecdot(ranked, wanted) + np.vecdot(each, np.vecdot(lent, wanted)[:, None])
             squares = np.vecdot(ranked, ranked) + np.vecdot(each, 2 * near + each @ alike)
             lengths = np.sqrt(np.maximum(squares, 0.0))
@@ -299,7 +299,7 @@ def _places(first: Ids, counts: Ids) -> tuple[Ids, npt.NDArray[np.bool_]]:
 def _inner_products(some: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Inner products of each group's features with its others.
 
-    A matrix product is started anew for each group, which for a few features takes longer than all the rest.
+    NumPy starts a matrix product anew for each group, which for a few features takes longer than the product itself.
 
     Args:
         some: shape (groups, n, dimension).

@@ -474,16 +474,21 @@ def test_the_identical_picture_comes_first(
     assert not any(hit.identical for hit in without)
 
 
-@pytest.mark.parametrize("state", ["no generation", "flat", "IVF"])
-def test_leaving_out_the_identical_picture_costs_no_hit(engine: Engine, state: str) -> None:
-    """It may be there a dozen times, nearer than anything else."""
-    features = clustered(200)
+def fill_with_copies(engine: Engine, features: Features, state: str) -> None:
+    """An instance whose first feature is there a dozen times more, as one picture of the product ``own``."""
     fill(engine, features)
     with engine.committing() as store:
         for number in range(12):
             store.upsert(change("own", f"{number}.jpg", features[0], content=b"own"))
     if state != "no generation":
-        engine.rebuild(flat_limit=50 if state == "IVF" else 1000)
+        engine.rebuild(flat_limit=50 if state == "IVF" else 10_000)
+
+
+@pytest.mark.parametrize("state", ["no generation", "flat", "IVF"])
+def test_leaving_out_the_identical_picture_costs_no_hit(engine: Engine, state: str) -> None:
+    """It may be there a dozen times, nearer than anything else."""
+    features = clustered(200)
+    fill_with_copies(engine, features, state)
     for num, start in ((1, 0), (5, 0), (5, 5)):
         found = Ranker(engine).search(
             query(features[0], b"own"), CALIBRATION, num=num, start=start, exclude_identical=True
@@ -495,12 +500,7 @@ def test_leaving_out_the_identical_picture_costs_no_hit(engine: Engine, state: s
 def test_the_largest_page_is_full_without_the_identical_picture(engine: Engine, state: str) -> None:
     """Identical pictures take no place of others, wherever they lie."""
     features = clustered(2 * MAX_RESULTS)
-    fill(engine, features)
-    with engine.committing() as store:
-        for number in range(12):
-            store.upsert(change("own", f"{number}.jpg", features[0], content=b"own"))
-    if state != "no generation":
-        engine.rebuild(flat_limit=50 if state == "IVF" else 10_000)
+    fill_with_copies(engine, features, state)
     found = Ranker(engine).search(query(features[0], b"own"), CALIBRATION, num=MAX_RESULTS, exclude_identical=True)
     assert len(found.hits) == MAX_RESULTS
     assert "own" not in {hit.item.key.product_id for hit in found.hits}

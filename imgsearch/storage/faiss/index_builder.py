@@ -17,6 +17,7 @@ import numpy as np
 
 from imgsearch.distinct import is_among
 from imgsearch.errors import InstanceDamaged
+from imgsearch.quantization import single
 from imgsearch.storage.faiss.clustering import nearest, spherical_kmeans
 from imgsearch.storage.faiss.index_file import (
     Part,
@@ -115,7 +116,7 @@ def _flat(chunks: Chunks, dimension: int) -> tuple[Any, int]:
     index.train(np.zeros((1, dimension), np.float32))
     max_id = 0
     for ids, features in chunks():
-        index.add_with_ids(features.astype(np.float32), ids)
+        index.add_with_ids(single(features), ids)
         max_id = int(ids[-1])
     return index, max_id
 
@@ -270,7 +271,7 @@ def _fill(
     centroids = centroids_of(index)
     position, last = 0, 0
     for ids, halves in chunks():
-        features = halves.astype(np.float32)
+        features = single(halves)
         here = categories[position : position + len(ids)]
         lists = np.empty(len(ids), np.int64)
         for part in parts:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imgsearch.filters.tree import EVERYTHING
+from imgsearch.quantization import single
 from imgsearch.storage.conditions import Sql
 from imgsearch.storage.port import Pictures, StoredPicture
 from imgsearch.storage.postgres.conditions import categories_of, compiled
@@ -224,7 +225,7 @@ class Reader(Places):
         if len(rows) != len(wanted):
             raise self.damage("an item or its feature")
         found, features = self.checked_features(rows)
-        return found, features.astype(np.float32)
+        return found, single(features)
 
     def checked_features(self, rows: list[Row]) -> tuple[Ids, Stored]:
         """Convert and verify rows of id and CHECKED_FEATURE."""

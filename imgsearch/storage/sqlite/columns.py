@@ -7,6 +7,7 @@ shortcut: where a checksum does not agree, the caller reads the row itself and d
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -99,9 +100,9 @@ class Wanted:
 
     def __init__(self, ids: list[int]) -> None:
         self._ids = np.array(ids, np.int64)
-        self._text = str(ids)[1:-1].replace(" ", "")
-        self.json = f"[{self._text}]"
+        self.json = json.dumps(ids, separators=(",", ":"))
         """The ids, as a parameter."""
+        self._text = self.json[1:-1]
 
     def found(self, text: str | None) -> Numbers:
         """The ids that SQLite has joined: usually all of them, which then need not be parsed."""
@@ -179,7 +180,7 @@ class FeatureColumns:
 
 
 def _numbers(text: str | None) -> Numbers:
-    """Integers with commas between them; none where there is anything else."""
+    """Integers with commas between them. Where there is anything else, fewer than there should be."""
     try:
         return np.fromstring(text, np.int64, sep=",") if text else np.zeros(0, np.int64)
     except (ValueError, DeprecationWarning):

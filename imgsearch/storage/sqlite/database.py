@@ -38,7 +38,7 @@ READER_CACHE_SHARE: Final = 256
 """A reader caches this part of the file: enough for the upper levels of the B-trees of millions of items."""
 READER_CACHE_KIB: Final = 16_384
 """A reader caches at least this: a search visits up to 2,000 pages, many of them twice, as the pictures of a product
-mostly lie side by side. At most it caches what a writer does."""
+mostly lie side by side. At most, it caches as much as a writer."""
 _DAMAGE_WITHOUT_CODE: Final = ("Could not decode to UTF-8", "unsupported file format")
 """Messages for stored text that is no longer UTF-8, and for a header with an unknown format."""
 

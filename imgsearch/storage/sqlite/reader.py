@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imgsearch.filters.tree import EVERYTHING, category_condition, content_of, is_of_attributes, uses_attributes
+from imgsearch.quantization import single
 from imgsearch.storage.port import StoredPicture
 from imgsearch.storage.records import (
     CHECKED_FEATURE,
@@ -120,8 +121,7 @@ class Reader(Ranked):
         if row is None:
             raise self.damage("the feature of an item")
         self._check_features([row])
-        feature: npt.NDArray[np.float32] = self._unpacked(row[1], 1)[0].astype(np.float32, copy=False)
-        return feature
+        return single(self._unpacked(row[1], 1)[0])
 
     def pictures(self, ids: Iterable[int]) -> Iterator[StoredPicture]:
         """Yield the items among these ids with their features, in no particular order."""
@@ -131,7 +131,7 @@ class Reader(Ranked):
         ):
             rows = cursor.fetchall()
             self._check_features([(row[0], row[-2], row[-1]) for row in rows])
-            features = self._unpacked(b"".join(row[-2] for row in rows), len(rows)).astype(np.float32, copy=False)
+            features = single(self._unpacked(b"".join(row[-2] for row in rows), len(rows)))
             yield from map(StoredPicture, map(self._item, rows), features)
 
     @translated

@@ -23,9 +23,9 @@ __all__ = ["Remembered"]
 KEPT: Final = 8
 """Conditions that are remembered: at most four bits for each item and condition."""
 FEW: Final = 8
-"""Ids are kept as they are where at most one item in so many meets a condition: they are at hand sooner than bits."""
+"""Where at most one item in so many meets a condition, its ids are kept: reading them is faster than unpacking bits."""
 LARGEST: Final = np.iinfo(np.uint32).max
-"""Of the ids that are kept in four bytes each."""
+"""Up to this one, ids are kept in four bytes each."""
 
 
 class Remembered:

@@ -155,7 +155,7 @@ class _Walk:
                     found.append((whole, (order, page_bytes, salts, claimed)))
         if not found:
             return None
-        # Of the highest bits of words, the checksum does not tell which it is, but the first frame does.
+        # The checksum cannot tell the highest bits of words apart, but the first frame can.
         self._found[0], header = next((one for one in found if self._goes_on(HEADER.size, *one[1])), found[0])
         return header
 
