@@ -19,6 +19,7 @@ import numpy as np
 from fastcrc import crc64
 
 from imgsearch.storage.records import ITEM_ROW
+from imgsearch.storage.sqlite.rows import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,7 +183,7 @@ class FeatureColumns:
 def _numbers(text: str | None) -> Numbers:
     """Integers with commas between them. Where there is anything else, fewer than there should be."""
     try:
-        return np.fromstring(text, np.int64, sep=",") if text else np.zeros(0, np.int64)
+        return numbers(text or None)
     except (ValueError, DeprecationWarning):
         return np.zeros(0, np.int64)
 

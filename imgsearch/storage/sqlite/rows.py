@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import sqlite3
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -99,9 +98,9 @@ class Rows(Records):
     def _ids(self, select: str, parameters: tuple[Any, ...] = ()) -> npt.NDArray[np.int64]:
         """The ``id`` column of a statement; SQLite joins it to one text, as a row each takes three times as long."""
         (text,) = self._connection.execute(f"SELECT group_concat(id) FROM ({select})", parameters).fetchone()
-        return np.zeros(0, np.int64) if text is None else np.fromstring(text, np.int64, sep=",")
+        return numbers(text)
 
 
-def numbers(rows: Iterable[tuple[int, ...]]) -> npt.NDArray[np.int64]:
-    """The integers of all rows, concatenated; shape (rows * columns,)."""
-    return np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64)
+def numbers(joined: str | None) -> npt.NDArray[np.int64]:
+    """The integers that ``group_concat`` has joined; shape (n,)."""
+    return np.zeros(0, np.int64) if joined is None else np.fromstring(joined, np.int64, sep=",")
