@@ -2,11 +2,14 @@
 
 FAISS has both, but its k-means and its ``knn`` compare through a BLAS that takes four to six times as long as NumPy's
 (18,000 vectors and 290 centroids, two cores with AVX-512: 84 ms against 19).
+
+Of thousands of centroids, a vector is compared only with those that have the nearest codes, of a product quantizer with
+4 bits. For 97 % and more, the nearest centroid is among them; the others get one that is about as near.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -16,35 +19,79 @@ if TYPE_CHECKING:
     Vectors = npt.NDArray[np.float32]
     Numbers = npt.NDArray[np.int64]
 
-__all__ = ["nearest", "spherical_kmeans"]
+__all__ = ["Centroids", "spherical_kmeans"]
 
 ITERATIONS: Final = 10
 """As FAISS uses for inverted files."""
+LEAST_GAIN: Final = 1e-3
+"""An iteration of k-means that raises the mean cosine by less than this share of it is the last one."""
 PRODUCTS_AT_ONCE: Final = 1 << 22
 """Cosines that are held at once: 16 MiB."""
+MANY: Final = 4096
+"""From so many centroids on, comparing codes first is at least twice as fast."""
+NUMBERS_PER_CODE: Final = 4
+"""Of a vector, in each 4-bit code."""
+COMPARED: Final = 64
+"""How many of the centroids with the nearest codes are compared. With fewer, lists become uneven: centroids that are
+near to everything get whatever has missed its nearest one."""
+CODE_ITERATIONS: Final = 4
+"""Of the k-means for codes. FAISS's 25 would take four times as long, for hardly better codes."""
+VECTORS_AT_ONCE: Final = 16_384
+"""FAISS keeps 5 KiB for each vector whose code it compares."""
 APART: Final = 1 / 1024
 """By this share, the halves of a split cluster differ from its centroid."""
 TINY: Final = 1e-9
 
 
-def nearest(vectors: Vectors, centroids: Vectors) -> Numbers:
-    """Of each vector, which centroid has the largest inner product with it; the first of equal ones.
+class Centroids:
+    """Centroids, prepared for finding the nearest one to each of many vectors.
 
     Args:
-        vectors: shape (n, dimension).
         centroids: shape (lists, dimension), at least one.
-
-    Returns:
-        Shape (n,).
     """
-    found = np.zeros(len(vectors), np.int64)
-    if len(centroids) == 1:
+
+    def __init__(self, centroids: Vectors) -> None:
+        self._centroids = centroids
+        lists, dimension = centroids.shape
+        # FAISS's codes have an even number of parts.
+        self._coded = _coded(centroids) if lists >= MANY and dimension % (2 * NUMBERS_PER_CODE) == 0 else None
+
+    def nearest(self, vectors: Vectors) -> Numbers:
+        """Of each vector, which centroid has the largest inner product with it.
+
+        Among fewer than MANY, it is that one for certain, and the first of equal ones; else that one or one about as
+        near.
+
+        Args:
+            vectors: shape (n, dimension).
+
+        Returns:
+            Shape (n,).
+        """
+        found = np.zeros(len(vectors), np.int64)
+        if len(self._centroids) == 1:
+            return found
+        rows = max(1, PRODUCTS_AT_ONCE // len(self._centroids)) if self._coded is None else VECTORS_AT_ONCE
+        for start in range(0, len(vectors), rows):
+            some = vectors[start : start + rows]
+            if self._coded is None:
+                (some @ self._centroids.T).argmax(axis=1, out=found[start : start + rows])
+            else:
+                found[start : start + rows] = self._coded.search(some, 1)[1][:, 0]
         return found
-    rows = max(1, PRODUCTS_AT_ONCE // len(centroids))
-    for start in range(0, len(vectors), rows):
-        products = vectors[start : start + rows] @ centroids.T
-        products.argmax(axis=1, out=found[start : start + rows])
-    return found
+
+
+def _coded(centroids: Vectors) -> Any:
+    import faiss
+
+    dimension = centroids.shape[1]
+    codes = faiss.IndexPQFastScan(dimension, dimension // NUMBERS_PER_CODE, 4, faiss.METRIC_INNER_PRODUCT)
+    codes.pq.cp.niter = CODE_ITERATIONS
+    compared = faiss.IndexRefineFlat(codes)
+    compared.k_factor = COMPARED
+    compared.train(centroids)
+    compared.add(centroids)
+    return compared
 
 
 def spherical_kmeans(points: Vectors, count: int, *, seed: int, iterations: int = ITERATIONS) -> Vectors:
@@ -56,7 +103,7 @@ def spherical_kmeans(points: Vectors, count: int, *, seed: int, iterations: int 
         points: shape (n, dimension), L2-normalised; at least ``count``.
         count: of clusters, at least one.
         seed: of the points that it begins at.
-        iterations: as many, whether it has converged or not.
+        iterations: at most so many, fewer if the last one has gained little.
 
     Returns:
         Shape (count, dimension), L2-normalised.
@@ -64,12 +111,18 @@ def spherical_kmeans(points: Vectors, count: int, *, seed: int, iterations: int 
     if count == 1:
         return _units(points.astype(np.float64).mean(axis=0)[None])
     begin = np.random.default_rng(seed).choice(len(points), count, replace=False)
-    centroids = points[begin]
+    centroids, before = points[begin], 0.0
     for _ in range(iterations):
-        clusters = nearest(points, centroids)
+        clusters = Centroids(centroids).nearest(points)
         sizes = np.bincount(clusters, minlength=count)
-        centroids = _units(_sums(points, clusters, sizes))
+        sums = _sums(points, clusters, sizes)
+        centroids = _units(sums)
         _split(centroids, sizes)
+        # A sum is as long as the cosines of its points to it add up to.
+        cosine = float(np.linalg.norm(sums, axis=1).sum()) / len(points)
+        if cosine < (1 + LEAST_GAIN) * before:
+            break
+        before = cosine
     return centroids
 
 

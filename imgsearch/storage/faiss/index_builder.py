@@ -18,7 +18,7 @@ import numpy as np
 from imgsearch.distinct import is_among
 from imgsearch.errors import InstanceDamaged
 from imgsearch.quantization import single
-from imgsearch.storage.faiss.clustering import nearest, spherical_kmeans
+from imgsearch.storage.faiss.clustering import Centroids, spherical_kmeans
 from imgsearch.storage.faiss.index_file import (
     Part,
     centroids_of,
@@ -61,7 +61,7 @@ EXTENSION: Final = 2.0
 """Lists are kept until the number of items has grown or shrunk by this factor since training."""
 TARGET_RECALL: Final = 0.99
 RECALL_QUERIES: Final = 200
-MAPPED_SHARE: Final = 8
+MAPPED_SHARE: Final = 16
 """At most about this part of an index is in memory at a time while recall is measured."""
 SAMPLED_AT_ONCE: Final = 16_384
 """Features that are read at a time: bounds the memory."""
@@ -269,6 +269,7 @@ def _fill(
     import faiss
 
     centroids = centroids_of(index)
+    prepared = {part.category: Centroids(centroids[part.first : part.end]) for part in parts}
     position, last = 0, 0
     for ids, halves in chunks():
         features = single(halves)
@@ -277,7 +278,7 @@ def _fill(
         for part in parts:
             members = np.flatnonzero(here == part.category)
             if len(members):
-                lists[members] = nearest(features[members], centroids[part.first : part.end]) + part.first
+                lists[members] = prepared[part.category].nearest(features[members]) + part.first
         codes = np.empty((len(ids), index.code_size), np.uint8)
         index.encode_vectors(len(ids), *map(faiss.swig_ptr, (features, lists, codes)), False)
         spool.add(lists, ids, codes)

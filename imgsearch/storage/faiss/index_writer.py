@@ -45,7 +45,8 @@ def empty_index(centroids: npt.NDArray[np.float32]) -> Any:
     quantizer = faiss.IndexFlatIP(dimension)
     quantizer.add(centroids)
     index = faiss.IndexIVFRaBitQ(quantizer, dimension, lists, faiss.METRIC_INNER_PRODUCT)
-    index.train(centroids)  # the codes need no training, but FAISS requires the call
+    # The codes need no training, but FAISS requires the call; it assigns to lists what it is given.
+    index.train(centroids[:1])
     return index
 
 

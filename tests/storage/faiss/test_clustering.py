@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsearch.storage.faiss import clustering
-from imgsearch.storage.faiss.clustering import ITERATIONS, nearest, spherical_kmeans
+from imgsearch.storage.faiss.clustering import ITERATIONS, MANY, Centroids, spherical_kmeans
 from tests.storage.builders import DIMENSION, clustered, scattered
 
 
@@ -23,11 +23,50 @@ def test_each_vector_gets_the_nearest_centroid(count: int, monkeypatch: pytest.M
     """Also when its cosines are computed in several pieces, of which the last one is shorter."""
     vectors, centroids = scattered(100, 1), scattered(count, 2)
     expected = (vectors @ centroids.T).argmax(axis=1)
-    assert nearest(vectors, centroids).tolist() == expected.tolist()
+    prepared = Centroids(centroids)
+    assert prepared.nearest(vectors).tolist() == expected.tolist()
     monkeypatch.setattr(clustering, "PRODUCTS_AT_ONCE", 7 * count)
-    assert nearest(vectors, centroids).tolist() == expected.tolist()
+    assert prepared.nearest(vectors).tolist() == expected.tolist()
     monkeypatch.setattr(clustering, "PRODUCTS_AT_ONCE", 1)
-    assert nearest(vectors[:3], centroids).tolist() == expected[:3].tolist()
+    assert prepared.nearest(vectors[:3]).tolist() == expected[:3].tolist()
+    assert prepared.nearest(vectors[:0]).shape == (0,)
+
+
+def test_of_many_centroids_nearly_every_vector_gets_the_nearest() -> None:
+    """The others get one that is about as near."""
+    points = clustered(12_000, 5, clusters=6_000)
+    centroids = spherical_kmeans(points, MANY, seed=2, iterations=2)
+    prepared = Centroids(centroids)
+    cosines = points @ centroids.T
+    found = prepared.nearest(points)
+    assert found.dtype == np.int64
+    lost = cosines.max(axis=1) - cosines[np.arange(len(points)), found]
+    assert np.mean(lost > 1e-6) <= 0.03
+    assert lost.mean() <= 0.003
+    assert prepared.nearest(points[:0]).shape == (0,)
+    assert np.array_equal(prepared.nearest(points), Centroids(centroids).nearest(points)), "always the same"
+
+
+def test_many_centroids_of_a_dimension_that_has_no_codes_are_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clustering, "MANY", 64)
+    vectors, centroids = scattered(100, 1)[:, :14], scattered(64, 2)[:, :14]
+    assert np.array_equal(Centroids(centroids).nearest(vectors), (vectors @ centroids.T).argmax(axis=1))
+
+
+def test_many_copies_of_few_centroids_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clustering, "MANY", 64)
+    few = scattered(3, 6)
+    centroids = np.repeat(few, 40, axis=0)
+    assert np.array_equal(centroids[Centroids(centroids).nearest(few)], few)
+
+
+def test_many_clusters_are_as_tight_as_with_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = clustered(12_000, 3, clusters=6_000)
+    coded = spherical_kmeans(points, MANY, seed=5)
+    monkeypatch.setattr(clustering, "MANY", MANY + 1)
+    certain = spherical_kmeans(points, MANY, seed=5)
+    np.testing.assert_allclose(np.linalg.norm(coded, axis=1), 1, atol=1e-6)
+    assert 1 - agreement(points, coded) <= 1.02 * (1 - agreement(points, certain))
 
 
 @pytest.mark.parametrize(("count", "spread"), [(20, 0.05), (60, 0.12), (200, 0.12)])
@@ -43,6 +82,19 @@ def test_clusters_are_as_tight_as_those_of_faiss(count: int, spread: float) -> N
     assert 1 - agreement(points, own) <= 1.1 * (1 - agreement(points, theirs.centroids))
     # Each step of k-means improves on the one before.
     assert agreement(points, own) >= agreement(points, spherical_kmeans(points, count, seed=5, iterations=1))
+
+
+def test_it_ends_once_an_iteration_gains_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points close to as many centres as there are clusters stay where the second iteration puts them."""
+    sums, counted = clustering._sums, []
+    monkeypatch.setattr(clustering, "_sums", lambda *arguments: counted.append(1) or sums(*arguments))
+    points = clustered(1_000, 3, clusters=8, spread=0.01)
+    quick = spherical_kmeans(points, 8, seed=0)
+    assert 2 <= len(counted) < ITERATIONS
+    monkeypatch.setattr(clustering, "LEAST_GAIN", -1.0)
+    counted.clear()
+    assert 1 - agreement(points, quick) <= 1.1 * (1 - agreement(points, spherical_kmeans(points, 8, seed=0)))
+    assert len(counted) == ITERATIONS
 
 
 def test_the_same_points_give_the_same_clusters() -> None:
