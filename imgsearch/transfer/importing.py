@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -83,14 +84,23 @@ def import_items(
         lines = (_tuned(own, line, bits) for line in lines)
     end: list[ImgsearchError] = []
     source = until_it_fails(lines, end)
-    while batch := [_storable(engine, line) for line in itertools.islice(source, COMMIT_ITEMS)]:
-        products = {line.item.key.product_id for line in batch if isinstance(line, Line)}
-        with engine.committing(None if adopts_tuning else products) as store:
-            if adopts_tuning:
-                store.set_tuning(tuning)
-                adopts_tuning = False
-            outcomes = _write(engine, batch)
-        yield from outcomes
+
+    def read() -> list[Line | Refused]:
+        return [_storable(engine, line) for line in itertools.islice(source, COMMIT_ITEMS)]
+
+    with ThreadPoolExecutor(1, "imgsearch-import") as reader:
+        batch = read()
+        while batch:
+            products = {line.item.key.product_id for line in batch if isinstance(line, Line)}
+            with engine.committing(None if adopts_tuning else products) as store:
+                if adopts_tuning:
+                    store.set_tuning(tuning)
+                    adopts_tuning = False
+                outcomes = _write(engine, batch)
+                # Read while the commit waits for the disk; sooner, both would take turns at the interpreter's lock.
+                following = reader.submit(read)
+            yield from outcomes
+            batch = following.result()
     if adopts_tuning and not end:  # there was no line: of a shard, for one, that has none
         with engine.committing() as store:
             store.set_tuning(tuning)
