@@ -17,6 +17,7 @@ TESTS: Final = {
     "storage/sqlite/rows.py": SQLITE,
     "storage/sqlite/store.py": SQLITE,
     "storage/sqlite/generations.py": SQLITE,
+    "storage/faiss/clustering.py": ("tests/storage/faiss/test_clustering.py",),
     "storage/faiss/index_header.py": ("tests/storage/faiss/test_index_header.py",),
     "storage/sqlite/wal.py": ("tests/storage/sqlite/test_wal.py",),
     "storage/faiss/shortlist.py": ("tests/storage/faiss", "tests/storage/test_engine.py"),
