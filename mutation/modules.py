@@ -12,7 +12,7 @@ SQLITE: Final = ("tests/storage/sqlite", "tests/storage/integrity/test_check.py"
 SEARCH: Final = ("tests/search/test_layers.py", "tests/search", "tests/storage/test_engine.py")
 
 TESTS: Final = {
-    "storage/engine.py": (*STORAGE, SUCCESSOR),
+    "storage/engine.py": (*STORAGE, SUCCESSOR, "tests/storage/test_formats.py"),
     "storage/successor.py": (SUCCESSOR, "tests/jobs/test_reindexing.py", "tests/storage/test_engine.py"),
     "storage/sqlite/rows.py": SQLITE,
     "storage/sqlite/store.py": SQLITE,

@@ -6,6 +6,7 @@ process, and after that process was killed.
 
 from __future__ import annotations
 
+import queue
 import random
 import time
 from contextlib import closing
@@ -974,3 +975,17 @@ def test_a_killed_writer_keeps_what_it_acknowledged_and_nothing_by_halves(engine
                 (hit,) = Ranker(reader).search(query(feature), CALIBRATION, num=1).hits
                 assert hit.item.key == Key(f"p{batch}", "13")
         first = batches
+
+
+def test_what_an_index_needs_is_loaded_beforehand_if_there_is_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: queue.SimpleQueue[str] = queue.SimpleQueue()
+    monkeypatch.setattr("imgsearch.storage.engine.import_module", loaded.put)
+    engine.prepare()
+    fill(engine, scattered(3))
+    engine.prepare()
+    engine.rebuild()
+    engine.prepare()
+    assert loaded.get(timeout=60) == "faiss"
+    assert loaded.empty()

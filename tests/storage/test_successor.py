@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,6 @@ from tests.storage.builders import CALIBRATION, DIMENSION, change, fill, query, 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MODEL = {"dimension": DIMENSION, "feature_version": 1}
 LATER = {**MODEL, "feature_version": 2}
@@ -140,3 +140,37 @@ def test_what_is_deleted_or_replaced_here_is_forgotten_there(old: Engine, new: E
     assert new.store.connection.execute("SELECT path FROM roots").fetchall() == [("/kept",)]
     new.close()
     assert b"/of-the-" not in (new.folder / DATABASE_NAME).read_bytes()
+
+
+def test_folders_of_deleted_items_do_not_come_along(old: Engine, new: Engine) -> None:
+    write(new.store, [change("gone", location=Location("/of-the-deleted")), change("kept", location=Location("/kept"))])
+    with new.committing() as store:
+        store.remove([Key("gone", "1.jpg")])
+    old.succeed_by(new)
+    assert old.store.connection.execute("SELECT path FROM roots").fetchall() == [("/kept",)]
+
+
+def test_an_instance_whose_items_are_all_gone_has_no_index(old: Engine, new: Engine) -> None:
+    """Also if the successor has an index of what it once held."""
+    new.rebuild()
+    with new.committing() as store:
+        store.remove([Key(f"p{number}", "1.jpg") for number in range(20)])
+    old.succeed_by(new)
+    assert (old.store.count(), old.store.generation()) == (0, None)
+
+
+def test_the_database_goes_first(old: Engine, new: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of a successor after a crash must not look like one with items but without an index."""
+    new.rebuild()
+    new.close()
+    removed: list[str] = []
+    unlink = Path.unlink
+
+    def recorded(path: Path, *, missing_ok: bool = False) -> None:
+        removed.append(path.name)
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", recorded)
+    clear(new.folder)
+    assert removed[0] == DATABASE_NAME
+    assert len(removed) > 1
