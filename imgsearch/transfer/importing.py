@@ -97,7 +97,7 @@ def import_items(
                     store.set_tuning(tuning)
                     adopts_tuning = False
                 outcomes = _write(engine, batch)
-                # Read while the commit waits for the disk; sooner, both would take turns at the interpreter's lock.
+                # Read while the commit waits for the disk. Any sooner, both would compete for the interpreter's lock.
                 following = reader.submit(read)
             yield from outcomes
             batch = following.result()

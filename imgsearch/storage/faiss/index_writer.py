@@ -45,7 +45,7 @@ def empty_index(centroids: npt.NDArray[np.float32]) -> Any:
     quantizer = faiss.IndexFlatIP(dimension)
     quantizer.add(centroids)
     index = faiss.IndexIVFRaBitQ(quantizer, dimension, lists, faiss.METRIC_INNER_PRODUCT)
-    # The codes need no training, but FAISS requires the call; it assigns to lists what it is given.
+    # The codes need no training, but FAISS requires the call, in which it assigns each vector to a list: one will do.
     index.train(centroids[:1])
     return index
 

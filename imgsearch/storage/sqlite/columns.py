@@ -183,7 +183,7 @@ class FeatureColumns:
 def _numbers(text: str | None) -> Numbers:
     """Integers with commas between them. Where there is anything else, fewer than there should be."""
     try:
-        return numbers(text or None)
+        return numbers(text)
     except (ValueError, DeprecationWarning):
         return np.zeros(0, np.int64)
 

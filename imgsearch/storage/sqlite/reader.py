@@ -186,14 +186,14 @@ class Reader(Ranked):
 
     def categories(self, *, above: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Ids of the items with an id greater than ``above``, ascending, and their categories; shape (n,) each."""
-        # The ids of a category are joined to one text, as a row each takes several times as long.
+        # The ids of a category are joined into one text: a row each takes several times as long.
         select = "SELECT category_id, group_concat(id) FROM items"
         if above:  # a scan of the id range; an index covers both columns of all items
             rows = self._connection.execute(f"{select} NOT INDEXED WHERE id > ? GROUP BY category_id", (above,))
         else:
             rows = self._connection.execute(f"{select} GROUP BY category_id")
         found = [(category, numbers(joined)) for category, joined in rows]
-        ids = np.concatenate([numbers(None), *(some for _, some in found)])
+        ids = np.concatenate([np.zeros(0, np.int64), *(some for _, some in found)])
         sizes = np.array([[category, len(some)] for category, some in found], np.int64).reshape(-1, 2)
         categories = sizes[:, 0].repeat(sizes[:, 1])
         del found  # of millions of items, each of these takes more than all else that a rebuild keeps

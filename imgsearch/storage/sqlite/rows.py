@@ -102,5 +102,5 @@ class Rows(Records):
 
 
 def numbers(joined: str | None) -> npt.NDArray[np.int64]:
-    """The integers that ``group_concat`` has joined; shape (n,)."""
-    return np.zeros(0, np.int64) if joined is None else np.fromstring(joined, np.int64, sep=",")
+    """The integers that ``group_concat`` has joined, None for no rows; shape (n,)."""
+    return np.fromstring(joined, np.int64, sep=",") if joined else np.zeros(0, np.int64)
