@@ -218,7 +218,7 @@ class Engine:
             StorageFull, StorageUnwritable: the old generation stays published.
         """
         self.count_to_index()
-        return self._published(self._built(self.store, flat_limit=flat_limit))
+        return self._published(self._built(self.store, flat_limit=flat_limit, similar=self.store.generation()))
 
     def retune(self, tuning: Projection | None, *, flat_limit: int = FLAT_LIMIT) -> Generation | None:
         """Rewrite all features and the index for another tuning (None: none).
@@ -252,9 +252,17 @@ class Engine:
         return None
 
     def _built(
-        self, store: Store, converted: Converted = lambda features: features, *, flat_limit: int = FLAT_LIMIT
+        self,
+        store: Store,
+        converted: Converted = lambda features: features,
+        *,
+        flat_limit: int = FLAT_LIMIT,
+        similar: Generation | None = None,
     ) -> Generation:
-        """Build the next generation of this instance, unpublished, from a store's features after conversion."""
+        """Build the next generation of this instance, unpublished, from a store's features after conversion.
+
+        Training takes less time with a generation of the same features, which may have been of other items.
+        """
         old = self.store.generation()
         number = old.number + 1 if old else 1
 
@@ -269,7 +277,7 @@ class Engine:
             ids, categories = store.categories()
             if len(ids) != store.count():
                 raise store.damage("the number of items")
-            return build(self.folder, number, categories, chunks, picked, flat_limit=flat_limit)
+            return build(self.folder, number, categories, chunks, picked, flat_limit=flat_limit, old=similar)
 
     def refresh(self) -> Generation:
         """Bring the index up to date: extend it while its lists still fit, else rebuild it.

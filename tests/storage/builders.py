@@ -301,7 +301,7 @@ def picked_of(features: Features) -> Callable[[npt.NDArray[np.int64]], npt.NDArr
 
 
 def make_index(
-    folder: Path, features: Features, ids: npt.NDArray[np.int64], number: int = 1, **options: int
+    folder: Path, features: Features, ids: npt.NDArray[np.int64], number: int = 1, **options: Any
 ) -> Generation:
     """Build a generation of a single category."""
     chunks: Any = pieces_of(features, ids)

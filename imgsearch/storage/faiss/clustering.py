@@ -94,15 +94,19 @@ def _coded(centroids: Vectors) -> Any:
     return compared
 
 
-def spherical_kmeans(points: Vectors, count: int, *, seed: int, iterations: int = ITERATIONS) -> Vectors:
-    """Centroids of ``count`` clusters by k-means with cosines, begun at random points.
+def spherical_kmeans(
+    points: Vectors, count: int, *, seed: int, begin: Vectors | None = None, iterations: int = ITERATIONS
+) -> Vectors:
+    """Centroids of ``count`` clusters by k-means with cosines, begun at earlier centroids or at random points.
 
     A cluster that loses all its points takes over half of the largest one, as in FAISS.
 
     Args:
         points: shape (n, dimension), L2-normalised; at least ``count``.
         count: of clusters, at least one.
-        seed: of the points that it begins at.
+        seed: of what is chosen at random.
+        begin: centroids of similar points, shape (m, dimension); the fewer iterations are needed. If m is larger than
+            ``count``, some of them are taken; if it is smaller, random points are added.
         iterations: the maximum; it ends sooner if an iteration gains little.
 
     Returns:
@@ -110,8 +114,7 @@ def spherical_kmeans(points: Vectors, count: int, *, seed: int, iterations: int 
     """
     if count == 1:
         return _units(points.astype(np.float64).mean(axis=0)[None])
-    begin = np.random.default_rng(seed).choice(len(points), count, replace=False)
-    centroids, before = points[begin], 0.0
+    centroids, before = _begun(points, count, np.random.default_rng(seed), begin), 0.0
     for _ in range(iterations):
         clusters = Centroids(centroids).nearest(points)
         sizes = np.bincount(clusters, minlength=count)
@@ -124,6 +127,16 @@ def spherical_kmeans(points: Vectors, count: int, *, seed: int, iterations: int 
             break
         before = cosine
     return centroids
+
+
+def _begun(points: Vectors, count: int, generator: np.random.Generator, earlier: Vectors | None) -> Vectors:
+    """The centroids of the first iteration; shape (count, dimension)."""
+    if earlier is None:
+        earlier = points[:0]
+    if len(earlier) > count:
+        return earlier[generator.choice(len(earlier), count, replace=False)]
+    added = generator.choice(len(points), count - len(earlier), replace=False)
+    return np.concatenate([earlier, points[added]])
 
 
 def _sums(points: Vectors, clusters: Numbers, sizes: Numbers) -> Vectors:

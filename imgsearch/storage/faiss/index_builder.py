@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,7 @@ from imgsearch.storage.faiss.index_file import (
     Part,
     centroids_of,
     list_of,
+    read_centroids,
     read_index,
     read_parts,
     serialised_parts,
@@ -75,6 +77,7 @@ def build(
     picked: Picked,
     *,
     flat_limit: int = FLAT_LIMIT,
+    old: Generation | None = None,
 ) -> Generation:
     """Train, fill and write the index file of a generation; the caller publishes it.
 
@@ -85,6 +88,7 @@ def build(
         chunks: starts a pass over all ids (int64, ascending) and features (L2-normalised) in chunks.
         picked: the features of the items at some places in the order of ids; the places are ascending.
         flat_limit: maximum number of items for an exact index.
+        old: an earlier generation of the same features, whose lists the training begins with, if they can be read.
     """
     count, created = len(categories), int(time.time())
     dimension = picked(np.zeros(1, np.int64)).shape[1]
@@ -92,7 +96,7 @@ def build(
         index, max_id = _flat(chunks, dimension)
         return write_flat(folder, Generation(number, "flat", 0, "", count, max_id, None, None, created), index)
     parts = _parts(categories)
-    index = empty_index(_train(parts, categories, picked, dimension))
+    index = empty_index(_train(parts, categories, picked, dimension, _begin(folder, old)))
     neighbours = _Neighbours(picked(_query_positions(count)).astype(np.float32))
     with Spool(folder, index.nlist, index.code_size, count) as spool:
         max_id = _fill(spool, index, parts, categories, chunks, neighbours.see)
@@ -222,8 +226,20 @@ def _query_positions(count: int) -> npt.NDArray[np.int64]:
     return np.sort(np.random.default_rng(count).choice(count, min(RECALL_QUERIES, count), replace=False))
 
 
+def _begin(folder: Path, old: Generation | None) -> dict[int, npt.NDArray[np.float32]]:
+    """Centroids of each category that training begins with; none if the old file cannot be read."""
+    if old is not None:
+        with suppress(OSError, InstanceDamaged):
+            return read_centroids(folder / old.file_name, old)
+    return {}
+
+
 def _train(
-    parts: list[Part], categories: npt.NDArray[np.int64], picked: Picked, dimension: int
+    parts: list[Part],
+    categories: npt.NDArray[np.int64],
+    picked: Picked,
+    dimension: int,
+    begin: dict[int, npt.NDArray[np.float32]],
 ) -> npt.NDArray[np.float32]:
     """Train the centroids of all lists, per category on a sample of its own items; shape (lists, dimension).
 
@@ -232,13 +248,17 @@ def _train(
         categories: of all items, shape (n,).
         picked: the features of items.
         dimension: of these.
+        begin: earlier centroids of some categories, shape (lists, dimension).
     """
     places = _training_positions(parts, categories)
     chosen = categories[places]
     return np.concatenate(
         [
             spherical_kmeans(
-                _sample(picked, places[chosen == part.category], dimension), part.lists, seed=part.category
+                _sample(picked, places[chosen == part.category], dimension),
+                part.lists,
+                seed=part.category,
+                begin=begin.get(part.category),
             )
             for part in parts
         ]

@@ -40,11 +40,14 @@ __all__ = [
     "list_of",
     "open_index",
     "part_checksum",
+    "read_centroids",
     "read_index",
     "read_parts",
     "serialised_parts",
 ]
 
+FLOAT: Final = np.dtype("<f4")
+"""Of a centroid."""
 CHECK: Final = np.dtype("<u8")
 """After the FAISS data: the checksum of each list, then of each category's centroids."""
 
@@ -106,6 +109,36 @@ def list_checksum(ids: npt.NDArray[np.int64], codes: npt.NDArray[np.uint8]) -> i
 def part_checksum(centroids: npt.NDArray[np.float32], part: Part) -> int:
     """CRC-64 of a category's centroids."""
     return crc64.xz(centroids[part.first : part.end].view(np.uint8).data)
+
+
+def read_centroids(path: Path, generation: Generation) -> dict[int, npt.NDArray[np.float32]]:
+    """The centroids of each category in an inverted file, of shape (lists, dimension), verified; of a flat index, none.
+
+    They are read and not mapped: what a damaged disk cannot give raises an error, and does not end the process.
+
+    Args:
+        path: of the file.
+        generation: as published.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+        InstanceDamaged: the file is corrupted.
+    """
+    parts = read_parts(generation.lists) if generation.lists is not None else []
+    if not parts:
+        return {}
+    lists = parts[-1].end
+    trailer = (lists + len(parts)) * CHECK.itemsize
+    position, dimension = check_header(path, generation, lists, trailer)
+    with path.open("rb") as file:
+        file.seek(position)
+        data = file.read(lists * dimension * FLOAT.itemsize)
+        file.seek(-len(parts) * CHECK.itemsize, os.SEEK_END)
+        expected = np.frombuffer(file.read(), CHECK).tolist()
+    centroids = np.frombuffer(data, FLOAT).reshape(lists, dimension)
+    if [part_checksum(centroids, part) for part in parts] != expected:
+        raise corrupted_error(path)
+    return {part.category: centroids[part.first : part.end] for part in parts}
 
 
 def read_index(path: Path, generation: Generation, *, verify: bool, flags: int) -> Any:

@@ -50,7 +50,7 @@ def corrupted_error(path: Path, what: str = "") -> InstanceDamaged:
     return InstanceDamaged(f"{path} is corrupted{detail}; the items are safe in the database: run 'imgsearch rebuild'")
 
 
-def check_header(path: Path, generation: Generation, lists: int, trailer: int) -> None:
+def check_header(path: Path, generation: Generation, lists: int, trailer: int) -> tuple[int, int]:
     """Raise unless FAISS will read of a file what was written for a generation.
 
     It reads some hundred bytes, and of an inverted file the lengths of its lists.
@@ -61,17 +61,18 @@ def check_header(path: Path, generation: Generation, lists: int, trailer: int) -
         lists: number of inverted lists; 0: a flat index.
         trailer: bytes behind the FAISS data.
 
+    Returns:
+        Of an inverted file, the position of the centroids in bytes, and their dimension; zeros of a flat index.
+
     Raises:
         FileNotFoundError
         InstanceDamaged: with the field that is wrong.
     """
     with path.open("rb") as file:
         fields = _Fields(path, file, os.fstat(file.fileno()).st_size - trailer)
-        if lists:
-            _check_inverted(fields, generation, lists)
-        else:
-            _check_flat(fields, generation)
+        centroids = _check_inverted(fields, generation, lists) if lists else _check_flat(fields, generation)
         fields.end()
+        return centroids
 
 
 @dataclass(slots=True)
@@ -148,7 +149,7 @@ class _Fields:
         self.position += length
 
 
-def _check_flat(fields: _Fields, generation: Generation) -> None:
+def _check_flat(fields: _Fields, generation: Generation) -> tuple[int, int]:
     """``IDMap2,SQfp16``: a map to ids, around codes of half precision."""
     items = generation.items
     fields.expect("the type of the index", "4s", b"IxM2")
@@ -167,10 +168,11 @@ def _check_flat(fields: _Fields, generation: Generation) -> None:
     fields.pass_over("the end of the codes", HALF_BYTES * dimension * items)
     fields.expect("the number of ids", "Q", items)
     fields.pass_over("the end of the ids", ID_BYTES * items)
+    return 0, 0
 
 
-def _check_inverted(fields: _Fields, generation: Generation, lists: int) -> None:
-    """``IVF…,RaBitQ``: centroids, and lists of codes and ids."""
+def _check_inverted(fields: _Fields, generation: Generation, lists: int) -> tuple[int, int]:
+    """``IVF…,RaBitQ``: centroids, and lists of codes and ids; where the centroids are, and their dimension."""
     items = generation.items
     fields.expect("the type of the index", "4s", b"Iwrq")
     dimension = _dimension(fields)
@@ -182,6 +184,7 @@ def _check_inverted(fields: _Fields, generation: Generation, lists: int) -> None
     fields.expect("the dimension of the centroids", "i", dimension)
     _check_common(fields, "the centroids", lists)
     fields.expect("the number of values of the centroids", "Q", lists * dimension)
+    centroids = fields.position
     fields.pass_over("the end of the centroids", FLOAT_BYTES * lists * dimension)
     fields.expect("the type of the direct map", "B", 0)
     fields.expect("the length of the direct map", "Q", 0)
@@ -196,6 +199,7 @@ def _check_inverted(fields: _Fields, generation: Generation, lists: int) -> None
     fields.expect("the length of a stored code", "Q", code)
     _check_lengths(fields, lists, items)
     fields.pass_over("the end of the lists", (code + ID_BYTES) * items)
+    return centroids, dimension
 
 
 def _check_lengths(fields: _Fields, lists: int, items: int) -> None:

@@ -97,6 +97,35 @@ def test_it_ends_once_an_iteration_gains_little(monkeypatch: pytest.MonkeyPatch)
     assert len(counted) == ITERATIONS
 
 
+@pytest.mark.parametrize("count", [30, 60, 90])
+def test_earlier_centroids_save_iterations(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of other points, and of fewer or more clusters."""
+    sums, counted = clustering._sums, []
+    monkeypatch.setattr(clustering, "_sums", lambda *arguments: counted.append(1) or sums(*arguments))
+    points = clustered(6_000, 3)
+    earlier = spherical_kmeans(points[:4_000], 60, seed=1)
+    counted.clear()
+    anew = spherical_kmeans(points, count, seed=2)
+    needed = len(counted)
+    counted.clear()
+    found = spherical_kmeans(points, count, seed=2, begin=earlier)
+    assert found.shape == (count, DIMENSION)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    assert 1 - agreement(points, found) <= 1.05 * (1 - agreement(points, anew))
+    if count == 60:
+        assert len(counted) < needed
+
+
+def test_nothing_is_left_of_earlier_centroids() -> None:
+    """Not even of those that no point is near: what they were made of may have been deleted."""
+    plain, half = clustered(1_000, 3), DIMENSION // 2
+    points = np.hstack([plain[:, :half], np.zeros_like(plain[:, half:])])
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    earlier = np.hstack([np.zeros_like(plain[:16, :half]), plain[:16, half:]])
+    earlier[:8] += points[:8]
+    assert not spherical_kmeans(points, 16, seed=1, begin=earlier, iterations=1)[:, half:].any()
+
+
 def test_the_same_points_give_the_same_clusters() -> None:
     points = clustered(3_000, 4)
     assert np.array_equal(spherical_kmeans(points, 40, seed=7), spherical_kmeans(points, 40, seed=7))

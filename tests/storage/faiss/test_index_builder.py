@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from imgsearch.storage.faiss import index_builder
+from imgsearch.storage.faiss import clustering, index_builder
 from imgsearch.storage.faiss.index_file import checksum_of
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.sqlite.generations import Generation
@@ -103,6 +103,40 @@ def test_many_items_have_more_lists(count: int, lists: int) -> None:
 def test_building_is_deterministic(tmp_path: Path, features: Features, ids: npt.NDArray[np.int64]) -> None:
     first, second = (make_index(tmp_path, features, ids, number, flat_limit=100) for number in (1, 2))
     assert (first.checksum, first.nprobe, first.recall) == (second.checksum, second.nprobe, second.recall)
+
+
+def test_training_begins_with_the_lists_of_an_earlier_generation(
+    tmp_path: Path, features: Features, ids: npt.NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums, counted = clustering._sums, []
+    monkeypatch.setattr(clustering, "_sums", lambda *arguments: counted.append(1) or sums(*arguments))
+    old = make_index(tmp_path, features, ids, 1, flat_limit=100)
+    assert old.recall is not None
+    needed = len(counted)
+    counted.clear()
+    new = make_index(tmp_path, features, ids, 2, flat_limit=100, old=old)
+    assert len(counted) < needed
+    assert new.recall is not None
+    assert new.recall >= 0.99
+
+
+@pytest.mark.parametrize("state", ["missing", "damaged", "unreadable", "flat"])
+def test_without_centroids_of_an_earlier_generation_training_begins_anew(
+    tmp_path: Path, features: Features, ids: npt.NDArray[np.int64], state: str
+) -> None:
+    expected = make_index(tmp_path, features, ids, 1, flat_limit=100)
+    old = make_index(tmp_path, features, ids, 2, flat_limit=INDEXED if state == "flat" else 100)
+    path = tmp_path / old.file_name
+    if state in {"missing", "unreadable"}:
+        path.unlink()
+    if state == "unreadable":
+        path.mkdir()
+    if state == "damaged":
+        data = bytearray(path.read_bytes())
+        data[1_000] ^= 1  # of a centroid
+        path.write_bytes(data)
+    new = make_index(tmp_path, features, ids, 3, flat_limit=100, old=old)
+    assert (new.checksum, new.nprobe, new.recall) == (expected.checksum, expected.nprobe, expected.recall)
 
 
 @pytest.mark.extended

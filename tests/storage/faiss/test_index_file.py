@@ -10,7 +10,7 @@ import pytest
 
 from imgsearch.errors import InstanceDamaged
 from imgsearch.storage.faiss import index_file
-from imgsearch.storage.faiss.index_file import checksum_of
+from imgsearch.storage.faiss.index_file import centroids_of, checksum_of, read_centroids
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.sqlite.generations import Generation
 from tests.storage.builders import (
@@ -38,6 +38,25 @@ def test_a_flipped_bit_in_a_flat_index_is_damage(built: tuple[Path, Generation],
     """FAISS would load it silently: the header, a code, an id, the very last byte."""
     with pytest.raises(InstanceDamaged, match="the items are safe in the database: run 'imgsearch rebuild'"):
         flipped(built, tmp_path, int(8 * built[1].bytes * place))
+
+
+@pytest.mark.parametrize("built", ["IVF"], indirect=True)
+def test_centroids_are_read_as_faiss_reads_them(built: tuple[Path, Generation], tmp_path: Path) -> None:
+    original, generation = built
+    data = (original / generation.file_name).read_bytes()
+    read = read_centroids(original / generation.file_name, generation)
+    assert list(read) == [0]
+    assert np.array_equal(read[0], centroids_of(faiss.read_index(str(original / generation.file_name))))
+    damaged = tmp_path / generation.file_name
+    for place in (0, data.index(read[0][-1].tobytes()), len(data) - 1):
+        damaged.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(InstanceDamaged):
+            read_centroids(damaged, generation)
+
+
+@pytest.mark.parametrize("built", ["flat"], indirect=True)
+def test_a_flat_index_has_no_centroids(built: tuple[Path, Generation]) -> None:
+    assert read_centroids(built[0] / built[1].file_name, built[1]) == {}
 
 
 @pytest.mark.extended
