@@ -17,8 +17,8 @@ from pathlib import Path
 from threading import Thread, local
 from typing import TYPE_CHECKING, Any, Final
 
+from imgsearch.cores import available_cores
 from imgsearch.vision import runtime
-from imgsearch.vision.cores import available_cores
 from imgsearch.vision.precision import check_precision
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imgsearch.cores import available_cores
 from imgsearch.durable_fs import file_errors, make_private_folder
 from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceExists, UnreadableSource, UsageError
 from imgsearch.filters.tree import EVERYTHING
@@ -26,7 +27,6 @@ from imgsearch.storage.sqlite.database import storage_errors
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.types import AddPicture
 from imgsearch.values import PictureOptions, RegionMode
-from imgsearch.vision.cores import available_cores
 from imgsearch.vision.models import ModelRecord
 
 if TYPE_CHECKING:

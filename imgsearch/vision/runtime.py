@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgsearch.cores import available_cores
 from imgsearch.quantization import quantised
-from imgsearch.vision.cores import available_cores
 from imgsearch.vision.devices import CPU, Device
 from imgsearch.vision.model_cache import COMPILED
 from imgsearch.vision.models import CATEGORISER, EMBEDDER, LOCATOR

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.vision import cores
-from imgsearch.vision.cores import available_cores
+from imgsearch import cores
+from imgsearch.cores import available_cores
 
 
 class Machine:
