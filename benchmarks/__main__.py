@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from benchmarks import (
     adding,
@@ -32,6 +33,7 @@ from benchmarks import (
     tuning,
     warm_search,
 )
+from imgsearch import own_process
 
 MODULES = (
     quality,
@@ -68,6 +70,7 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="keep the figures, and make RESULTS.md anew")
     parser.add_argument("--write", action="store_true", help="run nothing, only make RESULTS.md anew")
     words = parser.parse_args()
+    own_process.claim(sys.argv[1:])  # what is measured is what the command line does
     for name in [] if words.write else words.names or [name for name in BENCHMARKS if name != "models"]:
         setting.recorder = results.Recorder(name)
         BENCHMARKS[name].main()

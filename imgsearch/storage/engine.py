@@ -46,7 +46,7 @@ TAIL_SHARE: Final = 0.25
 TAIL_CEILING: Final = 20_000
 """Searches scan newer items one by one, so an index is due once these exceed the floor and this share of the indexed
 items, or the ceiling; also once that many indexed items are removed."""
-REBUILD_CHUNK: Final = 16_384
+REBUILD_CHUNK: Final = 8192
 """Items added to an index at a time."""
 MIGRATION_WAIT_S: Final = 60.0
 """How long to wait for another process that migrates the format, or for a writer of an older release."""

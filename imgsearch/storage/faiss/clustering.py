@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Vectors = npt.NDArray[np.float32]
+    from imgsearch.storage.faiss.all_cores import Mapped
+
     Numbers = npt.NDArray[np.int64]
 
 __all__ = ["Centroids", "spherical_kmeans"]
@@ -25,8 +27,11 @@ ITERATIONS: Final = 10
 """As FAISS uses for inverted files."""
 LEAST_GAIN: Final = 1e-3
 """An iteration of k-means that raises the mean cosine by less than this share of it is the last one."""
-PRODUCTS_AT_ONCE: Final = 1 << 22
-"""Cosines that are held at once: 16 MiB."""
+SIMILAR: Final = 0.9
+"""Earlier centroids are begun with if their number is at least this share of the wanted one, or the other way round.
+Many random points between them remain clusters of their own: lists become uneven."""
+PRODUCTS_AT_ONCE: Final = 1 << 21
+"""Cosines that are held at once: 8 MiB."""
 MANY: Final = 4096
 """From so many centroids on, codes are compared first: 1.3 times as fast for 3,300 of them, twice for 10,000."""
 NUMBERS_PER_CODE: Final = 4
@@ -36,7 +41,7 @@ COMPARED: Final = 64
 near to everything get whatever missed its nearest one."""
 CODE_ITERATIONS: Final = 4
 """Of the k-means for codes. FAISS's 25 would take four times as long, for hardly better codes."""
-VECTORS_AT_ONCE: Final = 16_384
+VECTORS_AT_ONCE: Final = 4096
 """FAISS keeps 5 KiB for each vector whose code it compares."""
 APART: Final = 1 / 1024
 """By this share, the halves of a split cluster differ from its centroid."""
@@ -95,7 +100,13 @@ def _coded(centroids: Vectors) -> Any:
 
 
 def spherical_kmeans(
-    points: Vectors, count: int, *, seed: int, begin: Vectors | None = None, iterations: int = ITERATIONS
+    points: Vectors,
+    count: int,
+    *,
+    seed: int,
+    begin: Vectors | None = None,
+    iterations: int = ITERATIONS,
+    mapped: Mapped = map,
 ) -> Vectors:
     """Centroids of ``count`` clusters by k-means with cosines, begun at earlier centroids or at random points.
 
@@ -105,18 +116,21 @@ def spherical_kmeans(
         points: shape (n, dimension), L2-normalised; at least ``count``.
         count: of clusters, at least one.
         seed: of what is chosen at random.
-        begin: centroids of similar points, shape (m, dimension); the fewer iterations are needed. If m is larger than
-            ``count``, some of them are taken; if it is smaller, random points are added.
+        begin: centroids of similar points, shape (m, dimension), from which fewer iterations lead to the end. If m is
+            somewhat larger than ``count``, some of them are taken; if it is somewhat smaller, random points are added;
+            else all are random points.
         iterations: the maximum; it ends sooner if an iteration gains little.
+        mapped: calculates with pieces of the points.
 
     Returns:
         Shape (count, dimension), L2-normalised.
     """
     if count == 1:
         return _units(points.astype(np.float64).mean(axis=0)[None])
+    pieces = [points[start : start + VECTORS_AT_ONCE] for start in range(0, len(points), VECTORS_AT_ONCE)]
     centroids, before = _begun(points, count, np.random.default_rng(seed), begin), 0.0
     for _ in range(iterations):
-        clusters = Centroids(centroids).nearest(points)
+        clusters = np.concatenate(list(mapped(Centroids(centroids).nearest, pieces)))
         sizes = np.bincount(clusters, minlength=count)
         sums = _sums(points, clusters, sizes)
         centroids = _units(sums)
@@ -131,7 +145,7 @@ def spherical_kmeans(
 
 def _begun(points: Vectors, count: int, generator: np.random.Generator, earlier: Vectors | None) -> Vectors:
     """The centroids of the first iteration; shape (count, dimension)."""
-    if earlier is None:
+    if earlier is None or not SIMILAR * count <= len(earlier) <= count / SIMILAR:
         earlier = points[:0]
     if len(earlier) > count:
         return earlier[generator.choice(len(earlier), count, replace=False)]

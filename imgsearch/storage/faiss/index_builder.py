@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from imgsearch.distinct import is_among
 from imgsearch.errors import InstanceDamaged
 from imgsearch.quantization import single
+from imgsearch.storage.faiss.all_cores import all_cores
 from imgsearch.storage.faiss.clustering import Centroids, spherical_kmeans
 from imgsearch.storage.faiss.index_file import (
     Part,
@@ -30,7 +31,8 @@ from imgsearch.storage.faiss.index_file import (
     serialised_parts,
 )
 from imgsearch.storage.faiss.index_writer import empty_index, write_flat, write_lists
-from imgsearch.storage.faiss.shortlist import FEW_HITS, MAX_OF_FEW_HITS, STEP, structure
+from imgsearch.storage.faiss.recall import Neighbours, query_positions, tune
+from imgsearch.storage.faiss.shortlist import structure
 from imgsearch.storage.faiss.spool import Spool
 from imgsearch.storage.sqlite.generations import Generation
 
@@ -40,8 +42,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Chunks = Callable[[], Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]]
-    Picked = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.floating]]
+    Ids = npt.NDArray[np.int64]
+    Features = npt.NDArray[np.floating]
+    Chunks = Callable[[], Iterator[tuple[Ids, Features]]]
+    Picked = Callable[[Ids], Features]
 
 __all__ = ["FLAT_LIMIT", "build", "can_extend", "extend"]
 
@@ -61,10 +65,6 @@ MIN_TRAINING_POINTS: Final = 1_000
 """Per category, if it has that many items."""
 EXTENSION: Final = 2.0
 """Lists are kept until the number of items has grown or shrunk by this factor since training."""
-TARGET_RECALL: Final = 0.99
-RECALL_QUERIES: Final = 200
-MAPPED_SHARE: Final = 16
-"""At most about this part of an index is in memory at a time while recall is measured."""
 SAMPLED_AT_ONCE: Final = 16_384
 """Features that are read at a time: bounds the memory."""
 
@@ -72,7 +72,7 @@ SAMPLED_AT_ONCE: Final = 16_384
 def build(
     folder: Path,
     number: int,
-    categories: npt.NDArray[np.int64],
+    categories: Ids,
     chunks: Chunks,
     picked: Picked,
     *,
@@ -97,12 +97,12 @@ def build(
         return write_flat(folder, Generation(number, "flat", 0, "", count, max_id, None, None, created), index)
     parts = _parts(categories)
     index = empty_index(_train(parts, categories, picked, dimension, _begin(folder, old)))
-    neighbours = _Neighbours(picked(_query_positions(count)).astype(np.float32))
+    neighbours = Neighbours(picked(query_positions(count)).astype(np.float32))
     with Spool(folder, index.nlist, index.code_size, count) as spool:
-        max_id = _fill(spool, index, parts, categories, chunks, neighbours.see)
+        max_id = _fill(spool, index, parts, categories, chunks, neighbours)
 
         def settled(opened: Callable[[], Any]) -> Generation:
-            nprobe, shortlist, recall = _tune(opened, neighbours)
+            nprobe, shortlist, recall = tune(opened, neighbours)
             name = structure(index.nlist, shortlist)
             return replace(generation, structure=name, nprobe=nprobe, recall=recall)
 
@@ -125,7 +125,7 @@ def _flat(chunks: Chunks, dimension: int) -> tuple[Any, int]:
     return index, max_id
 
 
-def can_extend(old: Generation, removed: int, categories: npt.NDArray[np.int64]) -> bool:
+def can_extend(old: Generation, removed: int, categories: Ids) -> bool:
     """Whether newer items can be added to a generation's lists: similar number of items, known categories.
 
     Args:
@@ -144,8 +144,8 @@ def extend(
     folder: Path,
     number: int,
     old: Generation,
-    removed: npt.NDArray[np.int64],
-    categories: npt.NDArray[np.int64],
+    removed: Ids,
+    categories: Ids,
     chunks: Chunks,
 ) -> Generation:
     """Write a generation with the lists of an old one, without removed and with newer items.
@@ -181,9 +181,7 @@ def extend(
         return write_lists(folder, replace(old, number=number), index, parts, _merged(present, gone, spool), settled)
 
 
-def _merged(
-    old: Any, removed: npt.NDArray[np.int64], spool: Spool
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
+def _merged(old: Any, removed: Ids, spool: Spool) -> Iterator[tuple[Ids, npt.NDArray[np.uint8]]]:
     """Ids and codes of each list: what remains of an old index, then what is new.
 
     Args:
@@ -197,7 +195,7 @@ def _merged(
         yield np.concatenate([ids[remains], new_ids]), np.concatenate([codes[remains], new_codes])
 
 
-def _parts(categories: npt.NDArray[np.int64]) -> list[Part]:
+def _parts(categories: Ids) -> list[Part]:
     """Divide lists among the categories, each with enough items per list."""
     count = len(categories)
     wanted = 1 << round(math.log2((LISTS if count < MANY_ITEMS else LISTS_OF_MANY) * math.sqrt(count)))
@@ -209,7 +207,7 @@ def _parts(categories: npt.NDArray[np.int64]) -> list[Part]:
     return parts
 
 
-def _training_positions(parts: list[Part], categories: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _training_positions(parts: list[Part], categories: Ids) -> Ids:
     """Places of the items that the lists are trained on, a sample of each category; ascending."""
     generator = np.random.default_rng(len(categories))
     share = min(1.0, MAX_TRAINING_POINTS / (TRAINING_POINTS_PER_LIST * parts[-1].end))
@@ -219,11 +217,6 @@ def _training_positions(parts: list[Part], categories: npt.NDArray[np.int64]) ->
         size = min(len(members), max(MIN_TRAINING_POINTS, round(share * TRAINING_POINTS_PER_LIST * part.lists)))
         chosen.append(generator.choice(members, size, replace=False))
     return np.sort(np.concatenate(chosen))
-
-
-def _query_positions(count: int) -> npt.NDArray[np.int64]:
-    """Places of the items that serve as queries to measure recall; ascending."""
-    return np.sort(np.random.default_rng(count).choice(count, min(RECALL_QUERIES, count), replace=False))
 
 
 def _begin(folder: Path, old: Generation | None) -> dict[int, npt.NDArray[np.float32]]:
@@ -236,7 +229,7 @@ def _begin(folder: Path, old: Generation | None) -> dict[int, npt.NDArray[np.flo
 
 def _train(
     parts: list[Part],
-    categories: npt.NDArray[np.int64],
+    categories: Ids,
     picked: Picked,
     dimension: int,
     begin: dict[int, npt.NDArray[np.float32]],
@@ -252,20 +245,22 @@ def _train(
     """
     places = _training_positions(parts, categories)
     chosen = categories[places]
-    return np.concatenate(
-        [
-            spherical_kmeans(
-                _sample(picked, places[chosen == part.category], dimension),
-                part.lists,
-                seed=part.category,
-                begin=begin.get(part.category),
-            )
-            for part in parts
-        ]
-    )
+    with all_cores() as mapped:
+        return np.concatenate(
+            [
+                spherical_kmeans(
+                    _sample(picked, places[chosen == part.category], dimension),
+                    part.lists,
+                    seed=part.category,
+                    begin=begin.get(part.category),
+                    mapped=mapped,
+                )
+                for part in parts
+            ]
+        )
 
 
-def _sample(picked: Picked, places: npt.NDArray[np.int64], dimension: int) -> npt.NDArray[np.float32]:
+def _sample(picked: Picked, places: Ids, dimension: int) -> npt.NDArray[np.float32]:
     """The features at some places, read a few at a time; shape (n, dimension)."""
     sample = np.empty((len(places), dimension), np.float32)
     for start in range(0, len(places), SAMPLED_AT_ONCE):
@@ -278,113 +273,69 @@ def _fill(
     spool: Spool,
     index: Any,
     parts: list[Part],
-    categories: npt.NDArray[np.int64],
+    categories: Ids,
     chunks: Chunks,
-    see: Callable[[npt.NDArray[np.int64], npt.NDArray[np.float32]], None] = lambda _ids, _features: None,
+    neighbours: Neighbours | None = None,
 ) -> int:
     """Code each item for the nearest list of its category; return the last id, 0 without items.
 
-    Calls ``see`` with the ids and features of every chunk.
+    The neighbours, if given, are looked for among the items.
     """
-    import faiss
+    coder = _Coder(index, [part for part in parts if part.category in categories], neighbours)
 
-    centroids = centroids_of(index)
-    prepared = {part.category: Centroids(centroids[part.first : part.end]) for part in parts}
-    position, last = 0, 0
-    for ids, halves in chunks():
-        features = single(halves)
-        here = categories[position : position + len(ids)]
-        lists = np.empty(len(ids), np.int64)
-        for part in parts:
-            members = np.flatnonzero(here == part.category)
-            if len(members):
-                lists[members] = prepared[part.category].nearest(features[members]) + part.first
-        codes = np.empty((len(ids), index.code_size), np.uint8)
-        index.encode_vectors(len(ids), *map(faiss.swig_ptr, (features, lists, codes)), False)
-        spool.add(lists, ids, codes)
-        see(ids, features)
-        position, last = position + len(ids), int(ids[-1])
+    def pieces() -> Iterator[tuple[Ids, Features, Ids]]:
+        position = 0
+        for ids, features in chunks():
+            yield ids, features, categories[position : position + len(ids)]
+            position += len(ids)
+
+    last = 0
+    with all_cores() as mapped:
+        for coded in mapped(coder.coded, pieces()):
+            spool.add(coded.lists, coded.ids, coded.codes)
+            if neighbours is not None and coded.near is not None:
+                neighbours.take(*coded.near)
+            last = int(coded.ids[-1])
     return last
 
 
-class _Neighbours:
-    """The exact nearest neighbours of queries, found in one pass; the queries are items themselves."""
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """A chunk of items as lists have it."""
 
-    def __init__(self, queries: npt.NDArray[np.float32]) -> None:
-        self.queries = queries
-        self._cosines = np.full((len(queries), 0), -np.inf, np.float32)
-        self._ids = np.zeros((len(queries), 0), np.int64)
-
-    def see(self, ids: npt.NDArray[np.int64], features: npt.NDArray[np.float32]) -> None:
-        """Add a chunk of items to the search."""
-        near = self.queries @ features.T
-        if self._cosines.shape[1] > FEW_HITS:
-            # After a few chunks, hardly an item is among the nearest of any query.
-            places = np.flatnonzero((near > self._cosines.min(axis=1)[:, None]).any(axis=0))
-            near, ids = near[:, places], ids[places]
-        cosines = np.hstack([self._cosines, near])
-        ids = np.hstack([self._ids, np.broadcast_to(ids, (len(self.queries), len(ids)))])
-        if cosines.shape[1] > FEW_HITS + 1:
-            best = np.argpartition(-cosines, FEW_HITS, axis=1)[:, : FEW_HITS + 1]
-            cosines, ids = np.take_along_axis(cosines, best, 1), np.take_along_axis(ids, best, 1)
-        self._cosines, self._ids = cosines, ids
-
-    def ids(self) -> npt.NDArray[np.int64]:
-        """Ids of the FEW_HITS neighbours of each query, without itself; shape (n, FEW_HITS)."""
-        order = np.argsort(-self._cosines, axis=1, kind="stable")[:, 1:]
-        return np.take_along_axis(self._ids, order, 1)
+    ids: Ids
+    lists: Ids
+    codes: npt.NDArray[np.uint8]
+    near: tuple[Ids, npt.NDArray[np.float32]] | None
+    """Those that may be near to queries."""
 
 
-def _tune(opened: Callable[[], Any], neighbours: _Neighbours) -> tuple[int, int, float]:
-    """Find the smallest nprobe (a power of two) that reaches TARGET_RECALL after exact ranking of the shortlist.
-
-    Then find the shortest shortlist that keeps at least half of the margin by which recall exceeds the target, for
-    queries that differ from those measured.
+class _Coder:
+    """Codes chunks of items, in several threads at a time.
 
     Args:
-        opened: maps the index.
-        neighbours: of the queries.
-
-    Returns:
-        nprobe, the shortlist of few hits, and recall with both.
+        index: with the centroids.
+        parts: of the items' categories.
+        neighbours: with which items are compared.
     """
-    wanted, nprobe, lists = neighbours.ids(), 1, opened().nlist
-    while True:
-        found = _found(opened, neighbours.queries, nprobe, lists)
-        recall = _recall(wanted, found)
-        if recall >= TARGET_RECALL or nprobe >= lists:
-            break
-        nprobe = min(nprobe * 2, lists)
-    least = min(recall, (recall + TARGET_RECALL) / 2)
-    shortlist = next(
-        size
-        for size in range(STEP, MAX_OF_FEW_HITS + 1, STEP)
-        if size == MAX_OF_FEW_HITS or _recall(wanted, found[:, :size]) >= least
-    )
-    return nprobe, shortlist, _recall(wanted, found[:, :shortlist])
 
+    def __init__(self, index: Any, parts: list[Part], neighbours: Neighbours | None) -> None:
+        centroids = centroids_of(index)
+        self._index, self._neighbours = index, neighbours
+        self._prepared = [(part, Centroids(centroids[part.first : part.end])) for part in parts]
 
-def _found(
-    opened: Callable[[], Any], queries: npt.NDArray[np.float32], nprobe: int, lists: int
-) -> npt.NDArray[np.int64]:
-    """Ids of the MAX_OF_FEW_HITS nearest to each query, best first; shape (queries, MAX_OF_FEW_HITS).
+    def coded(self, piece: tuple[Ids, Features, Ids]) -> _Coded:
+        """The ids, features and categories of a chunk."""
+        import faiss
 
-    A mapping counts as memory of the process as far as it has been read, so it is made again every few queries.
-    """
-    at_once = max(1, lists // (MAPPED_SHARE * nprobe))
-    pieces = (queries[start : start + at_once] for start in range(0, len(queries), at_once))
-    return np.concatenate([_nearest(opened(), some, nprobe) for some in pieces])
-
-
-def _nearest(index: Any, queries: npt.NDArray[np.float32], nprobe: int) -> npt.NDArray[np.int64]:
-    index.nprobe = nprobe
-    found: npt.NDArray[np.int64] = index.search(queries, MAX_OF_FEW_HITS)[1]
-    return found
-
-
-def _recall(wanted: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> float:
-    """The mean share of the wanted ids that were found; both of shape (queries, n), the latter best first."""
-    if not wanted.size:
-        return 1.0
-    hits = [(true[:, None] == some[None]).any(axis=1).mean() for true, some in zip(wanted, found, strict=True)]
-    return float(np.mean(hits))
+        ids, halves, categories = piece
+        features = single(halves)
+        lists = np.empty(len(ids), np.int64)
+        for part, centroids in self._prepared:
+            members = np.flatnonzero(categories == part.category)
+            if len(members):
+                lists[members] = centroids.nearest(features[members]) + part.first
+        codes = np.empty((len(ids), self._index.code_size), np.uint8)
+        self._index.encode_vectors(len(ids), *map(faiss.swig_ptr, (features, lists, codes)), False)
+        near = None if self._neighbours is None else self._neighbours.near(ids, features)
+        return _Coded(ids, lists, codes, near)

@@ -97,9 +97,9 @@ def test_it_ends_once_an_iteration_gains_little(monkeypatch: pytest.MonkeyPatch)
     assert len(counted) == ITERATIONS
 
 
-@pytest.mark.parametrize("count", [30, 60, 90])
+@pytest.mark.parametrize("count", [30, 57, 60, 64, 90])
 def test_earlier_centroids_save_iterations(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of other points, and of fewer or more clusters."""
+    """Also of other points. Of many fewer or more clusters, they are of no use."""
     sums, counted = clustering._sums, []
     monkeypatch.setattr(clustering, "_sums", lambda *arguments: counted.append(1) or sums(*arguments))
     points = clustered(6_000, 3)
@@ -111,9 +111,12 @@ def test_earlier_centroids_save_iterations(count: int, monkeypatch: pytest.Monke
     found = spherical_kmeans(points, count, seed=2, begin=earlier)
     assert found.shape == (count, DIMENSION)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
-    assert 1 - agreement(points, found) <= 1.05 * (1 - agreement(points, anew))
-    if count == 60:
+    # Both go back to random points, so either may be better by chance.
+    assert 1 - agreement(points, found) <= 1.15 * (1 - agreement(points, anew))
+    if 57 <= count <= 64:
         assert len(counted) < needed
+    else:
+        assert np.array_equal(found, anew)
 
 
 def test_nothing_is_left_of_earlier_centroids() -> None:
