@@ -29,7 +29,7 @@ from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite import database
 from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
-from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
+from imgsearch.storage.sqlite.store import DATABASE_NAME, OPEN_ATTEMPTS, Store
 from imgsearch.values import Key
 from tests.storage.builders import CALIBRATION, at_work, change, child, fill, finished, query, scattered, write
 
@@ -261,6 +261,42 @@ def test_a_reader_that_may_not_write_sees_what_the_owner_commits_since(still: Pa
         assert _asked(reader, "check") == "[]"
         _written(still, 3, 360, rebuild=True).close()
         assert _asked(reader, "search") == "363 {0: 121, 1: 121, 2: 121}"
+
+
+OPEN_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from imgsearch.errors import ImgsearchError
+from imgsearch.storage.sqlite import store
+
+def connect_and_wait(path, *, write):
+    connection = connect(path, write=write)
+    print("connected", flush=True)
+    sys.stdin.readline()
+    return connection
+
+connect, store.connect = store.connect, connect_and_wait
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    print(store.Store.open(Path(sys.argv[1]) / store.DATABASE_NAME, write=False).count(), flush=True)
+except ImgsearchError as error:
+    print(type(error).__name__, flush=True)
+"""
+
+
+@pytest.mark.parametrize("writes", [OPEN_ATTEMPTS - 1, OPEN_ATTEMPTS])
+def test_what_the_owner_writes_while_it_is_opened_is_no_damage(still: Path, writes: int) -> None:
+    """What was read may be of two states, so it is opened again; but not for ever."""
+    said = []
+    with at_work(OPEN_AS_NOBODY, still, told="connected") as reader:
+        for first in range(20, 20 + 100 * writes, 100):
+            _written(still, 100, first).close()
+            said.append(_asked(reader, "go on"))
+        if writes < OPEN_ATTEMPTS:
+            said.append(_asked(reader, "go on"))
+    last = str(20 + 100 * writes) if writes < OPEN_ATTEMPTS else "InstanceLocked"
+    assert said == ["connected"] * (OPEN_ATTEMPTS - 1) + [last]
 
 
 @pytest.mark.parametrize("closed", [True, False])
