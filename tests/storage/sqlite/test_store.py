@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgsearch.errors import InstanceDamaged, StorageUnwritable
+from imgsearch.errors import InstanceDamaged, NewerFormat, StorageUnwritable
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING, Condition, category_condition, picture_condition, product_condition
 from imgsearch.storage.integrity.check import check
 from imgsearch.storage.sqlite import store as store_module
-from imgsearch.storage.sqlite.database import BUSY_TIMEOUT_S
+from imgsearch.storage.sqlite.database import BUSY_TIMEOUT_S, connect
 from imgsearch.storage.sqlite.generations import Generation
+from imgsearch.storage.sqlite.schema import PACKED_VERSION
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.types import Upsert
 from imgsearch.values import Attributes, Key, Location, Region, RegionMode
@@ -508,6 +509,16 @@ def test_a_reader_that_needs_the_log_keeps_no_writer_waiting(home: Path) -> None
     Store.open(home / DATABASE_NAME, write=True).close()
     with closing(Store.open(home / DATABASE_NAME, write=False)) as reader:
         assert (reader.count(), log.stat().st_size) == (1, 0)
+
+
+def test_a_database_that_is_refused_is_closed(home: Path) -> None:
+    """Also while its error is being handled: SQLite leaves nothing beside it."""
+    path = home / DATABASE_NAME
+    with closing(connect(path, write=True)) as connection:
+        connection.execute(f"PRAGMA user_version = {PACKED_VERSION + 1}")
+    with pytest.raises(NewerFormat) as refused:
+        Store.open(path, write=True)
+    assert [path.name for path in home.iterdir()] == [DATABASE_NAME], refused
 
 
 def test_settings_are_any_json(tmp_path: Path) -> None:
