@@ -286,6 +286,21 @@ def test_an_altered_content_hash_is_no_other_picture(home: Path, monkeypatch: py
         opened.identical_ids(picture_condition(content), EVERYTHING, 2)
 
 
+def test_an_item_that_an_index_names_twice_is_damage(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever among the others: then another one is missing, and their number is as expected."""
+    monkeypatch.setattr(store_module, "VERIFY_BELOW_BYTES", 0)
+    path = home / DATABASE_NAME
+    with closing(Store.open(path, write=True)) as opened:
+        write(opened, [change(str(n), category=77) for n in range(9)])
+    sound = path.read_bytes()
+    for number in range(2, 9):  # SQLite writes a 1 in no byte at all
+        entry = bytes([5, 3, 1, 1, 77, number])  # length, header, category, id
+        assert sound.count(entry) == 1
+        path.write_bytes(sound.replace(entry, entry[:-1] + bytes([number + 1])))
+        with closing(Store.open(path, write=False)) as opened, pytest.raises(InstanceDamaged, match="an index of"):
+            opened.matching_ids(category_condition((77,)))
+
+
 def test_candidates_are_items_marked_by_a_condition(store: Store) -> None:
     """More than a statement has parameters, in the order asked for; what is no item is damage."""
     features = scattered(700)
