@@ -469,6 +469,16 @@ def test_an_altered_row_of_the_generation_is_told(store: Store) -> None:
             read()
 
 
+def test_nothing_is_removed_from_an_index_that_is_gone(store: Store) -> None:
+    write(store, [change(str(n)) for n in range(3)])
+    with store.writing():
+        store.publish(Generation(1, "flat", 10, "00", 3, 3, None, None, 5))
+        store.delete(product_condition("1"))
+        assert store.count_removed() == 1
+        store.unpublish()
+    assert (store.count_removed(), store.removed_ids().tolist()) == (0, [])
+
+
 def test_a_name_that_is_written_again_leaves_the_quarantine(store: Store) -> None:
     """Also where nothing was deleted under that name before; the others stay there."""
     with store.writing():
