@@ -263,6 +263,18 @@ def test_replacing_gives_a_new_id(storage: Storage) -> None:
     assert storage.store.count() == 1
 
 
+def test_inserting_nothing_gives_no_ids(filled: Storage) -> None:
+    """Nor does it cost one."""
+    (before,) = inserted(filled, [numbered(30)])
+    assert inserted(filled, []) == []
+    assert inserted(filled, [numbered(31), numbered(32)]) == [before + 1, before + 2]
+
+
+def inserted(storage: Storage, changes: list[Upsert]) -> list[int]:
+    with storage.committing() as store:
+        return list(store.insert(changes))
+
+
 def test_a_block_that_fails_leaves_nothing(storage: Storage) -> None:
     with storage.committing() as store:
         store.insert([numbered(0)])

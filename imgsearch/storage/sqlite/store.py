@@ -192,11 +192,11 @@ class Store(Reader):
 
     def insert(self, changes: Sequence[Upsert]) -> range:
         """Write items whose keys are not stored yet, under new ascending ids; return the ids."""
+        if not changes:
+            return range(0)
         (last,) = self._connection.execute(
             "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'items'), 0)"
         ).fetchone()
-        if not changes:
-            return range(last + 1, last + 1)
         roots: dict[str, int] = {}
         items, features = [], []
         packed = self.coding.packed(np.array([change.extracted.feature for change in changes], np.float32))
