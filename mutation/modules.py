@@ -8,7 +8,7 @@ __all__ = ["TESTS"]
 
 STORAGE: Final = ("tests/storage/test_engine.py", "tests/storage/test_contract.py", "tests/storage/test_deletion.py")
 SUCCESSOR: Final = "tests/storage/test_successor.py"
-SQLITE: Final = ("tests/storage/sqlite", "tests/storage/integrity/test_check.py", *STORAGE)
+SQLITE: Final = ("tests/storage/sqlite", "tests/storage/integrity/test_check.py", *STORAGE, SUCCESSOR)
 SEARCH: Final = ("tests/search/test_layers.py", "tests/search", "tests/storage/test_engine.py")
 
 TESTS: Final = {
