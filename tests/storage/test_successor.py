@@ -159,6 +159,25 @@ def test_an_instance_whose_items_are_all_gone_has_no_index(old: Engine, new: Eng
     assert (old.store.count(), old.store.generation()) == (0, None)
 
 
+def test_what_somebody_else_removes_meanwhile_is_no_failure(
+    old: Engine, new: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite removes the log and the shared memory when the last one who reads has ended."""
+    new.rebuild()
+    new.close()
+    unlink = Path.unlink
+
+    def late(path: Path, *, missing_ok: bool = False) -> None:
+        for other in new.folder.iterdir():
+            unlink(other)
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", late)
+        clear(new.folder)
+    assert names(new.folder) == set()
+
+
 def test_the_database_goes_first(old: Engine, new: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left of a successor after a crash must not look like one with items but without an index."""
     new.rebuild()
