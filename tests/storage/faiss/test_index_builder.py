@@ -65,6 +65,16 @@ def test_the_recorded_recall_is_true(
     assert measured >= 0.98
 
 
+def test_the_recorded_recall_is_that_of_the_ten_nearest_others(tmp_path: Path) -> None:
+    """Of so few items, each was a query when it was measured."""
+    features, ids = scattered(200), np.arange(200)
+    generation = make_index(tmp_path, features, ids, flat_limit=0)
+    reader = IndexReader.open(tmp_path, generation)
+    found = [np.isin(nearest(features, one, 11)[1:], reader.shortlist(one, 10)).mean() for one in features]
+    assert generation.recall == pytest.approx(np.mean(found), abs=1e-9)
+    assert generation.recall < 1
+
+
 @pytest.mark.extended
 def test_a_recall_that_cannot_be_reached_is_recorded_as_it_is(tmp_path: Path) -> None:
     """Few dimensions without any structure are the worst case of one-bit codes: all lists are looked into."""
