@@ -18,6 +18,7 @@ from imgsearch.errors import InstanceDamaged
 from imgsearch.search import candidates, layers, ranking
 from imgsearch.search.layers import Query
 from imgsearch.search.options import SearchOptions
+from imgsearch.search.siblings import WITH_LIFT, WITHOUT_LIFT
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.faiss import index_builder
 from imgsearch.storage.sqlite import store
@@ -31,6 +32,7 @@ from tests.simulation.history import History
 from tests.simulation.reading import Reading
 from tests.simulation.writing import CORNER, PICTURES, PRODUCTS
 from tests.storage.arithmetic import Sight, region_of
+from tests.storage.builders import CALIBRATION, change, query, scattered, write
 from tests.storage.known import State
 
 LIMITS = (
@@ -176,6 +178,21 @@ def test_features_in_another_order_are_put_in_order(shop: Reading, monkeypatch: 
     monkeypatch.setattr(Reader, "features_of", shuffled)
     for seed in range(10):
         shop.search_by_feature(random.Random(seed))
+
+
+def test_an_altered_category_of_a_sibling_is_told_where_it_counts(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no candidate, so its row would not be verified otherwise."""
+    monkeypatch.setattr(ranking, "CANDIDATES", 1)
+    features = scattered(2)
+    write(engine.store, [change("p", f"{number}.jpg", feature) for number, feature in enumerate(features)])
+    ranker, wanted = ranking.Ranker(engine), query(features[0])
+    sound = ranker.search(wanted, CALIBRATION, num=1, weights=WITH_LIFT)
+    engine.store.connection.execute("UPDATE items SET category_id = 5 WHERE pic_name = '1.jpg'")
+    assert ranker.search(wanted, CALIBRATION, num=1, weights=WITH_LIFT) == sound
+    with pytest.raises(InstanceDamaged, match="a row"):
+        ranker.search(wanted, CALIBRATION, num=1, weights=WITHOUT_LIFT)
 
 
 def test_an_altered_product_never_changes_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
