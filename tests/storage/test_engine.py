@@ -22,7 +22,7 @@ from imgsearch.durable_fs import TEMPORARY_SUFFIX
 from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING, product_condition
-from imgsearch.search.candidates import EXACT_SCAN_LIMIT
+from imgsearch.search.candidates import EXACT_SCAN_LIMIT, Snapshot
 from imgsearch.search.ranking import DISTINCT_CANDIDATES, Ranker, Ranking
 from imgsearch.search.score import hamming
 from imgsearch.storage.engine import TAIL_FLOOR, Engine
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     import numpy.typing as npt
+
+    from imgsearch.storage.port import Storage
 
 COUNT = 3_000
 FLAT, APPROXIMATE = COUNT * 10, COUNT // 10  # largest sizes of a flat index, to force one or the other
@@ -636,6 +638,24 @@ def test_an_open_reader_follows_each_generation(engine: Engine) -> None:
             ranking = Ranker(reader).search(query(features[number * 10]), CALIBRATION, num=5)
             assert found_ids(ranking)[0] == number * 10 + 1
             assert ranking.found == number * 10 + 10
+
+
+def test_a_search_begins_anew_when_a_rebuild_replaces_its_index(engine: Engine) -> None:
+    """However often it happens before the index is opened, as long as there is an end to it."""
+    features, numbers = scattered(30), []
+    fill(engine, features)
+    engine.rebuild()
+
+    def overtaken(storage: Storage) -> Snapshot:
+        snapshot = Snapshot(storage)
+        if len(numbers) < 3:
+            numbers.append(engine.rebuild().number)
+        return snapshot
+
+    with closing(Engine.open(engine.folder)) as reader:
+        ranking = Ranker(reader, overtaken).search(query(features[7]), CALIBRATION, num=30)
+    assert numbers == [2, 3, 4]
+    assert (found_ids(ranking)[0], len(ranking.hits)) == (8, 30)
 
 
 @pytest.mark.parametrize("damage", ["lost", "flipped", "cut", "emptied"])
