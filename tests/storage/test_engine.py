@@ -323,6 +323,15 @@ def test_few_items_are_tested_against_a_condition(
         assert sum(tested) <= most
 
 
+def test_a_condition_that_rules_out_all_that_is_near_costs_no_hit(large: Any) -> None:
+    """Most items meet it, so what is near is tested first, and none of that does."""
+    condition = parse_filter("int_attr>=2000")
+    for num in (10, MAX_RESULTS):
+        ranking = Ranker(large.engine).search(query(large.first), CALIBRATION, num=num, condition=condition)
+        assert len(ranking.hits) == num
+        assert all(large.ranks[number] >= 2_000 for number in found_ids(ranking))
+
+
 def test_features_that_were_scanned_are_not_read_again(large: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few items meet this condition, so all of them were compared with the query."""
     read: list[int] = []
