@@ -208,9 +208,6 @@ class _Compared:
     def __init__(self, store: Truth, query: Feature, condition: Condition, *, unindexed: bool = False) -> None:
         self._store, self._query, self._condition, self._unindexed = store, query, condition, unindexed
 
-    def __len__(self) -> int:
-        return self._store.count_unindexed() if self._unindexed else self._store.count(self._condition)
-
     def best(self, size: int) -> Ids:
         return self._store.nearest(self._query, self._condition, size, unindexed=self._unindexed)
 
@@ -243,7 +240,8 @@ class _IndexAndTail:
         self._compared: _Compared | None = None
         """In place of index and tail, where few enough items count that all are compared."""
         if selection.condition == EVERYTHING:
-            if generation.items - len(self._without) + len(self._tail) != selection.found:
+            newer = len(self._tail) if isinstance(self._tail, _Scan) else store.count_unindexed()
+            if generation.items - len(self._without) + newer != selection.found:
                 raise store.damage("the number of items")
         elif generation.is_exact or (selection.filter != EVERYTHING and not self._is_broad()):
             self._narrow()
