@@ -57,7 +57,7 @@ def parse_filter(expression: str) -> Condition:
     Raises:
         InvalidFilter: too long, or not in the language; the message says where.
     """
-    from lark.exceptions import UnexpectedInput, VisitError
+    from lark.exceptions import UnexpectedInput
 
     if len(expression) > MAX_FILTER_CHARS:
         raise InvalidFilter(f"the filter has {len(expression)} characters; the limit is {MAX_FILTER_CHARS}")
@@ -76,10 +76,6 @@ def parse_filter(expression: str) -> Condition:
             f"the filter {expression[:80]!r} is not understood {where}; it should look like "
             'int_attr>=10 AND str_attr="red" (fields int_attr…4 and str_attr…4; in (…), not in (…), OR, parentheses)'
         ) from None
-    except VisitError as error:
-        if isinstance(error.orig_exc, InvalidFilter):
-            raise error.orig_exc from None
-        raise
     if _nesting(condition) > MAX_NESTING:
         raise InvalidFilter(f"the filter has more than {MAX_NESTING} nested levels of AND and OR")
     return condition
