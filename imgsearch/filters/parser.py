@@ -141,8 +141,8 @@ def _operator(token: Token) -> Operator:
 
 
 def _number(token: Token) -> int:
-    value = int(token) if len(token) <= 11 else None
-    if value is None or value not in INT32:
+    value = int(token)  # Python converts more digits than a filter has characters
+    if value not in INT32:
         place = (token.start_pos or 0) + 1
         raise InvalidFilter(f"{token[:20]} at character {place} of the filter is not a 32-bit whole number")
     return value
