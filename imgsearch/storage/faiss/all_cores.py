@@ -9,12 +9,9 @@ The number of threads of a BLAS is one of the whole process, so it is changed in
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
-
-from threadpoolctl import threadpool_limits
 
 from imgsearch import own_process
 from imgsearch.cores import available_cores
@@ -51,6 +48,8 @@ def all_cores() -> Iterator[Mapped]:
     if not own_process.is_ours():
         yield map
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     import faiss
 
     count = min(available_cores(), MOST_THREADS)
@@ -81,6 +80,8 @@ class _SingleThreadedBlas:
     def __enter__(self) -> None:
         with self._lock:
             if not self._users:
+                from threadpoolctl import threadpool_limits
+
                 self._limits = threadpool_limits(1, user_api="blas")
             self._users += 1
 

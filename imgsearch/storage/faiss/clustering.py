@@ -16,9 +16,9 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    Vectors = npt.NDArray[np.float32]
     from imgsearch.storage.faiss.all_cores import Mapped
 
+    Vectors = npt.NDArray[np.float32]
     Numbers = npt.NDArray[np.int64]
 
 __all__ = ["Centroids", "spherical_kmeans"]
