@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from benchmarks import (
+from imgsearch import own_process
+
+own_process.claim(())  # as the command line does, before NumPy is loaded
+
+from benchmarks import (  # noqa: E402
     adding,
     bulk,
     calibration,
@@ -33,7 +36,6 @@ from benchmarks import (
     tuning,
     warm_search,
 )
-from imgsearch import own_process
 
 MODULES = (
     quality,
@@ -70,7 +72,6 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="keep the figures, and make RESULTS.md anew")
     parser.add_argument("--write", action="store_true", help="run nothing, only make RESULTS.md anew")
     words = parser.parse_args()
-    own_process.claim(sys.argv[1:])  # what is measured is what the command line does
     for name in [] if words.write else words.names or [name for name in BENCHMARKS if name != "models"]:
         setting.recorder = results.Recorder(name)
         BENCHMARKS[name].main()

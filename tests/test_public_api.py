@@ -99,6 +99,7 @@ MAY_IMPORT = {
     "locations": {"errors"},
     "shards": {"errors", "types", "values"},
     "cores": set(),
+    "all_cores": {"cores"},
     "distinct": set(),
     "projection": set(),
     "quantization": set(),

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from imgsearch.all_cores import all_cores
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -81,10 +83,18 @@ def similar_pairs(
     def keep(found: Numbers, near: Cosines) -> None:
         pairs.append(np.sort(found[calibration.scores(near) >= min_score], axis=1))
 
-    for classes, features in _features(store, condition, pictures, class_at, unindexed=approximate):
-        for others, theirs in _features(store, condition, pictures, class_at, unindexed=approximate):
-            if pictures.first[others[-1]] > pictures.first[classes[0]]:
-                keep(*_each_with_each(pictures, classes, features, others, theirs))
+    def chunks() -> Iterator[tuple[Numbers, Features]]:
+        return _features(store, condition, pictures, class_at, unindexed=approximate)
+
+    def two_chunks() -> Iterator[tuple[Numbers, Features, Numbers, Features]]:
+        for classes, features in chunks():
+            for others, theirs in chunks():
+                if pictures.first[others[-1]] > pictures.first[classes[0]]:
+                    yield classes, features, others, theirs
+
+    with all_cores() as mapped:
+        for nearest in mapped(lambda both: _each_with_each(pictures, *both), two_chunks()):
+            keep(*nearest)
     if approximate and generation is not None:
         index, removed = storage.index(generation), store.removed_ids()
         for classes, features in _features(store, condition, pictures, class_at):

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from imgsearch.storage.faiss.all_cores import Mapped
+    from imgsearch.all_cores import Mapped
 
     Vectors = npt.NDArray[np.float32]
     Numbers = npt.NDArray[np.int64]

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgsearch.all_cores import all_cores
 from imgsearch.distinct import is_among
 from imgsearch.errors import InstanceDamaged
 from imgsearch.quantization import single
-from imgsearch.storage.faiss.all_cores import all_cores
 from imgsearch.storage.faiss.clustering import Centroids, spherical_kmeans
 from imgsearch.storage.faiss.index_file import (
     Part,
@@ -219,6 +219,13 @@ def _training_positions(parts: list[Part], categories: Ids) -> Ids:
     return np.sort(np.concatenate(chosen))
 
 
+def _single_threaded() -> None:
+    """Keep FAISS from using more than the calling thread."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+
+
 def _begin(folder: Path, old: Generation | None) -> dict[int, npt.NDArray[np.float32]]:
     """Centroids of each category that training begins with; none if the old file cannot be read."""
     if old is not None:
@@ -245,7 +252,7 @@ def _train(
     """
     places = _training_positions(parts, categories)
     chosen = categories[places]
-    with all_cores() as mapped:
+    with all_cores(_single_threaded) as mapped:
         return np.concatenate(
             [
                 spherical_kmeans(
@@ -290,7 +297,7 @@ def _fill(
             position += len(ids)
 
     last = 0
-    with all_cores() as mapped:
+    with all_cores(_single_threaded) as mapped:
         for coded in mapped(coder.coded, pieces()):
             spool.add(coded.lists, coded.ids, coded.codes)
             if neighbours is not None and coded.near is not None:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from imgsearch import own_process
-from imgsearch.storage.faiss import all_cores, clustering, index_builder
+from imgsearch import all_cores, own_process
+from imgsearch.storage.faiss import clustering, index_builder
 from imgsearch.storage.faiss.index_file import checksum_of
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.sqlite.generations import Generation
@@ -153,9 +153,10 @@ def test_without_centroids_of_an_earlier_generation_training_begins_anew(
 def test_on_all_cores_the_same_index_is_built(
     tmp_path: Path, features: Features, ids: npt.NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process of our own calculates pieces side by side; their order changes nothing."""
+    """Pieces are calculated side by side; which comes first changes nothing."""
+    monkeypatch.delenv(own_process.THREADS_OF_BLAS, raising=False)
     expected = make_index(tmp_path, features, ids, 1, flat_limit=100)
-    monkeypatch.setattr(own_process, "_words", [])
+    monkeypatch.setenv(own_process.THREADS_OF_BLAS, "1")
     monkeypatch.setattr(all_cores, "available_cores", lambda: 3)
     found = make_index(tmp_path, features, ids, 2, flat_limit=100)
     assert (found.checksum, found.nprobe, found.recall) == (expected.checksum, expected.nprobe, expected.recall)

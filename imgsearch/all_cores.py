@@ -3,14 +3,13 @@
 NumPy's BLAS and FAISS have threads too. But these share a single product or search, and wait for each other without
 giving up their core, also while the other library calculates: of a rebuild on two cores, this took a quarter.
 
-The number of threads of a BLAS is one of the whole process, so it is changed in imgsearch's own processes only.
+Only where BLAS has no threads, as in imgsearch's own processes (``own_process``): there would be too many of them.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from contextlib import contextmanager
-from threading import Lock
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from imgsearch import own_process
@@ -36,27 +35,23 @@ class Mapped(Protocol):
 
 
 @contextmanager
-def all_cores() -> Iterator[Mapped]:
-    """Have pieces calculated side by side; each in one thread, whatever library it calls.
+def all_cores(begin: Callable[[], None] = lambda: None) -> Iterator[Mapped]:
+    """Have pieces calculated side by side, each in one thread; one after the other where BLAS has threads.
 
-    In a host program, they are calculated one after the other.
+    Args:
+        begin: called first in each of the threads, to keep a library from using more of them.
 
     Yields:
         A function like ``map``. It takes pieces in the calling thread, and few more than are being calculated. An error
         of a piece is raised in its place.
     """
-    if not own_process.is_ours():
+    if not own_process.has_single_threaded_blas():
         yield map
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    import faiss
-
     count = min(available_cores(), MOST_THREADS)
-    with (
-        _single_threaded_blas,
-        ThreadPoolExecutor(count, "imgsearch-index", initializer=lambda: faiss.omp_set_num_threads(1)) as threads,
-    ):
+    with ThreadPoolExecutor(count, "imgsearch-core", begin) as threads:
 
         def mapped(work: Callable[[Piece], Result], pieces: Iterable[Piece], /) -> Iterator[Result]:
             waiting: deque[Future[Result]] = deque()
@@ -68,28 +63,3 @@ def all_cores() -> Iterator[Mapped]:
                 yield waiting.popleft().result()
 
         yield mapped
-
-
-class _SingleThreadedBlas:
-    """BLAS without threads of its own, for as long as anybody needs that: the whole process has one number of them."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._users = 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._users:
-                from threadpoolctl import threadpool_limits
-
-                self._limits = threadpool_limits(1, user_api="blas")
-            self._users += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._limits.restore_original_limits()
-
-
-_single_threaded_blas: Final = _SingleThreadedBlas()

@@ -1,36 +1,27 @@
-"""Calculating on all cores: in order, each piece in one thread, and nothing is left of that afterwards."""
+"""Calculating on all cores: in order, each piece in one thread."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from threading import get_ident
 from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
 
+from imgsearch import all_cores as module
 from imgsearch import own_process
-from imgsearch.storage.faiss import all_cores as module
-from imgsearch.storage.faiss.all_cores import all_cores
+from imgsearch.all_cores import all_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture(autouse=True)
-def three_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Three cores in a process of our own, and a BLAS that would use two of them."""
-    monkeypatch.setattr(own_process, "_words", [])
+def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three cores, and a BLAS without threads."""
+    monkeypatch.setenv(own_process.THREADS_OF_BLAS, "1")
     monkeypatch.setattr(module, "available_cores", lambda: 3)
-    with threadpool_limits(2, user_api="blas"):
-        yield
-
-
-def blas_threads(_: object = None) -> set[int]:
-    """How many threads NumPy's BLAS and FAISS's would use."""
-    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
 
 
 def test_results_come_in_the_order_of_the_pieces_few_of_which_are_taken_ahead() -> None:
@@ -50,11 +41,12 @@ def test_results_come_in_the_order_of_the_pieces_few_of_which_are_taken_ahead() 
     assert expected == 49
 
 
-def test_each_piece_has_one_thread() -> None:
-    with all_cores() as mapped:
-        assert list(mapped(blas_threads, range(4))) == [{1}] * 4
+def test_each_thread_begins_with_what_it_is_told() -> None:
+    """It keeps FAISS from using other threads there, and nowhere else."""
+    before = faiss.omp_get_max_threads()
+    with all_cores(lambda: faiss.omp_set_num_threads(1)) as mapped:
         assert list(mapped(lambda _: faiss.omp_get_max_threads(), range(4))) == [1] * 4
-    assert blas_threads() == {2}
+    assert faiss.omp_get_max_threads() == before
 
 
 def test_without_pieces_there_is_no_result() -> None:
@@ -77,21 +69,9 @@ def test_an_error_is_raised_in_the_place_of_its_result() -> None:
     with pytest.raises(ZeroDivisionError):
         calculate()
     assert results == [1, 0.5, 0.25]
-    assert blas_threads() == {2}
 
 
-def test_a_host_program_keeps_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_process, "_words", None)
+def test_where_blas_has_threads_there_are_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(own_process.THREADS_OF_BLAS)
     with all_cores() as mapped:
-        assert list(mapped(blas_threads, range(2))) == [{2}, {2}]
-
-
-def test_two_at_a_time_leave_the_threads_as_they_were() -> None:
-    """Also if the one that began first ends first."""
-    with ExitStack() as first, ExitStack() as second:
-        first.enter_context(all_cores())
-        second.enter_context(all_cores())
-        first.close()
-        assert blas_threads() == {1}
-        second.close()
-        assert blas_threads() == {2}
+        assert list(mapped(lambda _: get_ident(), range(4))) == [get_ident()] * 4

@@ -1,0 +1,42 @@
+"""What belongs to imgsearch's own processes only: a program that uses the library keeps its settings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imgsearch.own_process import THREADS_OF_BLAS
+
+TASKS = "/proc/self/task"
+
+MULTIPLIED = f"""
+import os, sys
+from imgsearch import own_process
+if sys.argv[1] == "own":
+    own_process.claim([])
+import numpy as np
+np.ones((600, 600)) @ np.ones((600, 600))
+print(len(os.listdir({TASKS!r})))
+"""
+"""Prints the number of threads after a product for which a BLAS would use several."""
+
+
+def threads(kind: str, **environment: str) -> int:
+    """Of a process of some kind."""
+    others = {name: value for name, value in os.environ.items() if name not in {THREADS_OF_BLAS, "OMP_NUM_THREADS"}}
+    words = [sys.executable, "-c", MULTIPLIED, kind]
+    return int(subprocess.run(words, env=others | environment, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(not Path(TASKS).is_dir(), reason="the system does not tell a process's threads")
+def test_the_blas_of_an_own_process_has_no_threads_unless_told_otherwise() -> None:
+    """They would wait for work without giving up their core."""
+    assert threads("own") == 1
+    alone = threads("host")
+    assert threads("own", **{THREADS_OF_BLAS: "2"}) == threads("host", **{THREADS_OF_BLAS: "2"})
+    if len(os.sched_getaffinity(0)) > 1:
+        assert alone > 1
