@@ -142,6 +142,18 @@ def test_what_is_deleted_or_replaced_here_is_forgotten_there(old: Engine, new: E
     assert b"/of-the-" not in (new.folder / DATABASE_NAME).read_bytes()
 
 
+def test_a_rebuild_forgets_there_too(old: Engine, new: Engine) -> None:
+    """And so does an instance that is left without items: nothing deleted waits in an unfinished successor."""
+    with old.committing() as store:
+        store.remove([Key("p3", "1.jpg")])
+    old.rebuild()
+    assert (new.store.count(), new.store.item(Key("p3", "1.jpg"))) == (19, None)
+    with old.committing() as store:
+        store.remove([Key(f"p{number}", "1.jpg") for number in range(20)])
+    old.drop_index_if_empty()
+    assert new.store.count() == 0
+
+
 def test_folders_of_deleted_items_do_not_come_along(old: Engine, new: Engine) -> None:
     write(new.store, [change("gone", location=Location("/of-the-deleted")), change("kept", location=Location("/kept"))])
     with new.committing() as store:
