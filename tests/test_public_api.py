@@ -113,14 +113,7 @@ MAY_IMPORT = {
     },
     "sources": {"errors", "types", "values", "durable_fs", "locations", "service", "shards"},
     "storage": {
-        "errors",
-        "types",
-        "values",
-        "cores",
-        "distinct",
-        "durable_fs",
-        "projection",
-        "quantization",
+        *("errors", "types", "values", "all_cores", "distinct", "durable_fs", "projection", "quantization"),
         "filters",
     },
     "sharding": {

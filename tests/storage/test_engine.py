@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import random
+import shutil
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -946,23 +947,27 @@ def test_a_killed_rebuild_leaves_the_old_generation_or_the_new_one(engine: Engin
     fill(engine, features)
     engine.rebuild()
     engine.close()
+    # Each rebuild begins with the same instance: how many steps it takes depends on the index that there is.
+    before = engine.folder.with_name("before")
+    shutil.copytree(engine.folder, before)
     steps = int(finished(child(REBUILD, engine.folder, flat_limit, 0)))
-    number, outcomes = 2, set()
+    outcomes = set()
     for step in moments(steps, 1_800):
+        shutil.rmtree(engine.folder)
+        shutil.copytree(before, engine.folder)
         out, _ = child(REBUILD, engine.folder, flat_limit, step).communicate(timeout=60)
         assert out == ""
         with closing(Engine.open(engine.folder)) as reader:
             generation = reader.store.generation()
             assert generation is not None
-            assert generation.number in {number, number + 1}
+            assert generation.number in {1, 2}
             left = files(engine.folder)
             assert generation.file_name in left
-            outcomes.add((generation.number == number, len(left) > 1))
+            outcomes.add((generation.number == 1, len(left) > 1))
             for wanted in (0, 300, 599):
                 assert found_ids(Ranker(reader).search(query(features[wanted]), CALIBRATION, num=1)) == [wanted + 1]
         with closing(Engine.open(engine.folder, write=True)):
             assert files(engine.folder) == [generation.file_name]
-        number = generation.number
     # Killed before anything was written, before it was published, and before the old one was gone.
     assert outcomes >= {(True, False), (True, True), (False, True)}
 
