@@ -6,7 +6,7 @@ import argparse
 
 from imgsearch import own_process
 
-own_process.claim(())  # as the command line does, before NumPy is loaded
+own_process.claim(())  # before NumPy is loaded, as the command line does
 
 from benchmarks import (  # noqa: E402
     adding,

@@ -1,9 +1,10 @@
-"""Calculating on all cores: each piece in a thread of its own, and with that one alone.
+"""Calculating on all cores: pieces run side by side, each in a single thread.
 
-NumPy's BLAS and FAISS have threads too. But these share a single product or search, and wait for each other without
-giving up their core, also while the other library calculates: of a rebuild on two cores, this took a quarter.
+NumPy's BLAS and FAISS have threads too, but these share a single product or search. They busy-wait for each other, even
+while the other library calculates: on two cores, this took a quarter of a rebuild.
 
-Only where BLAS has no threads, as in imgsearch's own processes (``own_process``): there would be too many of them.
+Where BLAS has threads of its own, pieces run one after another: more threads would only get in each other's way. In
+imgsearch's own processes it has none (``own_process``).
 """
 
 from __future__ import annotations
@@ -22,28 +23,28 @@ if TYPE_CHECKING:
 __all__ = ["Mapped", "all_cores"]
 
 MOST_THREADS: Final = 8
-"""More of them would wait for what is read, and take memory for it."""
+"""More would wait for data to be read, and take memory."""
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 
 class Mapped(Protocol):
-    """``map``, or what does the same on all cores."""
+    """``map``, or its counterpart on all cores."""
 
     def __call__(self, work: Callable[[Piece], Result], pieces: Iterable[Piece], /) -> Iterator[Result]:
-        """Yield what comes of each piece, in their order."""
+        """Yield the result of each piece, in order."""
 
 
 @contextmanager
 def all_cores(begin: Callable[[], None] = lambda: None) -> Iterator[Mapped]:
-    """Have pieces calculated side by side, each in one thread; one after the other where BLAS has threads.
+    """Calculate pieces side by side if BLAS is single-threaded, else one after another.
 
     Args:
-        begin: called first in each of the threads, to keep a library from using more of them.
+        begin: called first in each thread, to keep a library from starting more of them.
 
     Yields:
-        A function like ``map``. It takes pieces in the calling thread, and few more than are being calculated. An error
-        of a piece is raised in its place.
+        A function like ``map``. It takes pieces in the calling thread, no more than a few ahead of the results. The
+        error of a piece is raised in place of its result.
     """
     if not own_process.has_single_threaded_blas():
         yield map

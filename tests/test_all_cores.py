@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three cores, and a BLAS without threads."""
+    """Three cores, and a single-threaded BLAS."""
     monkeypatch.setenv(own_process.THREADS_OF_BLAS, "1")
     monkeypatch.setattr(module, "available_cores", lambda: 3)
 
@@ -42,7 +42,7 @@ def test_results_come_in_the_order_of_the_pieces_few_of_which_are_taken_ahead() 
 
 
 def test_each_thread_begins_with_what_it_is_told() -> None:
-    """It keeps FAISS from using other threads there, and nowhere else."""
+    """FAISS can be kept from starting threads there, and only there."""
     before = faiss.omp_get_max_threads()
     with all_cores(lambda: faiss.omp_set_num_threads(1)) as mapped:
         assert list(mapped(lambda _: faiss.omp_get_max_threads(), range(4))) == [1] * 4
@@ -71,7 +71,7 @@ def test_an_error_is_raised_in_the_place_of_its_result() -> None:
     assert results == [1, 0.5, 0.25]
 
 
-def test_where_blas_has_threads_there_are_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_blas_has_threads_pieces_run_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(own_process.THREADS_OF_BLAS)
     with all_cores() as mapped:
         assert list(mapped(lambda _: get_ident(), range(4))) == [get_ident()] * 4

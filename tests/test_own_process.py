@@ -33,8 +33,8 @@ def threads(kind: str, **environment: str) -> int:
 
 
 @pytest.mark.skipif(not Path(TASKS).is_dir(), reason="the system does not tell a process's threads")
-def test_the_blas_of_an_own_process_has_no_threads_unless_told_otherwise() -> None:
-    """They would wait for work without giving up their core."""
+def test_the_blas_of_an_own_process_is_single_threaded_unless_told_otherwise() -> None:
+    """Its threads would busy-wait for work."""
     assert threads("own") == 1
     alone = threads("host")
     assert threads("own", **{THREADS_OF_BLAS: "2"}) == threads("host", **{THREADS_OF_BLAS: "2"})

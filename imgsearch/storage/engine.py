@@ -218,7 +218,7 @@ class Engine:
             StorageFull, StorageUnwritable: the old generation stays published.
         """
         self.count_to_index()
-        return self._published(self._built(self.store, flat_limit=flat_limit, similar=self.store.generation()))
+        return self._published(self._built(self.store, flat_limit=flat_limit, same_features=True))
 
     def retune(self, tuning: Projection | None, *, flat_limit: int = FLAT_LIMIT) -> Generation | None:
         """Rewrite all features and the index for another tuning (None: none).
@@ -257,11 +257,12 @@ class Engine:
         converted: Converted = lambda features: features,
         *,
         flat_limit: int = FLAT_LIMIT,
-        similar: Generation | None = None,
+        same_features: bool = False,
     ) -> Generation:
         """Build the next generation of this instance, unpublished, from a store's features after conversion.
 
-        Training takes less time with a generation of the same features, which may have been of other items.
+        With ``same_features``, the present generation was built from features that were not converted, so training can
+        start from its lists.
         """
         old = self.store.generation()
         number = old.number + 1 if old else 1
@@ -277,7 +278,15 @@ class Engine:
             ids, categories = store.categories()
             if len(ids) != store.count():
                 raise store.damage("the number of items")
-            return build(self.folder, number, categories, chunks, picked, flat_limit=flat_limit, old=similar)
+            return build(
+                self.folder,
+                number,
+                categories,
+                chunks,
+                picked,
+                flat_limit=flat_limit,
+                old=old if same_features else None,
+            )
 
     def refresh(self) -> Generation:
         """Bring the index up to date: extend it while its lists still fit, else rebuild it.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from imgsearch.storage.faiss import clustering
 from tests.storage.builders import INDEXED, clustered, make_index
 
 if TYPE_CHECKING:
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
 
     from imgsearch.storage.sqlite.generations import Generation
     from tests.storage.builders import Features
+
+
+@pytest.fixture
+def iterations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Has an entry for each iteration of k-means since it was cleared."""
+    sums, counted = clustering._sums, []
+
+    def count(*arguments: Any) -> Any:
+        counted.append(1)
+        return sums(*arguments)
+
+    monkeypatch.setattr(clustering, "_sums", count)
+    return counted
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ ITERATIONS: Final = 10
 LEAST_GAIN: Final = 1e-3
 """An iteration of k-means that raises the mean cosine by less than this share of it is the last one."""
 SIMILAR: Final = 0.9
-"""Earlier centroids are begun with if their number is at least this share of the wanted one, or the other way round.
-Many random points between them remain clusters of their own: lists become uneven."""
+"""k-means starts from earlier centroids only if the smaller of their number and the wanted one is at least this share
+of the larger. With many random points between old centroids, lists become uneven."""
 PRODUCTS_AT_ONCE: Final = 1 << 21
 """Cosines that are held at once: 8 MiB."""
 MANY: Final = 2048
@@ -40,7 +40,7 @@ COMPARED: Final = 64
 """How many of the centroids with the nearest codes are compared in k-means. With fewer, lists become uneven: centroids
 that are near to everything get whatever missed its nearest one, and so in the next iteration."""
 COMPARED_ONCE: Final = 32
-"""The same for items, whose lists move no centroid: an eighth faster, and lists hardly less even."""
+"""The same when items are put into lists, which moves no centroid: an eighth faster, and lists hardly less even."""
 CODE_ITERATIONS: Final = 4
 """Of the k-means for codes. FAISS's 25 would take four times as long, for hardly better codes."""
 VECTORS_AT_ONCE: Final = 4096
@@ -111,19 +111,19 @@ def spherical_kmeans(
     iterations: int = ITERATIONS,
     mapped: Mapped = map,
 ) -> Vectors:
-    """Centroids of ``count`` clusters by k-means with cosines, begun at earlier centroids or at random points.
+    """Centroids of ``count`` clusters by k-means with cosines, starting from earlier centroids or from random points.
 
     A cluster that loses all its points takes over half of the largest one, as in FAISS.
 
     Args:
         points: shape (n, dimension), L2-normalised; at least ``count``.
         count: of clusters, at least one.
-        seed: of what is chosen at random.
-        begin: centroids of similar points, shape (m, dimension), from which fewer iterations lead to the end. If m is
-            somewhat larger than ``count``, some of them are taken; if it is somewhat smaller, random points are added;
-            else all are random points.
+        seed: of all random choices.
+        begin: centroids of similar points, shape (m, dimension), to start from: that takes fewer iterations. If m is
+            slightly larger than ``count``, some of them are used; if it is slightly smaller, random points are added;
+            if it differs more (SIMILAR), all are random points.
         iterations: the maximum; it ends sooner if an iteration gains little.
-        mapped: calculates with pieces of the points.
+        mapped: like ``map``; finds the clusters of pieces of the points.
 
     Returns:
         Shape (count, dimension), L2-normalised.
@@ -147,7 +147,7 @@ def spherical_kmeans(
 
 
 def _begun(points: Vectors, count: int, generator: np.random.Generator, earlier: Vectors | None) -> Vectors:
-    """The centroids of the first iteration; shape (count, dimension)."""
+    """The centroids to start from; shape (count, dimension)."""
     if earlier is None or not SIMILAR * count <= len(earlier) <= count / SIMILAR:
         earlier = points[:0]
     if len(earlier) > count:

@@ -88,7 +88,7 @@ def build(
         chunks: starts a pass over all ids (int64, ascending) and features (L2-normalised) in chunks.
         picked: the features of the items at some places in the order of ids; the places are ascending.
         flat_limit: maximum number of items for an exact index.
-        old: an earlier generation of the same features, whose lists the training begins with, if they can be read.
+        old: an earlier generation of the same features; training starts from its centroids, if they can be read.
     """
     count, created = len(categories), int(time.time())
     dimension = picked(np.zeros(1, np.int64)).shape[1]
@@ -220,14 +220,14 @@ def _training_positions(parts: list[Part], categories: Ids) -> Ids:
 
 
 def _single_threaded() -> None:
-    """Keep FAISS from using more than the calling thread."""
+    """Make FAISS use the calling thread only."""
     import faiss
 
     faiss.omp_set_num_threads(1)
 
 
 def _begin(folder: Path, old: Generation | None) -> dict[int, npt.NDArray[np.float32]]:
-    """Centroids of each category that training begins with; none if the old file cannot be read."""
+    """The centroids of each category to start training from; none if the old file cannot be read."""
     if old is not None:
         with suppress(OSError, InstanceDamaged):
             return read_centroids(folder / old.file_name, old)
@@ -286,7 +286,7 @@ def _fill(
 ) -> int:
     """Code each item for the nearest list of its category; return the last id, 0 without items.
 
-    The neighbours, if given, are looked for among the items.
+    If neighbours are given, they are found among the items.
     """
     coder = _Coder(index, [part for part in parts if part.category in categories], neighbours)
 
@@ -308,13 +308,13 @@ def _fill(
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """A chunk of items as lists have it."""
+    """A chunk of items, coded for their lists."""
 
     ids: Ids
     lists: Ids
     codes: npt.NDArray[np.uint8]
     near: tuple[Ids, npt.NDArray[np.float32]] | None
-    """Those that may be near to queries."""
+    """Items that may be among the neighbours, as ``Neighbours.near`` returns them."""
 
 
 class _Coder:
@@ -323,7 +323,7 @@ class _Coder:
     Args:
         index: with the centroids.
         parts: of the items' categories.
-        neighbours: with which items are compared.
+        neighbours: to compare the items with; None: no comparison.
     """
 
     def __init__(self, index: Any, parts: list[Part], neighbours: Neighbours | None) -> None:
@@ -332,7 +332,7 @@ class _Coder:
         self._prepared = [(part, Centroids(centroids[part.first : part.end])) for part in parts]
 
     def coded(self, piece: tuple[Ids, Features, Ids]) -> _Coded:
-        """The ids, features and categories of a chunk."""
+        """Code a chunk, given as its ids, features and categories."""
         import faiss
 
         ids, halves, categories = piece

@@ -114,7 +114,7 @@ def part_checksum(centroids: npt.NDArray[np.float32], part: Part) -> int:
 def read_centroids(path: Path, generation: Generation) -> dict[int, npt.NDArray[np.float32]]:
     """The centroids of each category in an inverted file, of shape (lists, dimension), verified; of a flat index, none.
 
-    They are read and not mapped: what a damaged disk cannot give raises an error, and does not end the process.
+    They are read, not mapped: a bad sector then raises an error and does not end the process.
 
     Args:
         path: of the file.
@@ -124,19 +124,14 @@ def read_centroids(path: Path, generation: Generation) -> dict[int, npt.NDArray[
         OSError: the file is missing or cannot be read.
         InstanceDamaged: the file is corrupted.
     """
-    parts = read_parts(generation.lists) if generation.lists is not None else []
+    parts, (position, dimension) = _check_header(path, generation)
     if not parts:
         return {}
     lists = parts[-1].end
-    trailer = (lists + len(parts)) * CHECK.itemsize
-    position, dimension = check_header(path, generation, lists, trailer)
     with path.open("rb") as file:
         file.seek(position)
-        data = file.read(lists * dimension * FLOAT.itemsize)
-        file.seek(-len(parts) * CHECK.itemsize, os.SEEK_END)
-        expected = np.frombuffer(file.read(), CHECK).tolist()
-    centroids = np.frombuffer(data, FLOAT).reshape(lists, dimension)
-    if [part_checksum(centroids, part) for part in parts] != expected:
+        centroids = np.frombuffer(file.read(lists * dimension * FLOAT.itemsize), FLOAT).reshape(lists, dimension)
+    if [part_checksum(centroids, part) for part in parts] != _stored_checks(path, len(parts)).tolist():
         raise corrupted_error(path)
     return {part.category: centroids[part.first : part.end] for part in parts}
 
@@ -155,15 +150,27 @@ def read_index(path: Path, generation: Generation, *, verify: bool, flags: int) 
     """
     if path.stat().st_size != generation.bytes or (verify and checksum_of(path) != generation.checksum):
         raise corrupted_error(path)
-    parts = read_parts(generation.lists) if generation.lists is not None else []
-    lists = parts[-1].end if parts else 0
-    check_header(path, generation, lists, (lists + len(parts)) * CHECK.itemsize)
+    _check_header(path, generation)
     try:
         return open_index(path, flags)
     except RuntimeError as error:
         raise InstanceDamaged(
             f"{path} cannot be read; the items are safe in the database: run 'imgsearch rebuild'"
         ) from error
+
+
+def _check_header(path: Path, generation: Generation) -> tuple[list[Part], tuple[int, int]]:
+    """The parts of a file, and the position and dimension of its centroids, as ``check_header`` returns them."""
+    parts = read_parts(generation.lists) if generation.lists is not None else []
+    lists = parts[-1].end if parts else 0
+    return parts, check_header(path, generation, lists, (lists + len(parts)) * CHECK.itemsize)
+
+
+def _stored_checks(path: Path, count: int) -> npt.NDArray[np.uint64]:
+    """The last checksums in a file; shape (count,)."""
+    with path.open("rb") as file:
+        file.seek(-count * CHECK.itemsize, os.SEEK_END)
+        return np.frombuffer(file.read(), CHECK)
 
 
 def open_index(path: Path, flags: int) -> Any:
@@ -194,9 +201,7 @@ class Checks:
     def __init__(self, path: Path, index: Any, parts: list[Part], centroids: npt.NDArray[np.float32]) -> None:
         self._path, self._index, self._parts, self._centroids = path, index, parts, centroids
         count = index.nlist + len(parts)
-        with path.open("rb") as file:
-            file.seek(-count * CHECK.itemsize, os.SEEK_END)
-            self._expected = np.frombuffer(file.read(), CHECK)
+        self._expected = _stored_checks(path, count)
         self._verified = np.zeros(count, bool)
 
     def parts(self, wanted: list[Part]) -> None:

@@ -84,43 +84,39 @@ def test_clusters_are_as_tight_as_those_of_faiss(count: int, spread: float) -> N
     assert agreement(points, own) >= agreement(points, spherical_kmeans(points, count, seed=5, iterations=1))
 
 
-def test_it_ends_once_an_iteration_gains_little(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_once_an_iteration_gains_little(iterations: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Points close to as many centres as there are clusters stay where the second iteration puts them."""
-    sums, counted = clustering._sums, []
-    monkeypatch.setattr(clustering, "_sums", lambda *arguments: counted.append(1) or sums(*arguments))
     points = clustered(1_000, 3, clusters=8, spread=0.01)
     quick = spherical_kmeans(points, 8, seed=0)
-    assert 2 <= len(counted) < ITERATIONS
+    assert 2 <= len(iterations) < ITERATIONS
     monkeypatch.setattr(clustering, "LEAST_GAIN", -1.0)
-    counted.clear()
+    iterations.clear()
     assert 1 - agreement(points, quick) <= 1.1 * (1 - agreement(points, spherical_kmeans(points, 8, seed=0)))
-    assert len(counted) == ITERATIONS
+    assert len(iterations) == ITERATIONS
 
 
 @pytest.mark.parametrize("count", [30, 57, 60, 64, 90])
-def test_earlier_centroids_save_iterations(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of other points. Of many fewer or more clusters, they are of no use."""
-    sums, counted = clustering._sums, []
-    monkeypatch.setattr(clustering, "_sums", lambda *arguments: counted.append(1) or sums(*arguments))
+def test_earlier_centroids_save_iterations(count: int, iterations: list[int]) -> None:
+    """Even those of other points. They are not used if there are many more or fewer of them."""
     points = clustered(6_000, 3)
     earlier = spherical_kmeans(points[:4_000], 60, seed=1)
-    counted.clear()
+    iterations.clear()
     anew = spherical_kmeans(points, count, seed=2)
-    needed = len(counted)
-    counted.clear()
+    needed = len(iterations)
+    iterations.clear()
     found = spherical_kmeans(points, count, seed=2, begin=earlier)
     assert found.shape == (count, DIMENSION)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
-    # Both go back to random points, so either may be better by chance.
+    # Both started from random points once, so either may be better by chance.
     assert 1 - agreement(points, found) <= 1.15 * (1 - agreement(points, anew))
     if 57 <= count <= 64:
-        assert len(counted) < needed
+        assert len(iterations) < needed
     else:
         assert np.array_equal(found, anew)
 
 
 def test_nothing_is_left_of_earlier_centroids() -> None:
-    """Not even of those that no point is near: what they were made of may have been deleted."""
+    """Not even of those that are far from every point: the items behind them may have been deleted."""
     plain, half = clustered(1_000, 3), DIMENSION // 2
     points = np.hstack([plain[:, :half], np.zeros_like(plain[:, half:])])
     points /= np.linalg.norm(points, axis=1, keepdims=True)

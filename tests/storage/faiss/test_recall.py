@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import faiss
@@ -23,6 +24,20 @@ if TYPE_CHECKING:
     from tests.storage.builders import Features
 
 
+def found(
+    queries: Features, features: Features, ids: npt.NDArray[np.int64], chunks: list[npt.NDArray[np.int64]], ahead: int
+) -> npt.NDArray[np.int64]:
+    """Ids of the neighbours, if so many chunks are compared before the first of them is taken."""
+    neighbours, waiting = Neighbours(queries), deque()
+    for some in chunks:
+        waiting.append(neighbours.near(ids[some], features[some]))
+        if len(waiting) > ahead:
+            neighbours.take(*waiting.popleft())
+    for near in waiting:
+        neighbours.take(*near)
+    return neighbours.ids()
+
+
 @given(st.lists(st.integers(0, 300), max_size=4), st.integers(1, 5))
 def test_neighbours_are_those_of_brute_force(cuts: list[int], ahead: int) -> None:
     """However items are divided into chunks, and however many chunks are compared before the first is taken."""
@@ -31,15 +46,8 @@ def test_neighbours_are_those_of_brute_force(cuts: list[int], ahead: int) -> Non
     cosines = features[places] @ features.T
     cosines[np.arange(len(places)), places] = -np.inf
     expected = ids[np.argsort(-cosines, axis=1, kind="stable")[:, :FEW_HITS]]
-    neighbours = Neighbours(features[places])
-    waiting = []
-    for some in np.split(np.arange(300), sorted(cuts)):
-        waiting.append(neighbours.near(ids[some], features[some]))
-        if len(waiting) > ahead:
-            neighbours.take(*waiting.pop(0))
-    for near in waiting:
-        neighbours.take(*near)
-    assert np.array_equal(neighbours.ids(), expected)
+    chunks = np.split(np.arange(300), sorted(cuts))
+    assert np.array_equal(found(features[places], features, ids, chunks, ahead), expected)
 
 
 def test_hardly_an_item_is_handed_on_once_neighbours_are_known() -> None:
@@ -53,25 +61,12 @@ def test_hardly_an_item_is_handed_on_once_neighbours_are_known() -> None:
 
 
 @pytest.mark.parametrize("ahead", [1, 3])
-def test_of_equals_always_the_same_are_neighbours(ahead: int) -> None:
-    """Whenever chunks are compared: threads differ from run to run."""
+def test_equally_near_items_are_always_chosen_alike(ahead: int) -> None:
+    """Whenever chunks are compared: the timing of threads differs from run to run."""
     features = np.repeat(scattered(2, 1), 40, axis=0)
     ids = np.arange(80, dtype=np.int64)
-    neighbours = Neighbours(features[[0, 79]])
-    chunks = np.split(ids, 8)
-    waiting = []
-    for some in chunks:
-        waiting.append(neighbours.near(some, features[some]))
-        if len(waiting) == ahead:
-            for near in waiting:
-                neighbours.take(*near)
-            waiting.clear()
-    for near in waiting:
-        neighbours.take(*near)
-    one_by_one = Neighbours(features[[0, 79]])
-    for some in chunks:
-        one_by_one.take(*one_by_one.near(some, features[some]))
-    assert np.array_equal(neighbours.ids(), one_by_one.ids())
+    chosen = [found(features[[0, 79]], features, ids, np.split(ids, 8), some) for some in (0, ahead)]
+    assert np.array_equal(*chosen)
 
 
 @pytest.mark.parametrize("built", ["IVF"], indirect=True)
