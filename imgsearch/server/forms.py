@@ -26,6 +26,10 @@ BASE64_CODES: Final = tuple(
     for upper, plain in ((b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"="))
     for code in (upper, upper.lower())
 )
+BEHIND_FILE: Final = "success_action_status"
+"""The field that the npm SDK writes behind the file."""
+NO_TYPE: Final = b"\r\nContent-Type: \r\n\r\n"
+"""The end of the headers that the npm SDK writes for a file."""
 TAIL_BYTES: Final = 400
 """As far from the end of a file the boundary is looked for that the npm SDK runs into it."""
 
@@ -80,7 +84,8 @@ def parse_upload(content_type: str, body: bytes) -> Upload:
     """Read the multipart form of an upload.
 
     The npm SDK (@darabonba/typescript 1.0.5) leaves out the line break between the file and the next boundary, so that
-    a parser takes that field for a part of the file; it is cut off.
+    a parser takes that field for a part of the file; it is cut off. If the file itself ends with a line break, the
+    parser takes that for the missing one; it is put back.
 
     Raises:
         RequestRefused: not a multipart form, malformed, or without a file.
@@ -91,6 +96,7 @@ def parse_upload(content_type: str, body: bytes) -> Upload:
         raise _malformed("an upload is a multipart/form-data with a boundary")
     fields: dict[str, str] = {}
     files: list[bytes] = []
+    before_file: set[str] = set()
 
     def on_field(field: Any) -> None:
         name, value = field.field_name or b"", field.value or b""
@@ -106,6 +112,7 @@ def parse_upload(content_type: str, body: bytes) -> Upload:
         file.file_object.seek(0)
         files.append(file.file_object.read())
         file.close()
+        before_file.update(fields)
 
     try:
         parser = FormParser("multipart/form-data", on_field, on_file, boundary=boundary, config=_IN_MEMORY)
@@ -115,6 +122,9 @@ def parse_upload(content_type: str, body: bytes) -> Upload:
         raise _malformed(f"the multipart form cannot be read ({error})") from None
     if not files:
         raise _malformed("the form has no file")
+    if BEHIND_FILE in fields.keys() - before_file and NO_TYPE in body:
+        del fields[BEHIND_FILE]
+        return Upload(fields, files[0] + b"\r\n")
     return Upload(fields, _without_boundary(files[0], boundary))
 
 
@@ -122,7 +132,7 @@ _IN_MEMORY: Final = {"MAX_MEMORY_FILE_SIZE": float("inf")}  # no picture is ever
 
 
 def _without_boundary(file: bytes, boundary: bytes) -> bytes:
-    mark = b"--" + boundary + b'\r\nContent-Disposition: form-data; name="success_action_status"'
+    mark = b"--" + boundary + b'\r\nContent-Disposition: form-data; name="%b"' % BEHIND_FILE.encode()
     place = file.rfind(mark, max(0, len(file) - TAIL_BYTES))
     return file if place < 0 else file[:place]
 

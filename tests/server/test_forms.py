@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from urllib3.filepost import encode_multipart_formdata
 
@@ -139,11 +139,19 @@ def npm_body(file: bytes, boundary: str = BOUNDARY) -> bytes:
 
 
 @given(st.binary(max_size=300) | st.just(jpeg(1)))
+@example(b"\r\n")
+@example(b"picture\r\n\r\n")
 def test_the_form_of_npm_is_repaired(file: bytes) -> None:
     """The file is what was sent, without the boundary that runs into it."""
     read = parse_upload(f"multipart/form-data; boundary={BOUNDARY}", npm_body(file))
     assert read.file == file
     assert read.fields == {"key": "K"}
+
+
+def test_a_file_before_other_fields_is_as_it_was_sent() -> None:
+    """Only the npm SDK leaves out a line break."""
+    read = parse_upload(*upload(("file", ("a.jpg", b"PICTURE")), ("success_action_status", "201")))
+    assert (read.file, read.fields) == (b"PICTURE", {"success_action_status": "201"})
 
 
 def test_a_picture_that_holds_the_boundary_elsewhere_is_whole() -> None:
