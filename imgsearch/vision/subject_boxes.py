@@ -84,7 +84,7 @@ def _places(
         centres = np.bincount(labels.ravel(), weights=along.ravel()) / np.maximum(masses, 1e-9)
         weights *= np.exp(-((centres / MIDDLE) ** 2) / 2)
     for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        weights[np.unique(side)] *= CUT_OFF
+        weights[np.bincount(side, minlength=len(weights)) > 0] *= CUT_OFF
     return weights
 
 
