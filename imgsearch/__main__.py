@@ -20,6 +20,9 @@ def main() -> None:
         code = answered(sys.argv[1:])
         if code is not None:
             sys.exit(code)
+        from imgsearch.cli.early_search import begin
+
+        begin(sys.argv[1:])
         from imgsearch.cli.app import app_for
         from imgsearch.cli.errors import exit_code_of
 

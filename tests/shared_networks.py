@@ -18,7 +18,7 @@ from threading import Thread, local
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.cores import available_cores
-from imgsearch.vision import runtime
+from imgsearch.vision import early_networks, runtime
 from imgsearch.vision.precision import check_precision
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def ask_the_tests() -> None:
     """Have this process, which was forked for a test, ask for networks in the shared cache."""
     address, cache = os.environ.get(ADDRESS), os.environ.get(CACHE)
     if address and cache:
+        early_networks.begin = lambda _folder: None  # they would be this process's own
         remote = _Remote.at(address)
         runtime.Graph = lambda path, *, parallel: _chosen(path, parallel, Path(cache), remote)  # type: ignore[assignment,misc]
 

@@ -18,7 +18,7 @@ from imgsearch.cli.configuration import load
 from imgsearch.cli.errors import reporting
 from imgsearch.cli.examples import EXAMPLES
 from imgsearch.cli.options import GlobalInstance
-from imgsearch.cli.words import command_of
+from imgsearch.cli.words import COMPLETE_VARIABLE, command_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -54,9 +54,6 @@ COMMANDS: Final = {
     "man": "man:man",
 }
 """Module below ``imgsearch.cli`` and function of each command."""
-
-
-COMPLETE_VARIABLE: Final = "_IMGSEARCH_COMPLETE"
 
 
 def app_for(words: Sequence[str]) -> typer.Typer:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import typer
 from typer.completion import get_completion_script  # type: ignore[attr-defined]  # it is documented there
 
+from imgsearch.cli.words import COMPLETE_VARIABLE
+
 __all__ = ["completion"]
 
 
@@ -17,4 +19,4 @@ def completion(
 
     It completes commands, options, categories, models and configured instances.
     """
-    typer.echo(get_completion_script(prog_name="imgsearch", complete_var="_IMGSEARCH_COMPLETE", shell=shell))
+    typer.echo(get_completion_script(prog_name="imgsearch", complete_var=COMPLETE_VARIABLE, shell=shell))

@@ -121,6 +121,9 @@ def searching(target: Instance, *, workers: int | None) -> Iterator[Searcher]:
         return
     with target.searching(workers=workers) as searcher:
         yield searcher
+    from imgsearch.vision import early_networks
+
+    early_networks.remember()
 
 
 def warn_of_shared_storage(folder: Path) -> None:

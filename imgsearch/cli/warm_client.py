@@ -83,11 +83,11 @@ def answered(words: Sequence[str]) -> int | None:
 
 def _may_ask(words: Sequence[str]) -> bool:
     """Whether this command line can be carried out by another process."""
-    from imgsearch.cli.words import command_of
+    from imgsearch.cli.words import COMPLETE_VARIABLE, command_of
 
     if command_of(words) != COMMAND or not BY_ITSELF.isdisjoint(words):
         return False
-    if os.environ.get(NO_SERVER, "").strip().lower() not in NO or "_IMGSEARCH_COMPLETE" in os.environ:
+    if os.environ.get(NO_SERVER, "").strip().lower() not in NO or COMPLETE_VARIABLE in os.environ:
         return False
     return not any(part in word for word in words for part in DESCRIPTORS_OF_A_PROCESS)
 

@@ -7,7 +7,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Final
 
-__all__ = ["command_of"]
+__all__ = ["COMPLETE_VARIABLE", "command_of"]
+
+COMPLETE_VARIABLE: Final = "_IMGSEARCH_COMPLETE"
+"""Set where a shell asks what could come next."""
 
 WITH_VALUE: Final = frozenset({"-i", "--instance", "--config"})
 """Options before the command whose value is a word of its own."""

@@ -16,18 +16,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from imgsearch.vision.compile_settings import COMPILED
 from imgsearch.vision.models import GRAPH_VERSION
 from imgsearch.vision.openvino_compat import openvino_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["COMPILED", "RECORD_NAME", "mark_used", "models_folder", "parity_folder", "prune", "versions"]
+__all__ = ["RECORD_NAME", "mark_used", "models_folder", "parity_folder", "prune", "versions"]
 
 RECORD_NAME: Final = "record.json"
 """The note of an entry."""
-COMPILED: Final = "compiled"
-"""How folders begin in which OpenVINO keeps what it has compiled."""
 LOCK_NAME: Final = "use.lock"
 LOCK_SECONDS: Final = 10
 DAY: Final = 86_400

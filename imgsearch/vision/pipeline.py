@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Self
 from imgsearch.service.categories import OTHER, Kind
 from imgsearch.types import Content, Extracted, Recalled
 from imgsearch.values import PictureOptions, RegionMode
+from imgsearch.vision import early_networks
 from imgsearch.vision.category import CategoryPredictor, outline
 from imgsearch.vision.models import CATEGORISER, CATEGORY_SIZE, EMBEDDER, LOCATOR, LOCATOR_SIZE
 from imgsearch.vision.picture_hash import picture_hash
@@ -164,10 +165,11 @@ class Pipeline:
 
         A failure is told by the first picture that meets it again.
         """
-        from imgsearch.vision.openvino_compat import load_openvino
+        if not early_networks.are_begun():
+            from imgsearch.vision.openvino_compat import load_openvino
 
-        # Here, where it has the GIL for itself: nothing can be loaded before.
-        load_openvino()
+            # Here, where it has the GIL for itself: nothing can be loaded before.
+            load_openvino()
         for purpose in self._purposes(options):
             thread = Thread(target=self._load, args=(purpose,), name=f"imgsearch-{purpose}")
             thread.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -12,8 +11,9 @@ import numpy as np
 
 from imgsearch.cores import available_cores
 from imgsearch.quantization import quantised
+from imgsearch.vision import early_networks
+from imgsearch.vision.compile_settings import compile_settings, done_mark
 from imgsearch.vision.devices import CPU, Device
-from imgsearch.vision.model_cache import COMPILED
 from imgsearch.vision.models import CATEGORISER, EMBEDDER, LOCATOR
 from imgsearch.vision.openvino_compat import keeping_locale, load_openvino
 from imgsearch.vision.openvino_export import converted_model
@@ -22,10 +22,12 @@ from imgsearch.vision.subject_boxes import find_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import numpy.typing as npt
 
     from imgsearch.values import Region
+    from imgsearch.vision.openvino_c import CompiledNetwork
     from imgsearch.vision.openvino_export import ConvertedModel
     from imgsearch.vision.torch_runtime import TorchGraph
 
@@ -78,7 +80,7 @@ class Network:
         self._converting = Lock()
         """One at a time: each takes much memory."""
         self._locks = {purpose: Lock() for purpose in (EMBEDDER, LOCATOR, CATEGORISER)}
-        self._graphs: dict[str, Graph | TorchGraph] = {}
+        self._graphs: dict[str, Graph | CompiledNetwork | TorchGraph] = {}
         self._torch = None
         if (chosen := Device.parse(device)).is_torch:
             from imgsearch.vision.torch_runtime import TorchRuntime
@@ -149,7 +151,7 @@ class Network:
         """
         return self._graph(CATEGORISER)(pixels)[0]
 
-    def _graph(self, purpose: str) -> Graph | TorchGraph:
+    def _graph(self, purpose: str) -> Graph | CompiledNetwork | TorchGraph:
         # One lock for each, as OpenVINO loads several models side by side.
         with self._locks[purpose]:
             if purpose not in self._graphs:
@@ -161,26 +163,30 @@ class Network:
                 self._graphs[purpose] = self._made(model)
             return self._graphs[purpose]
 
-    def _made(self, model: ConvertedModel) -> Graph | TorchGraph:
+    def _made(self, model: ConvertedModel) -> Graph | CompiledNetwork | TorchGraph:
         if self._torch is not None:
             with self._converting:
                 return self._torch.graph(model.record)
-        return Graph(model.path, parallel=self._parallel)
+        if self._parallel or model.record.is_folder:  # of which the C interface does not know what they take and give
+            return Graph(model.path, parallel=self._parallel)
+        settings = compile_settings(model.path, check_precision(), cores=available_cores(), parallel=False)
+        graph = early_networks.taken(model.path, settings) or Graph(model.path, parallel=False)
+        early_networks.use(model.path, settings)
+        return graph
 
 
-def _compiled(core: Any, path: Path, config: dict[str, Any]) -> Any:
+def _compiled(core: Any, path: Path, settings: dict[str, str]) -> Any:
     """A compiled model, kept for later processes if that is possible: OpenVINO fails where its cache is full."""
     try:
-        with _first_compilation(Path(config["CACHE_DIR"]), config):
-            return core.compile_model(str(path), "CPU", config)
+        with _first_compilation(done_mark(settings)):
+            return core.compile_model(str(path), "CPU", settings)
     except RuntimeError:
-        return core.compile_model(str(path), "CPU", {name: config[name] for name in config if name != "CACHE_DIR"})
+        return core.compile_model(str(path), "CPU", {name: settings[name] for name in settings if name != "CACHE_DIR"})
 
 
 @contextmanager
-def _first_compilation(folder: Path, config: dict[str, Any]) -> Iterator[None]:
+def _first_compilation(done: Path) -> Iterator[None]:
     """Compile for the first time in one process only: OpenVINO's cache is not made for two that write one file."""
-    done = folder.with_name(f"{folder.name}.{config['INFERENCE_NUM_THREADS']}.{config['NUM_STREAMS']}.done")
     if done.exists():
         yield
         return
@@ -206,25 +212,14 @@ class Graph:
     """
 
     def __init__(self, path: Path, *, parallel: bool) -> None:
-        precision = check_precision()
+        settings = compile_settings(path, check_precision(), cores=available_cores(), parallel=parallel)
         core = load_openvino().Core()
-        cores = available_cores()
-        config: dict[str, Any] = {
-            # OpenVINO's cache does not tell precisions apart (2026.4.1): each has a folder of its own.
-            "CACHE_DIR": str(path.parent / (COMPILED if precision is None else f"{COMPILED}-{precision}")),
-            "INFERENCE_NUM_THREADS": cores,
-            "NUM_STREAMS": cores if parallel else 1,
-            "ENABLE_CPU_PINNING": False,  # decoding threads want the same cores
-            "PERFORMANCE_HINT": "THROUGHPUT" if parallel else "LATENCY",
-        }
-        if precision is not None:
-            config["INFERENCE_PRECISION_HINT"] = precision
         with keeping_locale():
-            compiled = _compiled(core, path, config)
+            compiled = _compiled(core, path, settings)
         # Made and dropped in one place, not by threads that come and go; and no asynchronous queue: the destructor of
         # OpenVINO's can abort the process at its end.
         self._requests: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(REQUESTS_PER_STREAM * config["NUM_STREAMS"]):
+        for _ in range(REQUESTS_PER_STREAM * int(settings["NUM_STREAMS"])):
             self._requests.put(compiled.create_infer_request())
 
     def __call__(self, values: npt.NDArray[np.uint8] | npt.NDArray[np.int64]) -> list[npt.NDArray[np.float32]]:

@@ -25,3 +25,14 @@ def shop(server: OssServer, tmp_path: Path) -> Shop:
     (tmp_path / "tmp").mkdir()
     (tmp_path / "home").mkdir()
     return Shop(tmp_path / "shop", server, {"TMPDIR": str(tmp_path / "tmp"), "HOME": str(tmp_path / "home")})
+
+
+@pytest.fixture
+def cache_with_note(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with the networks of all tests, and with a note of its own on what the last search used: none yet."""
+    (cache / "models").mkdir(parents=True, exist_ok=True)
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / "models").symlink_to(cache / "models")
+    monkeypatch.setenv("IMGSEARCH_CACHE", str(folder))
+    return folder

@@ -118,7 +118,8 @@ def test_a_command_loads_none_of_the_others(folder: Path) -> None:
 
 
 @pytest.mark.extended
-def test_a_search_does_without_the_converter(run: Run, folder: Path, catalogue: Path) -> None:
+@pytest.mark.usefixtures("cache_with_note")
+def test_a_first_search_does_without_the_converter(run: Run, folder: Path, catalogue: Path) -> None:
     assert run("add", catalogue).returncode == 0
     loaded = imported(folder, "search", catalogue / "0001.jpg", whole_names=True)
     assert "openvino._pyopenvino" in loaded

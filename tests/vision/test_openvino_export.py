@@ -25,7 +25,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from imgsearch.errors import InvalidModel, StorageUnwritable
-from imgsearch.vision.model_cache import COMPILED, RECORD_NAME
+from imgsearch.vision.compile_settings import COMPILED
+from imgsearch.vision.model_cache import RECORD_NAME
 from imgsearch.vision.model_weights import HUB
 from imgsearch.vision.models import DEFAULT_MODEL, ModelRecord, find_model
 from imgsearch.vision.openvino_export import MODEL_NAME, WEIGHTS_NAME, ConvertedModel, converted_model

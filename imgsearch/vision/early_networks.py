@@ -1,0 +1,106 @@
+"""Networks that a search begins to load before it knows which ones it needs: those of the search before it.
+
+Loading networks takes other cores than importing modules, so both are done at once. Which networks are needed is only
+known once the instance is open, so a note in the cache names those of the last search. A search that needs others, or
+needs them with other settings, loads these as ever, and leaves unused what was loaded early.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from imgsearch.vision.compile_settings import done_mark
+from imgsearch.vision.openvino_compat import keeping_locale
+
+if TYPE_CHECKING:
+    from imgsearch.vision.openvino_c import CompiledNetwork
+
+__all__ = ["NOTE", "are_begun", "begin", "remember", "taken", "use"]
+
+NOTE: Final = "last_search.json"
+"""``{"networks": [{"path": of the model, "settings": OpenVINO's properties}, …]}``."""
+MOST: Final = 3
+"""What a search needs: a network for subjects, one for features, one for categories."""
+
+_folders: list[Path] = []
+"""Where the note is; empty in a process that has not begun early."""
+_begun: dict[Path, tuple[dict[str, str], Future[CompiledNetwork]]] = {}
+_named: dict[Path, dict[str, str]] = {}
+"""What the note named."""
+_used: dict[Path, dict[str, str]] = {}
+"""What this process has searched with."""
+
+
+def begin(folder: Path) -> None:
+    """Begin to load the networks of the last search, each in a thread; none if there is no note.
+
+    Args:
+        folder: of the note.
+    """
+    _folders.append(folder)
+    _named.update(_read(folder / NOTE))
+    threads = ThreadPoolExecutor(MOST, thread_name_prefix="imgsearch-early")
+    for path, settings in _named.items():
+        if done_mark(settings).exists():  # else it is to be compiled under a lock
+            _begun[path] = settings, threads.submit(_load, path, settings)
+    threads.shutdown(wait=False)
+
+
+def _load(path: Path, settings: dict[str, str]) -> CompiledNetwork:
+    from imgsearch.vision.openvino_c import CompiledNetwork
+
+    with keeping_locale():
+        return CompiledNetwork(path, settings)
+
+
+def _read(note: Path) -> dict[Path, dict[str, str]]:
+    """The networks of a note; none if it cannot be read."""
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        named = {
+            Path(network["path"]): {str(name): str(value) for name, value in network["settings"].items()}
+            for network in json.loads(note.read_bytes())["networks"][:MOST]
+        }
+        for settings in named.values():
+            done_mark(settings)  # raises KeyError if these are no settings
+        return named
+    return {}
+
+
+def are_begun() -> bool:
+    """Whether networks that nobody has taken were begun early."""
+    return bool(_begun)
+
+
+def taken(path: Path, settings: dict[str, str]) -> CompiledNetwork | None:
+    """A network that was begun early with these settings, if it was; waits for it. Nobody gets it twice.
+
+    Args:
+        path: of the converted model.
+        settings: OpenVINO's properties, by name.
+    """
+    begun_with, future = _begun.pop(path, (None, None))
+    if future is None or begun_with != settings:
+        return None
+    with suppress(OSError, RuntimeError, AttributeError):  # no library, file or function: OpenVINO's package tells
+        return future.result()
+    return None
+
+
+def use(path: Path, settings: dict[str, str]) -> None:
+    """Record that this process searches with a network; arguments as of ``taken``."""
+    _used[path] = settings
+
+
+def remember() -> None:
+    """Note for the next search what this process has searched with, if the last note lacks any of it."""
+    if not _folders or _used.items() <= _named.items():
+        return
+    from imgsearch.durable_fs import atomic_file
+
+    networks = [{"path": str(path), "settings": settings} for path, settings in _used.items()]
+    with suppress(OSError), atomic_file(_folders[-1] / NOTE) as temporary:  # a cache may be read-only
+        temporary.write_text(json.dumps({"networks": networks}, indent=1), encoding="utf-8")
