@@ -1,23 +1,27 @@
-"""Candidates of a storage that compares by itself and has an index elsewhere: together they are all that may be found.
+"""Candidates: at least those nearest to the query that may be found, found in the way that costs least.
 
-Servers that do so are tested by the contract of storages, which takes seconds.
+Storages that compare by themselves have an index elsewhere; servers that do so are tested by the contract of storages,
+which takes seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from imgsearch.errors import InstanceDamaged
+from imgsearch.errors import InstanceDamaged, RemoteUnavailable
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING
+from imgsearch.search import candidates
+from imgsearch.search.candidates import Snapshot
 from imgsearch.search.ranking import Ranker
 from imgsearch.values import Attributes
 from tests.storage.builders import CALIBRATION, change, nearest, query, scattered
-from tests.storage.memory import MemoryStorage, MemoryTruth
+from tests.storage.memory import MemoryIndex, MemoryStorage, MemoryTruth
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -76,3 +80,73 @@ def test_more_items_than_are_counted_are_damage(storage: MemoryStorage, monkeypa
     monkeypatch.setattr(storage.store, "count_unindexed", lambda: count + 1)
     with pytest.raises(InstanceDamaged, match="the number of items"):
         Ranker(storage).search(query(FEATURES[0]), CALIBRATION, num=5)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 30])
+def test_a_scan_gives_just_the_nearest_and_of_equals_those_added_first(size: int) -> None:
+    """Cosines 3, 1, 2, 2, 2, 1 …: whichever place the last of them takes."""
+    cosines = np.array([3, 1, 2, 2, 2, 1, 0, 4, 0, 1], np.float32) / 4
+    features = np.stack([cosines, np.sqrt(1 - cosines**2)], axis=1)
+    scan = candidates._Scan(np.arange(10, 20), features, np.array([1, 0], np.float32))
+    expected = np.argsort(-cosines, kind="stable")[:size] + 10
+    assert sorted(scan.best(size).tolist()) == sorted(expected.tolist())
+
+
+@pytest.fixture
+def large(storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch) -> MemoryStorage:
+    """The same items, as if they were so many that scanning the matches of a filter took too long."""
+    monkeypatch.setattr(candidates, "EXACT_SCAN_LIMIT", 0)
+    monkeypatch.setattr(MemoryIndex, "is_best_first", False, raising=False)
+    assert storage.store.state.generation is not None
+    storage.store.state.generation = replace(storage.store.state.generation, is_exact=False)
+    found = MemoryStorage({})
+    found.store.state = storage.store.state
+    return found
+
+
+FILTER = parse_filter("int_attr>=5")
+MATCHING = [number for number in LEFT if number >= 5]
+
+
+def filtered(storage: MemoryStorage, wanted: Features) -> list[int]:
+    """Candidates for five hits, by the numbers of their features."""
+    snapshot = Snapshot(storage)
+    (found,) = snapshot.candidates([(wanted, snapshot.selection((), FILTER))], 5)
+    return (np.sort(found.best(5)) - 1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("cost", "never"), [(0, "matching_ids"), (10**9, "matching")], ids=["near items are tested", "matches are listed"]
+)
+def test_a_filter_is_met_in_the_way_that_costs_less(
+    large: MemoryStorage, monkeypatch: pytest.MonkeyPatch, cost: int, never: str
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise AssertionError(f"{never} costs more")
+
+    monkeypatch.setattr(candidates, "LOOK_COST", cost)
+    monkeypatch.setattr(large.store, never, refuse)
+    wanted = scattered(1, 5)[0]
+    found = filtered(large, wanted)
+    assert set(nearest(FEATURES, wanted, 5, MATCHING).tolist()) <= set(found) <= set(MATCHING)
+
+
+@pytest.mark.parametrize("limit", [len(MATCHING) - 1, len(MATCHING)])
+def test_without_the_index_few_matches_are_compared(
+    large: MemoryStorage, storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """More of them would hold up everybody else's statements."""
+
+    def lost(*_arguments: object, **_options: object) -> None:
+        raise RemoteUnavailable("the index is down")
+
+    monkeypatch.setattr(candidates, "LOOK_COST", 0)
+    monkeypatch.setattr(candidates, "SCANNED_WITHOUT_INDEX", limit)
+    monkeypatch.setattr(MemoryIndex, "shortlist", lost)
+    large.store = storage.store
+    wanted = scattered(1, 5)[0]
+    if limit < len(MATCHING):
+        with pytest.raises(RemoteUnavailable):
+            filtered(large, wanted)
+    else:
+        assert filtered(large, wanted) == sorted(nearest(FEATURES, wanted, 5, MATCHING).tolist())

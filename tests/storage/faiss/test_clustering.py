@@ -115,6 +115,14 @@ def test_earlier_centroids_save_iterations(count: int, iterations: list[int]) ->
         assert np.array_equal(found, anew)
 
 
+@pytest.mark.parametrize("earlier", [0, 38, 40, 44])
+def test_it_begins_with_different_points(earlier: int) -> None:
+    """Two equal centroids would share one cluster, and one of them would have to find another."""
+    points = clustered(41, 3)
+    begun = clustering._begun(points[:40], 40, np.random.default_rng(1), clustered(60, 5)[:earlier])
+    assert len(np.unique(begun, axis=0)) == 40
+
+
 def test_nothing_is_left_of_earlier_centroids() -> None:
     """Not even of those that are far from every point: the items behind them may have been deleted."""
     plain, half = clustered(1_000, 3), DIMENSION // 2
