@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["IndexReader"]
 
+MORE: Final = 4
+"""How many times as many lists are scanned, or items fetched, where the first are too few."""
 SEEN: Final = 4
 """With a filter, scan this many times as many permitted items as are returned: they are spread over more lists, and
 scanning is cheap."""
@@ -146,7 +148,7 @@ class IndexReader:
             found: npt.NDArray[np.int64] = ids[0][ids[0] >= 0]
             if len(found) < fetched or cosines[0, -1] < cosines[0, size - 1] - TIE:
                 return found
-            fetched *= 4
+            fetched *= MORE
 
     def _approximate_shortlists(
         self,
@@ -170,6 +172,9 @@ class IndexReader:
         if only is not None and len(only):
             most = self._most(categories)
             probes = max(probes * self.generation.items, SEEN * fetched * most) // len(only) + 1
+        # With so few lists that they hardly hold enough items, the first scan would be in vain.
+        while probes * self.generation.items < fetched * self._count(None):
+            probes *= MORE
         waiting = [(list(range(len(queries))), probes, fetched)]
         while waiting:
             rows, probes, fetched = waiting.pop()
@@ -186,7 +191,7 @@ class IndexReader:
                     tied.append(row)  # all are tied, and there may be more
                 else:
                     answers[row] = found
-            again = ((few, 4 * probes, fetched), (tied, probes, 4 * fetched))
+            again = ((few, MORE * probes, fetched), (tied, probes, MORE * fetched))
             waiting += [work for work in again if work[0]]
         return answers
 

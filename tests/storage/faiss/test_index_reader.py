@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,6 +128,28 @@ def test_an_approximate_index_hands_over_more_than_asked_for(
     found = len(reader.shortlist(features[0], 10))
     assert found < 20 if generation.nprobe is None else found == shortlist_of(generation.structure)
     assert len(reader.shortlist(features[0], 1_000)) >= 1_000
+
+
+def test_lists_that_hold_too_few_items_are_not_scanned_first(
+    tmp_path: Path, features: Features, ids: npt.NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many lists as a few hits need hold too little for many hits."""
+    monkeypatch.setattr(index_builder, "MIN_POINTS_PER_LIST", 1)
+    monkeypatch.setattr(index_builder, "LISTS", 8)
+    generation = make_index(tmp_path, features, ids, flat_limit=0)
+    opened = IndexReader.open(tmp_path, generation)
+    reader = replace(opened, generation=replace(generation, nprobe=1))
+    calls = []
+    search = IndexReader._search
+
+    def counted(self: IndexReader, *arguments: Any) -> Any:
+        calls.append(arguments)
+        return search(self, *arguments)
+
+    monkeypatch.setattr(IndexReader, "_search", counted)
+    for query in clustered(20, 3):
+        assert len(reader.shortlist(query, 200)) >= 200
+    assert len(calls) < 30
 
 
 @pytest.mark.parametrize("flat_limit", [900, 100], ids=["flat", "IVF"])
