@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from importlib import import_module
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from imgsearch.durable_fs import TEMPORARY_SUFFIX, sync_folder
-from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound, OlderFormat
+from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceEmpty, InstanceNotFound, OlderFormat
 from imgsearch.storage import successor
 from imgsearch.storage.faiss.index_builder import FLAT_LIMIT, build, can_extend, extend
 from imgsearch.storage.faiss.index_reader import IndexReader
@@ -169,9 +168,16 @@ class Engine:
     # Index
 
     def prepare(self) -> None:
-        """Start loading in a thread what index searches need."""
-        if self.store.generation() is not None:
-            Thread(target=import_module, args=("faiss",), name="imgsearch-faiss").start()
+        """Start loading in a thread what index searches need; a failure is told by the search that meets it again."""
+        generation = self.store.generation()
+        if generation is not None:
+            Thread(target=self._load, args=(generation,), name="imgsearch-faiss").start()
+
+    def _load(self, generation: Generation) -> None:
+        import faiss  # noqa: F401  # most of the time; an index that is damaged needs it, too
+
+        with suppress(ImgsearchError, IndexReplaced, OSError):
+            self.index(generation)
 
     def index(self, generation: PublishedGeneration) -> IndexReader:
         """The index of a published generation, opened once per generation.
@@ -181,12 +187,13 @@ class Engine:
             InstanceDamaged: its file is corrupted.
         """
         assert isinstance(generation, Generation)  # as this storage's truth gave it
-        if self._reader is None or self._reader.generation != generation:
+        reader = self._reader
+        if reader is None or reader.generation != generation:
             try:
-                self._reader = IndexReader.open(self.folder, generation)
+                self._reader = reader = IndexReader.open(self.folder, generation)
             except FileNotFoundError:
                 raise IndexReplaced from None
-        return self._reader
+        return reader
 
     def is_index_due(self) -> bool:
         """Whether enough items were added or removed to make a refresh worthwhile."""

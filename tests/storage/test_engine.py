@@ -6,9 +6,9 @@ process, and after that process was killed.
 
 from __future__ import annotations
 
-import queue
 import random
 import shutil
+import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from imgsearch.search.candidates import EXACT_SCAN_LIMIT, Snapshot
 from imgsearch.search.ranking import DISTINCT_CANDIDATES, Ranker, Ranking
 from imgsearch.search.score import hamming
 from imgsearch.storage.engine import TAIL_FLOOR, Engine
+from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.lock import writer_lock
 from imgsearch.storage.sqlite.generations import Generation
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
@@ -1011,15 +1012,39 @@ def test_a_killed_writer_keeps_what_it_acknowledged_and_nothing_by_halves(engine
         first = batches
 
 
-def test_what_an_index_needs_is_loaded_beforehand_if_there_is_one(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loaded: queue.SimpleQueue[str] = queue.SimpleQueue()
-    monkeypatch.setattr("imgsearch.storage.engine.import_module", loaded.put)
+def prepared(engine: Engine) -> int:
+    """The number of threads that an engine prepares in; they have ended."""
+    before = set(threading.enumerate())
     engine.prepare()
+    begun = set(threading.enumerate()) - before
+    for thread in begun:
+        thread.join()
+    return len(begun)
+
+
+def test_the_index_is_opened_beforehand_if_there_is_one(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert prepared(engine) == 0
     fill(engine, scattered(3))
-    engine.prepare()
+    assert prepared(engine) == 0
     engine.rebuild()
-    engine.prepare()
-    assert loaded.get(timeout=60) == "faiss"
-    assert loaded.empty()
+    prepared(engine)
+    opened = engine._reader
+    assert opened is not None
+    monkeypatch.setattr(IndexReader, "open", None)
+    generation = engine.store.generation()
+    assert generation is not None
+    assert engine.index(generation) is opened
+    assert len(Ranker(engine).search(query(scattered(3)[0]), CALIBRATION, num=3).hits) == 3
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["missing", "empty"])
+@pytest.mark.filterwarnings("error")
+def test_an_index_that_cannot_be_opened_beforehand_is_told_by_the_search(
+    engine: Engine, damage: Callable[[Path], object]
+) -> None:
+    fill(engine, scattered(3))
+    damage(engine.folder / engine.rebuild().file_name)
+    engine._reader = None
+    prepared(engine)
+    with pytest.raises(InstanceDamaged):
+        Ranker(engine).search(query(scattered(3)[0]), CALIBRATION, num=3)
