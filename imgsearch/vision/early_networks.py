@@ -11,13 +11,11 @@ import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from imgsearch.vision.compile_settings import done_mark
+from imgsearch.vision.openvino_c import CompiledNetwork, library_file
 from imgsearch.vision.openvino_compat import keeping_locale
-
-if TYPE_CHECKING:
-    from imgsearch.vision.openvino_c import CompiledNetwork
 
 __all__ = ["NOTE", "are_begun", "begin", "remember", "taken", "use"]
 
@@ -36,13 +34,15 @@ _used: dict[Path, dict[str, str]] = {}
 
 
 def begin(folder: Path) -> None:
-    """Begin to load the networks of the last search, each in a thread; none if there is no note.
+    """Begin to load the networks of the last search, each in a thread; none without a note or OpenVINO's C interface.
 
     Args:
         folder: of the note.
     """
     _folders.append(folder)
     _named.update(_read(folder / NOTE))
+    if library_file() is None:
+        return
     threads = ThreadPoolExecutor(MOST, thread_name_prefix="imgsearch-early")
     for path, settings in _named.items():
         if done_mark(settings).exists():  # else it is to be compiled under a lock
@@ -51,8 +51,6 @@ def begin(folder: Path) -> None:
 
 
 def _load(path: Path, settings: dict[str, str]) -> CompiledNetwork:
-    from imgsearch.vision.openvino_c import CompiledNetwork
-
     with keeping_locale():
         return CompiledNetwork(path, settings)
 

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["CompiledNetwork"]
+__all__ = ["CompiledNetwork", "library_file"]
 
 LIBRARY: Final = "libs/libopenvino_c.so*"
 """In the package's folder, on Linux."""
 FLOAT_BYTES: Final = 4
+
+_loading = Lock()
 Pointer = ctypes.c_void_p
 
 
@@ -45,7 +47,8 @@ class CompiledNetwork:
     """
 
     def __init__(self, path: Path, settings: dict[str, str]) -> None:
-        self._library, core = _core()
+        with _loading:
+            self._library, core = _core()
         words = [ctypes.c_char_p(word.encode()) for setting in settings.items() for word in setting]
         compiled = Pointer()
         self._call(
@@ -119,14 +122,21 @@ class CompiledNetwork:
         _checked(self._library, f"ov_{kind}_{name}", *arguments)
 
 
+def library_file() -> Path | None:
+    """OpenVINO's library with the C interface, if it is where it is on Linux."""
+    package = find_spec("openvino")
+    if package is None or package.origin is None:
+        return None
+    return next(Path(package.origin).parent.glob(LIBRARY), None)
+
+
 @cache
 def _core() -> tuple[ctypes.CDLL, Pointer]:
     """The library, and what all networks share."""
-    package = find_spec("openvino")
-    files = sorted(Path(package.origin).parent.glob(LIBRARY)) if package is not None and package.origin else []
-    if not files:
+    path = library_file()
+    if path is None:
         raise OSError(f"the package openvino has no {LIBRARY}")
-    library = ctypes.CDLL(str(files[0]))
+    library = ctypes.CDLL(str(path))
     library.ov_get_last_err_msg.restype = ctypes.c_char_p
     library.ov_tensor_free.restype = None
     # What follows these are variable arguments, which some processors pass in another way.

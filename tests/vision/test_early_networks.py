@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from imgsearch.cores import available_cores
-from imgsearch.vision import early_networks
+from imgsearch.vision import early_networks, openvino_c
 from imgsearch.vision.compile_settings import compile_settings
 from imgsearch.vision.early_networks import NOTE, are_begun, begin, remember, taken, use
 from imgsearch.vision.precision import check_precision
@@ -128,6 +128,16 @@ def test_a_damaged_note_is_passed_over_and_replaced(
     use(tiny.path, settings)
     remember()
     assert noted(tmp_path) == [(tiny.path, settings)]
+
+
+def test_without_the_c_interface_nothing_is_begun(
+    tiny: ConvertedModel, settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on other systems than Linux."""
+    monkeypatch.setattr(openvino_c, "LIBRARY", "libs/none.so")
+    written(tmp_path, (tiny.path, settings))
+    begin(tmp_path)
+    assert not are_begun()
 
 
 def test_at_most_three_networks_are_begun(tiny: ConvertedModel, settings: dict[str, str], tmp_path: Path) -> None:
