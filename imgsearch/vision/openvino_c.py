@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,11 +50,11 @@ class CompiledNetwork:
     def __init__(self, path: Path, settings: dict[str, str]) -> None:
         with _loading:
             self._library, core = _core()
-        words = [ctypes.c_char_p(word.encode()) for setting in settings.items() for word in setting]
+        words = [ctypes.c_char_p(os.fsencode(word)) for setting in settings.items() for word in setting]
         compiled = Pointer()
         self._call(
             "compile_model_from_file",
-            *(core, str(path).encode(), b"CPU", len(words), ctypes.byref(compiled), *words),
+            *(core, os.fsencode(path), b"CPU", len(words), ctypes.byref(compiled), *words),
             kind="core",
         )
         self._request = self._made("create_infer_request", compiled, kind="compiled_model")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,15 @@ def test_a_picture_of_another_size_is_refused(tiny: ConvertedModel) -> None:
     network = CompiledNetwork(tiny.path, settings_of(tiny.path))
     with pytest.raises(ValueError, match="the network takes"):
         network(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_paths_may_have_any_name(tiny: ConvertedModel, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode("Größe \xff".encode("latin-1"))
+    shutil.copytree(tiny.folder, folder)
+    path = folder / tiny.path.name
+    picture = pictures(tiny)[0]
+    expected = CompiledNetwork(tiny.path, settings_of(tiny.path))(picture)[0]
+    assert np.array_equal(CompiledNetwork(path, settings_of(path))(picture)[0], expected)
 
 
 def test_what_cannot_be_loaded_says_so(tiny: ConvertedModel, tmp_path: Path) -> None:
