@@ -437,6 +437,7 @@ def test_deleted_items_are_not_brought_back(sound: Home, tmp_path: Path) -> None
 def test_what_an_index_passes_over_for_a_few_hits_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It looks at few lists and hands over few candidates; the nearest list may be one of another category."""
     monkeypatch.setattr("imgsearch.storage.faiss.index_builder.tune", lambda *_: (1, STEP, 1.0))
+    monkeypatch.setattr("imgsearch.storage.faiss.index_builder.MIN_POINTS_PER_LIST", 60)  # enough for one to do
     folder = tmp_path / "crowded"
     folder.mkdir()
     Engine.create(folder, {"kind": "product", "model": {"dimension": DIMENSION}})
