@@ -45,9 +45,16 @@ def begin(folder: Path) -> None:
         return
     threads = ThreadPoolExecutor(MOST, thread_name_prefix="imgsearch-early")
     for path, settings in _named.items():
-        if done_mark(settings).exists():  # else it is to be compiled under a lock
+        if _is_compiled(settings):  # else it is to be compiled under a lock
             _begun[path] = settings, threads.submit(_load, path, settings)
     threads.shutdown(wait=False)
+
+
+def _is_compiled(settings: dict[str, str]) -> bool:
+    try:
+        return done_mark(settings).exists()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _load(path: Path, settings: dict[str, str]) -> CompiledNetwork:
@@ -100,5 +107,7 @@ def remember() -> None:
     from imgsearch.durable_fs import atomic_file
 
     networks = [{"path": str(path), "settings": settings} for path, settings in _used.items()]
-    with suppress(OSError), atomic_file(_folders[-1] / NOTE) as temporary:  # a cache may be read-only
-        temporary.write_text(json.dumps({"networks": networks}, indent=1), encoding="utf-8")
+    with suppress(OSError):  # a cache may be read-only
+        _folders[-1].mkdir(parents=True, exist_ok=True)  # the configuration may name another one
+        with atomic_file(_folders[-1] / NOTE) as temporary:
+            temporary.write_text(json.dumps({"networks": networks}, indent=1), encoding="utf-8")

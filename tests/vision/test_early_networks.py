@@ -116,7 +116,10 @@ def test_a_network_that_cannot_be_loaded_is_not_taken(
         json.dumps({"networks": [{"path": 3, "settings": {}}]}).encode(),
         json.dumps({"networks": [{"path": "a", "settings": None}]}).encode(),
         json.dumps({"networks": [{"path": "a", "settings": {"CACHE_DIR": "b"}}]}).encode(),
-        json.dumps({"networks": [{"path": "a\0", "settings": dict.fromkeys(FOR_THE_MARK, "a\0")}]}).encode(),
+        *(
+            json.dumps({"networks": [{"path": path, "settings": dict.fromkeys(FOR_THE_MARK, path)}]}).encode()
+            for path in ("a\0", "a" * 5_000, "\ud800", "")
+        ),
     ],
 )
 def test_a_damaged_note_is_passed_over_and_replaced(
@@ -173,10 +176,19 @@ def test_a_search_that_needs_another_replaces_the_note(tmp_path: Path) -> None:
 
 
 def test_where_nothing_can_be_written_nothing_happens(tmp_path: Path) -> None:
-    begin(tmp_path / "none")
+    (tmp_path / "file").touch()
+    begin(tmp_path / "file" / "cache")
     use(tmp_path / "b.xml", {"A": "B"})
     remember()
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_folder_of_the_note_is_made(tmp_path: Path) -> None:
+    """The configuration file may name another cache, which is not known when the search begins."""
+    begin(tmp_path / "cache")
+    use(tmp_path / "b.xml", {"A": "B"})
+    remember()
+    assert noted(tmp_path / "cache") == [(tmp_path / "b.xml", {"A": "B"})]
 
 
 def test_a_process_that_has_not_begun_early_writes_nothing(
