@@ -5,10 +5,10 @@ https://sqlite.org/fileformat2.html, section 1.3.
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import TYPE_CHECKING, Final
 
+from imgsearch.durable_fs import sync
 from imgsearch.storage.sqlite.schema import APPLICATION_ID, PAGE_BYTES
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def repair_header(path: Path) -> None:
             file.seek(0)
             file.write(header)
             file.flush()
-            os.fsync(file.fileno())
+            sync(path)
 
 
 def _is_page_size(size: int) -> bool:

@@ -8,12 +8,12 @@ SQLite reads such a schema, and its texts are restored through it.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from imgsearch.durable_fs import sync
 from imgsearch.storage.sqlite.database import is_refusal, transaction
 from imgsearch.storage.sqlite.header import HEADER_BYTES, has_log, page_size_of
 from imgsearch.storage.sqlite.pages import LEAF, Pages
@@ -64,8 +64,7 @@ def repair_schema_pages(path: Path) -> bool:
                 with path.open("r+b") as file:
                     file.seek(place)
                     file.write(data[place : place + 1])
-                    file.flush()
-                    os.fsync(file.fileno())
+                sync(path)
                 return True
             data[place] ^= 1 << bit
     return False
