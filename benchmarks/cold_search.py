@@ -1,8 +1,8 @@
 """Cold search: a new process that answers one query, against the bare imports, a plain script, and small instances.
 
 ``IMGSEARCH_BENCHMARK_SIZES`` names the sizes of the synthetic catalogues, ``1000,1000000`` unless told. Bytecode of our
-modules is written first, as pip does when it installs. Once a search has been made, the next one loads OpenVINO without
-its Python package, which the bare imports include.
+modules is written first, as pip does on installation. The bare imports include OpenVINO's Python package, which
+searches after the first one do without.
 """
 
 from __future__ import annotations

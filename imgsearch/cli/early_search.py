@@ -6,7 +6,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from imgsearch.cli.words import COMPLETE_VARIABLE, command_of
+from imgsearch.cli.warm_client import COMMAND
+from imgsearch.cli.words import COMPLETE_VARIABLE, HELP, command_of
 from imgsearch.errors import ImgsearchError
 from imgsearch.locations import cache_folder
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["begin", "has_picture"]
 
-COMMAND: Final = "search"
-WITHOUT_PICTURE: Final = frozenset({"-h", "--help", "--product-id", "--pic-name", "--text"})
+WITHOUT_PICTURE: Final = HELP | {"--product-id", "--pic-name", "--text"}
 
 
 def has_picture(words: Sequence[str]) -> bool:
@@ -32,5 +32,5 @@ def begin(words: Sequence[str]) -> None:
     from imgsearch.vision.decoder_start import start_ahead
 
     start_ahead()  # first: a process with threads is not copied
-    with suppress(ImgsearchError):  # no cache folder: the search tells
-        early_networks.begin(cache_folder())  # that of the configuration is not known yet
+    with suppress(ImgsearchError):  # without a home directory; the search reports that
+        early_networks.begin(cache_folder())  # the configuration file has not been read yet

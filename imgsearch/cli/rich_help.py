@@ -7,6 +7,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from imgsearch.cli.words import HELP
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,7 +17,6 @@ __all__ = ["prepare"]
 UTILITIES: Final = "typer.rich_utils"
 UNUSED: Final = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}
 """What typer takes from these modules, which are loaded once that is used."""
-HELP: Final = frozenset({"-h", "--help"})
 
 
 class _Later(type):

@@ -14,6 +14,8 @@ import os
 import stat
 import sys
 
+from imgsearch.cli.words import COMPLETE_VARIABLE, HELP, command_of
+
 TYPE_CHECKING = False  # importing typing takes longer than all that is done here
 if TYPE_CHECKING:
     import socket
@@ -40,7 +42,7 @@ __all__ = [
 
 NO_SERVER: Final = "IMGSEARCH_NO_SERVER"
 COMMAND: Final = "search"
-BY_ITSELF: Final = frozenset({"--no-server", "-h", "--help"})
+BY_ITSELF: Final = HELP | {"--no-server"}
 DESCRIPTORS_OF_A_PROCESS: Final = ("dev/fd", "proc/self", "proc/thread-self")
 """Paths that lead elsewhere in another process, as the shell's ``<(…)`` makes them."""
 NO: Final = frozenset({"", "0", "false", "f", "no", "n", "off"})
@@ -83,8 +85,6 @@ def answered(words: Sequence[str]) -> int | None:
 
 def _may_ask(words: Sequence[str]) -> bool:
     """Whether this command line can be carried out by another process."""
-    from imgsearch.cli.words import COMPLETE_VARIABLE, command_of
-
     if command_of(words) != COMMAND or not BY_ITSELF.isdisjoint(words):
         return False
     if os.environ.get(NO_SERVER, "").strip().lower() not in NO or COMPLETE_VARIABLE in os.environ:

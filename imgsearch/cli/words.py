@@ -7,10 +7,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Final
 
-__all__ = ["COMPLETE_VARIABLE", "command_of"]
+__all__ = ["COMPLETE_VARIABLE", "HELP", "command_of"]
 
 COMPLETE_VARIABLE: Final = "_IMGSEARCH_COMPLETE"
-"""Set where a shell asks what could come next."""
+"""Set if a shell asks what could come next."""
+HELP: Final = frozenset({"-h", "--help"})
 
 WITH_VALUE: Final = frozenset({"-i", "--instance", "--config"})
 """Options before the command whose value is a word of its own."""

@@ -174,8 +174,6 @@ class Engine:
             Thread(target=self._load, args=(generation,), name="imgsearch-faiss").start()
 
     def _load(self, generation: Generation) -> None:
-        import faiss  # noqa: F401  # most of the time; an index that is damaged needs it, too
-
         with suppress(ImgsearchError, IndexReplaced, OSError):
             self.index(generation)
 

@@ -1,8 +1,8 @@
-"""Networks that a search begins to load before it knows which ones it needs: those of the search before it.
+"""Networks that a search starts to load before it knows which ones it needs: those of the previous search.
 
-Loading networks takes other cores than importing modules, so both are done at once. Which networks are needed is only
-known once the instance is open, so a note in the cache names those of the last search. A search that needs others, or
-needs them with other settings, loads these as ever, and leaves unused what was loaded early.
+Importing modules keeps one core busy, so networks are loaded on the others meanwhile. Only an open instance tells which
+ones are needed, so a note in the cache names those of the last search. A search that needs others, or needs them with
+other settings, loads them as usual and leaves the early ones unused.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ MOST: Final = 3
 
 _folders: list[Path] = []
 """Where the note is; empty in a process that has not begun early."""
-_begun: dict[Path, tuple[dict[str, str], Future[CompiledNetwork]]] = {}
 _named: dict[Path, dict[str, str]] = {}
-"""What the note named."""
+"""What the note names: models, with the settings they are compiled with."""
+_begun: dict[Path, Future[CompiledNetwork]] = {}
+"""Those of them that nobody has taken yet."""
 _used: dict[Path, dict[str, str]] = {}
 """What this process has searched with."""
 
 
 def begin(folder: Path) -> None:
-    """Begin to load the networks of the last search, each in a thread; none without a note or OpenVINO's C interface.
+    """Start loading the networks of the last search, a thread each; nothing without a note or OpenVINO's C interface.
 
     Args:
         folder: of the note.
@@ -45,8 +46,8 @@ def begin(folder: Path) -> None:
         return
     threads = ThreadPoolExecutor(MOST, thread_name_prefix="imgsearch-early")
     for path, settings in _named.items():
-        if _is_compiled(settings):  # else it is to be compiled under a lock
-            _begun[path] = settings, threads.submit(_load, path, settings)
+        if _is_compiled(settings):  # otherwise, it must be compiled under a lock
+            _begun[path] = threads.submit(_load, path, settings)
     threads.shutdown(wait=False)
 
 
@@ -76,21 +77,21 @@ def _read(note: Path) -> dict[Path, dict[str, str]]:
 
 
 def are_begun() -> bool:
-    """Whether networks that nobody has taken were begun early."""
+    """Whether some were started early and not taken yet."""
     return bool(_begun)
 
 
 def taken(path: Path, settings: dict[str, str]) -> CompiledNetwork | None:
-    """A network that was begun early with these settings, if it was; waits for it. Nobody gets it twice.
+    """A network that was started early with these settings, once it is loaded; None if there is none. It is given once.
 
     Args:
         path: of the converted model.
         settings: OpenVINO's properties, by name.
     """
-    begun_with, future = _begun.pop(path, (None, None))
-    if future is None or begun_with != settings:
+    future = _begun.pop(path, None)
+    if future is None or _named[path] != settings:
         return None
-    with suppress(Exception):  # whatever it is, the package of OpenVINO meets it again
+    with suppress(Exception):  # whatever it was, OpenVINO's package will run into it again
         return future.result()
     return None
 
@@ -101,13 +102,13 @@ def use(path: Path, settings: dict[str, str]) -> None:
 
 
 def remember() -> None:
-    """Note for the next search what this process has searched with, if the last note lacks any of it."""
+    """Write down for the next search what this one has used, unless the note names all of it."""
     if not _folders or _used.items() <= _named.items():
         return
     from imgsearch.durable_fs import atomic_file
 
     networks = [{"path": str(path), "settings": settings} for path, settings in _used.items()]
     with suppress(OSError):  # a cache may be read-only
-        _folders[-1].mkdir(parents=True, exist_ok=True)  # the configuration may name another one
+        _folders[-1].mkdir(parents=True, exist_ok=True)  # the configuration file may name another cache
         with atomic_file(_folders[-1] / NOTE) as temporary:
             temporary.write_text(json.dumps({"networks": networks}, indent=1), encoding="utf-8")

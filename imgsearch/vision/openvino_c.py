@@ -1,7 +1,7 @@
-"""OpenVINO by its C interface, as far as it takes to run a network that has been compiled before.
+"""OpenVINO through its C interface: just enough to run a network that has been compiled before.
 
-OpenVINO's Python package needs NumPy first, and both hold the GIL while they are imported: 0.2 s in which no network
-can be loaded. This interface needs neither, and gives the same numbers, as the library below it is the same.
+OpenVINO's Python package imports NumPy, and importing both holds the GIL for 0.2 s, in which no network can be loaded.
+The C interface needs neither. It gives the same numbers, as both call the same library.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class CompiledNetwork:
 
 
 def library_file() -> Path | None:
-    """OpenVINO's library with the C interface, if it is where it is on Linux."""
+    """OpenVINO's library with the C interface; None if it is not where it is on Linux."""
     package = find_spec("openvino")
     if package is None or package.origin is None:
         return None
@@ -140,7 +140,7 @@ def _core() -> tuple[ctypes.CDLL, Pointer]:
     library = ctypes.CDLL(str(path))
     library.ov_get_last_err_msg.restype = ctypes.c_char_p
     library.ov_tensor_free.restype = None
-    # What follows these are variable arguments, which some processors pass in another way.
+    # Variable arguments follow these; on some processors, they are passed in another way.
     library.ov_core_compile_model_from_file.argtypes = (
         *(Pointer, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t),
         ctypes.POINTER(Pointer),

@@ -167,12 +167,18 @@ class Network:
         if self._torch is not None:
             with self._converting:
                 return self._torch.graph(model.record)
-        if self._parallel or model.record.is_folder:  # of which the C interface does not know what they take and give
+        # Models in folders may take and give what ``openvino_c`` cannot handle.
+        if self._parallel or model.record.is_folder:
             return Graph(model.path, parallel=self._parallel)
-        settings = compile_settings(model.path, check_precision(), cores=available_cores(), parallel=False)
+        settings = _settings(model.path, parallel=False)
         graph = early_networks.taken(model.path, settings) or Graph(model.path, parallel=False)
         early_networks.use(model.path, settings)
         return graph
+
+
+def _settings(path: Path, *, parallel: bool) -> dict[str, str]:
+    """How a network is compiled here; arguments and errors are those of ``Graph``."""
+    return compile_settings(path, check_precision(), cores=available_cores(), parallel=parallel)
 
 
 def _compiled(core: Any, path: Path, settings: dict[str, str]) -> Any:
@@ -212,7 +218,7 @@ class Graph:
     """
 
     def __init__(self, path: Path, *, parallel: bool) -> None:
-        settings = compile_settings(path, check_precision(), cores=available_cores(), parallel=parallel)
+        settings = _settings(path, parallel=parallel)
         core = load_openvino().Core()
         with keeping_locale():
             compiled = _compiled(core, path, settings)

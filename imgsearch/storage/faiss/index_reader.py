@@ -172,7 +172,7 @@ class IndexReader:
         if only is not None and len(only):
             most = self._most(categories)
             probes = max(probes * self.generation.items, SEEN * fetched * most) // len(only) + 1
-        # With so few lists that they hardly hold enough items, the first scan would be in vain.
+        # If so few lists hardly hold enough items, scanning them first would be in vain.
         while probes * self.generation.items < fetched * self._count(None):
             probes *= MORE
         waiting = [(list(range(len(queries))), probes, fetched)]
