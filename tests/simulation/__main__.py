@@ -88,7 +88,7 @@ def _record(report: Report, finding: str | None, seconds: float, commit: str | N
         "seed": report.seed,
         "operations": report.operations,
         "instances": report.lives,
-        "seconds": round(seconds, 1),
+        "seconds": round(seconds, 3),
         "faults": dict(sorted(report.faults().items())),
         "finding": finding,
         "kinds": dict(sorted(report.kinds.items())),
