@@ -40,6 +40,8 @@ FAULT, POWER, BESIDE = 0.05, 0.04, 0.12
 MOST_STEPS = 70
 """Steps that most operations do not exceed."""
 MOST_EXPORTS = 2
+LOG_NOT_SYNCED = f"{errno.errorcode[errno.EIO]}: sync instance/{DATABASE_NAME}-wal"
+"""If this cannot even be taken back, the commit is in doubt until a restart."""
 KEYS = {content_hash(Sight(number).data): number for number in range(SIGHTS)}
 Log = Callable[[str, str], None]
 
@@ -229,10 +231,10 @@ class Life:
         self._holds_lock = False
         before = self.history.begin(write.states)
         told: list[Told] = []
-        seen = self.machine.seen.total()
-        outcome = "done"
+        seen, unsynced = self.machine.seen.total(), self.machine.seen[LOG_NOT_SYNCED]
+        outcome, events = "done", self._events()
         try:
-            with self.machine.plan(self._events()), self._stoppable():
+            with self.machine.plan(events), self._stoppable():
                 for one in write.perform(self.instance):
                     if self.machine.is_off:
                         break
@@ -246,7 +248,11 @@ class Life:
             if self.machine.seen.total() == seen:
                 raise Finding(f"{write.name} failed without a fault: {error}") from error
             outcome = type(error).__name__
-            outcome += f", {self.history.settle(self.observed())} states lost"
+            if self.machine.seen[LOG_NOT_SYNCED] > unsynced and any(event.lasting for event in events):
+                outcome += f", restarted, {self._restart().name}"
+                self._recover()
+            else:
+                outcome += f", {self.history.settle(self.observed())} states lost"
         else:
             if told != write.told:
                 raise Finding(f"{write.name} told {told} instead of {write.told}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -211,9 +211,27 @@ def transaction(connection: sqlite3.Connection, *, write: bool = False) -> Itera
         if isinstance(connection, FrozenConnection) and isinstance(error, sqlite3.Error | InstanceDamaged):
             connection.check()  # a concurrent write may be the cause
         raise
-    connection.execute("COMMIT")
+    try:
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if write:
+            _take_back(connection)
+        raise
     if isinstance(connection, FrozenConnection):
         connection.check()
+
+
+def _take_back(connection: sqlite3.Connection) -> None:
+    """Overwrite a commit that has failed, as far as the disk lets us.
+
+    If only its sync failed, all of it is in the log. Nobody sees it there, until everybody has closed the database:
+    whoever opens it next reads the log to its end. So another commit takes its place.
+    """
+    with suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute(f"PRAGMA user_version = {version}")
 
 
 def replace_content(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
@@ -234,7 +252,11 @@ def replace_content(source: sqlite3.Connection, target: sqlite3.Connection) -> N
             error.sqlite_errorcode, error.sqlite_errorname = status, "SQLITE_BUSY"
             raise error
 
-    source.backup(target, progress=look)
+    try:
+        source.backup(target, progress=look)
+    except sqlite3.Error:
+        _take_back(target)
+        raise
 
 
 def is_refusal(error: Exception) -> bool:

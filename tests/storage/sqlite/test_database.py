@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 import shutil
 import sqlite3
 import stat
 import sys
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +33,13 @@ from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite import database
 from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
 from imgsearch.storage.sqlite.store import DATABASE_NAME, OPEN_ATTEMPTS, Store
+from imgsearch.types import AddPicture
 from imgsearch.values import Key
+from tests.simulation.given import GivenInstance, create
+from tests.simulation.machine import Clock, Event, Machine
+from tests.simulation.run import world
+from tests.simulation.sqlite_files import unavailable
+from tests.storage.arithmetic import Sight
 from tests.storage.builders import CALIBRATION, at_work, change, child, fill, finished, query, scattered, write
 
 if TYPE_CHECKING:
@@ -559,6 +568,37 @@ def test_other_errors_pass(tmp_path: Path, error: Exception) -> None:
     with pytest.raises(type(error)) as passed, storage_errors(tmp_path):
         raise error
     assert passed.value is error
+
+
+@pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+def test_a_commit_that_failed_does_not_come_back(tmp_path: Path) -> None:
+    """Whichever call of it fails, nobody sees any of it, also not those who open the database after all have closed it.
+
+    A reader is there meanwhile, so what the writer leaves in the log stays there.
+    """
+    (tmp_path / "disk").mkdir()
+    machine = Machine(tmp_path / "disk", random.Random(1))
+    folder = machine.home / "instance"
+    with world(Clock()) as boot:
+        boot(machine)
+        create(folder)
+        for step in count():
+            faults = machine.seen.total()
+            with GivenInstance.open(folder) as reading, reading._opened.reading() as engine, engine.store.reading():
+                engine.store.counts()  # of its snapshot, which the log must go on from
+                with (
+                    suppress(StorageUnwritable),
+                    machine.plan([Event(step, errno.EIO)]),
+                    GivenInstance.open(folder) as writing,
+                ):
+                    writing.apply([AddPicture("here", Key("p", f"{step}.jpg"), Sight(step))])
+                with GivenInstance.open(folder) as other:
+                    seen = len(other)
+            with GivenInstance.open(folder) as again:
+                assert len(again) == seen, step
+            if machine.seen.total() == faults:
+                break
+    assert machine.seen["EIO: sync instance/instance.db-wal"] > 1
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
