@@ -14,7 +14,7 @@ import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.errors import InstanceDamaged, OlderFormat
+from imgsearch.errors import InstanceDamaged, InstanceLocked, OlderFormat
 from imgsearch.projection import Projection
 from imgsearch.storage.checksum import is_valid, register, row_checksum
 from imgsearch.storage.engine import Engine
@@ -23,7 +23,7 @@ from imgsearch.storage.integrity.features import feature_fault, stored_coding
 from imgsearch.storage.integrity.problems import REPAIR_NAME, Damage, Loss, Repair
 from imgsearch.storage.records import ITEM_ROW, PROJECTION, ROOT_ROW, SETTING_ROW, TUNED
 from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, sync_commits, transaction
-from imgsearch.storage.sqlite.header import repair_header
+from imgsearch.storage.sqlite.header import has_log, repair_header
 from imgsearch.storage.sqlite.pages import recover_rows
 from imgsearch.storage.sqlite.schema import check_version
 from imgsearch.storage.sqlite.schema_repair import has_all_tables, repair_schema_pages, restore_schema
@@ -54,6 +54,7 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
 
     Raises:
         InstanceDamaged: too little of the database is left; restore it from a backup.
+        InstanceLocked: readers keep commits in the log, and the schema's pages cannot be corrected until they end.
         NewerFormat, StorageFull, StorageUnwritable
     """
     path = folder / DATABASE_NAME
@@ -105,6 +106,7 @@ class _Salvage:
             write_repaired(self._path, log_of(self._source))
         repair_header(self._source)
         try:
+            self._empty_log()
             repair_schema_pages(self._source)
             with closing(self._open(self._source)) as old:
                 restore_schema(old)
@@ -127,9 +129,23 @@ class _Salvage:
             self._discard()
         return self._lost
 
+    def _empty_log(self) -> None:
+        """Move commits from the log into the database, as the schema's pages can be corrected only there.
+
+        Whoever closes a database last does that, however malformed its schema is.
+        """
+        if has_log(self._source):
+            with suppress(InstanceDamaged):
+                self._open(self._source).close()
+
     def _check_tables(self, old: sqlite3.Connection) -> None:
         """Raise if SQLite does not know all tables: whatever is in the others would look as if it were not there."""
         if not has_all_tables(old):
+            if has_log(self._source):
+                raise InstanceLocked(
+                    f"the schema of {self._path} is damaged, and other programs read it: end them and run "
+                    "'imgsearch check --repair' again"
+                )
             raise InstanceDamaged(
                 f"the schema of {self._path} cannot be restored, so its items cannot be reached; "
                 "nothing was changed: restore it from a backup"

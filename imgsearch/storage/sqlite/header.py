@@ -47,10 +47,8 @@ def page_size_of(header: bytes | bytearray) -> int | None:
 def repair_header(path: Path) -> None:
     """Restore the known bytes of a database's header; the caller holds the writer lock.
 
-    Leaves other kinds of files alone, and databases with a non-empty WAL, which may hold the first page.
+    Leaves other kinds of files alone. If the first page is in the log as well, SQLite reads it there.
     """
-    if has_log(path):
-        return
     with path.open("r+b") as file:
         header = bytearray(file.read(HEADER_BYTES))
         if len(header) < HEADER_BYTES:

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.errors import InstanceDamaged
-from imgsearch.filters.tree import EVERYTHING
+from imgsearch.errors import InstanceDamaged, InstanceLocked
+from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite.schema import PAGE_BYTES, schema_of
 from imgsearch.storage.sqlite.schema_repair import has_all_tables, repair_schema_pages
 from imgsearch.storage.sqlite.store import DATABASE_NAME
-from tests.storage.builders import DIMENSION, fill, scattered
+from imgsearch.storage.sqlite.wal import FRAME, HEADER, log_of
+from tests.storage.builders import DIMENSION, at_work, fill, scattered
 
 ITEMS = 20
 BTREE_HEADER = 100
@@ -31,6 +32,28 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with closing(Engine.open(folder, write=True)) as engine:
         fill(engine, scattered(ITEMS))
     return folder
+
+
+@pytest.fixture(scope="module")
+def logged(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same after a kill, without an item; its removal is in the log only, and the first page is not in there."""
+    folder = tmp_path_factory.mktemp("logged")
+    origin = copy(sound, folder / "origin")
+    with closing(Engine.open(origin)) as reading, reading.store.reading():
+        reading.store.counts()
+        with closing(Engine.open(origin, write=True)) as engine, engine.store.writing():
+            engine.store.delete(product_condition("p0"))
+        left = copy(origin, folder / "left")
+    assert 1 not in logged_pages(left)
+    return left
+
+
+def logged_pages(folder: Path) -> list[int]:
+    """Numbers of the pages in the log."""
+    log = log_of(folder / DATABASE_NAME).read_bytes()
+    starts = range(HEADER.size, len(log), FRAME.size + PAGE_BYTES)
+    assert starts
+    return [FRAME.unpack_from(log, start)[0] for start in starts]
 
 
 def copy(sound: Path, target: Path) -> Path:
@@ -68,6 +91,37 @@ def test_a_bit_in_the_head_of_an_entry(sound: Path, tmp_path: Path, byte: int, b
     done = repair(folder)
     assert (done.lost, done.problems) == ([], [])
     assert keys(folder) == ITEMS
+
+
+@pytest.mark.parametrize("place", ["schema", "header"])
+def test_a_bit_in_the_first_page_beside_a_log(logged: Path, tmp_path: Path, place: str) -> None:
+    """Corrected as well, and what only the log has is kept."""
+    folder = copy(logged, tmp_path / "instance")
+    path = folder / DATABASE_NAME
+    flip(path, cells(path)[1] + 2 if place == "schema" else 3, 7)
+    done = repair(folder)
+    assert (done.lost, done.problems) == ([], [])
+    assert keys(folder) == ITEMS - 1
+
+
+def test_a_bit_in_the_schema_beside_a_log_that_is_read(logged: Path, tmp_path: Path) -> None:
+    """While somebody reads, the log cannot be moved: that is told, not that a backup is needed."""
+    folder = copy(logged, tmp_path / "instance")
+    path = folder / DATABASE_NAME
+    reading = (
+        "import sqlite3, sys\n"
+        "connection = sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True, isolation_level=None)\n"
+        "connection.execute('BEGIN')\n"
+        "connection.execute('SELECT count(*) FROM items').fetchone()\n"
+        "print('reading', flush=True)\n"
+        "sys.stdin.readline()"
+    )
+    with at_work(reading, path, told="reading"):
+        flip(path, cells(path)[1] + 2, 7)
+        with pytest.raises(InstanceLocked, match="end them"):
+            repair(folder)
+    repair(folder)
+    assert keys(folder) == ITEMS - 1
 
 
 def test_what_is_whole_is_left_alone(sound: Path, tmp_path: Path) -> None:
