@@ -6,6 +6,7 @@ do so.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -14,12 +15,26 @@ TYPE_CHECKING = False  # importing typing takes longer than all that is done her
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["claim", "command_line", "exit_code", "has_single_threaded_blas", "is_ours", "open_standard_streams"]
+__all__ = [
+    "claim",
+    "command_line",
+    "end_quick_start",
+    "exit_code",
+    "has_single_threaded_blas",
+    "is_ours",
+    "open_standard_streams",
+    "start_quickly",
+]
 
 THREADS_OF_BLAS = "OPENBLAS_NUM_THREADS"
 """The number of threads; the BLAS that NumPy and FAISS bring along reads it when it is loaded."""
 
+M_TOP_PAD = -2
+"""An option of glibc's ``mallopt``: how many bytes more to take from the system than are needed."""
+TAKEN_AT_ONCE = 32 * 2**20
+
 _words: list[str] | None = None
+_starts_quickly = False
 
 
 def claim(words: Sequence[str]) -> None:
@@ -31,6 +46,32 @@ def claim(words: Sequence[str]) -> None:
     global _words  # noqa: PLW0603  # there is one process
     _words = list(words)
     os.environ.setdefault(THREADS_OF_BLAS, "1")
+
+
+def start_quickly() -> None:
+    """Spend memory on a quick start: collect no garbage, and take memory from the system in large steps.
+
+    Importing modules makes objects that stay, and a collection looks at all of them. Loading networks in several
+    threads makes malloc ask the system for memory, and the kernel interrupts all of the threads each time.
+    """
+    global _starts_quickly  # noqa: PLW0603  # there is one process
+    _starts_quickly = True
+    gc.disable()
+    if sys.platform == "linux":
+        import ctypes
+
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
+        if mallopt is not None:
+            mallopt(M_TOP_PAD, TAKEN_AT_ONCE)
+
+
+def end_quick_start() -> None:
+    """Collect garbage again, after ``start_quickly``, but never look at what is there already."""
+    global _starts_quickly  # noqa: PLW0603  # there is one process
+    if _starts_quickly:
+        _starts_quickly = False
+        gc.freeze()
+        gc.enable()
 
 
 def open_standard_streams() -> None:

@@ -40,3 +40,22 @@ def test_the_blas_of_an_own_process_is_single_threaded_unless_told_otherwise() -
     assert threads("own", **{THREADS_OF_BLAS: "2"}) == threads("host", **{THREADS_OF_BLAS: "2"})
     if len(os.sched_getaffinity(0)) > 1:
         assert alone > 1
+
+
+STARTED = """
+import gc
+from imgsearch import own_process
+own_process.end_quick_start()
+seen = [(gc.isenabled(), gc.get_freeze_count())]
+own_process.start_quickly()
+seen.append((gc.isenabled(), gc.get_freeze_count()))
+own_process.end_quick_start()
+seen.append((gc.isenabled(), gc.get_freeze_count() > 1000))
+print(seen)
+"""
+
+
+def test_a_quick_start_collects_no_garbage_until_it_ends() -> None:
+    """Then garbage is collected again, but not among what was there before; a process without one is left as it is."""
+    done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, check=True)
+    assert done.stdout == "[(True, 0), (False, 0), (True, True)]\n"

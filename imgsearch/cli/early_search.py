@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from imgsearch import own_process
 from imgsearch.cli.warm_client import COMMAND
 from imgsearch.cli.words import COMPLETE_VARIABLE, HELP, command_of
 from imgsearch.errors import ImgsearchError
@@ -32,5 +33,6 @@ def begin(words: Sequence[str]) -> None:
     from imgsearch.vision.decoder_start import start_ahead
 
     start_ahead()  # first: a process with threads is not copied
+    own_process.start_quickly()  # after it, as a decoder goes on for long
     with suppress(ImgsearchError):  # without a home directory; the search reports that
         early_networks.begin(cache_folder())  # the configuration file has not been read yet

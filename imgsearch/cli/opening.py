@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from imgsearch import own_process
 from imgsearch.cli import warm
 from imgsearch.cli.advice import instance_is
 from imgsearch.cli.configuration import active
@@ -120,6 +121,7 @@ def searching(target: Instance, *, workers: int | None) -> Iterator[Searcher]:
         yield cast("Searcher", remote)  # of which ``get_ready`` lets no more be asked than it has
         return
     with target.searching(workers=workers) as searcher:
+        own_process.end_quick_start()
         yield searcher
     from imgsearch.vision import early_networks
 
