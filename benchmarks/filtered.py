@@ -21,7 +21,7 @@ from benchmarks.setting import SIZES, show
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search import candidates
-from imgsearch.search.ranking import Query, Ranker
+from imgsearch.search.ranking import Query, Ranker, Ranking
 from imgsearch.search.score import Calibration
 from imgsearch.search.siblings import WITH_LIFT
 from imgsearch.storage.engine import Engine
@@ -66,24 +66,32 @@ def filtered(
     """
     conditions = {f"{share:.3%}": parse_filter(f"int_attr2<{round(share * SPREAD)}") for share in SHARES}
     shown = {name: Filtered() for name in ("none", *conditions)}
-    for number, (feature, category) in enumerate(zip(queries, categories, strict=True)):
-        where = (category,) if within else ()
-        query = Query(feature, bytes(16))
+    asked = [
+        (Query(feature, bytes(16)), (category,) if within else ())
+        for feature, category in zip(queries, categories, strict=True)
+    ]
+    hits: dict[tuple[str, int], set[int]] = {}
+    for number, (query, where) in enumerate(asked):
         for name, condition in (("none", EVERYTHING), *conditions.items()):
             begun = time.perf_counter()
-            ranking = Ranker(engine).search(
-                query, CALIBRATION, num=RANKS, categories=where, condition=condition, weights=WITH_LIFT
-            )
+            ranking = _ranked(engine, query, where, condition)
             if number:
                 shown[name].seconds.append(time.perf_counter() - begun)
-            if name == "none":
-                continue
-            shown[name].is_enough &= len(ranking.hits) == min(RANKS, ranking.found)
-            if compared:
-                best = _brute_force(engine, query, where, condition)
-                if best:
-                    shown[name].same.append(len(best & {hit.item.id for hit in ranking.hits}) / len(best))
+            if name != "none":
+                shown[name].is_enough &= len(ranking.hits) == min(RANKS, ranking.found)
+                hits[name, number] = {hit.item.id for hit in ranking.hits}
+    # Not in between: reading everything would leave the next search with caches that hold nothing of use.
+    for (name, number), found in hits.items() if compared else ():
+        best = _brute_force(engine, *asked[number], conditions[name])
+        if best:
+            shown[name].same.append(len(best & found) / len(best))
     return shown
+
+
+def _ranked(engine: Storage, query: Query, where: tuple[int, ...], condition: Condition) -> Ranking:
+    return Ranker(engine).search(
+        query, CALIBRATION, num=RANKS, categories=where, condition=condition, weights=WITH_LIFT
+    )
 
 
 def _measured(size: int) -> list[tuple[object, ...]]:
@@ -106,9 +114,7 @@ def _brute_force(engine: Storage, query: Query, where: tuple[int, ...], conditio
     limit = candidates.EXACT_SCAN_LIMIT
     candidates.EXACT_SCAN_LIMIT = sys.maxsize  # type: ignore[misc]
     try:
-        ranking = Ranker(engine).search(
-            query, CALIBRATION, num=RANKS, categories=where, condition=condition, weights=WITH_LIFT
-        )
+        ranking = _ranked(engine, query, where, condition)
     finally:
         candidates.EXACT_SCAN_LIMIT = limit  # type: ignore[misc]
     return {hit.item.id for hit in ranking.hits}
