@@ -14,7 +14,7 @@ from imgsearch.storage.sqlite.schema import APPLICATION_ID, PAGE_BYTES
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["HEADER_BYTES", "has_log", "page_size_of", "repair_header"]
+__all__ = ["HEADER_BYTES", "has_log", "is_header", "page_size_of", "repair_header"]
 
 HEADER_BYTES: Final = 100
 FIXED: Final = {
@@ -42,6 +42,15 @@ def page_size_of(header: bytes | bytearray) -> int | None:
     if not _is_page_size(size):
         return None
     return 65_536 if size == 1 else int(size)
+
+
+def is_header(page: bytes) -> bool:
+    """Whether the bytes are right that all instances have in common.
+
+    Args:
+        page: the first page of a database.
+    """
+    return all(page.startswith(value, at) for at, value in FIXED.items())
 
 
 def repair_header(path: Path) -> None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 
+from imgsearch.storage.sqlite.header import is_header
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -183,9 +185,13 @@ class _Walk:
                 return None
             self._found[place + 8] = salts
         if computed != stored:
-            goes_on = self._goes_on(place + FRAME.size + page_bytes, order, page_bytes, salts, stored)
             flips = _one_bit(checked, order, computed, stored)
-            if _bits(computed, stored) == 1 and not (flips and goes_on):
+            is_sure = self._goes_on(place + FRAME.size + page_bytes, order, page_bytes, salts, stored)
+            if int.from_bytes(checked[:4]) == 1:  # of the first page, some bytes are known
+                fitting = [flip for flip in flips if is_header(_with(checked, flip)[CHECKED_OF_FRAME:])]
+                if fitting and not is_header(checked[CHECKED_OF_FRAME:]):
+                    flips, is_sure = fitting, True
+            if _bits(computed, stored) == 1 and not (flips and is_sure):
                 stored = computed  # the checksum itself is corrupted, or it is ambiguous
             elif len(flips) == 1:
                 checked = _with(checked, flips[0])

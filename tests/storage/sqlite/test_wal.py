@@ -20,6 +20,8 @@ from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import check
 from imgsearch.storage.integrity.problems import Damage
 from imgsearch.storage.integrity.repair import repair
+from imgsearch.storage.sqlite.header import FIXED
+from imgsearch.storage.sqlite.schema import PAGE_BYTES
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.storage.sqlite.wal import (
     BYTE_ORDERS,
@@ -219,6 +221,26 @@ def test_nearly_every_altered_bit_is_put_back(killed: Path, tmp_path: Path) -> N
         invert(log(folder), place, bit)
     assert told >= 198
     assert restored >= 160
+
+
+def test_the_known_bytes_of_the_first_page_are_put_back(killed: Path, tmp_path: Path) -> None:
+    """Whichever bit of them it is: also where the checksum cannot tell it from others, and no frame follows."""
+    folder = copy(killed, tmp_path / "instance")
+    path = folder / DATABASE_NAME
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute(f"PRAGMA user_version = {version}")
+        folder = copy(folder, tmp_path / "left")
+    whole = log(folder).read_bytes()
+    (number,) = struct.unpack_from(">I", whole, HEADER.size)
+    assert (number, len(whole)) == (1, HEADER.size + FRAME.size + PAGE_BYTES)
+    for at in (first + byte for first, value in FIXED.items() for byte in range(len(value))):
+        for bit in range(8):
+            invert(log(folder), HEADER.size + FRAME.size + at, bit)
+            write_repaired(folder / DATABASE_NAME, tmp_path / "mended")
+            assert (tmp_path / "mended").read_bytes() == whole, (at, bit)
+            invert(log(folder), HEADER.size + FRAME.size + at, bit)
 
 
 def test_what_a_killed_writer_leaves_is_no_damage(killed: Path, tmp_path: Path) -> None:
