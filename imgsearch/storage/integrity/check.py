@@ -72,7 +72,8 @@ def check(
         try:
             store = Store.open(path, write=False, verify=False)
         except InstanceDamaged as error:
-            return [Problem(Damage.DATABASE, path, error.message)]
+            # What the log holds may be in the database already, which is inconsistent if SQLite reads less of the log.
+            return [*_log_problems(folder, path), Problem(Damage.DATABASE, path, error.message)]
         with closing(store):
             found = _Check(folder, store, read_data=read_data, locked=locked, settings=settings).run()
         if found is not None:
@@ -96,9 +97,7 @@ class _Check:
     def run(self) -> list[Problem] | None:
         """All problems; None if the index or the database was replaced meanwhile."""
         with storage_errors(self._folder):
-            if is_corrupted(self._store.path):
-                log = log_of(self._store.path)
-                self._report(Damage.LOG, f"{log} is corrupted: {REPAIR_ADVICE}", log)
+            self._problems += _log_problems(self._folder, self._store.path)
             self._connection.execute("BEGIN")  # never committed: on a damaged database, even an empty commit may fail
             # The index first, before a rebuild can replace it.
             published = self._guarded(lambda: _published(self._connection))
@@ -346,6 +345,14 @@ class _Check:
                 return _published(store.connection)
         except (ImgsearchError, sqlite3.Error):
             return None
+
+
+def _log_problems(folder: Path, database: Path) -> list[Problem]:
+    with storage_errors(folder):
+        if not is_corrupted(database):
+            return []
+    log = log_of(database)
+    return [Problem(Damage.LOG, log, f"{log} is corrupted: {REPAIR_ADVICE}")]
 
 
 def _published(connection: sqlite3.Connection) -> int | None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+import sqlite3
+from typing import Final
 
 import numpy as np
 
 from imgsearch.quantization import FEATURE_TYPE, HALF, Coding
 from imgsearch.storage.checksum import feature_checksum, is_valid
 from imgsearch.storage.records import SETTING_ROW
+from imgsearch.storage.sqlite.database import is_refusal
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
-
-if TYPE_CHECKING:
-    import sqlite3
 
 __all__ = ["feature_fault", "stored_coding"]
 
@@ -26,8 +25,15 @@ def stored_coding(connection: sqlite3.Connection) -> Coding:
 
     The dimension is 0 if there is neither.
     """
+    select = f"SELECT {', '.join(SETTING_ROW)}, seal FROM"
     for table in SETTING_TABLES:
-        for row in connection.execute(f"SELECT {', '.join(SETTING_ROW)}, seal FROM {table} WHERE name = 'model'"):
+        try:
+            rows = connection.execute(f"{select} {table} WHERE name = 'model'").fetchall()
+        except sqlite3.DatabaseError as error:  # the other table may be whole
+            if is_refusal(error):
+                raise
+            continue
+        for row in rows:
             if is_valid(row):
                 return Coding.of(json.loads(row[1]))
     row = connection.execute(

@@ -9,12 +9,12 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from imgsearch.durable_fs import sync
-from imgsearch.storage.sqlite.schema import APPLICATION_ID, PAGE_BYTES
+from imgsearch.storage.sqlite.schema import APPLICATION_ID, PACKED_VERSION, PAGE_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["HEADER_BYTES", "has_log", "is_header", "page_size_of", "repair_header"]
+__all__ = ["HEADER_BYTES", "has_log", "is_header", "page_size_of", "repair_header", "resembles_header"]
 
 HEADER_BYTES: Final = 100
 FIXED: Final = {
@@ -26,6 +26,7 @@ FIXED: Final = {
 }
 PAGE_SIZE_AT: Final = 16
 PAGE_COUNT_AT: Final = 28
+FORMAT_AT: Final = 60
 MAX_CHANGED_BYTES: Final = 8
 """If more of the fixed bytes differ, the file never was an instance's database."""
 
@@ -45,12 +46,22 @@ def page_size_of(header: bytes | bytearray) -> int | None:
 
 
 def is_header(page: bytes) -> bool:
-    """Whether the bytes are right that all instances have in common.
+    """Whether all is right that is known of the header of an instance's database.
 
     Args:
-        page: the first page of a database.
+        page: the first page, whole.
     """
-    return all(page.startswith(value, at) for at, value in FIXED.items())
+    (version,) = struct.unpack_from(">I", page, FORMAT_AT)
+    return _matches(page) == len(FIXED) and page_size_of(page) == len(page) and 1 <= version <= PACKED_VERSION
+
+
+def resembles_header(page: bytes) -> bool:
+    """Whether a page can hardly be another than the first, whatever is wrong in it."""
+    return _matches(page) > len(FIXED) // 2
+
+
+def _matches(page: bytes) -> int:
+    return sum(page.startswith(value, at) for at, value in FIXED.items())
 
 
 def repair_header(path: Path) -> None:

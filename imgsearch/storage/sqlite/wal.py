@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 
-from imgsearch.storage.sqlite.header import is_header
+from imgsearch.storage.sqlite.header import is_header, resembles_header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,10 +187,9 @@ class _Walk:
         if computed != stored:
             flips = _one_bit(checked, order, computed, stored)
             is_sure = self._goes_on(place + FRAME.size + page_bytes, order, page_bytes, salts, stored)
-            if int.from_bytes(checked[:4]) == 1:  # of the first page, some bytes are known
-                fitting = [flip for flip in flips if is_header(_with(checked, flip)[CHECKED_OF_FRAME:])]
-                if fitting and not is_header(checked[CHECKED_OF_FRAME:]):
-                    flips, is_sure = fitting, True
+            likely = [] if _is_likely(checked) else [flip for flip in flips if _is_likely(_with(checked, flip))]
+            if likely:
+                flips, is_sure = likely, True
             if _bits(computed, stored) == 1 and not (flips and is_sure):
                 stored = computed  # the checksum itself is corrupted, or it is ambiguous
             elif len(flips) == 1:
@@ -233,6 +232,16 @@ def _with(data: bytes, flip: tuple[int, int]) -> bytes:
     flipped = bytearray(data)
     flipped[flip[0]] ^= 1 << flip[1]
     return bytes(flipped)
+
+
+def _is_likely(checked: bytes) -> bool:
+    """Whether a frame has a page, and the first page, and no other, begins with the header of a database.
+
+    Args:
+        checked: what the frame's checksum covers.
+    """
+    number, page = int.from_bytes(checked[:4]), checked[CHECKED_OF_FRAME:]
+    return is_header(page) if number == 1 else number > 0 and not resembles_header(page)
 
 
 # The checksum takes two words at a time: first += second + word; second += first + next word (modulo 2**32). That is

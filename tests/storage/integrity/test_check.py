@@ -393,11 +393,12 @@ def test_an_altered_header_is_mended(sound: Home, tmp_path: Path) -> None:
 
 
 @pytest.mark.extended
-def test_rows_below_a_destroyed_page_are_brought_back(sound: Home, tmp_path: Path) -> None:
-    """The root of each table, overwritten: what hangs below it is still in the file."""
+@pytest.mark.parametrize("table", ["items", "features", "settings", "settings_copy", "counts"])
+def test_what_a_destroyed_page_held_is_brought_back(sound: Home, tmp_path: Path, table: str) -> None:
+    """The root of a table, overwritten: what hangs below it is still in the file, or elsewhere."""
     before = answers(sound.folder)
     with closing(sqlite3.connect(sound.folder / DATABASE_NAME)) as connection:
-        (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'features'").fetchone()
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
     folder = sound.copy(tmp_path / "instance")
     data = bytearray((folder / DATABASE_NAME).read_bytes())
     data[(root - 1) * PAGE_BYTES : root * PAGE_BYTES] = bytes(PAGE_BYTES)
