@@ -213,20 +213,22 @@ def transaction(connection: sqlite3.Connection, *, write: bool = False) -> Itera
         raise
     try:
         connection.execute("COMMIT")
-    except sqlite3.Error:
+    except sqlite3.Error as error:
         if write:
-            _take_back(connection)
+            _take_back(connection, error)
         raise
     if isinstance(connection, FrozenConnection):
         connection.check()
 
 
-def _take_back(connection: sqlite3.Connection) -> None:
+def _take_back(connection: sqlite3.Connection, error: sqlite3.Error) -> None:
     """Overwrite a commit that has failed, as far as the disk lets us.
 
     If only its sync failed, all of it is in the log. Nobody sees it there, until everybody has closed the database:
     whoever opens it next reads the log to its end. So another commit takes its place.
     """
+    if not _name(error).startswith("SQLITE_IOERR"):
+        return
     with suppress(sqlite3.Error):
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -254,14 +256,19 @@ def replace_content(source: sqlite3.Connection, target: sqlite3.Connection) -> N
 
     try:
         source.backup(target, progress=look)
-    except sqlite3.Error:
-        _take_back(target)
+    except sqlite3.Error as error:
+        _take_back(target, error)
         raise
+
+
+def _name(error: Exception) -> str:
+    """Of SQLite's error code; empty if there is none."""
+    return getattr(error, "sqlite_errorname", None) or ""
 
 
 def is_refusal(error: Exception) -> bool:
     """Whether the system refused SQLite a file, space or memory; otherwise the data may be damaged."""
-    name = getattr(error, "sqlite_errorname", "") or ""
+    name = _name(error)
     return name.startswith(_REFUSALS) and name not in _UNREADABLE
 
 
@@ -278,7 +285,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
 
 
 def _translate(error: sqlite3.Error, folder: Path) -> Exception:
-    name = getattr(error, "sqlite_errorname", "") or ""
+    name = _name(error)
     if name.startswith("SQLITE_FULL"):
         return storage_full(folder)
     if name.startswith(_BUSY):
