@@ -21,7 +21,7 @@ from imgsearch.storage.integrity.problems import Damage, Problem, leftovers
 from imgsearch.storage.records import ITEM_ROW, ROOT_ROW, SETTING_ROW
 from imgsearch.storage.sqlite.database import FrozenConnection, is_refusal, storage_errors
 from imgsearch.storage.sqlite.generations import Generation
-from imgsearch.storage.sqlite.schema import GENERATION_ROW, expected_schema, schema_of
+from imgsearch.storage.sqlite.schema import GENERATION_ROW, REORDERED, expected_schema, is_reordered, schema_of
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.storage.sqlite.wal import is_corrupted, log_of
@@ -155,7 +155,11 @@ class _Check:
             self._report(Damage.DATABASE, f"{self._store.path} is inconsistent ({findings[0]}{more}): {REPAIR_ADVICE}")
 
     def _check_schema(self) -> None:
-        for entry in sorted(set(expected_schema()).difference(schema_of(self._connection)), key=lambda e: e.position):
+        present = schema_of(self._connection)
+        if is_reordered(present):
+            self._report(Damage.SCHEMA, f"{self._store.path} {REORDERED}: {REPAIR_ADVICE}")
+            return
+        for entry in sorted(set(expected_schema()).difference(present), key=lambda e: e.position):
             self._report(
                 Damage.SCHEMA, f"the {entry.type} {entry.name} in {self._store.path} is corrupted: {REPAIR_ADVICE}"
             )

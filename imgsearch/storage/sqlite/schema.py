@@ -20,12 +20,14 @@ __all__ = [
     "GENERATION_ROW",
     "PACKED_VERSION",
     "PAGE_BYTES",
+    "REORDERED",
     "STORED_ITEM_ROW",
     "SchemaEntry",
     "check_schema",
     "check_version",
     "content_prefix",
     "expected_schema",
+    "is_reordered",
     "migrate",
     "schema_of",
 ]
@@ -223,6 +225,11 @@ class SchemaEntry(NamedTuple):
     table: str
     sql: str | None
 
+    @property
+    def content(self) -> tuple[str, str, str, str | None]:
+        """Without the position, which VACUUM changes."""
+        return self.type, self.name, self.table, self.sql
+
 
 def schema_of(connection: sqlite3.Connection) -> list[SchemaEntry]:
     """The schema of a database, without statistics tables that SQLite may add."""
@@ -238,13 +245,25 @@ def expected_schema() -> list[SchemaEntry]:
         return schema_of(connection)
 
 
+REORDERED: Final = "was rewritten by another program, as SQLite's VACUUM does, and has to be put in order"
+
+
+def is_reordered(present: list[SchemaEntry]) -> bool:
+    """Whether a schema has all that ``FORMAT_VERSION`` has, in another order."""
+    expected = expected_schema()
+    return not set(expected) <= set(present) and {one.content for one in expected} <= {one.content for one in present}
+
+
 def check_schema(connection: sqlite3.Connection, where: str) -> None:
     """Raise if a table, index or trigger of a database differs from the schema of ``FORMAT_VERSION``.
 
     Raises:
         InstanceDamaged
     """
-    missing = set(expected_schema()).difference(schema_of(connection))
+    present = schema_of(connection)
+    missing = set(expected_schema()).difference(present)
+    if is_reordered(present):
+        raise InstanceDamaged(f"{where} {REORDERED}: run 'imgsearch check --repair'")
     if missing:
         names = ", ".join(sorted(entry.name for entry in missing))
         raise InstanceDamaged(f"the schema of {where} is corrupted ({names}): run 'imgsearch check --repair'")

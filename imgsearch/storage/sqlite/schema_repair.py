@@ -17,7 +17,7 @@ from imgsearch.durable_fs import sync
 from imgsearch.storage.sqlite.database import is_refusal, transaction
 from imgsearch.storage.sqlite.header import HEADER_BYTES, has_log, page_size_of
 from imgsearch.storage.sqlite.pages import LEAF, Pages
-from imgsearch.storage.sqlite.schema import SchemaEntry, expected_schema, schema_of
+from imgsearch.storage.sqlite.schema import SchemaEntry, expected_schema, is_reordered, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,9 +144,15 @@ class _Schema:
 
 
 def restore_schema(old: sqlite3.Connection) -> None:
-    """Restore names and definitions of tables, indexes and triggers; their root pages stay."""
+    """Restore names and definitions of tables, indexes and triggers; their root pages stay.
+
+    Leaves alone what is only in another order: at each position would then be another table's root page.
+    """
     with suppress(sqlite3.Error):
-        present = {entry.position: entry for entry in schema_of(old)}
+        found = schema_of(old)
+        if is_reordered(found):
+            return
+        present = {entry.position: entry for entry in found}
         wrong = [entry for entry in expected_schema() if present.get(entry.position) != entry]
         with transaction(old, write=True):
             for entry in wrong:

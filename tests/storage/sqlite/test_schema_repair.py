@@ -13,9 +13,10 @@ import pytest
 from imgsearch.errors import InstanceDamaged, InstanceLocked
 from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.storage.engine import Engine
+from imgsearch.storage.integrity.check import check
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite.schema import PAGE_BYTES, schema_of
-from imgsearch.storage.sqlite.schema_repair import has_all_tables, repair_schema_pages
+from imgsearch.storage.sqlite.schema_repair import has_all_tables, repair_schema_pages, restore_schema
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.storage.sqlite.wal import FRAME, HEADER, log_of
 from tests.storage.builders import DIMENSION, at_work, fill, scattered
@@ -122,6 +123,25 @@ def test_a_bit_in_the_schema_beside_a_log_that_is_read(logged: Path, tmp_path: P
             repair(folder)
     repair(folder)
     assert keys(folder) == ITEMS - 1
+
+
+def test_what_vacuum_has_rewritten_is_put_in_order(sound: Path, tmp_path: Path) -> None:
+    """It is told as that, and nothing is lost, whatever lies where another table did."""
+    folder = copy(sound, tmp_path / "instance")
+    path = folder / DATABASE_NAME
+    with closing(sqlite3.connect(sound / DATABASE_NAME)) as connection:
+        path.unlink()
+        connection.execute("VACUUM INTO ?", (str(path),))
+    with closing(sqlite3.connect(path)) as connection:
+        before = schema_of(connection)
+        restore_schema(connection)
+        assert schema_of(connection) == before
+    with pytest.raises(InstanceDamaged, match="VACUUM"):
+        Engine.open(folder)
+    assert ["VACUUM" in one.message for one in check(folder, read_data=True)] == [True]
+    done = repair(folder)
+    assert (done.lost, done.problems) == ([], [])
+    assert keys(folder) == ITEMS
 
 
 def test_what_is_whole_is_left_alone(sound: Path, tmp_path: Path) -> None:
