@@ -16,7 +16,7 @@ from imgsearch import durable_fs
 from imgsearch.filters.tree import EVERYTHING, And, Compare
 from imgsearch.search import candidates, ranking, searcher
 from imgsearch.storage import engine, lock, records
-from imgsearch.storage.faiss import index_file, index_reader
+from imgsearch.storage.faiss import index_reader, index_writer
 from imgsearch.storage.integrity import check, repair
 from imgsearch.storage.sqlite import database, generations, reader, rows, store
 from imgsearch.transfer import exporting
@@ -146,7 +146,7 @@ def an_index_is_published_before_its_file_is_there() -> AbstractContextManager[A
 
     published = engine.Engine._published
     stack = ExitStack()
-    stack.enter_context(patch.object(index_file, "atomic_file", later))
+    stack.enter_context(patch.object(index_writer, "atomic_file", later))
     stack.enter_context(patch.object(engine.Engine, "_published", publish))
     return stack
 

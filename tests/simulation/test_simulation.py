@@ -79,6 +79,13 @@ def test_the_command_keeps_a_log(tmp_path: Path) -> None:
     assert "power lost" in lines[0]["faults"]
 
 
+def test_all_bugs_can_be_planted() -> None:
+    """What they patch is still there."""
+    for plant in PLANTED.values():
+        with plant():
+            pass
+
+
 @pytest.mark.parametrize("name", QUICK)
 def test_some_planted_bugs_are_found(name: str) -> None:
     assert operations_until_found(name, 1, MOST) is not None
