@@ -21,7 +21,7 @@ from imgsearch.storage.integrity.problems import Damage, Problem, leftovers
 from imgsearch.storage.records import ITEM_ROW, ROOT_ROW, SETTING_ROW
 from imgsearch.storage.sqlite.database import FrozenConnection, is_refusal, storage_errors
 from imgsearch.storage.sqlite.generations import Generation
-from imgsearch.storage.sqlite.schema import GENERATION_ROW, REORDERED, expected_schema, is_reordered, schema_of
+from imgsearch.storage.sqlite.schema import GENERATION_ROW, REORDERED, has_everything, missing_entries, schema_of
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.storage.sqlite.wal import is_corrupted, log_of
@@ -72,8 +72,8 @@ def check(
         try:
             store = Store.open(path, write=False, verify=False)
         except InstanceDamaged as error:
-            # What the log holds may be in the database already, which is inconsistent if SQLite reads less of the log.
-            return [*_log_problems(folder, path), Problem(Damage.DATABASE, path, error.message)]
+            # The database may have what the log holds already. If SQLite reads less of the log, the two do not match.
+            return [*_log_problems(path), Problem(Damage.DATABASE, path, error.message)]
         with closing(store):
             found = _Check(folder, store, read_data=read_data, locked=locked, settings=settings).run()
         if found is not None:
@@ -97,7 +97,7 @@ class _Check:
     def run(self) -> list[Problem] | None:
         """All problems; None if the index or the database was replaced meanwhile."""
         with storage_errors(self._folder):
-            self._problems += _log_problems(self._folder, self._store.path)
+            self._problems += _log_problems(self._store.path)
             self._connection.execute("BEGIN")  # never committed: on a damaged database, even an empty commit may fail
             # The index first, before a rebuild can replace it.
             published = self._guarded(lambda: _published(self._connection))
@@ -156,10 +156,11 @@ class _Check:
 
     def _check_schema(self) -> None:
         present = schema_of(self._connection)
-        if is_reordered(present):
+        missing = missing_entries(present)
+        if missing and has_everything(present):
             self._report(Damage.SCHEMA, f"{self._store.path} {REORDERED}: {REPAIR_ADVICE}")
             return
-        for entry in sorted(set(expected_schema()).difference(present), key=lambda e: e.position):
+        for entry in missing:
             self._report(
                 Damage.SCHEMA, f"the {entry.type} {entry.name} in {self._store.path} is corrupted: {REPAIR_ADVICE}"
             )
@@ -351,8 +352,8 @@ class _Check:
             return None
 
 
-def _log_problems(folder: Path, database: Path) -> list[Problem]:
-    with storage_errors(folder):
+def _log_problems(database: Path) -> list[Problem]:
+    with storage_errors(database.parent):
         if not is_corrupted(database):
             return []
     log = log_of(database)

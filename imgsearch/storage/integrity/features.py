@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from imgsearch.quantization import FEATURE_TYPE, HALF, Coding
 from imgsearch.storage.checksum import feature_checksum, is_valid
+from imgsearch.storage.integrity.readable_rows import readable_rows
 from imgsearch.storage.records import SETTING_ROW
-from imgsearch.storage.sqlite.database import is_refusal
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
+
+if TYPE_CHECKING:
+    import sqlite3
 
 __all__ = ["feature_fault", "stored_coding"]
 
@@ -25,15 +27,9 @@ def stored_coding(connection: sqlite3.Connection) -> Coding:
 
     The dimension is 0 if there is neither.
     """
-    select = f"SELECT {', '.join(SETTING_ROW)}, seal FROM"
-    for table in SETTING_TABLES:
-        try:
-            rows = connection.execute(f"{select} {table} WHERE name = 'model'").fetchall()
-        except sqlite3.DatabaseError as error:  # the other table may be whole
-            if is_refusal(error):
-                raise
-            continue
-        for row in rows:
+    columns = ", ".join(SETTING_ROW)
+    for table in SETTING_TABLES:  # each is a copy of the other
+        for row in readable_rows(connection, f"SELECT {columns}, seal FROM {table} WHERE name = 'model'"):
             if is_valid(row):
                 return Coding.of(json.loads(row[1]))
     row = connection.execute(

@@ -21,6 +21,7 @@ from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import check, readable_text
 from imgsearch.storage.integrity.features import feature_fault, stored_coding
 from imgsearch.storage.integrity.problems import REPAIR_NAME, Damage, Loss, Repair
+from imgsearch.storage.integrity.readable_rows import ReadableRows, readable_row, readable_rows
 from imgsearch.storage.records import ITEM_ROW, PROJECTION, ROOT_ROW, SETTING_ROW, TUNED
 from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, sync_commits, transaction
 from imgsearch.storage.sqlite.header import has_log, repair_header
@@ -32,7 +33,7 @@ from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.storage.sqlite.wal import log_of, write_repaired
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from imgsearch.quantization import Coding
@@ -54,7 +55,7 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
 
     Raises:
         InstanceDamaged: too little of the database is left; restore it from a backup.
-        InstanceLocked: readers keep commits in the log, and the schema's pages cannot be corrected until they end.
+        InstanceLocked: the schema is damaged, and cannot be corrected until other readers have ended.
         NewerFormat, StorageFull, StorageUnwritable
     """
     path = folder / DATABASE_NAME
@@ -132,7 +133,7 @@ class _Salvage:
     def _empty_log(self) -> None:
         """Move commits from the log into the database, as the schema's pages can be corrected only there.
 
-        Whoever closes a database last does that, however malformed its schema is.
+        SQLite does that when the last connection is closed, even if the schema is malformed.
         """
         if has_log(self._source):
             with suppress(InstanceDamaged):
@@ -143,8 +144,8 @@ class _Salvage:
         if not has_all_tables(old):
             if has_log(self._source):
                 raise InstanceLocked(
-                    f"the schema of {self._path} is damaged, and other programs read it: end them and run "
-                    "'imgsearch check --repair' again"
+                    f"the schema of {self._path} is damaged and cannot be repaired while other programs read it: "
+                    "end them and run 'imgsearch check --repair' again"
                 )
             raise InstanceDamaged(
                 f"the schema of {self._path} cannot be restored, so its items cannot be reached; "
@@ -174,7 +175,7 @@ class _Salvage:
     def _settings(self, old: sqlite3.Connection) -> dict[str, Any]:
         valid: dict[str, Any] = {}
         for table in SETTING_TABLES:
-            for row in _rows(old, f"SELECT {', '.join(SETTING_ROW)}, seal FROM {table}"):
+            for row in readable_rows(old, f"SELECT {', '.join(SETTING_ROW)}, seal FROM {table}"):
                 if is_valid(row):
                     valid[row[0]] = json.loads(row[1])
         if not valid:
@@ -195,14 +196,14 @@ class _Salvage:
 
     def _copy(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         roots = self._copy_roots(old, new)
-        for quarantined in _rows(old, f"SELECT {', '.join(QUARANTINE_ROW)} FROM quarantine"):
+        for quarantined in readable_rows(old, f"SELECT {', '.join(QUARANTINE_ROW)} FROM quarantine"):
             _insert(new, "quarantine", QUARANTINE_ROW, quarantined)
         coding = stored_coding(old)
         known = _keys_by_index(old)
         incomplete: dict[int, tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]] = {}
         for item_id in _ids(old, known):
-            row = _one(old, f"SELECT {', '.join(ITEM_ROW)}, seal FROM items NOT INDEXED WHERE id = ?", item_id)
-            feature = _one(old, "SELECT feature, seal FROM features WHERE id = ?", item_id)
+            row = readable_row(old, f"SELECT {', '.join(ITEM_ROW)}, seal FROM items NOT INDEXED WHERE id = ?", item_id)
+            feature = readable_row(old, "SELECT feature, seal FROM features WHERE id = ?", item_id)
             if row is None and feature is None and item_id not in known:
                 continue  # an id that was not in use
             if row is None or feature is None:
@@ -241,7 +242,7 @@ class _Salvage:
 
     def _copy_roots(self, old: sqlite3.Connection, new: sqlite3.Connection) -> dict[int, str]:
         roots = {}
-        for row in _rows(old, f"SELECT {', '.join(ROOT_ROW)}, seal FROM roots ORDER BY id"):
+        for row in readable_rows(old, f"SELECT {', '.join(ROOT_ROW)}, seal FROM roots ORDER BY id"):
             if is_valid(row):
                 roots[row[0]] = row[1]
                 _insert(new, "roots", (*ROOT_ROW, "seal"), row)
@@ -313,7 +314,7 @@ class _Salvage:
 
     def _keep_ids_unused(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         """Prevent reuse of ids, including those of deleted items."""
-        last = _one(old, "SELECT seq FROM sqlite_sequence WHERE name = ?", "items")
+        last = readable_row(old, "SELECT seq FROM sqlite_sequence WHERE name = ?", "items")
         (highest,) = new.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'items'").fetchone()
         if last is not None and isinstance(last[0], int) and highest < last[0] < highest + MAX_GAPS:
             new.execute("DELETE FROM sqlite_sequence WHERE name = 'items'")
@@ -330,7 +331,7 @@ def _ids(old: sqlite3.Connection, known: dict[int, tuple[str, str]]) -> list[int
         "SELECT id FROM items INDEXED BY items_category ORDER BY category_id",
     ):
         for direction in ("ASC", "DESC"):
-            reading = _Reading(old, f"{select} {direction}")
+            reading = ReadableRows(old, f"{select} {direction}")
             ids.update(row[0] for row in reading if isinstance(row[0], int))
             complete = complete and reading.complete
             if reading.complete:
@@ -346,7 +347,7 @@ def _keys_by_index(old: sqlite3.Connection) -> dict[int, tuple[str, str]]:
     """The keys of all ids, from the index of keys."""
     known: dict[int, tuple[str, str]] = {}
     for direction in ("ASC", "DESC"):
-        reading = _Reading(
+        reading = ReadableRows(
             old,
             "SELECT id, product_id, pic_name FROM items INDEXED BY items_key "
             f"ORDER BY product_id {direction}, pic_name {direction}",
@@ -356,40 +357,6 @@ def _keys_by_index(old: sqlite3.Connection) -> dict[int, tuple[str, str]]:
         if reading.complete:
             break
     return known
-
-
-class _Reading:
-    """The rows of a statement, up to the first unreadable one.
-
-    Errors of the system end the repair instead: treated as damage, they would cost intact items.
-    """
-
-    def __init__(self, connection: sqlite3.Connection, sql: str) -> None:
-        self._connection, self._sql = connection, sql
-        self.complete = True
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        try:
-            yield from self._connection.execute(self._sql)
-        except sqlite3.Error as error:
-            if is_refusal(error):
-                raise
-            self.complete = False
-
-
-def _rows(connection: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
-    return list(_Reading(connection, sql))
-
-
-def _one(connection: sqlite3.Connection, sql: str, parameter: object) -> tuple[Any, ...] | None:
-    """A row, if there is one and it is readable."""
-    try:
-        row: tuple[Any, ...] | None = connection.execute(sql, (parameter,)).fetchone()
-    except sqlite3.Error as error:
-        if is_refusal(error):
-            raise
-        return None
-    return row
 
 
 def _insert(new: sqlite3.Connection, table: str, names: tuple[str, ...], values: tuple[Any, ...]) -> None:

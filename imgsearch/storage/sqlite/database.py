@@ -222,10 +222,10 @@ def transaction(connection: sqlite3.Connection, *, write: bool = False) -> Itera
 
 
 def _take_back(connection: sqlite3.Connection, error: sqlite3.Error) -> None:
-    """Overwrite a commit that has failed, as far as the disk lets us.
+    """Overwrite a failed commit in the log, if the disk permits.
 
-    If only its sync failed, all of it is in the log. Nobody sees it there, until everybody has closed the database:
-    whoever opens it next reads the log to its end. So another commit takes its place.
+    If only the sync failed, the log contains the whole commit. Nobody sees it until everybody has closed the database:
+    SQLite then reads the log to its end. So another commit, which changes nothing, takes its place.
     """
     if not _name(error).startswith("SQLITE_IOERR"):
         return
@@ -262,7 +262,7 @@ def replace_content(source: sqlite3.Connection, target: sqlite3.Connection) -> N
 
 
 def _name(error: Exception) -> str:
-    """Of SQLite's error code; empty if there is none."""
+    """The name of SQLite's error code; empty if there is none."""
     return getattr(error, "sqlite_errorname", None) or ""
 
 

@@ -46,7 +46,7 @@ def page_size_of(header: bytes | bytearray) -> int | None:
 
 
 def is_header(page: bytes) -> bool:
-    """Whether all is right that is known of the header of an instance's database.
+    """Whether a page begins with the header of an instance's database: all known bytes are right.
 
     Args:
         page: the first page, whole.
@@ -56,7 +56,7 @@ def is_header(page: bytes) -> bool:
 
 
 def resembles_header(page: bytes) -> bool:
-    """Whether a page can hardly be another than the first, whatever is wrong in it."""
+    """Whether a page must be the first one, even if some of its bytes are wrong."""
     return _matches(page) > len(FIXED) // 2
 
 

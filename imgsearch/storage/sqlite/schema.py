@@ -27,8 +27,9 @@ __all__ = [
     "check_version",
     "content_prefix",
     "expected_schema",
-    "is_reordered",
+    "has_everything",
     "migrate",
+    "missing_entries",
     "schema_of",
 ]
 
@@ -245,13 +246,18 @@ def expected_schema() -> list[SchemaEntry]:
         return schema_of(connection)
 
 
-REORDERED: Final = "was rewritten by another program, as SQLite's VACUUM does, and has to be put in order"
+REORDERED: Final = "was rewritten by another program, as SQLite's VACUUM does, and must be put in order"
 
 
-def is_reordered(present: list[SchemaEntry]) -> bool:
-    """Whether a schema has all that ``FORMAT_VERSION`` has, in another order."""
-    expected = expected_schema()
-    return not set(expected) <= set(present) and {one.content for one in expected} <= {one.content for one in present}
+def has_everything(present: list[SchemaEntry]) -> bool:
+    """Whether a schema has all that ``FORMAT_VERSION`` has, in whatever order."""
+    return {entry.content for entry in expected_schema()} <= {entry.content for entry in present}
+
+
+def missing_entries(present: list[SchemaEntry]) -> list[SchemaEntry]:
+    """What ``FORMAT_VERSION`` has and a schema lacks at its position, by position."""
+    known = set(present)
+    return [entry for entry in expected_schema() if entry not in known]
 
 
 def check_schema(connection: sqlite3.Connection, where: str) -> None:
@@ -261,8 +267,8 @@ def check_schema(connection: sqlite3.Connection, where: str) -> None:
         InstanceDamaged
     """
     present = schema_of(connection)
-    missing = set(expected_schema()).difference(present)
-    if is_reordered(present):
+    missing = missing_entries(present)
+    if missing and has_everything(present):
         raise InstanceDamaged(f"{where} {REORDERED}: run 'imgsearch check --repair'")
     if missing:
         names = ", ".join(sorted(entry.name for entry in missing))

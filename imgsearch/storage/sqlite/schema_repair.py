@@ -17,7 +17,7 @@ from imgsearch.durable_fs import sync
 from imgsearch.storage.sqlite.database import is_refusal, transaction
 from imgsearch.storage.sqlite.header import HEADER_BYTES, has_log, page_size_of
 from imgsearch.storage.sqlite.pages import LEAF, Pages
-from imgsearch.storage.sqlite.schema import SchemaEntry, expected_schema, is_reordered, schema_of
+from imgsearch.storage.sqlite.schema import SchemaEntry, expected_schema, has_everything, missing_entries, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,16 +146,14 @@ class _Schema:
 def restore_schema(old: sqlite3.Connection) -> None:
     """Restore names and definitions of tables, indexes and triggers; their root pages stay.
 
-    Leaves alone what is only in another order: at each position would then be another table's root page.
+    Leaves alone what is only in another order, where each position has the root page of another table.
     """
     with suppress(sqlite3.Error):
-        found = schema_of(old)
-        if is_reordered(found):
+        present = schema_of(old)
+        if has_everything(present):
             return
-        present = {entry.position: entry for entry in found}
-        wrong = [entry for entry in expected_schema() if present.get(entry.position) != entry]
         with transaction(old, write=True):
-            for entry in wrong:
+            for entry in missing_entries(present):
                 old.execute(
                     "UPDATE sqlite_schema SET type = ?, name = ?, tbl_name = ?, sql = ? WHERE rowid = ?",
                     (entry.type, entry.name, entry.table, entry.sql, entry.position),

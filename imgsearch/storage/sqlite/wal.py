@@ -235,7 +235,7 @@ def _with(data: bytes, flip: tuple[int, int]) -> bytes:
 
 
 def _is_likely(checked: bytes) -> bool:
-    """Whether a frame has a page, and the first page, and no other, begins with the header of a database.
+    """Whether a frame's page number and content match: only page 1 begins with a database header; page 0 is none.
 
     Args:
         checked: what the frame's checksum covers.
