@@ -7,6 +7,7 @@ engine. Real features come in clusters (a product's photos lie near each other),
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,6 +143,21 @@ def fill(engine: Engine, features: Features, *, first: int = 0) -> list[Upsert]:
         for one in changes:
             store.upsert(one)
     return changes
+
+
+def copied(folder: Path, target: Path) -> Path:
+    """An instance as a kill leaves it on the disk: without the shared memory of its log. Replaces the target."""
+    shutil.rmtree(target, ignore_errors=True)
+    return Path(shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*-shm")))
+
+
+def flip(path: Path, at: int, bit: int = 0) -> None:
+    """Invert one bit of the byte at an offset."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        (byte,) = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte ^ 1 << bit]))
 
 
 def query(feature: Features, content: bytes = b"another picture", region: Region | None = None) -> Query:

@@ -38,6 +38,7 @@ from tests.storage.builders import (
     clustered,
     fill,
     finished,
+    flip,
     query,
 )
 from tests.storage.sqlite.test_database import in_mount, needs_root
@@ -132,12 +133,6 @@ def put_feature(folder: Path, feature: bytes) -> None:
 def index_file(folder: Path) -> Path:
     (path,) = folder.glob("index-*.faiss")
     return path
-
-
-def flip(path: Path, place: int, bit: int = 0) -> None:
-    data = bytearray(path.read_bytes())
-    data[place] ^= 1 << bit
-    path.write_bytes(data)
 
 
 def other_index(folder: Path) -> None:
@@ -395,7 +390,7 @@ def test_an_altered_header_is_mended(sound: Home, tmp_path: Path) -> None:
 @pytest.mark.extended
 @pytest.mark.parametrize("table", ["items", "features", "settings", "settings_copy", "counts"])
 def test_what_a_destroyed_page_held_is_brought_back(sound: Home, tmp_path: Path, table: str) -> None:
-    """The root of a table, overwritten: what hangs below it is still in the file, or elsewhere."""
+    """The root page of a table, overwritten: its rows are still in the file, or can be had from elsewhere."""
     before = answers(sound.folder)
     with closing(sqlite3.connect(sound.folder / DATABASE_NAME)) as connection:
         (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()

@@ -1,15 +1,13 @@
-"""One flipped bit, wherever it is: nothing wrong is told as right, and a repair keeps or names everything.
+"""One flipped bit, wherever it is: a check overlooks nothing, and a repair keeps or names every item.
 
-Of databases that are closed, and of such as a killed writer leaves, with commits in the write-ahead log that the
-database does not have, or has already. Places that decide about much are flipped more often: headers, the schema.
+In closed databases, and in those that a killed writer leaves: with commits in the write-ahead log that the database
+lacks, or has already. Headers and the schema, on which everything else depends, are hit more often.
 """
 
 from __future__ import annotations
 
 import random
-import shutil
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,23 +21,19 @@ from imgsearch.storage.sqlite.header import FORMAT_AT, HEADER_BYTES
 from imgsearch.storage.sqlite.schema import PAGE_BYTES
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.storage.sqlite.wal import FRAME, HEADER, log_of
-from tests.storage.builders import DIMENSION, fill, scattered
+from tests.storage.builders import DIMENSION, copied, fill, flip, scattered
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from imgsearch.storage.integrity.problems import Problem
     from imgsearch.values import Key
 
 ITEMS = 20
 HIGH_BIT = 6
-"""The checksum of a log seldom tells such bits of words apart."""
+"""A log's checksum often cannot tell which word has such a bit flipped."""
 FORMAT = range(FORMAT_AT, FORMAT_AT + 4)
-"""No checksum covers it in the database; another format is told as that."""
-
-
-def copied(folder: Path, target: Path) -> Path:
-    """As it lies on the disk after a kill; the shared memory is no more."""
-    shutil.rmtree(target, ignore_errors=True)
-    return Path(shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*-shm")))
+"""In the database, no checksum covers it, and a flipped bit means another format."""
 
 
 def items(folder: Path) -> dict[Key, tuple[int, int, bytes]]:
@@ -103,7 +97,7 @@ def damage(folder: Path) -> list[Problem]:
     [30, pytest.param(300, marks=pytest.mark.extended), pytest.param(5_000, marks=pytest.mark.long)],
 )
 def test_nothing_is_lost_in_silence(states: list[Path], tmp_path: Path, count: int) -> None:
-    """What a check passes is as it was; of all else, what a repair does not name."""
+    """If a check finds nothing, all items are unchanged; otherwise, all that the repair does not report as lost."""
     chance = random.Random(count)
     truth = {state: items(copied(state, tmp_path / "instance")) for state in states}
     repaired = 0
@@ -112,9 +106,7 @@ def test_nothing_is_lost_in_silence(states: list[Path], tmp_path: Path, count: i
         folder = copied(state, tmp_path / "instance")
         path, at, bit = drawn(chance, folder)
         where = f"{state.name}: bit {bit} of byte {at} of {path.name}"
-        data = bytearray(path.read_bytes())
-        data[at] ^= 1 << bit
-        path.write_bytes(data)
+        flip(path, at, bit)
         try:
             found = damage(folder)
         except (NewerFormat, OlderFormat):

@@ -572,7 +572,7 @@ def test_other_errors_pass(tmp_path: Path, error: Exception) -> None:
 
 @pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 def test_a_commit_that_failed_does_not_come_back(tmp_path: Path) -> None:
-    """Whichever call of it fails, nobody sees any of it, also not those who open the database after all have closed it.
+    """Whichever call fails: who opens the database after everybody has closed it sees what was seen before.
 
     A reader is there meanwhile, so what the writer leaves in the log stays there.
     """
@@ -585,7 +585,7 @@ def test_a_commit_that_failed_does_not_come_back(tmp_path: Path) -> None:
         for step in count():
             faults = machine.seen.total()
             with GivenInstance.open(folder) as reading, reading._opened.reading() as engine, engine.store.reading():
-                engine.store.counts()  # of its snapshot, which the log must go on from
+                engine.store.counts()  # takes a snapshot, which keeps the log
                 with (
                     suppress(StorageUnwritable),
                     machine.plan([Event(step, errno.EIO)]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +18,7 @@ from imgsearch.storage.sqlite.schema import PAGE_BYTES, schema_of
 from imgsearch.storage.sqlite.schema_repair import has_all_tables, repair_schema_pages, restore_schema
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.storage.sqlite.wal import FRAME, HEADER, log_of
-from tests.storage.builders import DIMENSION, at_work, fill, scattered
+from tests.storage.builders import DIMENSION, at_work, copied, fill, flip, scattered
 
 ITEMS = 20
 BTREE_HEADER = 100
@@ -37,14 +36,14 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def logged(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same after a kill, without an item; its removal is in the log only, and the first page is not in there."""
+    """The same after a kill, without one item: its removal is in the log only, and the first page is not."""
     folder = tmp_path_factory.mktemp("logged")
-    origin = copy(sound, folder / "origin")
+    origin = copied(sound, folder / "origin")
     with closing(Engine.open(origin)) as reading, reading.store.reading():
         reading.store.counts()
         with closing(Engine.open(origin, write=True)) as engine, engine.store.writing():
             engine.store.delete(product_condition("p0"))
-        left = copy(origin, folder / "left")
+        left = copied(origin, folder / "left")
     assert 1 not in logged_pages(left)
     return left
 
@@ -55,19 +54,6 @@ def logged_pages(folder: Path) -> list[int]:
     starts = range(HEADER.size, len(log), FRAME.size + PAGE_BYTES)
     assert starts
     return [FRAME.unpack_from(log, start)[0] for start in starts]
-
-
-def copy(sound: Path, target: Path) -> Path:
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(sound, target)
-    return target
-
-
-def flip(path: Path, at: int, bit: int) -> bytes:
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1 << bit
-    path.write_bytes(data)
-    return bytes(data)
 
 
 def cells(path: Path) -> list[int]:
@@ -86,7 +72,7 @@ def keys(folder: Path) -> int:
 @pytest.mark.parametrize(("byte", "bit"), [(0, 7), (1, 0), (2, 7), (2, 0), (3, 3)])
 def test_a_bit_in_the_head_of_an_entry(sound: Path, tmp_path: Path, byte: int, bit: int) -> None:
     """Length, id or width of a header: SQLite then reads no table behind it, and a repair loses none."""
-    folder = copy(sound, tmp_path / "instance")
+    folder = copied(sound, tmp_path / "instance")
     path = folder / DATABASE_NAME
     flip(path, cells(path)[1] + byte, bit)
     done = repair(folder)
@@ -97,7 +83,7 @@ def test_a_bit_in_the_head_of_an_entry(sound: Path, tmp_path: Path, byte: int, b
 @pytest.mark.parametrize("place", ["schema", "header"])
 def test_a_bit_in_the_first_page_beside_a_log(logged: Path, tmp_path: Path, place: str) -> None:
     """Corrected as well, and what only the log has is kept."""
-    folder = copy(logged, tmp_path / "instance")
+    folder = copied(logged, tmp_path / "instance")
     path = folder / DATABASE_NAME
     flip(path, cells(path)[1] + 2 if place == "schema" else 3, 7)
     done = repair(folder)
@@ -106,8 +92,8 @@ def test_a_bit_in_the_first_page_beside_a_log(logged: Path, tmp_path: Path, plac
 
 
 def test_a_bit_in_the_schema_beside_a_log_that_is_read(logged: Path, tmp_path: Path) -> None:
-    """While somebody reads, the log cannot be moved: that is told, not that a backup is needed."""
-    folder = copy(logged, tmp_path / "instance")
+    """While somebody reads, the log cannot be moved: the repair says so, and does not ask for a backup."""
+    folder = copied(logged, tmp_path / "instance")
     path = folder / DATABASE_NAME
     reading = (
         "import sqlite3, sys\n"
@@ -126,8 +112,8 @@ def test_a_bit_in_the_schema_beside_a_log_that_is_read(logged: Path, tmp_path: P
 
 
 def test_what_vacuum_has_rewritten_is_put_in_order(sound: Path, tmp_path: Path) -> None:
-    """It is told as that, and nothing is lost, whatever lies where another table did."""
-    folder = copy(sound, tmp_path / "instance")
+    """It is reported as such, and nothing is lost, although each table begins where another one did."""
+    folder = copied(sound, tmp_path / "instance")
     path = folder / DATABASE_NAME
     with closing(sqlite3.connect(sound / DATABASE_NAME)) as connection:
         path.unlink()
@@ -146,7 +132,7 @@ def test_what_vacuum_has_rewritten_is_put_in_order(sound: Path, tmp_path: Path) 
 
 def test_what_is_whole_is_left_alone(sound: Path, tmp_path: Path) -> None:
     """So is what is no database."""
-    path = copy(sound, tmp_path / "instance") / DATABASE_NAME
+    path = copied(sound, tmp_path / "instance") / DATABASE_NAME
     before = path.read_bytes()
     assert not repair_schema_pages(path)
     assert path.read_bytes() == before
@@ -158,11 +144,12 @@ def test_what_is_whole_is_left_alone(sound: Path, tmp_path: Path) -> None:
 
 def test_a_schema_that_cannot_be_restored_is_refused(sound: Path, tmp_path: Path) -> None:
     """Two bits are more than is corrected: the repair says so, and changes nothing."""
-    folder = copy(sound, tmp_path / "instance")
+    folder = copied(sound, tmp_path / "instance")
     path = folder / DATABASE_NAME
     first, second = cells(path)[1], cells(path)[6]
     flip(path, first + 2, 7)
-    before = flip(path, second + 2, 7)
+    flip(path, second + 2, 7)
+    before = path.read_bytes()
     with pytest.raises(InstanceDamaged, match="restore it from a backup"):
         repair(folder)
     assert path.read_bytes() == before
@@ -184,10 +171,11 @@ def test_any_bit_of_the_first_page(sound: Path, tmp_path: Path) -> None:
     chance = random.Random(7)
     refused = 0
     for _ in range(150):
-        folder = copy(sound, tmp_path / "instance")
+        folder = copied(sound, tmp_path / "instance")
         path = folder / DATABASE_NAME
         at = chance.choice((chance.randrange(BTREE_HEADER, 160), chance.randrange(2600, PAGE_BYTES)))
-        before = flip(path, at, chance.randrange(8))
+        flip(path, at, chance.randrange(8))
+        before = path.read_bytes()
         try:
             done = repair(folder)
         except InstanceDamaged:

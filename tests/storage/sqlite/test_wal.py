@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import sqlite3
 import struct
 from contextlib import closing, suppress
@@ -36,7 +35,7 @@ from imgsearch.storage.sqlite.wal import (
     log_of,
     write_repaired,
 )
-from tests.storage.builders import CALIBRATION, change, child, clustered, query
+from tests.storage.builders import CALIBRATION, change, child, clustered, copied, flip, query
 
 COUNT = 90
 FEATURES = clustered(COUNT)
@@ -68,22 +67,8 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def copy(killed: Path, folder: Path) -> Path:
-    """As it lies on the disk after the kill; the shared memory is no more."""
-    shutil.rmtree(folder, ignore_errors=True)
-    return Path(shutil.copytree(killed, folder, ignore=shutil.ignore_patterns("*-shm")))
-
-
 def log(folder: Path) -> Path:
     return log_of(folder / DATABASE_NAME)
-
-
-def invert(path: Path, place: int, bit: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(place)
-        (byte,) = file.read(1)
-        file.seek(place)
-        file.write(bytes([byte ^ 1 << bit]))
 
 
 def products(folder: Path) -> set[str]:
@@ -175,7 +160,7 @@ def test_an_altered_head_before_an_altered_frame(tmp_path: Path) -> None:
 
 
 def test_a_whole_log_is_whole(killed: Path, tmp_path: Path) -> None:
-    folder = copy(killed, tmp_path / "instance")
+    folder = copied(killed, tmp_path / "instance")
     assert not is_corrupted(folder / DATABASE_NAME)
     write_repaired(folder / DATABASE_NAME, tmp_path / "mended")
     assert (tmp_path / "mended").read_bytes() == log(folder).read_bytes()
@@ -191,12 +176,12 @@ def test_any_altered_bit_is_told_and_mended(killed: Path, tmp_path: Path, places
     size = log(killed).stat().st_size
     chance = random.Random(places)
     for number in range(places):
-        folder = copy(killed, tmp_path / "instance")
+        folder = copied(killed, tmp_path / "instance")
         in_header = number % 3 == 0 and number < 3 * HEADER.size
         place = number // 3 if in_header else chance.randrange(size)
         bit = chance.randrange(8)
         where = f"bit {bit} of byte {place}"
-        invert(log(folder), place, bit)
+        flip(log(folder), place, bit)
         with suppress(InstanceDamaged):
             assert names(folder) == EVERYBODY, where
         found = check(folder, read_data=True)
@@ -212,8 +197,8 @@ def test_any_altered_bit_is_told_and_mended(killed: Path, tmp_path: Path, places
 
 
 def test_a_bit_in_a_log_that_is_in_the_database_already(killed: Path, tmp_path: Path) -> None:
-    """SQLite then lays older pages over newer ones, and may not be able to open that; nothing is lost all the same."""
-    folder = copy(killed, tmp_path / "instance")
+    """SQLite then lays older pages over newer ones and may be unable to open the result; still, nothing is lost."""
+    folder = copied(killed, tmp_path / "instance")
     with closing(Engine.open(folder, write=True)) as engine:
         engine.store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         with engine.committing() as store:
@@ -223,14 +208,14 @@ def test_a_bit_in_a_log_that_is_in_the_database_already(killed: Path, tmp_path: 
             for number in range(COUNT):
                 store.upsert(change(f"q{number}", "1.jpg", FEATURES[number]))
         engine.store.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        moved = copy(folder, tmp_path / "moved")
-    everybody = products(copy(moved, folder))
+        moved = copied(folder, tmp_path / "moved")
+    everybody = products(copied(moved, folder))
     assert len(everybody) == 2 * COUNT - 1
     size = log(moved).stat().st_size
     chance = random.Random(3)
     for _ in range(12):
-        folder = copy(moved, tmp_path / "instance")
-        invert(log(folder), chance.randrange(begin, size), 6)
+        folder = copied(moved, tmp_path / "instance")
+        flip(log(folder), chance.randrange(begin, size), 6)
         assert [one.damage for one in check(folder, read_data=True)] == [Damage.LOG, Damage.DATABASE]
         done = repair(folder)
         lost = {loss.product_id for loss in done.lost}
@@ -241,45 +226,45 @@ def test_a_bit_in_a_log_that_is_in_the_database_already(killed: Path, tmp_path: 
 @pytest.mark.extended
 def test_nearly_every_altered_bit_is_put_back(killed: Path, tmp_path: Path) -> None:
     """Bit by bit as it was; of the highest bits of words, the checksum does not tell which it is."""
-    folder = copy(killed, tmp_path / "instance")
+    folder = copied(killed, tmp_path / "instance")
     whole = log(folder).read_bytes()
     chance = random.Random(5)
     told = restored = 0
     for _ in range(200):
         place, bit = chance.randrange(len(whole)), chance.randrange(8)
-        invert(log(folder), place, bit)
+        flip(log(folder), place, bit)
         told += is_corrupted(folder / DATABASE_NAME)
         write_repaired(folder / DATABASE_NAME, tmp_path / "mended")
         restored += (tmp_path / "mended").read_bytes() == whole
-        invert(log(folder), place, bit)
+        flip(log(folder), place, bit)
     assert told >= 198
     assert restored >= 160
 
 
 def test_the_known_bytes_of_the_first_page_are_put_back(killed: Path, tmp_path: Path) -> None:
     """Whichever bit of them it is: also where the checksum cannot tell it from others, and no frame follows."""
-    folder = copy(killed, tmp_path / "instance")
+    folder = copied(killed, tmp_path / "instance")
     path = folder / DATABASE_NAME
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         connection.execute(f"PRAGMA user_version = {version}")
-        folder = copy(folder, tmp_path / "left")
+        folder = copied(folder, tmp_path / "left")
     whole = log(folder).read_bytes()
     (number,) = struct.unpack_from(">I", whole, HEADER.size)
     assert (number, len(whole)) == (1, HEADER.size + FRAME.size + PAGE_BYTES)
     known = [first + byte for first, value in FIXED.items() for byte in range(len(value))]
     for at in (*known, *range(PAGE_SIZE_AT, PAGE_SIZE_AT + 2), *range(FORMAT_AT, FORMAT_AT + 3)):
         for bit in range(8):
-            invert(log(folder), HEADER.size + FRAME.size + at, bit)
+            flip(log(folder), HEADER.size + FRAME.size + at, bit)
             write_repaired(folder / DATABASE_NAME, tmp_path / "mended")
             assert (tmp_path / "mended").read_bytes() == whole, (at, bit)
-            invert(log(folder), HEADER.size + FRAME.size + at, bit)
+            flip(log(folder), HEADER.size + FRAME.size + at, bit)
 
 
 def test_what_a_killed_writer_leaves_is_no_damage(killed: Path, tmp_path: Path) -> None:
     """Cut off anywhere: there are as many commits as are whole."""
-    folder = copy(killed, tmp_path / "instance")
+    folder = copied(killed, tmp_path / "instance")
     whole = log(folder).read_bytes()
     chance = random.Random(6)
     for size in [0, 1, HEADER.size, HEADER.size + FRAME.size, *(chance.randrange(len(whole)) for _ in range(60))]:
@@ -289,7 +274,7 @@ def test_what_a_killed_writer_leaves_is_no_damage(killed: Path, tmp_path: Path) 
 
 def test_what_a_power_loss_leaves_is_no_damage(killed: Path, tmp_path: Path) -> None:
     """Sectors that never reached the disk, zeros or what lay there before, with later ones that did."""
-    folder = copy(killed, tmp_path / "instance")
+    folder = copied(killed, tmp_path / "instance")
     whole = log(folder).read_bytes()
     chance = random.Random(7)
     for _ in range(60):
@@ -309,18 +294,18 @@ def test_what_a_power_loss_leaves_is_no_damage(killed: Path, tmp_path: Path) -> 
 
 def test_what_no_commit_stands_behind_is_no_damage(killed: Path, tmp_path: Path) -> None:
     """Frames of a transaction under way may be written anew at any moment."""
-    folder = copy(killed, tmp_path / "instance")
+    folder = copied(killed, tmp_path / "instance")
     data = log(folder).read_bytes()
     commits = [place for place in frames(data) if FRAME.unpack_from(data, place)[1]]
     log(folder).write_bytes(data[: commits[-1]])
     assert commits[-2] < commits[-1] - page_bytes(data)  # there are such frames
-    invert(log(folder), commits[-1] - 100, 3)
+    flip(log(folder), commits[-1] - 100, 3)
     assert not is_corrupted(folder / DATABASE_NAME)
 
 
 def test_frames_of_an_earlier_log_are_no_damage(killed: Path, tmp_path: Path) -> None:
     """SQLite begins anew at the start of the file and leaves what lies behind."""
-    folder = copy(killed, tmp_path / "instance")
+    folder = copied(killed, tmp_path / "instance")
     with closing(sqlite3.connect(folder / DATABASE_NAME, isolation_level=None)) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
@@ -328,16 +313,16 @@ def test_frames_of_an_earlier_log_are_no_damage(killed: Path, tmp_path: Path) ->
         size = log(folder).stat().st_size
         assert size == log(killed).stat().st_size
         assert not is_corrupted(folder / DATABASE_NAME)
-        invert(log(folder), size - 500, 1)
+        flip(log(folder), size - 500, 1)
         assert not is_corrupted(folder / DATABASE_NAME)
-        invert(log(folder), HEADER.size + FRAME.size + 77, 1)
+        flip(log(folder), HEADER.size + FRAME.size + 77, 1)
         assert is_corrupted(folder / DATABASE_NAME)
-        invert(log(folder), HEADER.size + FRAME.size + 77, 1)
+        flip(log(folder), HEADER.size + FRAME.size + 77, 1)
 
 
 def test_a_log_that_is_cut_off_meanwhile(killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that ends empties it, in whatever step another process looks at it."""
-    folder = copy(killed, tmp_path / "instance")
+    folder = copied(killed, tmp_path / "instance")
     whole = log(folder).read_bytes()
     read = _Walk._bytes
     for step in (0, 1, 2, 7, 20):
@@ -357,10 +342,10 @@ def test_a_log_that_is_cut_off_meanwhile(killed: Path, tmp_path: Path, monkeypat
 
 
 def test_several_altered_frames(killed: Path, tmp_path: Path) -> None:
-    folder = copy(killed, tmp_path / "instance")
+    folder = copied(killed, tmp_path / "instance")
     data = log(folder).read_bytes()
     for place in frames(data)[::5]:
-        invert(log(folder), place + 1000, 2)
+        flip(log(folder), place + 1000, 2)
     assert is_corrupted(folder / DATABASE_NAME)
     assert repair(folder).lost == []
     assert names(folder) == EVERYBODY
@@ -368,8 +353,8 @@ def test_several_altered_frames(killed: Path, tmp_path: Path) -> None:
 
 def test_a_writer_does_not_move_an_altered_log(killed: Path, tmp_path: Path) -> None:
     """It would cut off what lies behind the alteration for good."""
-    folder = copy(killed, tmp_path / "instance")
-    invert(log(folder), 20_000, 2)
+    folder = copied(killed, tmp_path / "instance")
+    flip(log(folder), 20_000, 2)
     before = log(folder).read_bytes()
     with pytest.raises(InstanceDamaged, match=r"instance\.db-wal"):
         Engine.open(folder, write=True)
