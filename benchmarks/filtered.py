@@ -71,7 +71,7 @@ def filtered(
         for feature, category in zip(queries, categories, strict=True)
     ]
     hits: dict[tuple[str, int], set[int]] = {}
-    for is_timed in (False, True):  # the first time, pages of the file may have to come from the disk
+    for is_timed in (False, True):  # the first round reads the file into memory
         for number, (query, where) in enumerate(asked):
             for name, condition in (("none", EVERYTHING), *conditions.items()):
                 begun = time.perf_counter()
@@ -81,11 +81,11 @@ def filtered(
                 if name != "none":
                     shown[name].is_enough &= len(ranking.hits) == min(RANKS, ranking.found)
                     hits[name, number] = {hit.item.id for hit in ranking.hits}
-    # Not in between: reading everything would leave the next search with caches that hold nothing of use.
-    for (name, number), found in hits.items() if compared else ():
-        best = _brute_force(engine, *asked[number], conditions[name])
-        if best:
-            shown[name].same.append(len(best & found) / len(best))
+    if compared:  # only now: brute force reads everything, and would leave the next search with useless caches
+        for (name, number), found in hits.items():
+            best = _brute_force(engine, *asked[number], conditions[name])
+            if best:
+                shown[name].same.append(len(best & found) / len(best))
     return shown
 
 

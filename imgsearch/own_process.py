@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
+    "begin_quick_start",
     "claim",
     "command_line",
     "end_quick_start",
@@ -23,18 +24,17 @@ __all__ = [
     "has_single_threaded_blas",
     "is_ours",
     "open_standard_streams",
-    "start_quickly",
 ]
 
 THREADS_OF_BLAS = "OPENBLAS_NUM_THREADS"
 """The number of threads; the BLAS that NumPy and FAISS bring along reads it when it is loaded."""
 
 M_TOP_PAD = -2
-"""An option of glibc's ``mallopt``: how many bytes more to take from the system than are needed."""
+"""An option of glibc's ``mallopt``: how many bytes to request beyond those needed."""
 TAKEN_AT_ONCE = 32 * 2**20
 
 _words: list[str] | None = None
-_starts_quickly = False
+_is_starting = False
 
 
 def claim(words: Sequence[str]) -> None:
@@ -48,14 +48,14 @@ def claim(words: Sequence[str]) -> None:
     os.environ.setdefault(THREADS_OF_BLAS, "1")
 
 
-def start_quickly() -> None:
-    """Spend memory on a quick start: collect no garbage, and take memory from the system in large steps.
+def begin_quick_start() -> None:
+    """Trade memory for a quick start: collect no garbage, and request memory from the system in large steps.
 
-    Importing modules makes objects that stay, and a collection looks at all of them. Loading networks in several
-    threads makes malloc ask the system for memory, and the kernel interrupts all of the threads each time.
+    The objects that imports create stay, so collections would examine them in vain. While several threads load
+    networks, malloc keeps requesting memory, and for each request the kernel interrupts all of them.
     """
-    global _starts_quickly  # noqa: PLW0603  # there is one process
-    _starts_quickly = True
+    global _is_starting  # noqa: PLW0603  # there is one process
+    _is_starting = True
     gc.disable()
     if sys.platform == "linux":
         import ctypes
@@ -66,10 +66,10 @@ def start_quickly() -> None:
 
 
 def end_quick_start() -> None:
-    """Collect garbage again, after ``start_quickly``, but never look at what is there already."""
-    global _starts_quickly  # noqa: PLW0603  # there is one process
-    if _starts_quickly:
-        _starts_quickly = False
+    """Resume garbage collection after ``begin_quick_start``, exempting all present objects."""
+    global _is_starting  # noqa: PLW0603  # there is one process
+    if _is_starting:
+        _is_starting = False
         gc.freeze()
         gc.enable()
 

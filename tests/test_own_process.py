@@ -47,7 +47,7 @@ import gc
 from imgsearch import own_process
 own_process.end_quick_start()
 seen = [(gc.isenabled(), gc.get_freeze_count())]
-own_process.start_quickly()
+own_process.begin_quick_start()
 seen.append((gc.isenabled(), gc.get_freeze_count()))
 own_process.end_quick_start()
 seen.append((gc.isenabled(), gc.get_freeze_count() > 1000))
@@ -56,6 +56,6 @@ print(seen)
 
 
 def test_a_quick_start_collects_no_garbage_until_it_ends() -> None:
-    """Then garbage is collected again, but not among what was there before; a process without one is left as it is."""
+    """Afterwards, garbage is collected again, except among earlier objects. Without one, nothing changes."""
     done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, check=True)
     assert done.stdout == "[(True, 0), (False, 0), (True, True)]\n"

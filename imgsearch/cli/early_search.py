@@ -33,6 +33,6 @@ def begin(words: Sequence[str]) -> None:
     from imgsearch.vision.decoder_start import start_ahead
 
     start_ahead()  # first: a process with threads is not copied
-    own_process.start_quickly()  # after it, as a decoder goes on for long
+    own_process.begin_quick_start()  # after it, as a decoder may run for hours
     with suppress(ImgsearchError):  # without a home directory; the search reports that
         early_networks.begin(cache_folder())  # the configuration file has not been read yet

@@ -343,7 +343,7 @@ def test_a_full_disk_is_told_and_loses_nothing(run: Run, folder: Path, tmp_path:
     write_catalogue(tmp_path / "first", 5)
     write_catalogue(tmp_path / "more", 150, first=100)
     run("add", tmp_path / "first")
-    limit = (folder / "instance.db").stat().st_size + 30_000  # the items of the second folder need 100,000
+    limit = (folder / "instance.db").stat().st_size + 30_000  # the second folder needs more than 100,000
     limited = subprocess.run(
         ["prlimit", f"--fsize={limit}", *command("add", tmp_path / "more")],
         env={**os.environ, "IMGSEARCH_INSTANCE": str(folder)},

@@ -41,7 +41,7 @@ MOST_STEPS = 70
 """Steps that most operations do not exceed."""
 MOST_EXPORTS = 2
 LOG_NOT_SYNCED = f"{errno.errorcode[errno.EIO]}: sync instance/{DATABASE_NAME}-wal"
-"""If this cannot even be taken back, the commit is in doubt until a restart."""
+"""If the commit cannot be overwritten either, it is in doubt until a restart."""
 KEYS = {content_hash(Sight(number).data): number for number in range(SIGHTS)}
 Log = Callable[[str, str], None]
 

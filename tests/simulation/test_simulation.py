@@ -80,7 +80,7 @@ def test_the_command_keeps_a_log(tmp_path: Path) -> None:
 
 
 def test_all_bugs_can_be_planted() -> None:
-    """What they patch is still there."""
+    """The functions that they patch still exist."""
     for plant in PLANTED.values():
         with plant():
             pass
