@@ -58,6 +58,7 @@ class Shop:
         return subprocess.Popen(
             command("oss-import", ADDRESS, "-i", instance, *arguments),
             env={**os.environ, **self.server.environment(), **self.environment, **env},
+            bufsize=0,  # communicate() passes over what readline() has read ahead
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

@@ -64,7 +64,8 @@ class Process:
 def running(folder: Path, *options: object) -> Iterator[Process]:
     words = command("mcp", "-i", folder, *options)
     pipe = subprocess.PIPE
-    with subprocess.Popen(words, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+    # bufsize: communicate() passes over what readline() has read ahead
+    with subprocess.Popen(words, cwd=ROOT, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         try:
             yield Process(process)
         finally:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.conftest import Run, command
+from tests.conftest import Run, command, whole_lines
 from tests.heic import HEICS
 from tests.hostile import chunk
 from tests.pictures import draw, encode, jpeg, write_catalogue
@@ -293,6 +293,7 @@ def test_interrupted_run_goes_on_from_there(run: Run, folder: Path, tmp_path: Pa
     process = subprocess.Popen(
         command("add", tmp_path / "many", "--format", "jsonl"),
         env={**os.environ, "IMGSEARCH_INSTANCE": str(folder)},
+        bufsize=0,  # communicate() passes over what readline() has read ahead
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -300,7 +301,7 @@ def test_interrupted_run_goes_on_from_there(run: Run, folder: Path, tmp_path: Pa
     acknowledged = [json.loads(process.stdout.readline())["PicName"]]
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=60)
-    acknowledged += [json.loads(line)["PicName"] for line in rest.splitlines() if b"PicName" in line]
+    acknowledged += [line["PicName"] for line in whole_lines(rest) if "PicName" in line]
     assert process.returncode == 130
     assert b"interrupted" in errors
     assert len(acknowledged) < 250
