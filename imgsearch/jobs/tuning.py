@@ -16,7 +16,7 @@ import numpy as np
 from imgsearch.errors import InstanceEmpty, NotTunable
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.projection import Estimate, estimated, learned, within_scatter
-from imgsearch.search.layers import PRODUCT_PICTURES
+from imgsearch.search.family import PRODUCT_PICTURES
 from imgsearch.search.siblings import WITH_LIFT, Members, similarities
 
 if TYPE_CHECKING:

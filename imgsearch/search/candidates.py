@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidates", "Selection", "Snapshot"]
 
-EXACT_SCAN_LIMIT: Final = 5_000
+EXACT_SCAN_LIMIT: Final = 2_500
 """If at most this many items meet category and filter, they are scanned exactly."""
 LOOK_COST: Final = 40
 """Cost of testing an item's condition, relative to listing one item that meets it."""
@@ -127,19 +127,18 @@ class Snapshot:
             for number, ids in zip(whole, found, strict=True):
                 near[number] = ids
         return [
-            self._of(feature, selection, ids if ids is None else (size, ids))
-            for (feature, selection), ids in zip(queries, near, strict=True)
+            self._of(feature, selection, size, ids) for (feature, selection), ids in zip(queries, near, strict=True)
         ]
 
-    def _of(self, query: Feature, selection: Selection, near: tuple[int, Ids] | None) -> Candidates:
+    def _of(self, query: Feature, selection: Selection, size: int, near: Ids | None) -> Candidates:
         if self._generation is None or self._is_scanned(selection):
             if self._store.compares_itself:
-                return _Compared(self._store, query, selection.condition)
+                return _Compared(self._store, query, selection.condition, size)
             scan = _Scan(*self.scanned(selection.condition), query)
             if len(scan) != selection.found:
                 raise self._store.damage("the number of items")
             return scan
-        return _IndexAndTail(self, self._store, self._generation, query, selection, near)
+        return _IndexAndTail(self, self._store, self._generation, query, selection, size, near)
 
     def _is_scanned(self, selection: Selection) -> bool:
         return self._generation is None or (selection.condition != EVERYTHING and selection.found <= EXACT_SCAN_LIMIT)
@@ -205,11 +204,18 @@ class _Compared:
 
     read: Final = None
 
-    def __init__(self, store: Truth, query: Feature, condition: Condition, *, unindexed: bool = False) -> None:
+    def __init__(
+        self, store: Truth, query: Feature, condition: Condition, size: int, *, unindexed: bool = False
+    ) -> None:
         self._store, self._query, self._condition, self._unindexed = store, query, condition, unindexed
+        self._size = size
+        self._found: Ids | None = None
 
     def best(self, size: int) -> Ids:
-        return self._store.nearest(self._query, self._condition, size, unindexed=self._unindexed)
+        if self._found is None or size > self._size:
+            self._size = max(size, self._size)
+            self._found = self._store.nearest(self._query, self._condition, self._size, unindexed=self._unindexed)
+        return self._found
 
 
 class _IndexAndTail:
@@ -224,15 +230,17 @@ class _IndexAndTail:
         generation: Generation,
         query: Feature,
         selection: Selection,
-        near: tuple[int, Ids] | None,
+        size: int,
+        near: Ids | None,
     ) -> None:
         self._snapshot, self._index, self._store = snapshot, snapshot.index, store
         self._query, self._selection = query, selection
         self._categories = selection.categories or None
-        self._near = near
+        self._size, self._near = size, near
+        self._is_sliced = self._index.is_best_first and not generation.is_exact  # an exact one returns ties, too
         self._without = snapshot.removed
         self._tail: _Scan | _Compared = (
-            _Compared(store, query, selection.condition, unindexed=True)
+            _Compared(store, query, selection.condition, size, unindexed=True)
             if store.compares_itself
             else _Scan(*snapshot.scanned(selection.condition, unindexed=True), query)
         )
@@ -254,20 +262,23 @@ class _IndexAndTail:
     def _narrow(self) -> None:
         """From now on, consider nothing but the items of the selection."""
         if self._store.compares_itself:
-            self._compared = _Compared(self._store, self._query, self._selection.condition)
+            self._compared = _Compared(self._store, self._query, self._selection.condition, self._size)
         else:
             self._only = self._snapshot.listed(self._selection)
 
     def best(self, size: int) -> Ids:
-        if self._compared is None:
-            indexed = self._indexed(size)
+        if self._compared is None and (self._near is None or size > self._size):
+            self._size = max(size, self._size)
+            self._near = self._indexed(self._size)
         if self._compared is not None:
             return self._compared.best(size)
-        return np.concatenate([indexed, self._tail.best(size)])
+        assert self._near is not None
+        near = self._near
+        if self._is_sliced:  # the same margin for a few as for all
+            near = near[: max(size, -(-len(near) * size // self._size))]
+        return np.concatenate([near, self._tail.best(size)])
 
     def _indexed(self, size: int) -> Ids:
-        if self._near is not None and size <= self._near[0]:
-            return self._near[1]
         if self._only is None and self._selection.filter != EVERYTHING:
             found = self._of_a_broad_filter(size)
             if found is not None:

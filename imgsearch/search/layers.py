@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from imgsearch.distinct import distinct, is_among
+from imgsearch.distinct import distinct, is_among, places_of
 from imgsearch.filters.tree import EVERYTHING, OneOf, picture_condition
+from imgsearch.search.family import Family, joined
 from imgsearch.search.score import cosines
 from imgsearch.search.siblings import Members
 
@@ -30,12 +31,13 @@ __all__ = ["Asked", "Layer", "Query", "read_layers"]
 
 NO_IDS: Final = np.zeros(0, np.int64)
 
+PRODUCTS: Final = 250
+"""The nearest products of a layer, whose pictures are compared together with their siblings: half of what a search
+costs. Without a filter, a layer rarely has more of them; a filter leaves a picture or two of each."""
+TRIED: Final = 300
+"""With a filter, so many items are read first: mostly they are of PRODUCTS products, and no more are needed."""
 LAYER_FACTOR: Final = 4
 """If a layer does not fill a page, the next one reaches this many times as far."""
-PRODUCT_PICTURES: Final = 64
-"""Siblings per product, the first by PicName: bounds the cost of products with many pictures."""
-SIBLINGS_AT_ONCE: Final = 500
-"""Siblings that are not candidates are added up in chunks of so many: another number would round sums otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +78,58 @@ class Asked:
     """How many the layers before reached to."""
     passed: Ids = field(default_factory=lambda: np.zeros(0, np.int64))
     """Ids of the items in these, ascending."""
+    is_whole: bool = False
+    """Whether the items beyond the nearest products of a layer are wanted, too."""
 
     @property
     def is_over(self) -> bool:
         """Whether all items of the selection have been in a layer."""
         return len(self.passed) >= self.selection.found
 
-    def near(self, store: Truth) -> Ids:
-        """Ids from which the next layer is chosen, ascending."""
-        found = distinct(self.candidates.best(self.outer + len(self.own)), self.own)
+    @property
+    def tried(self) -> int:
+        """How many candidates to read first for the next layer."""
+        reach = min(self.outer, self.inner + TRIED)
+        is_likely = self.selection.filter != EVERYTHING and self.selection.found > reach
+        return reach if is_likely and not self.is_whole else self.outer
+
+    def near(self, store: Truth, reach: int) -> Ids:
+        """Ids from which the next layer is chosen if it reaches so far, ascending."""
+        found = distinct(self.candidates.best(reach + len(self.own)), self.own)
         near = found[~is_among(found, self.passed)] if len(self.passed) else found
         if not len(near):
             raise store.damage("the number of items")
         return near
 
-    def layer(self, near: Ids, features: npt.NDArray[np.float32]) -> Ids:
-        """Positions of the next layer in ``near``: identical pictures first, then by falling cosine and rising id."""
-        order = np.lexsort((near, -cosines(self.query.feature, features)))
+    def nearest(self, near: Ids, features: npt.NDArray[np.float32], reach: int) -> _Nearest:
+        """Those of ``near`` that are in the next layer if it reaches so far."""
+        values = cosines(self.query.feature, features)
+        order = np.lexsort((near, -values))
         is_own = is_among(near[order], self.own)
-        return np.concatenate([order[is_own], order[~is_own][: self.outer - self.inner]])
+        others = order[~is_own]
+        chosen = others[: reach - self.inner]
+        return _Nearest(
+            near[np.concatenate([order[is_own], chosen])],
+            len(near) - len(others),
+            is_tied=len(chosen) < len(others) and bool(values[chosen[-1]] == values[others[-1]]),
+        )
 
     def pass_on(self, ids: Ids) -> None:
         """Go on behind a layer with these items."""
         self.passed = distinct(self.passed, ids)
         self.inner, self.outer = self.outer, LAYER_FACTOR * self.outer
+
+
+@dataclass(frozen=True, slots=True)
+class _Nearest:
+    """The items nearest to a query, as far as they have been read."""
+
+    ids: Ids
+    """Identical pictures first, then by falling cosine and rising id."""
+    own: int
+    """How many of them are identical pictures."""
+    is_tied: bool
+    """Whether the last ones are as near as some that may not have been read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +140,12 @@ class Layer:
     """Identical ones first, then by falling cosine."""
     identical: Mask
     """Which of them show the query picture itself."""
+    together: int
+    """How many of the others are compared together with their siblings: the first ones."""
     siblings: list[Members]
-    """The first pictures of the products of all others, in chunks: those of the layer first."""
+    """The first pictures of the products of these, in chunks: those of the layer first."""
+    beyond: float | None
+    """The highest cosine of the candidates that were left out; None: there are none."""
 
 
 def read_layers(
@@ -134,32 +168,134 @@ def read_layers(
     Raises:
         InstanceDamaged: what is stored contradicts itself or its checksums.
     """
-    near = [one.near(store) for one in asked]
-    ids, features = _features(store, asked[0].candidates.read, distinct(*near))
-    chosen = []
-    for one, wanted in zip(asked, near, strict=True):
-        rows = np.searchsorted(ids, wanted)
-        chosen.append(rows[one.layer(wanted, features if len(rows) == len(ids) else features[rows])])
-    picked = distinct(*chosen)
-    hashes = tuple(dict.fromkeys(one.query.content_hash for one in asked))
-    found, marked = store.candidates(
-        ids[picked], features[picked], OneOf("content_hash", hashes), asked[0].selection.condition
-    )
-    store.verify(found.ids[marked].tolist())
-    pictures = Members.of(found, numbers)
-    places = [np.searchsorted(picked, rows) for rows in chosen]
-    identical = [_identical(store, one, pictures.ids[own], marked[own]) for one, own in zip(asked, places, strict=True)]
+    read = _Read(store, asked, numbers)
+    reaches = [one.tried for one in asked]
+    nearest = read.nearest(reaches)
+    further = [
+        reach if reach == one.outer or read.is_enough(found) else one.outer
+        for one, reach, found in zip(asked, reaches, nearest, strict=True)
+    ]
+    if further != reaches:
+        nearest = read.nearest(further)
+    pictures = read.pictures
+    store.verify(pictures.ids[read.marked].tolist())
+    drafts = [_Draft.of(store, one, found, read) for one, found in zip(asked, nearest, strict=True)]
+    # What tells where the nearest products end, or stands alone, is in no look-up of siblings.
+    store.verify(distinct(NO_IDS, *(pictures.ids[draft.alone] for draft in drafts)).tolist())
     condition = asked[0].query.identity.negated() if exclude_identical else EVERYTHING
-    candidates = [own[~same] for own, same in zip(places, identical, strict=True)]
-    family = _Family(store, pictures, numbers, candidates, condition)
+    family = Family(store, pictures, numbers, [draft.together for draft in drafts], condition)
     if by_category:
         store.verify(family.ids.tolist())
     layers = []
-    for one, own, same in zip(asked, places, identical, strict=True):
-        one.pass_on(pictures.ids[own])
-        lenders = own[~same] if exclude_identical else own
-        layers.append(Layer(pictures.take(own), same, family.siblings(own[~same], own, lenders)))
+    for one, draft in zip(asked, drafts, strict=True):
+        lenders = draft.together if exclude_identical else draft.compared
+        siblings = family.siblings(draft.together, draft.compared, lenders)
+        layers.append(Layer(pictures.take(draft.places), draft.identical, len(draft.together), siblings, draft.beyond))
+        if draft.beyond is None:
+            one.pass_on(pictures.ids[draft.places])
     return layers
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A layer before its siblings are known; positions are among all pictures that have been read."""
+
+    places: Ids
+    """Of its items."""
+    identical: Mask
+    """Which of them show the query picture itself."""
+    compared: Ids
+    """Positions of the items up to the end of the nearest products."""
+    together: Ids
+    """Those of them that are not identical."""
+    alone: Ids
+    """Positions of the items behind these, or of the first one if it is left out with all that follow."""
+    beyond: float | None
+    """As in the layer."""
+
+    @classmethod
+    def of(cls, store: Truth, asked: Asked, found: _Nearest, read: _Read) -> _Draft:
+        """Tell what of the items nearest to a query is in the layer."""
+        pictures = read.pictures
+        places = np.searchsorted(pictures.ids, found.ids)
+        identical = _identical(store, asked, pictures.ids[places], read.marked[places])
+        others = np.flatnonzero(~identical)
+        count = _together(pictures.products[places[others]])
+        if count == len(others):
+            return cls(places, identical, places, places[others], NO_IDS, None)
+        end = others[count]
+        compared, together, alone = places[:end], places[others[:count]], places[others[count:]]
+        if asked.is_whole:
+            return cls(places, identical, compared, together, alone, None)
+        (beyond,) = cosines(asked.query.feature, pictures.features[alone[:1]])
+        return cls(compared, identical[:end], compared, together, alone[:1], float(beyond))
+
+
+def _together(products: Ids) -> int:
+    """How many pictures, of these products, come before the first one of a product beyond the nearest ones."""
+    first = np.sort(places_of(products).first)
+    return int(first[PRODUCTS]) if len(first) > PRODUCTS else len(products)
+
+
+class _Read:
+    """What has been read of the items that several queries may rank.
+
+    Args:
+        store: inside its ``reading`` block.
+        asked: the queries.
+        numbers: of products; new ones are added.
+    """
+
+    def __init__(self, store: Truth, asked: Sequence[Asked], numbers: dict[str, int]) -> None:
+        self._store, self._asked, self._numbers = store, asked, numbers
+        hashes = tuple(dict.fromkeys(one.query.content_hash for one in asked))
+        self._marks, self._condition = OneOf("content_hash", hashes), asked[0].selection.condition
+        self._ids, self._features = NO_IDS, np.zeros((0, 0), np.float32)
+        self.pictures = Members(NO_IDS, NO_IDS, NO_IDS, self._features)
+        """Those that are near enough, by ascending id."""
+        self.marked = np.zeros(0, np.bool_)
+        """Which of them have the bytes of any query."""
+
+    def nearest(self, reaches: Sequence[int]) -> list[_Nearest]:
+        """Read the items that are nearest to each query, so far."""
+        near = [one.near(self._store, reach) for one, reach in zip(self._asked, reaches, strict=True)]
+        self._read_features(distinct(*near))
+        found = []
+        for one, wanted, reach in zip(self._asked, near, reaches, strict=True):
+            rows = np.searchsorted(self._ids, wanted)
+            features = self._features if len(rows) == len(self._ids) else self._features[rows]
+            found.append(one.nearest(wanted, features, reach))
+        self._read_pictures(distinct(*(one.ids for one in found)))
+        return found
+
+    def is_enough(self, found: _Nearest) -> bool:
+        """Whether the nearest products end before these items do."""
+        places = np.searchsorted(self.pictures.ids, found.ids[found.own :])
+        return not found.is_tied and _together(self.pictures.products[places]) < len(places)
+
+    def _read_features(self, wanted: Ids) -> None:
+        new = wanted[~is_among(wanted, self._ids)]
+        if not len(new):
+            return
+        ids, features = _features(self._store, self._asked[0].candidates.read, new)
+        if len(self._ids):
+            ids, features = np.concatenate([self._ids, ids]), np.concatenate([self._features, features])
+            order = np.argsort(ids)
+            ids, features = ids[order], features[order]
+        self._ids, self._features = ids, features
+
+    def _read_pictures(self, wanted: Ids) -> None:
+        new = wanted[~is_among(wanted, self.pictures.ids)]
+        if not len(new):
+            return
+        features = self._features[np.searchsorted(self._ids, new)]
+        found, marked = self._store.candidates(new, features, self._marks, self._condition)
+        pictures = Members.of(found, self._numbers)
+        if len(self.pictures.ids):
+            pictures, marked = joined([self.pictures, pictures]), np.concatenate([self.marked, marked])
+            order = np.argsort(pictures.ids)
+            pictures, marked = pictures.take(order), marked[order]
+        self.pictures, self.marked = pictures, marked
 
 
 def _features(
@@ -190,106 +326,3 @@ def _identical(store: Truth, asked: Asked, ids: Ids, marked: Mask) -> Mask:
         return marked
     found: Mask = np.isin(ids, store.matching(ids[marked].tolist(), asked.query.identity))
     return found
-
-
-def _joined(pieces: list[Members]) -> Members:
-    """All items of several pieces, in order."""
-    if len(pieces) == 1:
-        return pieces[0]
-    return Members(
-        np.concatenate([piece.ids for piece in pieces]),
-        np.concatenate([piece.products for piece in pieces]),
-        np.concatenate([piece.categories for piece in pieces]),
-        np.concatenate([piece.features for piece in pieces]),
-    )
-
-
-class _Family:
-    """The pictures of the products of several queries' candidates.
-
-    Each product is read from two places, an item's row and the index of keys. Rows on which both agree need not be held
-    against their checksums.
-
-    Args:
-        store: inside its ``reading`` block.
-        pictures: the items in the layers of all queries, by ascending id.
-        numbers: of products; new ones are added.
-        candidates: positions in it of each query's candidates, whose siblings are read.
-        condition: that siblings meet.
-
-    Raises:
-        InstanceDamaged: what is stored contradicts itself or its checksums.
-    """
-
-    def __init__(
-        self,
-        store: Truth,
-        pictures: Members,
-        numbers: dict[str, int],
-        candidates: list[Ids],
-        condition: Condition,
-    ) -> None:
-        wanted = distinct(pictures.products[distinct(*candidates)])
-        names = list(numbers)
-        found, of = NO_IDS, NO_IDS
-        if len(wanted):
-            found, places = store.first_of_products([names[number] for number in wanted.tolist()], PRODUCT_PICTURES)
-            of = wanted[places]
-        lending = distinct(found)
-        self._asked = lending[~is_among(lending, pictures.ids)]
-        self._single = len(candidates) == 1
-        others = store.siblings(self._asked.tolist(), condition) if len(self._asked) else ()
-        self._pictures = _joined([pictures, *(Members.of(some, numbers) for some in others)])
-        self._lends = is_among(self._pictures.ids, lending)
-        self._count = len(numbers)
-        self._check(store, wanted, found, of)
-
-    def _check(self, store: Truth, wanted: Ids, found: Ids, of: Ids) -> None:
-        """Hold the products in the rows of items against those in the index of keys.
-
-        Args:
-            store: inside its ``reading`` block.
-            wanted: numbers of the candidates' products.
-            found: ids of the first pictures of these, as the index tells.
-            of: number of the product of each.
-
-        Raises:
-            InstanceDamaged: they do not agree; or a row on which the index says nothing is corrupted.
-        """
-        products, order = self._pictures.products, np.argsort(found)
-        told = found[order]
-        agrees = not np.any(told[1:] == told[:-1]) and np.array_equal(
-            of[order][np.searchsorted(told, self.ids[self._lends])], products[self._lends]
-        )
-        counts = np.bincount(of, minlength=self._count)
-        behind = ~self._lends & is_among(products, wanted)
-        if not agrees or np.any(counts[products[behind]] < PRODUCT_PICTURES):
-            raise store.damage("an index of items")
-        store.verify(self.ids[behind].tolist())
-
-    @property
-    def ids(self) -> Ids:
-        """Of all of the pictures."""
-        return self._pictures.ids
-
-    def siblings(self, candidates: Ids, layer: Ids, lenders: Ids) -> list[Members]:
-        """The siblings of candidates, in chunks.
-
-        Args:
-            candidates: positions of the candidates.
-            layer: positions of all items of their layer.
-            lenders: those of them that may count as siblings.
-        """
-        if not len(candidates):
-            return []
-        asked = np.zeros(self._count, np.bool_)
-        asked[self._pictures.products[candidates]] = True
-        lends = self._lends & asked[self._pictures.products]
-        first = self._pictures.take(lenders[lends[lenders]])
-        lends[layer] = False
-        others = np.flatnonzero(lends)
-        others = others[np.argsort(self._pictures.ids[others])]
-        # In chunks of what was asked for, which a condition may have thinned out.
-        ids = self._asked if self._single else self._pictures.ids[others]
-        cuts = np.searchsorted(self._pictures.ids[others], ids[SIBLINGS_AT_ONCE::SIBLINGS_AT_ONCE])
-        return [first, *(self._pictures.take(piece) for piece in np.split(others, cuts) if len(piece))]

@@ -20,7 +20,7 @@ from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search.candidates import Snapshot
 from imgsearch.search.layers import Asked, Query, read_layers
 from imgsearch.search.score import Calibration, Rivals, cosines, hamming
-from imgsearch.search.siblings import WITHOUT_LIFT, similarities
+from imgsearch.search.siblings import WITHOUT_LIFT, Similarities, similarities
 from imgsearch.service.sort_values import sort_expr_values
 from imgsearch.storage.port import IndexReplaced
 from imgsearch.types import MAX_RESULTS
@@ -42,6 +42,8 @@ CANDIDATES: Final = MAX_RESULTS
 """Items ranked in addition to identical ones: a fixed number, so that all pages see one order."""
 DISTINCT_CANDIDATES: Final = 2 * CANDIDATES
 """The same for distinct products, as a product may have several pictures among the candidates."""
+FEW: Final = 100
+"""For more results than this, all candidates are read at once: a page may need those beyond the nearest products."""
 QUERIES_AT_ONCE: Final = 32
 """Queries whose candidates are read together: bounds the memory, to a megabyte a query."""
 IDENTICAL_LIMIT: Final = 10_000
@@ -146,30 +148,49 @@ class _Progress:
     """The page, once it has been read."""
 
     def add(self, layer: Layer, options: _Options) -> None:
-        """Rank a layer.
+        """Rank a layer, or ask for the whole of it if the items that were left out may belong to the page.
 
         Identical pictures come first, by their own cosines, as siblings cannot add to certainty. They lift the others
-        of their products as any candidate does.
+        of their products as any candidate does. Items beyond the nearest products count by their own cosines.
         """
         query, pictures = self.asked.query, layer.pictures
         same = pictures.take(np.flatnonzero(layer.identical & (not options.exclude_identical)))
         own = cosines(query.feature, same.features)
         ranked = _Order.of(same, np.ones(len(same.ids)), own, identical=True)
         others = pictures.take(np.flatnonzero(~layer.identical)) if layer.identical.any() else pictures
+        rivals = self.rivals
+        is_known = layer.beyond is None
         if len(others.ids):
-            values = similarities(query.feature, others, layer.siblings, options.weights, same)
-            self.rivals = self.rivals or Rivals.of(others.products, values.lifted)
-            scores = options.calibration.scores(values.lifted, self.rivals)
+            values = _values(query, others, layer, options.weights, same)
+            rivals = rivals or Rivals.of(others.products, values.lifted)
+            scores = options.calibration.scores(values.lifted, rivals)
             ranked = ranked.then(_Order.of(others, scores, values.lifted, values.unlifted, identical=False))
+            if layer.beyond is not None:
+                is_before = values.lifted > layer.beyond
+                ranked = ranked.take(np.arange(len(same.ids) + np.count_nonzero(is_before)))
+                is_known = self.rivals is not None or len(distinct(others.products[is_before])) > 1
         near = ranked.take(np.flatnonzero(ranked.scores >= options.min_score))
-        self.order = self.order.then(near).best_of_each_product() if options.distinct_product else near
+        order = self.order.then(near)
+        if options.distinct_product:
+            order = order.best_of_each_product()
         # A result below the minimum score ends the order for all pages; a full page just ends this one.
-        self.is_done = (
-            self.asked.is_over
-            or not options.distinct_product
-            or len(self.order.ids) >= options.wanted
-            or len(near.ids) < len(ranked.ids)
-        )
+        is_full = len(order.ids) >= options.wanted or len(near.ids) < len(ranked.ids)
+        if layer.beyond is not None and not (is_known and is_full):
+            self.asked.is_whole = True
+            return
+        self.order, self.rivals = order, rivals
+        self.is_done = is_full or self.asked.is_over or not options.distinct_product
+
+
+def _values(query: Query, others: Members, layer: Layer, weights: RankingWeights, same: Members) -> Similarities:
+    """The similarities of a layer's items that are not identical pictures."""
+    places = np.arange(len(others.ids))
+    near, alone = others.take(places[: layer.together]), others.take(places[layer.together :])
+    values = similarities(query.feature, near, layer.siblings, weights, same)
+    if not len(alone.ids):
+        return values
+    own = cosines(query.feature, alone.features)
+    return Similarities(np.concatenate([values.unlifted, own]), np.concatenate([values.lifted, own]))
 
 
 class Ranker:
@@ -277,7 +298,7 @@ class Ranker:
             size + max(map(len, owns), default=0),
         )
         return [
-            _Progress(Asked(query, selection, own, near, size))
+            _Progress(Asked(query, selection, own, near, size, is_whole=options.wanted > FEW))
             for query, selection, own, near in zip(comparable, selections, owns, candidates, strict=True)
         ]
 

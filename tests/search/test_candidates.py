@@ -59,6 +59,38 @@ def storage() -> MemoryStorage:
     return storage
 
 
+def reopened(storage: MemoryStorage) -> MemoryStorage:
+    """The same items, in a truth that compares nothing by itself."""
+    found = MemoryStorage({})
+    found.store.state = storage.store.state
+    return found
+
+
+@pytest.mark.parametrize(("is_exact", "size", "count"), [(False, 5, 7), (False, 10, 14), (True, 5, 14)])
+def test_fewer_candidates_are_the_first_of_all(
+    storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch, is_exact: bool, size: int, count: int
+) -> None:
+    """With the same margin, and found only once; an exact index gives ties, which have no order."""
+    asked: list[int] = []
+    near = np.array([number + 1 for number in LEFT if number < 20][:14], np.int64)
+
+    def shortlist(_index: MemoryIndex, _query: Features, size: int, **_options: object) -> npt.NDArray[np.int64]:
+        asked.append(size)
+        return near
+
+    monkeypatch.setattr(MemoryIndex, "shortlist", shortlist)
+    monkeypatch.setattr(MemoryIndex, "is_best_first", True)
+    assert storage.store.state.generation is not None
+    storage.store.state.generation = replace(storage.store.state.generation, is_exact=is_exact)
+    snapshot = Snapshot(reopened(storage))
+    (found,) = snapshot.candidates([(FEATURES[0], snapshot.selection((), EVERYTHING))], 10)
+    assert found.best(size)[:count].tolist() == near[:count].tolist()
+    assert not set(found.best(size)[count:].tolist()) & set(near.tolist())
+    assert asked == [10]
+    found.best(20)
+    assert asked == [10, 20]
+
+
 @pytest.mark.parametrize(
     ("condition", "meaning"),
     [(EVERYTHING, lambda n: True), (parse_filter("int_attr>=15"), lambda n: n >= 15)],
@@ -96,12 +128,9 @@ def test_a_scan_gives_just_the_nearest_and_of_equals_those_added_first(size: int
 def large(storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch) -> MemoryStorage:
     """The same items, as if they were so many that scanning the matches of a filter took too long."""
     monkeypatch.setattr(candidates, "EXACT_SCAN_LIMIT", 0)
-    monkeypatch.setattr(MemoryIndex, "is_best_first", False, raising=False)
     assert storage.store.state.generation is not None
     storage.store.state.generation = replace(storage.store.state.generation, is_exact=False)
-    found = MemoryStorage({})
-    found.store.state = storage.store.state
-    return found
+    return reopened(storage)
 
 
 FILTER = parse_filter("int_attr>=5")

@@ -5,19 +5,22 @@ from __future__ import annotations
 import random
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from imgsearch.errors import InstanceDamaged
-from imgsearch.search import candidates, layers, ranking
+from imgsearch.filters.parser import parse_filter
+from imgsearch.search import candidates, family, layers, ranking
 from imgsearch.search.layers import Query
 from imgsearch.search.options import SearchOptions
+from imgsearch.search.score import Calibration, Rivals
 from imgsearch.search.siblings import WITH_LIFT, WITHOUT_LIFT
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.faiss import index_builder
@@ -32,15 +35,22 @@ from tests.simulation.history import History
 from tests.simulation.reading import Reading
 from tests.simulation.writing import CORNER, PICTURES, PRODUCTS
 from tests.storage.arithmetic import Sight, region_of
-from tests.storage.builders import CALIBRATION, change, query, scattered, write
+from tests.storage.builders import CALIBRATION, DIMENSION, change, query, scattered, with_siblings, write
 from tests.storage.known import State
+
+if TYPE_CHECKING:
+    from imgsearch.storage.port import Truth
+    from tests.storage.builders import Features
 
 LIMITS = (
     (candidates, "EXACT_SCAN_LIMIT", 6),
     (index_builder, "MIN_POINTS_PER_LIST", 5),
-    (layers, "SIBLINGS_AT_ONCE", 7),
+    (family, "SIBLINGS_AT_ONCE", 7),
+    (layers, "PRODUCTS", 4),
+    (layers, "TRIED", 9),
     (ranking, "CANDIDATES", 20),
     (ranking, "DISTINCT_CANDIDATES", 6),
+    (ranking, "FEW", 5),
     (ranking, "QUERIES_AT_ONCE", 3),
 )
 NUMBER_OF = {content_hash(Sight(number).data): number for number in range(SIGHTS)}
@@ -137,14 +147,7 @@ def test_each_of_many_queries_leaves_out_its_own_picture(shop: Reading, expressi
 
 def test_a_full_page_ends_the_search_for_products(shop: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each further layer costs reading; the last one ends it, too."""
-    read: list[int] = []
-    read_layers = layers.read_layers
-
-    def counted(*arguments: object, **options: object) -> object:
-        read.append(1)
-        return read_layers(*arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ranking, "read_layers", counted)
+    read = counted(monkeypatch)
     options = SearchOptions(1, any_category=True, distinct_product=True)
     shop._searcher.by_feature(asked_with(shop, 1, options).feature, None, options)
     assert len(read) == 1
@@ -155,6 +158,109 @@ def test_a_full_page_ends_the_search_for_products(shop: Reading, monkeypatch: py
     read.clear()
     shop._searcher.by_feature(asked_with(shop, 1, options).feature, None, replace(options, num=50, min_score=0.9))
     assert len(read) == 1
+
+
+CURVE = Calibration(3.0, -4.0, best=-1.0, second=-1.0)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many queries each reading of layers is for."""
+    read: list[int] = []
+    read_layers = layers.read_layers
+
+    def counting(store: Truth, asked: Sequence[layers.Asked], *arguments: Any, **options: Any) -> list[layers.Layer]:
+        read.append(len(asked))
+        return read_layers(store, asked, *arguments, **options)
+
+    monkeypatch.setattr(ranking, "read_layers", counting)
+    return read
+
+
+def with_cosines(*cosines: float) -> list[Features]:
+    """Features with these cosines to the first axis, each in a plane of its own."""
+    features = np.zeros((len(cosines), DIMENSION), np.float32)
+    features[:, 0] = cosines
+    features[np.arange(len(cosines)), 1 + np.arange(len(cosines))] = np.sqrt(1 - np.square(cosines))
+    return list(features)
+
+
+@pytest.mark.parametrize(
+    ("num", "start", "least", "reads"),
+    [(1, 0, 0.0, 1), (2, 0, 0.0, 1), (1, 1, 0.0, 1), (3, 0, 0.0, 2), (1, 5, 0.0, 2), (6, 0, 0.08, 1)],
+)
+def test_candidates_beyond_the_nearest_products_are_read_where_the_page_may_need_them(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, num: int, start: int, least: float, reads: int
+) -> None:
+    """A picture each, so siblings change nothing; the second product's Score is below 0.08."""
+    features = with_cosines(0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+    write(engine.store, [change(f"p{number}", feature=feature) for number, feature in enumerate(features)])
+    ranker, wanted = ranking.Ranker(engine), query(with_cosines(1.0)[0])
+    options: dict[str, Any] = {"num": num, "start": start, "min_score": least, "weights": WITH_LIFT}
+    expected = ranker.search(wanted, CURVE, **options)
+    monkeypatch.setattr(layers, "PRODUCTS", 2)
+    monkeypatch.setattr(ranking, "FEW", 10)
+    read = counted(monkeypatch)
+    assert ranker.search(wanted, CURVE, **options) == expected
+    assert len(read) == reads
+    assert len(expected.hits) == (1 if least else num)
+
+
+@pytest.mark.parametrize("num", [1, 2])
+def test_a_candidate_left_out_that_comes_before_others_is_ranked(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, num: int
+) -> None:
+    """The second product's other picture takes it back behind the third, which is the first one's rival, then."""
+    near, second, third, other = with_cosines(0.9, 0.8, 0.7, -0.9)
+    changes = [("a", near), ("b", second), ("c", third), ("b", other)]
+    write(engine.store, [change(name, f"{n}.jpg", feature) for n, (name, feature) in enumerate(changes)])
+    ranker, wanted = ranking.Ranker(engine), query(with_cosines(1.0)[0])
+    monkeypatch.setattr(layers, "PRODUCTS", 2)
+    monkeypatch.setattr(ranking, "FEW", 10)
+    read = counted(monkeypatch)
+    hits = ranker.search(wanted, CURVE, num=num, weights=WITH_LIFT).hits
+    assert [hit.item.key.product_id for hit in hits] == ["a", "c"][:num]
+    assert len(read) == 2
+    monkeypatch.setattr(ranking, "FEW", 0)
+    assert hits == ranker.search(wanted, CURVE, num=4, weights=WITH_LIFT).hits[:num]
+    assert len(read) == 3
+
+
+def test_pictures_behind_the_nearest_products_have_no_siblings(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in the order of their own cosines, though they are of one of these products."""
+    features = with_cosines(0.9, 0.8, 0.7, 0.3, 0.2)
+    names = ["a", "b", "c", "a", "b"]
+    changes = [change(name, f"{n}.jpg", feature) for n, (name, feature) in enumerate(zip(names, features, strict=True))]
+    write(engine.store, changes)
+    monkeypatch.setattr(layers, "PRODUCTS", 2)
+    wanted = with_cosines(1.0)[0]
+    values = [with_siblings(wanted, features[n], [features[n + 3]], WITH_LIFT) for n in (0, 1)] + [0.7, 0.3, 0.2]
+    scores = CURVE.scores(np.array(values, np.float32), Rivals(*values[:2]))
+    for few in (0, 100):
+        monkeypatch.setattr(ranking, "FEW", few)
+        hits = ranking.Ranker(engine).search(query(wanted), CURVE, num=5, weights=WITH_LIFT).hits
+        assert [hit.item.id for hit in hits] == [1, 2, 3, 4, 5]
+        assert [hit.score for hit in hits] == pytest.approx(scores, abs=1e-3)
+
+
+def test_the_nearest_of_many_equal_pictures_are_those_added_first(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first ones of a shortlist may be any of them."""
+    monkeypatch.setattr(candidates, "EXACT_SCAN_LIMIT", 6)
+    monkeypatch.setattr(index_builder, "MIN_POINTS_PER_LIST", 5)
+    for name, value in (("PRODUCTS", 3), ("TRIED", 4)):
+        monkeypatch.setattr(layers, name, value)
+    for name, value in (("CANDIDATES", 30), ("FEW", 10)):
+        monkeypatch.setattr(ranking, name, value)
+    equal = with_cosines(0.8)[0]
+    attributes = Attributes(int_attr=1)
+    far = [change(f"far {n}", feature=one, attributes=attributes) for n, one in enumerate(scattered(60, 9))]
+    same = [change(f"same {n}", feature=equal, attributes=attributes) for n in range(40)]
+    write(engine.store, [*far[::2], *same[::-1], *far[1::2]])
+    engine.rebuild(flat_limit=0)
+    where = parse_filter("int_attr=1")
+    hits = ranking.Ranker(engine).search(query(equal), CURVE, num=3, condition=where, weights=WITH_LIFT).hits
+    assert [hit.item.key.product_id for hit in hits] == ["same 39", "same 38", "same 37"]
 
 
 def test_fewer_items_than_are_counted_are_damage(shop: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +301,15 @@ def test_an_altered_category_of_a_sibling_is_told_where_it_counts(
         ranker.search(wanted, CALIBRATION, num=1, weights=WITHOUT_LIFT)
 
 
-def test_an_altered_product_never_changes_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row and the index of keys are held against each other; SQLite may read the same in an altered index."""
+@pytest.mark.parametrize("products", [layers.PRODUCTS, 1, 2])
+def test_an_altered_product_never_changes_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, products: int
+) -> None:
+    """A row and the index of keys are held against each other; SQLite may read the same in an altered index.
+
+    Nor where the nearest products end.
+    """
+    monkeypatch.setattr(layers, "PRODUCTS", products)
     monkeypatch.setattr(store, "VERIFY_BELOW_BYTES", 0)  # as in an instance that is too large to be checked at opening
     monkeypatch.setattr(ranking, "CANDIDATES", 10)
     folder, count, options = tmp_path / "instance", 6, SearchOptions(1, any_category=True)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING, Condition, category_condition, product_condition
-from imgsearch.search.layers import PRODUCT_PICTURES
+from imgsearch.search.family import PRODUCT_PICTURES
 from imgsearch.search.ranking import Hit, Ranker
 from imgsearch.search.score import cosines, hamming
 from imgsearch.search.siblings import (
@@ -550,5 +550,5 @@ def test_every_page_costs_the_same_statements(catalogue: Engine, name: str) -> N
         for wanted in clustered(3000, 8, clusters=500)[[5, 1500, 2900]]
         for num, start in ((1, 0), (100, 0), (100, 400))
     }
-    assert max(counts) <= 19
+    assert max(counts) <= 20
     assert max(counts) - min(counts) <= 1  # as many more as equal candidates at the edge of the index take

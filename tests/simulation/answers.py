@@ -135,10 +135,11 @@ class Expected:
         nearness, scores = np.zeros(len(self.keys)), np.zeros(len(self.keys))
         rivals: tuple[float, float] | None = None
         left_out = same if options.exclude_self else np.zeros(len(same), bool)
-        for layer in self._layers(asked, same, matching):
-            if layer is None:
+        for found in self._layers(asked, same, matching):
+            if found is None:
                 return None
-            near, ties = self._nearness(asked, same, layer, left_out)
+            layer, alone = found
+            near, ties = self._nearness(asked, same, layer, alone, left_out)
             rivals = rivals or self._rivals(near, layer & ~same)
             of_layer = self._scores(near, same, rivals)
             if np.any(np.abs(of_layer[layer] - options.min_score) < 1e-4):
@@ -154,10 +155,11 @@ class Expected:
 
     def _layers(
         self, asked: Asked, same: npt.NDArray[np.bool_], matching: npt.NDArray[np.bool_]
-    ) -> Iterator[npt.NDArray[np.bool_] | None]:
+    ) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None]:
         """The items that are ranked together: the nearest by their own features, and in the first layer identical ones.
 
-        None: rounding decides which these are.
+        With them, those that are ranked without siblings: from the first one of a product too many on. None: rounding
+        decides which these are.
         """
         cosines = np.einsum("ij,j->i", self.features, asked.feature.astype(np.float64))
         order = np.lexsort((self.ids, -cosines))
@@ -165,13 +167,20 @@ class Expected:
         inner = 0
         outer = ranking.DISTINCT_CANDIDATES if asked.options.distinct_product else ranking.CANDIDATES
         while inner == 0 or inner < len(others):
-            layer = np.zeros(len(self.keys), bool)
-            layer[others[inner:outer]] = True
+            layer, alone = np.zeros(len(self.keys), bool), np.zeros(len(self.keys), bool)
+            nearest = others[inner:outer]
+            layer[nearest] = True
+            first: dict[int, int] = {}
+            for place, group in enumerate(self.groups[nearest].tolist()):
+                first.setdefault(group, place)
+            end = [*first.values(), len(nearest)][layers.PRODUCTS :][:1] or [len(nearest)]
+            alone[nearest[end[0] :]] = True
             if inner == 0:
                 layer |= matching & same
-            if outer < len(others) and 0 < cosines[others[outer - 1]] - cosines[others[outer]] < 1e-6:
-                yield None
-            yield layer
+            for cut in (inner + end[0], outer):
+                if 0 < cut < len(others) and 0 < cosines[others[cut - 1]] - cosines[others[cut]] < 1e-6:
+                    yield None
+            yield layer, alone
             inner, outer = outer, layers.LAYER_FACTOR * outer
 
     def _best_of_products(self, ranked: list[int]) -> list[int]:
@@ -185,15 +194,16 @@ class Expected:
         asked: Asked,
         same: npt.NDArray[np.bool_],
         layer: npt.NDArray[np.bool_],
+        alone: npt.NDArray[np.bool_],
         left_out: npt.NDArray[np.bool_],
     ) -> tuple[Floats, Floats]:
         """What ranks: with siblings and lift; and without lift."""
         joint, shares = self._with_all if not left_out.any() else (self._joint(~left_out), self._shares(~left_out))
         query = asked.feature.astype(np.float64)
-        plain = np.where(same, self.features @ query, joint @ query)
+        plain = np.where(same | alone, self.features @ query, joint @ query)
         if not asked.options.lift or asked.options.distinct_product:
             return plain, plain
-        ranked = layer & ~left_out
+        ranked = layer & ~alone & ~left_out
         best = np.full(int(self.groups.max()) + 1, -np.inf)
         np.maximum.at(best, self.groups[ranked], plain[ranked])
         top = np.where(ranked, best[self.groups], plain)

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import faiss
 
 from imgsearch.jobs import deleting, indexing
-from imgsearch.search import candidates, ranking
+from imgsearch.search import candidates, layers, ranking
 from imgsearch.storage import engine
 from imgsearch.storage.faiss import index_builder
 from imgsearch.storage.sqlite import database, places, reader, rows, store
@@ -37,8 +37,11 @@ SMALL = (
     (importing, "COMMIT_ITEMS", 16),
     (candidates, "EXACT_SCAN_LIMIT", 6),
     (index_builder, "MIN_POINTS_PER_LIST", 5),
+    (layers, "PRODUCTS", 4),
+    (layers, "TRIED", 9),
     (ranking, "CANDIDATES", 20),
     (ranking, "DISTINCT_CANDIDATES", 16),
+    (ranking, "FEW", 5),
     *((module, "MAX_PARAMETERS", 40) for module in (rows, reader, store)),
     (places, "KEYS_PER_STATEMENT", 20),
 )

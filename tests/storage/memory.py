@@ -12,7 +12,7 @@ import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -112,6 +112,7 @@ class MemoryIndex:
     """An exact search over what was indexed."""
 
     generation: MemoryGeneration
+    is_best_first: ClassVar[bool] = False
 
     def shortlist(
         self,
