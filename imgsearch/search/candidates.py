@@ -41,6 +41,8 @@ BROAD_MARGIN: Final = 1.5
 FIRST_MARGIN: Final = 1.1
 """How many times as many of them are tested first as should suffice."""
 NO_IDS: Final = np.zeros(0, np.int64)
+LEAST_OF_SHORTLIST: Final = 400
+"""An index compares roughly, so less of a shortlist than that may lack even the nearest items."""
 KEPT: Final = 4
 """Number of conditions whose features and ids are cached for further queries."""
 Key = TypeVar("Key")
@@ -275,7 +277,7 @@ class _IndexAndTail:
         assert self._near is not None
         near = self._near
         if self._is_sliced:  # the same margin for a few as for all
-            near = near[: max(size, -(-len(near) * size // self._size))]
+            near = near[: max(size, LEAST_OF_SHORTLIST, -(-len(near) * size // self._size))]
         return np.concatenate([near, self._tail.best(size)])
 
     def _indexed(self, size: int) -> Ids:

@@ -66,9 +66,12 @@ def reopened(storage: MemoryStorage) -> MemoryStorage:
     return found
 
 
-@pytest.mark.parametrize(("is_exact", "size", "count"), [(False, 5, 7), (False, 10, 14), (True, 5, 14)])
+@pytest.mark.parametrize(
+    ("is_exact", "size", "least", "count"),
+    [(False, 5, 0, 7), (False, 5, 12, 12), (False, 10, 0, 14), (False, 5, 400, 14), (True, 5, 0, 14)],
+)
 def test_fewer_candidates_are_the_first_of_all(
-    storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch, is_exact: bool, size: int, count: int
+    storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch, is_exact: bool, size: int, least: int, count: int
 ) -> None:
     """With the same margin, and found only once; an exact index gives ties, which have no order."""
     asked: list[int] = []
@@ -80,6 +83,7 @@ def test_fewer_candidates_are_the_first_of_all(
 
     monkeypatch.setattr(MemoryIndex, "shortlist", shortlist)
     monkeypatch.setattr(MemoryIndex, "is_best_first", True)
+    monkeypatch.setattr(candidates, "LEAST_OF_SHORTLIST", least)
     assert storage.store.state.generation is not None
     storage.store.state.generation = replace(storage.store.state.generation, is_exact=is_exact)
     snapshot = Snapshot(reopened(storage))
