@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.filters.tree import Condition
+    from imgsearch.listed_ids import ListedIds
     from imgsearch.storage.port import Generation, Index, Storage, Truth
 
     Ids = npt.NDArray[np.int64]
@@ -88,7 +89,7 @@ class Snapshot:
         self._generation = store.generation()
         self._counts = store.counts()
         self._selections: dict[tuple[tuple[int, ...], Condition], Selection] = {}
-        self._listed: dict[Condition, Ids] = {}
+        self._listed: dict[Condition, ListedIds] = {}
         self._scanned: dict[tuple[Condition, bool], tuple[Ids, Feature]] = {}
 
     def selection(self, categories: tuple[int, ...], condition: Condition) -> Selection:
@@ -156,10 +157,10 @@ class Snapshot:
         """Ids in the index that belong to deleted items."""
         return self._store.removed_ids()
 
-    def listed(self, selection: Selection) -> Ids:
-        """Ids of a whole selection, ascending."""
+    def listed(self, selection: Selection) -> ListedIds:
+        """Ids of a whole selection."""
         if selection.condition not in self._listed:
-            ids = self._store.matching_ids(selection.condition)
+            ids = self._store.listed(selection.condition)
             if len(ids) != selection.found:
                 raise self._store.damage("the number of items")
             _keep(self._listed, selection.condition, ids)
@@ -246,7 +247,7 @@ class _IndexAndTail:
             if store.compares_itself
             else _Scan(*snapshot.scanned(selection.condition, unindexed=True), query)
         )
-        self._only: Ids | None = None
+        self._only: ListedIds | None = None
         self._compared: _Compared | None = None
         """In place of index and tail, where few enough items count that all are compared."""
         if selection.condition == EVERYTHING:
@@ -257,9 +258,12 @@ class _IndexAndTail:
             self._narrow()
 
     def _is_broad(self) -> bool:
-        """Whether testing near items against the filter costs less than listing all that meet it."""
+        """Whether testing near items against the filter, as often as it has been asked, costs less than listing all.
+
+        The storage keeps what has been listed. So at worst, a filter costs twice as much as the better of the two.
+        """
         found, among = self._selection.found, self._selection.among
-        return MAX_RESULTS * LOOK_COST * among < found * found
+        return self._store.asked(self._selection.condition) * MAX_RESULTS * LOOK_COST * among < found * found
 
     def _narrow(self) -> None:
         """From now on, consider nothing but the items of the selection."""

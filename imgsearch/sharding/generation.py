@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
+from imgsearch.listed_ids import ListedIds
 from imgsearch.sharding.ids import global_ids, of_shard
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class MergedIndex:
         size: int,
         *,
         categories: tuple[int, ...] | None = None,
-        only: Ids | None = None,
+        only: ListedIds | None = None,
         without: Ids | None = None,
     ) -> Ids:
         """Ids of at least the ``size`` nearest items of each shard."""
@@ -98,7 +99,7 @@ class MergedIndex:
                     query,
                     size,
                     categories=categories,
-                    only=None if only is None else of_shard(shard, only),
+                    only=None if only is None else ListedIds(of_shard(shard, only.ids())),
                     without=None if without is None else of_shard(shard, without),
                 ),
             )

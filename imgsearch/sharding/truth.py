@@ -14,6 +14,7 @@ import numpy as np
 
 from imgsearch.errors import InstanceDamaged, StampMismatch
 from imgsearch.filters.tree import EVERYTHING
+from imgsearch.listed_ids import ListedIds
 from imgsearch.sharding.generation import MergedGeneration
 from imgsearch.sharding.ids import BITS, MASK, by_shard, global_id, global_ids, shard_and_id
 from imgsearch.sharding.read_only import ReadOnlyTruth
@@ -240,9 +241,17 @@ class MergedTruth(ReadOnlyTruth):
         """The keys of the items that meet a condition, sorted."""
         return list(heapq.merge(*self._ask_all(lambda store: store.keys(condition))))
 
+    def asked(self, condition: Condition) -> int:
+        """How often a condition was counted; see ``Truth.asked``."""
+        return max(self._ask_all(lambda store: store.asked(condition)))
+
     def matching_ids(self, condition: Condition) -> Ids:
         """Ids of the items that meet a condition, ascending."""
         return self._ids(lambda store: store.matching_ids(condition))
+
+    def listed(self, condition: Condition) -> ListedIds:
+        """The same, in little memory."""
+        return ListedIds(self.matching_ids(condition))
 
     def matching(self, ids: Iterable[int], condition: Condition) -> Ids:
         """The given ids that are items and meet a condition."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from imgsearch.errors import InstanceDamaged
     from imgsearch.filters.tree import Condition
+    from imgsearch.listed_ids import ListedIds
     from imgsearch.projection import Projection
     from imgsearch.types import Fingerprints, Item, StoredVersion, Upsert
     from imgsearch.values import Attributes, Key
@@ -121,7 +122,7 @@ class Index(Protocol):
         size: int,
         *,
         categories: tuple[int, ...] | None = None,
-        only: Ids | None = None,
+        only: ListedIds | None = None,
         without: Ids | None = None,
     ) -> Ids:
         """Ids of the items nearest to a query: at least ``size``, or all there are.
@@ -241,8 +242,14 @@ class Truth(TruthWriting, Protocol):
     def keys(self, condition: Condition) -> list[Key]:
         """The keys of the items that meet a condition, sorted."""
 
+    def asked(self, condition: Condition) -> int:
+        """How often a condition has been counted since the items last changed, as far as that is known; at least 1."""
+
     def matching_ids(self, condition: Condition) -> Ids:
         """Ids of the items that meet a condition, in ascending order."""
+
+    def listed(self, condition: Condition) -> ListedIds:
+        """The same ids, in little memory."""
 
     def matching(self, ids: Iterable[int], condition: Condition) -> Ids:
         """The given ids that are items and meet a condition, in no particular order."""
@@ -366,11 +373,7 @@ class Storage(Protocol):
         """Whether enough items were added or removed to make a refresh worthwhile."""
 
     def count_to_index(self) -> int:
-        """How many items a rebuild would index.
-
-        Raises:
-            InstanceEmpty: there are none.
-        """
+        """How many items a rebuild would index; raises InstanceEmpty if there are none."""
 
     def refresh(self) -> Generation | None:
         """Bring the index up to date the cheapest way; raises the same errors as ``rebuild``.
@@ -388,11 +391,7 @@ class Storage(Protocol):
         """
 
     def retune(self, tuning: Projection | None) -> Generation | None:
-        """Rewrite all features and the index for another tuning (None: none), in one commit.
-
-        Returns:
-            The new generation; None for an empty instance.
-        """
+        """Rewrite features and index for another tuning (None: none), in one commit; None: there are no items."""
 
     def drop_index_if_empty(self) -> None:
         """Remove the index of an empty instance: it still holds data of deleted items."""

@@ -154,14 +154,32 @@ def filtered(storage: MemoryStorage, wanted: Features) -> list[int]:
 def test_a_filter_is_met_in_the_way_that_costs_less(
     large: MemoryStorage, monkeypatch: pytest.MonkeyPatch, cost: int, never: str
 ) -> None:
+    monkeypatch.setattr(candidates, "LOOK_COST", cost)
+    is_met_without(large, monkeypatch, never)
+
+
+def is_met_without(large: MemoryStorage, monkeypatch: pytest.MonkeyPatch, never: str) -> None:
+    """The filter lets the nearest through, and that method of the truth is not called."""
+
     def refuse(*_arguments: object) -> None:
         raise AssertionError(f"{never} costs more")
 
-    monkeypatch.setattr(candidates, "LOOK_COST", cost)
     monkeypatch.setattr(large.store, never, refuse)
     wanted = scattered(1, 5)[0]
     found = filtered(large, wanted)
     assert set(nearest(FEATURES, wanted, 5, MATCHING).tolist()) <= set(found) <= set(MATCHING)
+
+
+@pytest.mark.parametrize(("asked", "never"), [(1, "matching_ids"), (2, "matching")])
+def test_a_filter_that_is_asked_for_again_is_listed(
+    large: MemoryStorage, monkeypatch: pytest.MonkeyPatch, asked: int, never: str
+) -> None:
+    """Once testing has cost as much as listing."""
+    found, among = len(MATCHING), len(LEFT)
+    monkeypatch.setattr(candidates, "MAX_RESULTS", 1)
+    monkeypatch.setattr(candidates, "LOOK_COST", found * found / among / 1.5)
+    monkeypatch.setattr(MemoryTruth, "asked", lambda *_: asked)
+    is_met_without(large, monkeypatch, never)
 
 
 @pytest.mark.parametrize("limit", [len(MATCHING) - 1, len(MATCHING)])

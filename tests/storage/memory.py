@@ -18,6 +18,7 @@ import numpy as np
 
 from imgsearch.errors import InstanceDamaged, InstanceEmpty
 from imgsearch.filters.tree import EVERYTHING, And, Compare, Everything, Not, OneOf, Or, product_condition
+from imgsearch.listed_ids import ListedIds
 from imgsearch.storage.port import Generation, IndexReplaced, Pictures, StoredPicture
 from imgsearch.types import Fingerprints, Item, StoredVersion, Upsert
 from imgsearch.values import Attributes, Key, Location
@@ -120,11 +121,11 @@ class MemoryIndex:
         size: int,
         *,
         categories: tuple[int, ...] | None = None,  # an index may know of none
-        only: Ids | None = None,
+        only: ListedIds | None = None,
         without: Ids | None = None,
     ) -> Ids:
         ids = np.array(self.generation.ids, np.int64)
-        counting = np.ones(len(ids), bool) if only is None else np.isin(ids, only)
+        counting = np.ones(len(ids), bool) if only is None else np.isin(ids, only.ids())
         if without is not None:
             counting &= ~np.isin(ids, without)
         near = self.generation.features[counting] @ query
@@ -245,8 +246,14 @@ class MemoryTruth:
     def keys(self, condition: Condition) -> list[Key]:
         return sorted(self.state.items[number].key for number in self._chosen(condition))
 
+    def asked(self, _condition: Condition) -> int:
+        return 1
+
     def matching_ids(self, condition: Condition) -> Ids:
         return np.array(self._chosen(condition), np.int64)
+
+    def listed(self, condition: Condition) -> ListedIds:
+        return ListedIds(self.matching_ids(condition))
 
     def matching(self, ids: Iterable[int], condition: Condition) -> Ids:
         return np.array([number for number in ids if number in set(self._chosen(condition))], np.int64)

@@ -320,6 +320,8 @@ def test_conditions_mean_the_same_everywhere(filled: Storage, name: str) -> None
     assert names(store.keys(condition)) == expected
     assert store.count(condition) == len(expected)
     ids = store.matching_ids(condition)
+    assert store.listed(condition).ids().tolist() == ids.tolist()
+    assert store.asked(condition) >= 1
     assert [item.id for item in store.items(condition)] == ids.tolist()
     by_key = [item.key for item in store.items_by_key(condition)]
     assert by_key == sorted(by_key) == store.keys(condition)
@@ -467,8 +469,8 @@ def test_an_index_names_what_is_near(filled: Storage) -> None:
     assert own.id in near.tolist()
     assert len(near) >= 3
     assert not set(near.tolist()) & set(removed.tolist())
-    only = store.matching_ids(product_condition("p1"))
-    assert set(index.shortlist(FEATURES[12], 50, only=only).tolist()) <= set(only.tolist())
+    only = store.listed(product_condition("p1"))
+    assert set(index.shortlist(FEATURES[12], 50, only=only).tolist()) <= set(only.ids().tolist())
     assert len(index.shortlist(FEATURES[12], 50, without=removed)) == (28 if is_live(filled) else 18)
 
 

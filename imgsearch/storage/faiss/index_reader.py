@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from imgsearch.listed_ids import ListedIds
     from imgsearch.storage.sqlite.generations import Generation
 
 __all__ = ["IndexReader"]
@@ -105,7 +106,7 @@ class IndexReader:
         size: int,
         *,
         categories: tuple[int, ...] | None = None,
-        only: npt.NDArray[np.int64] | None = None,
+        only: ListedIds | None = None,
         without: npt.NDArray[np.int64] | None = None,
     ) -> npt.NDArray[np.int64]:
         """Ids of the nearest items, best first: at least ``size``, or all there are.
@@ -124,7 +125,7 @@ class IndexReader:
 
         selector = None
         if only is not None:
-            selector = _selector(only)
+            selector = _inside(only)
         elif without is not None:
             selector = _outside(without)
         threads = faiss.omp_get_max_threads()
@@ -156,7 +157,7 @@ class IndexReader:
         size: int,
         selector: Any,
         categories: Sequence[tuple[int, ...] | None],
-        only: npt.NDArray[np.int64] | None = None,
+        only: ListedIds | None = None,
     ) -> list[npt.NDArray[np.int64]]:
         """Scan the lists nearest to each query, and more of them while too few items are found.
 
@@ -272,6 +273,12 @@ class IndexReader:
                 count, rows, size, probed, scores, *map(faiss.swig_ptr, (estimates, ids)), False, parameters, None
             )
         return estimates, ids
+
+
+def _inside(ids: ListedIds) -> Any:
+    import faiss
+
+    return _selector(ids.ids()) if ids.bits is None else faiss.IDSelectorBitmap(ids.bits)
 
 
 def _outside(ids: npt.NDArray[np.int64]) -> Any:

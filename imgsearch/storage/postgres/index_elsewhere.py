@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from imgsearch.listed_ids import ListedIds
     from imgsearch.storage.postgres.external_index import ExternalIndex
     from imgsearch.storage.postgres.rows import Generation
     from imgsearch.storage.postgres.store import Store
@@ -53,7 +54,7 @@ class IndexElsewhere:
         size: int,
         *,
         categories: tuple[int, ...] | None = None,
-        only: Ids | None = None,
+        only: ListedIds | None = None,
         without: Ids | None = None,
     ) -> Ids:
         """Ids of the items nearest to a query; arguments are those of ``port.Index``.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imgsearch.filters.tree import EVERYTHING
+from imgsearch.listed_ids import ListedIds
 from imgsearch.quantization import single
 from imgsearch.storage.conditions import Sql
 from imgsearch.storage.port import Pictures, StoredPicture
@@ -161,10 +162,18 @@ class Reader(Places):
 
     # Ids
 
+    def asked(self, condition: Condition) -> int:  # noqa: ARG002 - as the port has it
+        """Always once: nothing is remembered here."""
+        return 1
+
     def matching_ids(self, condition: Condition) -> Ids:
         """Ids of the items that meet the condition, ascending."""
         wanted = compiled(condition)
         return np.sort(numbers(self.link.rows(f"SELECT id FROM items WHERE {wanted.text}", wanted.parameters)))
+
+    def listed(self, condition: Condition) -> ListedIds:
+        """The same, in little memory."""
+        return ListedIds(self.matching_ids(condition))
 
     def matching(self, ids: Iterable[int], condition: Condition) -> Ids:
         """The given ids that are items and meet the condition, in no particular order."""

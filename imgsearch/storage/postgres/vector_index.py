@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from imgsearch.listed_ids import ListedIds
     from imgsearch.storage.postgres.rows import Generation
     from imgsearch.storage.postgres.store import Store
 
@@ -66,7 +67,7 @@ class VectorSearch:
         size: int,
         *,
         categories: tuple[int, ...] | None = None,
-        only: Ids | None = None,
+        only: ListedIds | None = None,
         without: Ids | None = None,
     ) -> Ids:
         """Ids of the items nearest to a query; arguments are those of ``port.Index``."""
@@ -74,7 +75,7 @@ class VectorSearch:
             return numbers(
                 self._store.link.rows(
                     "SELECT features.id FROM features WHERE id = ANY (%s::bigint[]) ORDER BY feature <#> %s LIMIT %s",
-                    (only.tolist(), half(query), size),
+                    (only.ids().tolist(), half(query), size),
                 )
             )
         left_out = np.zeros(0, np.int64) if without is None else without

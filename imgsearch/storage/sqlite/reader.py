@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgsearch.filters.tree import Condition
+    from imgsearch.listed_ids import ListedIds
     from imgsearch.storage.conditions import Sql
     from imgsearch.types import Fingerprints, Item, Upsert
 
@@ -66,6 +67,10 @@ class Reader(Ranked):
         if condition == EVERYTHING:
             return sum(self.counts().values())
         return self._remembered.count(self._connection, condition, lambda: self._counted(condition))
+
+    def asked(self, condition: Condition) -> int:
+        """How often a condition was counted; see ``Truth.asked``."""
+        return self._remembered.asked(condition)
 
     def _counted(self, condition: Condition) -> int:
         wanted = self._looked_up(condition)
@@ -176,6 +181,10 @@ class Reader(Ranked):
 
     def matching_ids(self, condition: Condition) -> npt.NDArray[np.int64]:
         """Ids of the items that meet the condition, ascending."""
+        return self.listed(condition).ids()
+
+    def listed(self, condition: Condition) -> ListedIds:
+        """The same, in little memory."""
         # Sorted in NumPy: with ORDER BY, SQLite would scan all items.
         wanted = compiled(condition)
         return self._remembered.ids(

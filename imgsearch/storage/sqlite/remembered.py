@@ -6,26 +6,25 @@ through all of that, which for a broad filter takes longer than the rest of a se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
+from imgsearch.listed_ids import ListedIds
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
+    import numpy as np
     import numpy.typing as npt
 
     from imgsearch.filters.tree import Condition
 
 __all__ = ["Remembered"]
 
-KEPT: Final = 8
-"""Conditions that are remembered: at most four bits for each item and condition."""
-FEW: Final = 8
-"""Where at most one item in so many meets a condition, its ids are kept: reading them is faster than unpacking bits."""
-LARGEST: Final = np.iinfo(np.uint32).max
-"""Up to this one, ids are kept in four bytes each."""
+KEPT: Final = 256
+"""Conditions whose counts are remembered: as many filters as there are categories may be in use."""
+KEPT_BYTES: Final = 2**24
+"""Of ids that are remembered; those listed last, however many they are."""
 
 
 class Remembered:
@@ -37,8 +36,9 @@ class Remembered:
     def __init__(self) -> None:
         self._state: tuple[object, ...] | None = None
         self._counts: dict[Condition, int] = {}
-        self._ids: dict[Condition, npt.NDArray[Any]] = {}
-        """Ids, or a bit for each item (uint8)."""
+        self._asked: dict[Condition, int] = {}
+        """How often each of these has been counted."""
+        self._ids: dict[Condition, ListedIds] = {}
 
     def count(self, connection: sqlite3.Connection, condition: Condition, made: Callable[[], int]) -> int:
         """How many items meet a condition; ``made`` counts them."""
@@ -47,25 +47,30 @@ class Remembered:
         self._look(connection)
         if condition not in self._counts:
             count = made()
-            _make_room(self._counts)
-            self._counts[condition] = count
+            if len(self._counts) == KEPT:
+                oldest = next(iter(self._counts))
+                del self._counts[oldest], self._asked[oldest]
+            self._counts[condition], self._asked[condition] = count, 0
+        self._asked[condition] += 1
         return self._counts[condition]
+
+    def asked(self, condition: Condition) -> int:
+        """How often a condition was counted, as far as that is remembered; at least once."""
+        return self._asked.get(condition, 1)
 
     def ids(
         self, connection: sqlite3.Connection, condition: Condition, made: Callable[[], npt.NDArray[np.int64]]
-    ) -> npt.NDArray[np.int64]:
-        """Which items meet a condition, ascending; ``made`` lists them so."""
+    ) -> ListedIds:
+        """Which items meet a condition; ``made`` lists them in ascending order."""
         if connection.total_changes:
-            return made()
+            return ListedIds(made())
         self._look(connection)
         if condition not in self._ids:
-            ids = made()
-            _make_room(self._ids)
-            self._ids[condition] = _packed(ids)
-        kept = self._ids[condition]
-        if kept.dtype == np.uint8:
-            kept = np.flatnonzero(np.unpackbits(kept).view(np.bool_))
-        return kept.astype(np.int64, copy=False)
+            ids = ListedIds(made())
+            while self._ids and ids.nbytes + sum(one.nbytes for one in self._ids.values()) > KEPT_BYTES:
+                del self._ids[next(iter(self._ids))]
+            self._ids[condition] = ids
+        return self._ids[condition]
 
     def _look(self, connection: sqlite3.Connection) -> None:
         """Forget everything if the database is not what it was, as others have committed."""
@@ -74,18 +79,5 @@ class Remembered:
         if state != self._state:
             self._state = state
             self._counts.clear()
+            self._asked.clear()
             self._ids.clear()
-
-
-def _packed(ids: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    last = int(ids.max(initial=0))
-    if FEW * len(ids) <= last:
-        return ids.astype(np.uint32) if last <= LARGEST else ids
-    mask = np.zeros(last + 1, np.bool_)
-    mask[ids] = True
-    return np.packbits(mask)
-
-
-def _make_room(kept: dict[Condition, int] | dict[Condition, npt.NDArray[Any]]) -> None:
-    if len(kept) == KEPT:
-        del kept[next(iter(kept))]

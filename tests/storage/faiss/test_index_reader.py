@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from imgsearch.listed_ids import ListedIds
 from imgsearch.storage.faiss import index_builder
 from imgsearch.storage.faiss.index_builder import build
 from imgsearch.storage.faiss.index_reader import IndexReader
@@ -53,7 +54,7 @@ def test_only_and_without_waste_no_place(
     chosen, others = ids[order[:size]], ids[order[size:]]
     for wanted in (1, 10, 500):
         for found in (
-            reader.shortlist(query, wanted, only=chosen),
+            reader.shortlist(query, wanted, only=ListedIds(np.sort(chosen))),
             reader.shortlist(query, wanted, without=others),
         ):
             assert len(set(found.tolist())) == len(found) >= min(wanted, size)
@@ -68,7 +69,7 @@ def test_nothing_left_is_an_empty_shortlist(built: tuple[Path, Generation], ids:
     reader = IndexReader.open(folder, generation)
     query = clustered(1, 3)[0]
     assert reader.shortlist(query, 10, without=ids).tolist() == []
-    assert reader.shortlist(query, 10, only=np.array([1, 2])).tolist() == []
+    assert reader.shortlist(query, 10, only=ListedIds(np.array([1, 2]))).tolist() == []
     assert len(reader.shortlist(query, 10, without=np.zeros(0, np.int64))) >= 10
 
 
@@ -160,7 +161,7 @@ def test_all_that_are_as_near_as_the_last_come_along(tmp_path: Path, flat_limit:
     ids = np.arange(1, 901)
     reader = IndexReader.open(tmp_path, make_index(tmp_path, features, ids, flat_limit=flat_limit))
     assert set(range(101, 701)) <= set(reader.shortlist(features[100], 3).tolist())
-    assert set(range(101, 701, 2)) <= set(reader.shortlist(features[100], 3, only=ids[100:700:2]).tolist())
+    assert set(range(101, 701, 2)) <= set(reader.shortlist(features[100], 3, only=ListedIds(ids[100:700:2])).tolist())
 
 
 def test_a_reader_goes_on_when_the_file_is_replaced_or_removed(
