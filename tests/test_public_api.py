@@ -101,6 +101,7 @@ MAY_IMPORT = {
     "cores": set(),
     "all_cores": {"cores"},
     "distinct": set(),
+    "listed_ids": set(),
     "projection": set(),
     "quantization": set(),
     "filters": {"errors", "types", "values"},
@@ -113,12 +114,12 @@ MAY_IMPORT = {
     },
     "sources": {"errors", "types", "values", "durable_fs", "locations", "service", "shards"},
     "storage": {
-        *("errors", "types", "values", "all_cores", "distinct", "durable_fs", "projection", "quantization"),
-        "filters",
+        *("errors", "types", "values", "all_cores", "distinct", "durable_fs", "listed_ids", "projection"),
+        *("quantization", "filters"),
     },
     "sharding": {
         *("errors", "types", "values", "filters", "shards", "projection", "storage", "search", "jobs", "opened"),
-        *("instance", "pictures", "locations", "vision"),
+        *("instance", "pictures", "locations", "vision", "listed_ids"),
     },
     "agents": {
         *("errors", "types", "values", "durable_fs", "service", "search", "evaluation", "instance", "pictures"),
