@@ -45,6 +45,10 @@ def address(free_address: Address) -> Address:
 Opener = Callable[..., "PostgresEngine"]
 
 
+PATIENCE = 30
+"""Seconds until the server has noticed that a connection is closed, and gives its locks back."""
+
+
 @pytest.fixture
 def opener(address: Address) -> Iterator[Opener]:
     """Opens the instance, as often as is asked; closes all at the end."""

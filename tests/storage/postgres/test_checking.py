@@ -9,7 +9,7 @@ import pytest
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.values import Location
 from tests.storage.builders import change, scattered
-from tests.storage.postgres.conftest import Opener
+from tests.storage.postgres.conftest import PATIENCE, Opener
 
 if TYPE_CHECKING:
     from imgsearch.storage.integrity.problems import Problem
@@ -63,7 +63,7 @@ def test_damage_is_named_and_repaired(filled: PostgresEngine, opener: Opener, na
     statement, damage, lost = DAMAGES[name]
     filled.store.link.run(statement)
     filled.close()
-    engine = opener(alone=True)
+    engine = opener(alone=True, timeout=PATIENCE)
     assert damage in {str(one.damage) for one in problems(engine)}
     done = repair(engine, settings=REQUIRED)
     assert done.problems == []
@@ -81,7 +81,7 @@ def test_a_deletion_reaches_the_quarantine(filled: PostgresEngine, opener: Opene
 
     filled.store.link.run(DAMAGES["an item"][0])
     filled.close()
-    engine = opener(alone=True)
+    engine = opener(alone=True, timeout=PATIENCE)
     repair(engine, settings=REQUIRED)
     kept = engine.store.link.rows("SELECT product_id, reason, location FROM quarantine")
     assert kept == [("p1", "the item did not match its checksum", "/shop")]
@@ -96,7 +96,7 @@ def test_broken_settings_are_for_the_backup(filled: PostgresEngine, opener: Open
     filled.store.link.run("UPDATE settings SET value = '2' WHERE name = 'created'")
     filled.store.link.run("DELETE FROM settings WHERE name = 'kind'")
     filled.close()
-    engine = opener(alone=True)
+    engine = opener(alone=True, timeout=PATIENCE)
     assert [str(one.damage) for one in problems(engine)] == ["SettingsDamaged"] * 2
     assert [str(one.damage) for one in repair(engine, settings=REQUIRED).problems] == ["SettingsDamaged"] * 2
 

@@ -14,7 +14,7 @@ from imgsearch.filters.tree import EVERYTHING
 from tests import postgres_server
 from tests.postgres_server import PASSWORD, PostgresServer
 from tests.storage.builders import at_work, change, child, finished, scattered
-from tests.storage.postgres.conftest import SETTINGS, Opener
+from tests.storage.postgres.conftest import PATIENCE, SETTINGS, Opener
 
 if TYPE_CHECKING:
     from imgsearch.storage.postgres.address import Address
@@ -67,7 +67,7 @@ def test_locks_are_taken_again(opener: Opener, server: PostgresServer) -> None:
     """A writer that has lost its connection and finds another one alone is told; so is one that finds new features."""
     writer = opener()
     cut(writer, server)
-    alone = opener(alone=True)
+    alone = opener(alone=True, timeout=PATIENCE)
     with pytest.raises(InstanceLocked):
         writer.store.count()
     with alone.committing() as store:

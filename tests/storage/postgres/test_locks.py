@@ -10,7 +10,7 @@ import pytest
 from imgsearch.errors import InstanceLocked
 from imgsearch.values import Key
 from tests.storage.builders import change, scattered
-from tests.storage.postgres.conftest import Opener
+from tests.storage.postgres.conftest import PATIENCE, Opener
 
 if TYPE_CHECKING:
     from imgsearch.storage.postgres.engine import PostgresEngine
@@ -31,7 +31,7 @@ def test_nobody_writes_beside_one_alone(opener: Opener) -> None:
         opener()
     opener(write=False)  # readers do not care
     alone.close()
-    opener()
+    opener(timeout=PATIENCE)
 
 
 def test_one_makes_an_index(opener: Opener, engine: PostgresEngine) -> None:
@@ -102,4 +102,4 @@ def test_many_products_or_any_wait_for_all(opener: Opener) -> None:
 def test_a_lost_connection_gives_its_locks_back(opener: Opener) -> None:
     held = opener(alone=True)
     held.close()
-    opener(alone=True).close()
+    opener(alone=True, timeout=PATIENCE).close()
