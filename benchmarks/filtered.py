@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 QUERIES = 20
 RANKS = 10
 ROUNDS = 3
-"""The first ones read the file into memory, and the filters."""
+"""All but the last one only warm up the caches."""
 CALIBRATION = Calibration(3.0, -4.0)
 SHARES = (1.0, 0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.03, 0.01, 0.001, 0.00001)
 """Of all items, that the filter lets through."""

@@ -9,10 +9,17 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ListedIds"]
+__all__ = ["ListedIds", "bits_of"]
 
 LARGEST: Final = np.iinfo(np.uint32).max
 """Up to this one, ids are kept in four bytes each."""
+
+
+def bits_of(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """A bit for each id from 0 to the highest, little-endian; it is 1 for these ids."""
+    mask = np.zeros(int(ids.max(initial=0)) + 1, np.bool_)
+    mask[ids] = True
+    return np.packbits(mask, bitorder="little")
 
 
 class ListedIds:
@@ -28,9 +35,7 @@ class ListedIds:
         self.bits: npt.NDArray[np.uint8] | None = None
         """Little-endian, as FAISS has them; None where the ids are kept."""
         if last // 8 < self._ids.nbytes:
-            mask = np.zeros(last + 1, np.bool_)
-            mask[ids] = True
-            self.bits = np.packbits(mask, bitorder="little")
+            self.bits = bits_of(ids)
             self._ids = np.zeros(0, np.uint32)
 
     def __len__(self) -> int:

@@ -32,10 +32,10 @@ __all__ = ["Asked", "Layer", "Query", "read_layers"]
 NO_IDS: Final = np.zeros(0, np.int64)
 
 PRODUCTS: Final = 250
-"""The nearest products of a layer, whose pictures are compared together with their siblings: half of what a search
-costs. Without a filter, a layer rarely has more of them; a filter leaves a picture or two of each."""
+"""How many products of a layer are compared together with siblings, the nearest first: siblings take a third of the
+time of a search. Without a filter, a layer rarely has more products; a filter leaves a picture or two of each."""
 TRIED: Final = 300
-"""With a filter, so many items are read first: mostly they are of PRODUCTS products, and no more are needed."""
+"""With a filter, so many items are read first: these usually have PRODUCTS products, and then no more are needed."""
 LAYER_FACTOR: Final = 4
 """If a layer does not fill a page, the next one reaches this many times as far."""
 

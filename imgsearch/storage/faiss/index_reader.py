@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from imgsearch.listed_ids import ListedIds, bits_of
 from imgsearch.storage.faiss.centroids import inner_products, joined
 from imgsearch.storage.faiss.index_file import (
     Checks,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from imgsearch.listed_ids import ListedIds
     from imgsearch.storage.sqlite.generations import Generation
 
 __all__ = ["IndexReader"]
@@ -293,6 +293,4 @@ def _selector(ids: npt.NDArray[np.int64]) -> Any:
 
     if not len(ids) or int(ids.max()) > BITS_PER_ID * len(ids) + MIN_BITS:
         return faiss.IDSelectorBatch(ids)
-    mask = np.zeros(int(ids.max()) + 1, bool)
-    mask[ids] = True
-    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+    return faiss.IDSelectorBitmap(bits_of(ids))
