@@ -97,10 +97,12 @@ class Opened:
 
     def close(self) -> None:
         """Release open resources."""
-        with self._lock:
-            self._shared = None
-            self._kept.close()
-        self._readers.close()
+        try:
+            with self._lock:
+                self._shared = None
+                self._kept.close()
+        finally:
+            self._readers.close()
 
     def reading(self) -> AbstractContextManager[Storage]:
         """Provide an engine for exclusive use; see ``Readers.reading``."""

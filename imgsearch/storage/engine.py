@@ -112,9 +112,13 @@ class Engine:
             with writer_lock(folder, MIGRATION_WAIT_S):
                 Store.open(path, write=True).close()
             store = Store.open(path, write=False)
-        engine = cls(folder, store)
-        if write:
-            engine._remove_leftovers()
+        try:
+            engine = cls(folder, store)
+            if write:
+                engine._remove_leftovers()
+        except BaseException:
+            store.close()
+            raise
         return engine
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
@@ -61,9 +61,10 @@ class Readers:
                 engine.close()
 
     def close(self) -> None:
-        """Close idle engines now, and the others when they are returned."""
+        """Close idle engines now, each even if closing another fails, and the others when they are returned."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-        for engine in idle:
-            engine.close()
+        with ExitStack() as stack:
+            for engine in idle:
+                stack.callback(engine.close)

@@ -6,6 +6,7 @@ process, and after that process was killed.
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 import threading
@@ -20,7 +21,7 @@ import numpy as np
 import pytest
 
 from imgsearch.durable_fs import TEMPORARY_SUFFIX
-from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound
+from imgsearch.errors import InstanceDamaged, InstanceEmpty, InstanceNotFound, StorageUnwritable
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.search.candidates import EXACT_SCAN_LIMIT, Snapshot
@@ -637,6 +638,22 @@ def test_leftovers_go_when_the_instance_is_opened_for_writing(engine: Engine) ->
         with closing(Engine.open(engine.folder, write=True)):
             assert set(files(engine.folder)) == {"index-1.faiss", *others}
         assert len(Ranker(opened).search(query(scattered(1)[0]), CALIBRATION, num=9).hits) == 9
+
+
+def test_a_writer_that_cannot_be_opened_leaves_nothing_open(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite would go by the log of a connection left open, and not read it anew."""
+    engine.close()
+    (engine.folder / "index-2.faiss").write_bytes(b"x")
+
+    def fail(_path: Path, *, missing_ok: bool = False) -> None:
+        raise OSError(errno.EIO, f"an error of the disk (missing_ok={missing_ok})")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", fail)
+        with pytest.raises(StorageUnwritable) as kept:
+            Engine.open(engine.folder, write=True)
+    assert kept.value.__traceback__ is not None  # which keeps alive what nobody has closed
+    assert [path.name for path in engine.folder.iterdir() if path.name.endswith(("-wal", "-shm"))] == []
 
 
 def test_an_open_reader_follows_each_generation(engine: Engine) -> None:

@@ -72,3 +72,20 @@ def test_nothing_is_lent_when_all_is_closed(readers: Readers) -> None:
         engine.store.count()
     with pytest.raises(UsageError, match="has been closed"), readers.reading():
         pass
+
+
+def test_all_are_closed_even_if_closing_one_fails(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
+    with readers.reading() as first, readers.reading() as second, readers.reading() as third:
+        lent = [first, second, third]
+
+    def fail() -> None:
+        raise OSError("an error of the disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lent[1], "close", fail)
+        with pytest.raises(OSError, match="an error of the disk"):
+            readers.close()
+    for engine in (first, third):
+        with pytest.raises(Exception, match="closed"):
+            engine.store.count()
+    second.close()

@@ -30,7 +30,7 @@ from imgsearch.storage.sqlite.schema import check_version
 from imgsearch.storage.sqlite.schema_repair import has_all_tables, repair_schema_pages, restore_schema
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.storage.sqlite.wal import log_of, write_repaired
+from imgsearch.storage.sqlite.wal import is_corrupted, log_of, write_repaired
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
 
     Raises:
         InstanceDamaged: too little of the database is left; restore it from a backup.
-        InstanceLocked: the schema is damaged, and cannot be corrected until other readers have ended.
+        InstanceLocked: the schema or the log is damaged, and cannot be corrected until other readers have ended.
         NewerFormat, StorageFull, StorageUnwritable
     """
     path = folder / DATABASE_NAME
@@ -126,6 +126,7 @@ class _Salvage:
                     else:
                         with closing(self._open(self._path)) as target:
                             replace_content(new, target)
+                            self._end_log(target)
         finally:
             self._discard()
         return self._lost
@@ -138,6 +139,22 @@ class _Salvage:
         if has_log(self._source):
             with suppress(InstanceDamaged):
                 self._open(self._source).close()
+
+    def _end_log(self, target: sqlite3.Connection) -> None:
+        """Move the new content from the log into the database, so that the damaged log ends.
+
+        While others have the database open, SQLite takes the log for whole and appends to it. Closing the target would
+        then leave the damaged frame where it is, with the new content behind it.
+
+        Raises:
+            InstanceLocked: others are reading. The next repair finds the new content behind the damaged frame.
+        """
+        (held_up, _, _) = target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if held_up and is_corrupted(self._path):
+            raise InstanceLocked(
+                f"{log_of(self._path)} is corrupted and cannot be emptied while other programs read it: end them and "
+                "run 'imgsearch check --repair' again"
+            )
 
     def _check_tables(self, old: sqlite3.Connection) -> None:
         """Raise if SQLite does not know all tables: whatever is in the others would look as if it were not there."""

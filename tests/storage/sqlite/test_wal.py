@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from imgsearch.errors import InstanceDamaged
+from imgsearch.errors import InstanceDamaged, InstanceLocked
 from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
@@ -35,7 +35,7 @@ from imgsearch.storage.sqlite.wal import (
     log_of,
     write_repaired,
 )
-from tests.storage.builders import CALIBRATION, change, child, clustered, copied, flip, query
+from tests.storage.builders import CALIBRATION, at_work, change, child, clustered, copied, flip, query
 
 COUNT = 90
 FEATURES = clustered(COUNT)
@@ -347,6 +347,42 @@ def test_several_altered_frames(killed: Path, tmp_path: Path) -> None:
     for place in frames(data)[::5]:
         flip(log(folder), place + 1000, 2)
     assert is_corrupted(folder / DATABASE_NAME)
+    assert repair(folder).lost == []
+    assert names(folder) == EVERYBODY
+
+
+READ = """
+import sqlite3, sys
+connection = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True, isolation_level=None)
+connection.execute(sys.argv[2])
+connection.execute("SELECT count(*) FROM items").fetchone()
+print("reading", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_an_altered_log_that_others_have_open(killed: Path, tmp_path: Path) -> None:
+    """SQLite takes it for whole then, and appends to it: a repair ends it nevertheless."""
+    folder = copied(killed, tmp_path / "instance")
+    with at_work(READ, folder / DATABASE_NAME, "PRAGMA user_version", told="reading") as reader:
+        flip(log(folder), 20_000, 2)
+        done = repair(folder)
+        assert (done.lost, done.problems) == ([], [])
+        assert names(folder) == EVERYBODY
+        assert reader.poll() is None
+    assert repair(folder).repaired == []
+    assert names(folder) == EVERYBODY
+
+
+def test_an_altered_log_that_others_read(killed: Path, tmp_path: Path) -> None:
+    """A reader needs it: the repair says so, and the next one loses nothing."""
+    folder = copied(killed, tmp_path / "instance")
+    with at_work(READ, folder / DATABASE_NAME, "BEGIN", told="reading"):
+        flip(log(folder), 20_000, 2)
+        with pytest.raises(InstanceLocked, match=r"instance\.db-wal .* end them"):
+            repair(folder)
+        with pytest.raises(InstanceDamaged, match="corrupted"):
+            Engine.open(folder)
     assert repair(folder).lost == []
     assert names(folder) == EVERYBODY
 
