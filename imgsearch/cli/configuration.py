@@ -7,7 +7,6 @@ variable, file, built-in value.
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -121,6 +120,8 @@ def _read(path: Path, *, must_exist: bool) -> Configuration:
         return Configuration(path)
     except OSError as error:
         raise UsageError(f"the configuration file {path} cannot be read: {error.strerror}") from None
+    import tomllib
+
     try:
         text = content.decode()
         document = tomllib.loads(text)

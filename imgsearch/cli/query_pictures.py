@@ -64,11 +64,12 @@ def query_pictures(
 
 def _given(images: list[str]) -> Iterator[tuple[str, PictureSource]]:
     from imgsearch.sources.files import FilePicture, pictures_under
-    from imgsearch.sources.stdin import StreamPicture
     from imgsearch.types import Refused
 
     for image in images:
         if image == STDIN:
+            from imgsearch.sources.stdin import StreamPicture
+
             yield STDIN, StreamPicture(sys.stdin.buffer)
         else:
             for found in pictures_under(Path(image)):

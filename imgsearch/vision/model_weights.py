@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +32,8 @@ def weights_file(record: ModelRecord) -> Path | None:
 
         return check_files(record)
     if record.weights.startswith(PACKAGE):
+        from importlib.metadata import PackageNotFoundError, distribution  # only what converts needs it
+
         package, _, relative = record.weights.removeprefix(PACKAGE).partition("/")
         try:
             path = Path(str(distribution(package).locate_file(relative)))

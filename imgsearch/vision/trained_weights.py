@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +32,7 @@ __all__ = [
 ]
 
 PARAMETERS_VARIABLE: Final = "IMGSEARCH_PARAMETERS"
+FOLDER: Final = Path(__file__).with_name("trained")
 
 SUBJECT: Final = "subject"
 """The decoder that reads a heat map off EfficientNet-Lite0."""
@@ -58,7 +58,7 @@ def replacement(name: str) -> Path | None:
 
 
 def _bytes(name: str) -> bytes:
-    return (replacement(name) or files("imgsearch.vision").joinpath("trained", f"{name}.npz")).read_bytes()
+    return (replacement(name) or FOLDER / f"{name}.npz").read_bytes()
 
 
 def load_parameters(name: str) -> dict[str, npt.NDArray[np.generic]]:

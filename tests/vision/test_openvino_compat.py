@@ -7,11 +7,36 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from imgsearch.vision.openvino_compat import keeping_locale
+from imgsearch.vision import openvino_compat
+from imgsearch.vision.openvino_compat import keeping_locale, openvino_version
+
+
+@pytest.fixture
+def fresh_version() -> Iterator[None]:
+    """Nothing is remembered of the version, before and after."""
+    openvino_version.cache_clear()
+    yield
+    openvino_version.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_version")
+@pytest.mark.parametrize("folder", ["openvino-{}.dist-info", "openvino-{}.elsewhere"])
+def test_the_version_is_that_of_the_metadata(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    """Wherever an installer has put it: it names the networks in the cache."""
+    monkeypatch.setattr(openvino_compat, "METADATA", folder)
+    assert openvino_version() == version("openvino")
+
+
+@pytest.mark.usefixtures("fresh_version")
+def test_the_version_is_read_without_the_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = version("openvino")
+    monkeypatch.delattr("importlib.metadata.version")
+    assert openvino_version() == expected
 
 
 @pytest.fixture
