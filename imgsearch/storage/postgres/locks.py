@@ -28,6 +28,8 @@ __all__ = ["Lock", "give_back", "hold", "is_held", "lock_products"]
 MAX_PRODUCTS: Final = 512
 """Locks of one commit: the server has room for some 64 per connection that it allows."""
 POLL_SECONDS: Final = 0.05
+LEAVING_SECONDS: Final = 1.0
+"""Waited in any case: the server takes a moment to notice that a connection was closed, as by the command before."""
 OWN_HASH: Final = 0x7FFF_FFFF
 
 
@@ -58,14 +60,14 @@ def hold(link: Link, lock: Lock, timeout: float, *, shared: bool = False) -> Non
     Args:
         link: the connection.
         lock: which.
-        timeout: seconds to wait for others.
+        timeout: seconds to wait for others, at least ``LEAVING_SECONDS``.
         shared: with others that share it.
 
     Raises:
         InstanceLocked: others hold it for longer; the message tells who.
     """
     kind = "_shared" if shared else ""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + max(timeout, LEAVING_SECONDS)
     while not _is_true(link, f"SELECT pg_try_advisory_lock{kind}(%s::int, %s::int)", lock):
         if time.monotonic() >= deadline:
             raise InstanceLocked(

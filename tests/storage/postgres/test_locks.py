@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Barrier, Thread
+from threading import Barrier, Thread, Timer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,6 +97,15 @@ def test_many_products_or_any_wait_for_all(opener: Opener) -> None:
             order.append("first")
         thread.join()
         assert order == ["first", "second"]
+
+
+def test_who_is_leaving_is_waited_for(opener: Opener) -> None:
+    """Without a timeout, too: the server gives back the locks of a closed connection a moment later."""
+    alone = opener(alone=True)
+    leaving = Timer(0.25, alone.close)
+    leaving.start()
+    opener()
+    leaving.join()
 
 
 def test_a_lost_connection_gives_its_locks_back(opener: Opener) -> None:
