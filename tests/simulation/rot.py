@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgsearch.errors import ImgsearchError, InstanceDamaged, NewerFormat, OlderFormat
+from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceLocked, NewerFormat, OlderFormat
 from imgsearch.storage.integrity.problems import Repair
 from imgsearch.storage.lock import HOLDER_NAME, LOCK_NAME
 from imgsearch.storage.records import FEATURE_TYPE
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["rot_and_repair"]
 
 READS, WIDE_SEARCHES = 6, 6
+ALONE = 3
+"""One in so many bits flips while another program has the instance open."""
 AT_ONCE = 54
 """Wide searches more, if it is an index: it only chooses candidates, so that one wrong number in it seldom changes an
 answer."""
@@ -38,11 +41,29 @@ NO_DATA = (LOCK_NAME, HOLDER_NAME, "-shm")
 
 
 def rot_and_repair(life: Life, chance: random.Random) -> str:
-    """Flip a bit of an instance that nobody has open, read it as it is, and repair it; what was done, in words."""
+    """Flip a bit of an instance, read it as it is, and repair it; what was done, in words."""
     if chance.random() < 0.4:
         life.die_with_a_log()
     life.close()
     path, offset = _place(life, chance)
+    with ExitStack() as others:
+        if offset % ALONE == 0:
+            others.enter_context(closing(_opened(life.folder, reads=bool(offset % (2 * ALONE)))))
+        return _flip_and_repair(life, chance, path, offset, others)
+
+
+def _opened(folder: Path, *, reads: bool) -> sqlite3.Connection:
+    """Another program's connection, which may be reading: SQLite goes by the memory that they share, not by the log."""
+    uri = f"{(folder / DATABASE_NAME).as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    if reads:
+        connection.execute("BEGIN")
+    connection.execute("SELECT count(*) FROM items").fetchone()
+    return connection
+
+
+def _flip_and_repair(life: Life, chance: random.Random, path: Path, offset: int, others: ExitStack) -> str:
+    """The same, with others who have it open until they are closed."""
     bit = chance.choice((HIGH_BIT, 1 << chance.randrange(8)))
     _flip(life.machine, path, offset, bit)
     told = f"{path.name} at {offset}, bit {bit}"
@@ -62,13 +83,27 @@ def rot_and_repair(life: Life, chance: random.Random) -> str:
         life.open()
         life.history.settle(life.observed())
         return f"{told}: of no use"
-    repair = GivenInstance.repair(life.folder)
+    repair = _repaired(life.folder, others)
     left = [one for one in repair.problems if not one.damage.is_harmless]
     if left:
         raise Finding(f"{told}: a repair leaves {left[0].message}")
     life.open()
     _account(life, repair, told)
     return f"{told}: {problems[0].damage.name}, {len(repair.lost)} lost"
+
+
+def _repaired(folder: Path, others: ExitStack) -> Repair:
+    """What a repair does; if others hold it up, they end, and another one does the rest."""
+    try:
+        first = GivenInstance.repair(folder)
+    except InstanceLocked:
+        others.close()
+        return GivenInstance.repair(folder)
+    if not any("end them" in problem.message for problem in first.problems):
+        return first
+    others.close()
+    second = GivenInstance.repair(folder)
+    return Repair(second.repaired, first.lost + second.lost, second.problems)
 
 
 def _place(life: Life, chance: random.Random) -> tuple[Path, int]:

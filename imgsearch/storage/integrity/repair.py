@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import time
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.errors import InstanceDamaged, InstanceLocked, OlderFormat
@@ -43,11 +44,18 @@ __all__ = ["repair"]
 MAX_GAPS: Final = 1_000_000
 """If ids are missing from all lists, gaps are searched id by id, up to this many."""
 
+HELD_UP: Final = (
+    "{} is corrupted, and cannot be emptied while other programs read from it: end them and run "
+    "'imgsearch check --repair' again"
+)
+
 QUARANTINE_ROW: Final = (*ITEM_ROW, "location", "reason", "quarantined")
 
 
 def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
     """Repair an instance; the caller holds the writer lock. Leaves an undamaged one unchanged.
+
+    If others read from a damaged log, that remains as a problem, and all that is derived is left to the next repair.
 
     Args:
         folder: with an instance in it.
@@ -55,7 +63,7 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
 
     Raises:
         InstanceDamaged: too little of the database is left; restore it from a backup.
-        InstanceLocked: the schema or the log is damaged, and cannot be corrected until other readers have ended.
+        InstanceLocked: the schema is damaged, and cannot be corrected until other readers have ended.
         NewerFormat, StorageFull, StorageUnwritable
     """
     path = folder / DATABASE_NAME
@@ -69,17 +77,24 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
     lost: list[Loss] = []
     kinds = {problem.damage for problem in found}
     broken = any(not kind.affects_index and not kind.is_harmless for kind in kinds)
+    is_held_up = False
     if broken:
+        salvage = _Salvage(path, with_log=Damage.LOG in kinds, required=settings)
         with storage_errors(folder):
-            lost = _Salvage(path, with_log=Damage.LOG in kinds, required=settings).run()
-    with closing(Engine.open(folder, write=True)) as engine:  # removes leftovers
-        if broken or any(kind.affects_index for kind in kinds):
-            if engine.store.count():
-                engine.rebuild()
-            else:
-                engine.drop_index_if_empty()
+            lost = salvage.run()
+        is_held_up = salvage.is_held_up
+    if not is_held_up:
+        with closing(Engine.open(folder, write=True)) as engine:  # removes leftovers
+            if broken or any(kind.affects_index for kind in kinds):
+                if engine.store.count():
+                    engine.rebuild()
+                else:
+                    engine.drop_index_if_empty()
     left = check(folder, read_data=True, locked=True, settings=settings)
-    return Repair([problem for problem in found if problem not in left], lost, left)
+    repaired = [problem for problem in found if problem not in left]
+    if is_held_up:
+        left = [replace(one, message=HELD_UP.format(one.file)) if one.damage is Damage.LOG else one for one in left]
+    return Repair(repaired, lost, left)
 
 
 class _Salvage:
@@ -97,6 +112,8 @@ class _Salvage:
         self._temporary = path.with_name(REPAIR_NAME)
         self._source = path.with_name(f"{REPAIR_NAME}.whole") if with_log else path
         self._lost: list[Loss] = []
+        self.is_held_up = False
+        """Whether the damaged log could not be emptied, as others read from it."""
         self._now = int(time.time())
 
     def run(self) -> list[Loss]:
@@ -144,17 +161,10 @@ class _Salvage:
         """Move the new content from the log into the database, so that the damaged log ends.
 
         While others have the database open, SQLite takes the log for whole and appends to it. Closing the target would
-        then leave the damaged frame where it is, with the new content behind it.
-
-        Raises:
-            InstanceLocked: others are reading. The next repair finds the new content behind the damaged frame.
+        then leave the damaged frame where it is, with the new content behind it, where the next repair finds it.
         """
-        (held_up, _, _) = target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if held_up and is_corrupted(self._path):
-            raise InstanceLocked(
-                f"{log_of(self._path)} is corrupted and cannot be emptied while other programs read it: end them and "
-                "run 'imgsearch check --repair' again"
-            )
+        (is_busy, _, _) = target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self.is_held_up = bool(is_busy) and is_corrupted(self._path)
 
     def _check_tables(self, old: sqlite3.Connection) -> None:
         """Raise if SQLite does not know all tables: whatever is in the others would look as if it were not there."""

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from imgsearch.errors import InstanceDamaged, InstanceLocked
+from imgsearch.errors import InstanceDamaged
 from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
@@ -375,16 +375,33 @@ def test_an_altered_log_that_others_have_open(killed: Path, tmp_path: Path) -> N
 
 
 def test_an_altered_log_that_others_read(killed: Path, tmp_path: Path) -> None:
-    """A reader needs it: the repair says so, and the next one loses nothing."""
+    """A reader needs it: the repair says so, and what is lost; the next one loses nothing more."""
     folder = copied(killed, tmp_path / "instance")
     with at_work(READ, folder / DATABASE_NAME, "BEGIN", told="reading"):
         flip(log(folder), 20_000, 2)
-        with pytest.raises(InstanceLocked, match=r"instance\.db-wal .* end them"):
-            repair(folder)
+        done = repair(folder)
+        assert [(problem.damage, "end them" in problem.message) for problem in done.problems] == [(Damage.LOG, True)]
+        assert (done.lost, done.repaired) == ([], [])
         with pytest.raises(InstanceDamaged, match="corrupted"):
             Engine.open(folder)
     assert repair(folder).lost == []
     assert names(folder) == EVERYBODY
+
+
+def test_what_is_lost_is_told_while_others_read(killed: Path, tmp_path: Path) -> None:
+    """At once, as the next repair finds a valid database."""
+    for place in frames(log(killed).read_bytes())[::-1]:
+        alone = copied(killed, tmp_path / f"alone-{place}")
+        flip(log(alone), place + FRAME.size + page_bytes(log(killed).read_bytes()) - 1, 7)
+        lost = repair(alone).lost
+        if lost:
+            break
+    folder = copied(killed, tmp_path / "instance")
+    with at_work(READ, folder / DATABASE_NAME, "BEGIN", told="reading"):
+        flip(log(folder), place + FRAME.size + page_bytes(log(killed).read_bytes()) - 1, 7)
+        assert repair(folder).lost == lost != []
+    done = repair(folder)
+    assert (done.lost, done.problems) == ([], [])
 
 
 def test_a_writer_does_not_move_an_altered_log(killed: Path, tmp_path: Path) -> None:
