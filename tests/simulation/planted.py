@@ -242,12 +242,12 @@ def a_replaced_picture_keeps_its_old_row() -> AbstractContextManager[Any]:
 
 
 def a_repair_does_not_name_what_is_lost() -> AbstractContextManager[Any]:
-    def quarantine(self: Any, *arguments: Any) -> None:
-        original(self, *arguments)
-        self._lost.pop()
+    def told(folder: Path) -> list[Any]:
+        original(folder)
+        return []
 
-    original = repair._Salvage._quarantine
-    return patch.object(repair._Salvage, "_quarantine", quarantine)
+    original = repair._told
+    return patch.object(repair, "_told", told)
 
 
 def a_repair_leaves_a_damaged_log_that_others_have_open() -> AbstractContextManager[Any]:

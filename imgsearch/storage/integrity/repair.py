@@ -1,8 +1,8 @@
 """Repairing an instance: derived data is rebuilt, damaged items are quarantined and named.
 
 A damaged database is rewritten from every row with a valid checksum and replaces the old one in a single SQLite
-transaction: a killed repair changes nothing, and readers see either the old or the new one. Items that cannot be
-verified go to the table ``quarantine`` with all that could be read of them.
+transaction: a repair killed before it changes nothing, and readers see either the old or the new one. Items that cannot
+be verified go to the table ``quarantine`` with all that could be read of them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import check, readable_text
 from imgsearch.storage.integrity.features import feature_fault, stored_coding
 from imgsearch.storage.integrity.problems import REPAIR_NAME, Damage, Loss, Repair
+from imgsearch.storage.integrity.quarantine import QUARANTINE_ROW, put_aside, take_untold, untold
 from imgsearch.storage.integrity.readable_rows import ReadableRows, readable_row, readable_rows
 from imgsearch.storage.records import ITEM_ROW, PROJECTION, ROOT_ROW, SETTING_ROW, TUNED
 from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, sync_commits, transaction
@@ -49,8 +50,6 @@ HELD_UP: Final = (
     "'imgsearch check --repair' again"
 )
 
-QUARANTINE_ROW: Final = (*ITEM_ROW, "location", "reason", "quarantined")
-
 
 def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
     """Repair an instance; the caller holds the writer lock. Leaves an undamaged one unchanged.
@@ -73,7 +72,7 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
         Store.open(path, write=True, verify=False).close()
         found = check(folder, read_data=True, locked=True, settings=settings)
     if not found:
-        return Repair([], [], [])
+        return Repair([], _told(folder), [])
     lost: list[Loss] = []
     kinds = {problem.damage for problem in found}
     broken = any(not kind.affects_index and not kind.is_harmless for kind in kinds)
@@ -94,7 +93,22 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
     repaired = [problem for problem in found if problem not in left]
     if is_held_up:
         left = [replace(one, message=HELD_UP.format(one.file)) if one.damage is Damage.LOG else one for one in left]
-    return Repair(repaired, lost, left)
+        return Repair(repaired, lost + _untold(path), left)
+    return Repair(repaired, lost + _told(folder), left)
+
+
+def _untold(path: Path) -> list[Loss]:
+    """The items that are lost, and that no repair has told: put aside by this one, or by one that did not end."""
+    with closing(Store.open(path, write=False, verify=False)) as store, storage_errors(path.parent):
+        return untold(store.connection)
+
+
+def _told(folder: Path) -> list[Loss]:
+    """The same; from now on, they are told."""
+    if not _untold(folder / DATABASE_NAME):
+        return []
+    with closing(Engine.open(folder, write=True)) as engine, engine.committing() as store:
+        return take_untold(store.connection)
 
 
 class _Salvage:
@@ -117,7 +131,7 @@ class _Salvage:
         self._now = int(time.time())
 
     def run(self) -> list[Loss]:
-        """Replace the damaged database by a valid one; return what was lost."""
+        """Replace the damaged database by a valid one; return what was lost but items, which are in the quarantine."""
         self._discard()
         if self._source != self._path:
             shutil.copyfile(self._path, self._source)
@@ -331,13 +345,8 @@ class _Salvage:
         values["id"] = item_id
         if key is not None and reason.startswith("its row"):
             values["product_id"], values["pic_name"] = key
-        product_id, pic_name = (_text_or_none(values[name]) for name in ("product_id", "pic_name"))
         location = roots.get(values["root_id"]) if isinstance(values["root_id"], int) else None
-        _insert(new, "quarantine", QUARANTINE_ROW, (*values.values(), location, reason, self._now))
-        whose = "a picture whose name is also lost" if product_id is None else f"{product_id!r}, {pic_name!r}"
-        self._lost.append(
-            Loss(product_id, pic_name, f"item {item_id} ({whose}) is lost because {reason}: add the picture again")
-        )
+        put_aside(new, [*values.values()], location, reason, self._now)
 
     def _keep_ids_unused(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         """Prevent reuse of ids, including those of deleted items."""
@@ -388,7 +397,3 @@ def _keys_by_index(old: sqlite3.Connection) -> dict[int, tuple[str, str]]:
 
 def _insert(new: sqlite3.Connection, table: str, names: tuple[str, ...], values: tuple[Any, ...]) -> None:
     new.execute(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", values)
-
-
-def _text_or_none(value: object) -> str | None:
-    return None if value is None else str(value)

@@ -1,5 +1,8 @@
 """Repairing an instance in PostgreSQL: derived data is made anew, items that are broken go into the quarantine.
 
+They stand there with the time ``infinity`` until a repair has returned them as lost: one that fails after its commit,
+as it indexes, leaves that to the next.
+
 What the server itself has lost (a page that does not match its checksum) is its administrator's to restore.
 """
 
@@ -35,7 +38,7 @@ def repair(engine: PostgresEngine, *, settings: Sequence[str]) -> Repair:
     if any(not problem.damage.is_harmless for problem in before):
         with engine.committing() as store:
             _forget_roots(store, lost)
-            _quarantine(store, lost)
+            _quarantine(store)
             _recount(store)
         if engine.store.count() and any(one.damage.affects_index or one.damage is Damage.GENERATION for one in before):
             engine.rebuild()
@@ -43,7 +46,7 @@ def repair(engine: PostgresEngine, *, settings: Sequence[str]) -> Repair:
             engine.drop_index_if_empty()
     after = [one for one in check(engine, read_data=True, settings=settings) if not one.damage.is_harmless]
     repaired = [one for one in before if one not in after and not one.damage.is_harmless]
-    return Repair(repaired, lost, after)
+    return Repair(repaired, lost + _told(engine), after)
 
 
 def _forget_roots(store: Store, lost: list[Loss]) -> None:
@@ -62,24 +65,35 @@ def _forget_roots(store: Store, lost: list[Loss]) -> None:
     store.link.run("DELETE FROM roots WHERE id = ANY (%s::int[])", (numbers,))
 
 
-def _quarantine(store: Store, lost: list[Loss]) -> None:
-    broken = {row[0]: (row[1], row[2], "the item did not match its checksum") for row in damaged_items(store)}
-    for item_id, product_id, pic_name, why in damaged_features(store):
-        broken.setdefault(item_id, (product_id, pic_name, f"its feature {why}"))
-    for item_id, product_id, pic_name in store.link.rows(
-        "SELECT id, product_id, pic_name FROM items WHERE NOT EXISTS (SELECT 1 FROM features "
+def _told(engine: PostgresEngine) -> list[Loss]:
+    """What is lost, and no repair has told; from now on, it is told."""
+    with engine.committing() as store:
+        rows = store.link.rows(
+            "UPDATE quarantine SET quarantined = now() WHERE quarantined = 'infinity' "
+            "RETURNING id, product_id, pic_name, reason"
+        )
+    rows.sort(key=lambda row: row[0])
+    return [Loss(product_id, pic_name, f"{why}: add the picture again") for _, product_id, pic_name, why in rows]
+
+
+def _quarantine(store: Store) -> None:
+    broken = {row[0]: "the item did not match its checksum" for row in damaged_items(store)}
+    for item_id, _, _, why in damaged_features(store):
+        broken.setdefault(item_id, f"its feature {why}")
+    for (item_id,) in store.link.rows(
+        "SELECT id FROM items WHERE NOT EXISTS (SELECT 1 FROM features "
         "WHERE features.id = items.id AND features.category_id = items.category_id)"
     ):
-        broken.setdefault(item_id, (product_id, pic_name, "it had no feature"))
+        broken.setdefault(item_id, "it had no feature")
     names = ", ".join((*ITEM_ROW, "seal"))
     columns = ", ".join(f"items.{name}" for name in (*ITEM_ROW, "seal"))
-    for item_id, (product_id, pic_name, why) in sorted(broken.items()):
+    for item_id, why in sorted(broken.items()):
         store.link.run(
-            f"INSERT INTO quarantine ({names}, location, reason) SELECT {columns}, roots.path, %s FROM items "
+            f"INSERT INTO quarantine ({names}, location, reason, quarantined) "
+            f"SELECT {columns}, roots.path, %s, 'infinity' FROM items "
             "LEFT JOIN roots ON roots.id = items.root_id WHERE items.id = %s",
             (why, item_id),
         )
-        lost.append(Loss(product_id, pic_name, f"{why}: add the picture again"))
     store.link.run("DELETE FROM items WHERE id = ANY (%s::bigint[])", (list(broken),))
     store.link.run(
         "DELETE FROM features WHERE NOT EXISTS (SELECT 1 FROM items "

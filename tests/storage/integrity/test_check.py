@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgsearch.errors import InstanceDamaged, InstanceUnusable, NewerFormat
+from imgsearch.errors import InstanceDamaged, InstanceUnusable, NewerFormat, StorageFull
 from imgsearch.filters.parser import parse_filter
 from imgsearch.filters.tree import category_condition, product_condition
 from imgsearch.search.ranking import Ranker
@@ -226,6 +226,20 @@ def test_each_damage_is_named_and_mended(broken: Path, sound: Home, name: str) -
 
 def _names(number: int) -> tuple[str, str]:
     return key(number).product_id, key(number).pic_name
+
+
+def test_losses_of_a_repair_that_did_not_end_are_told_by_the_next(
+    broken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its content is committed before the index is made, for which there may be no room."""
+    sql(broken, "DELETE FROM features WHERE id IN (5, 6)")
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "rebuild", lambda _self: (_ for _ in ()).throw(StorageFull("no room")))
+        with pytest.raises(StorageFull):
+            repair(broken)
+    assert check(broken, read_data=True) == []
+    assert {(loss.product_id, loss.pic_name) for loss in repair(broken).lost} == {_names(4), _names(5)}
+    assert repair(broken).lost == []
 
 
 def test_what_was_put_aside_keeps_its_attributes_until_it_is_added_again_or_deleted(broken: Path) -> None:

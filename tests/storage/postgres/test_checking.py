@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imgsearch.errors import StorageFull
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.values import Location
 from tests.storage.builders import change, scattered
@@ -74,6 +75,24 @@ def test_damage_is_named_and_repaired(filled: PostgresEngine, opener: Opener, na
     assert {loss.product_id for loss in done.lost} - {None} == lost - {"p2"}
     if name == "a folder":
         assert all(item.location is None for item in engine.store.items(EVERYTHING))
+
+
+def test_losses_of_a_repair_that_did_not_end_are_told_by_the_next(
+    filled: PostgresEngine, opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imgsearch.storage.postgres.repairing import repair
+
+    filled.store.link.run(DAMAGES["a feature"][0])
+    filled.close()
+    engine = opener(alone=True, timeout=PATIENCE)
+    with monkeypatch.context() as patch:
+        for step in ("rebuild", "drop_index_if_empty"):
+            patch.setattr(engine, step, lambda: (_ for _ in ()).throw(StorageFull("no room")))
+        with pytest.raises(StorageFull):
+            repair(engine, settings=REQUIRED)
+    assert problems(engine) == []
+    assert [loss.product_id for loss in repair(engine, settings=REQUIRED).lost] == ["p0"]
+    assert repair(engine, settings=REQUIRED).lost == []
 
 
 def test_a_deletion_reaches_the_quarantine(filled: PostgresEngine, opener: Opener) -> None:
