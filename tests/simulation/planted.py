@@ -250,8 +250,8 @@ def a_repair_does_not_name_what_is_lost() -> AbstractContextManager[Any]:
     return patch.object(repair, "_told", told)
 
 
-def a_repair_leaves_a_damaged_log_that_others_have_open() -> AbstractContextManager[Any]:
-    return patch.object(repair._Salvage, "_end_log", _nothing)
+def a_repair_reads_a_damaged_log_up_to_the_damage() -> AbstractContextManager[Any]:
+    return patch.object(repair, "repair_log", _nothing)
 
 
 def a_writer_leaves_the_files_of_killed_ones() -> AbstractContextManager[Any]:
@@ -286,7 +286,7 @@ PLANTED: Final[dict[str, Patch]] = {
         the_last_ids_of_a_long_list_are_not_read,
         a_replaced_picture_keeps_its_old_row,
         a_repair_does_not_name_what_is_lost,
-        a_repair_leaves_a_damaged_log_that_others_have_open,
+        a_repair_reads_a_damaged_log_up_to_the_damage,
         a_writer_leaves_the_files_of_killed_ones,
     )
 }

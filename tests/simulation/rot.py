@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import sqlite3
 from collections.abc import Callable
@@ -10,14 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceLocked, NewerFormat, OlderFormat
-from imgsearch.storage.integrity.problems import Repair
+from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceLocked, NewerFormat, OlderFormat, StorageError
+from imgsearch.storage.integrity.problems import Loss, Repair
 from imgsearch.storage.lock import HOLDER_NAME, LOCK_NAME
 from imgsearch.storage.records import FEATURE_TYPE
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.vision.pipeline import content_hash
 from tests.simulation.given import GivenInstance, feature_of
 from tests.simulation.history import Finding
+from tests.simulation.machine import Cut, Event, PowerLoss
 from tests.storage.arithmetic import Sight
 from tests.storage.known import State
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["rot_and_repair"]
 
 READS, WIDE_SEARCHES = 6, 6
+FAULTY, MOST_STEPS = 5, 200
+"""One in so many repairs meets a fault at one of its first steps."""
+FAULTS: tuple[int | Cut, ...] = errno.ENOSPC, errno.EIO, Cut.POWER
 ALONE = 3
 """One in so many bits flips while another program has the instance open."""
 AT_ONCE = 54
@@ -83,7 +88,7 @@ def _flip_and_repair(life: Life, chance: random.Random, path: Path, offset: int,
         life.open()
         life.history.settle(life.observed())
         return f"{told}: of no use"
-    repair = _repaired(life.folder, others)
+    repair = _repaired(life, offset, others)
     left = [one for one in repair.problems if not one.damage.is_harmless]
     if left:
         raise Finding(f"{told}: a repair leaves {left[0].message}")
@@ -92,18 +97,35 @@ def _flip_and_repair(life: Life, chance: random.Random, path: Path, offset: int,
     return f"{told}: {problems[0].damage.name}, {len(repair.lost)} lost"
 
 
-def _repaired(folder: Path, others: ExitStack) -> Repair:
-    """What a repair does; if others hold it up, they end, and another one does the rest."""
+def _repaired(life: Life, offset: int, others: ExitStack) -> Repair:
+    """What a repair does; if it fails, loses its power, or others hold it up and end, another one does the rest."""
+    events = [Event(offset % MOST_STEPS, FAULTS[offset // FAULTY % len(FAULTS)])] if offset % FAULTY == 0 else []
+    seen = life.machine.seen.total()
+    lost: list[Loss] = []
     try:
-        first = GivenInstance.repair(folder)
+        with life.machine.plan(events), life._stoppable():
+            return GivenInstance.repair(life.folder)
+    except PowerLoss:
+        others.close()
+        life._restart()
+        lost = _put_aside(life.folder)  # it may have been about to tell
     except InstanceLocked:
         others.close()
-        return GivenInstance.repair(folder)
-    if not any("end them" in problem.message for problem in first.problems):
-        return first
-    others.close()
-    second = GivenInstance.repair(folder)
-    return Repair(second.repaired, first.lost + second.lost, second.problems)
+    except StorageError:
+        if life.machine.seen.total() == seen:
+            raise
+        others.close()
+    second = GivenInstance.repair(life.folder)
+    return Repair(second.repaired, lost + second.lost, second.problems)
+
+
+def _put_aside(folder: Path) -> list[Loss]:
+    """All items that repairs have put aside; none if nobody can tell."""
+    uri = f"{(folder / DATABASE_NAME).as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as connection, suppress(sqlite3.Error):
+        rows = connection.execute("SELECT product_id, pic_name FROM quarantine").fetchall()
+        return [Loss(product_id, pic_name, "put aside") for product_id, pic_name in rows]
+    return []
 
 
 def _place(life: Life, chance: random.Random) -> tuple[Path, int]:

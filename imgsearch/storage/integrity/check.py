@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check",
+    "log_problems",
     "readable_text",
 ]
 
@@ -73,7 +74,7 @@ def check(
             store = Store.open(path, write=False, verify=False)
         except InstanceDamaged as error:
             # The database may have what the log holds already. If SQLite reads less of the log, the two do not match.
-            return [*_log_problems(path), Problem(Damage.DATABASE, path, error.message)]
+            return [*log_problems(path), Problem(Damage.DATABASE, path, error.message)]
         with closing(store):
             found = _Check(folder, store, read_data=read_data, locked=locked, settings=settings).run()
         if found is not None:
@@ -97,7 +98,7 @@ class _Check:
     def run(self) -> list[Problem] | None:
         """All problems; None if the index or the database was replaced meanwhile."""
         with storage_errors(self._folder):
-            self._problems += _log_problems(self._store.path)
+            self._problems += log_problems(self._store.path)
             self._connection.execute("BEGIN")  # never committed: on a damaged database, even an empty commit may fail
             # The index first, before a rebuild can replace it.
             published = self._guarded(lambda: _published(self._connection))
@@ -352,7 +353,8 @@ class _Check:
             return None
 
 
-def _log_problems(database: Path) -> list[Problem]:
+def log_problems(database: Path) -> list[Problem]:
+    """Whether the write-ahead log is corrupted: one problem, or none."""
     with storage_errors(database.parent):
         if not is_corrupted(database):
             return []

@@ -22,7 +22,12 @@ __all__ = ["REPAIR_NAME", "Damage", "Loss", "Problem", "Repair", "leftovers"]
 
 REPAIR_NAME: Final = f"{DATABASE_NAME}.repair{TEMPORARY_SUFFIX}"
 """The new database that a repair builds before it replaces the damaged one."""
-LEFTOVER_NAMES: Final = ("index-*.faiss*", f"{DATABASE_NAME}{TEMPORARY_SUFFIX}*", f"{REPAIR_NAME}*")
+LEFTOVER_NAMES: Final = (
+    "index-*.faiss*",
+    f"{DATABASE_NAME}{TEMPORARY_SUFFIX}*",
+    f"{REPAIR_NAME}*",
+    f"{DATABASE_NAME}-wal.*{TEMPORARY_SUFFIX}",
+)
 
 
 class Damage(StrEnum):

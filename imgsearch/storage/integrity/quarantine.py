@@ -30,11 +30,11 @@ def put_aside(connection: sqlite3.Connection, row: Sequence[Any], location: str 
         row: ITEM_ROW as far as it could be read.
         location: of its picture.
         reason: what was wrong.
-        now: seconds since the epoch.
+        now: seconds since the epoch, whatever the clock says.
     """
     marks = ", ".join("?" * len(QUARANTINE_ROW))
     connection.execute(
-        f"INSERT INTO quarantine ({', '.join(QUARANTINE_ROW)}) VALUES ({marks})", (*row, location, reason, -now)
+        f"INSERT INTO quarantine ({', '.join(QUARANTINE_ROW)}) VALUES ({marks})", (*row, location, reason, -max(now, 1))
     )
 
 

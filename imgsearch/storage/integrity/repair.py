@@ -8,20 +8,18 @@ be verified go to the table ``quarantine`` with all that could be read of them.
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import time
 from contextlib import closing, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.errors import InstanceDamaged, InstanceLocked, OlderFormat
 from imgsearch.projection import Projection
 from imgsearch.storage.checksum import is_valid, register, row_checksum
 from imgsearch.storage.engine import Engine
-from imgsearch.storage.integrity.check import check, readable_text
+from imgsearch.storage.integrity.check import check, log_problems, readable_text
 from imgsearch.storage.integrity.features import feature_fault, stored_coding
-from imgsearch.storage.integrity.problems import REPAIR_NAME, Damage, Loss, Repair
+from imgsearch.storage.integrity.problems import REPAIR_NAME, Loss, Repair
 from imgsearch.storage.integrity.quarantine import QUARANTINE_ROW, put_aside, take_untold, untold
 from imgsearch.storage.integrity.readable_rows import ReadableRows, readable_row, readable_rows
 from imgsearch.storage.records import ITEM_ROW, PROJECTION, ROOT_ROW, SETTING_ROW, TUNED
@@ -32,7 +30,7 @@ from imgsearch.storage.sqlite.schema import check_version
 from imgsearch.storage.sqlite.schema_repair import has_all_tables, repair_schema_pages, restore_schema
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.storage.sqlite.wal import is_corrupted, log_of, write_repaired
+from imgsearch.storage.sqlite.wal import repair_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,16 +43,9 @@ __all__ = ["repair"]
 MAX_GAPS: Final = 1_000_000
 """If ids are missing from all lists, gaps are searched id by id, up to this many."""
 
-HELD_UP: Final = (
-    "{} is corrupted, and cannot be emptied while other programs read from it: end them and run "
-    "'imgsearch check --repair' again"
-)
-
 
 def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
     """Repair an instance; the caller holds the writer lock. Leaves an undamaged one unchanged.
-
-    If others read from a damaged log, that remains as a problem, and all that is derived is left to the next repair.
 
     Args:
         folder: with an instance in it.
@@ -62,38 +53,35 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
 
     Raises:
         InstanceDamaged: too little of the database is left; restore it from a backup.
-        InstanceLocked: the schema is damaged, and cannot be corrected until other readers have ended.
+        InstanceLocked: the schema or the log is damaged, and cannot be corrected until other readers have ended.
         NewerFormat, StorageFull, StorageUnwritable
     """
     path = folder / DATABASE_NAME
+    log = log_problems(path)
+    if log:
+        with storage_errors(folder):
+            repair_log(path)  # first of all: whatever else is written would cut it off
     try:
         found = check(folder, read_data=True, locked=True, settings=settings)
     except OlderFormat:
         Store.open(path, write=True, verify=False).close()
         found = check(folder, read_data=True, locked=True, settings=settings)
     if not found:
-        return Repair([], _told(folder), [])
+        return Repair(log, _told(folder), [])
     lost: list[Loss] = []
     kinds = {problem.damage for problem in found}
     broken = any(not kind.affects_index and not kind.is_harmless for kind in kinds)
-    is_held_up = False
     if broken:
-        salvage = _Salvage(path, with_log=Damage.LOG in kinds, required=settings)
         with storage_errors(folder):
-            lost = salvage.run()
-        is_held_up = salvage.is_held_up
-    if not is_held_up:
-        with closing(Engine.open(folder, write=True)) as engine:  # removes leftovers
-            if broken or any(kind.affects_index for kind in kinds):
-                if engine.store.count():
-                    engine.rebuild()
-                else:
-                    engine.drop_index_if_empty()
+            lost = _Salvage(path, required=settings).run()
+    with closing(Engine.open(folder, write=True)) as engine:  # removes leftovers
+        if broken or any(kind.affects_index for kind in kinds):
+            if engine.store.count():
+                engine.rebuild()
+            else:
+                engine.drop_index_if_empty()
     left = check(folder, read_data=True, locked=True, settings=settings)
-    repaired = [problem for problem in found if problem not in left]
-    if is_held_up:
-        left = [replace(one, message=HELD_UP.format(one.file)) if one.damage is Damage.LOG else one for one in left]
-        return Repair(repaired, lost + _untold(path), left)
+    repaired = [*log, *(problem for problem in found if problem not in left)]
     return Repair(repaired, lost + _told(folder), left)
 
 
@@ -116,33 +104,26 @@ class _Salvage:
 
     Args:
         path: of the database.
-        with_log: the write-ahead log is damaged and SQLite would ignore its end, so read a copy with a repaired log.
         required: names of required settings.
     """
 
-    def __init__(self, path: Path, *, with_log: bool, required: Sequence[str]) -> None:
+    def __init__(self, path: Path, *, required: Sequence[str]) -> None:
         self._required = required
         self._path = path
         self._temporary = path.with_name(REPAIR_NAME)
-        self._source = path.with_name(f"{REPAIR_NAME}.whole") if with_log else path
         self._lost: list[Loss] = []
-        self.is_held_up = False
-        """Whether the damaged log could not be emptied, as others read from it."""
         self._now = int(time.time())
 
     def run(self) -> list[Loss]:
         """Replace the damaged database by a valid one; return what was lost but items, which are in the quarantine."""
         self._discard()
-        if self._source != self._path:
-            shutil.copyfile(self._path, self._source)
-            write_repaired(self._path, log_of(self._source))
-        repair_header(self._source)
+        repair_header(self._path)
         try:
             self._empty_log()
-            repair_schema_pages(self._source)
-            with closing(self._open(self._source)) as old:
+            repair_schema_pages(self._path)
+            with closing(self._open(self._path)) as old:
                 restore_schema(old)
-            with closing(self._open(self._source)) as old:
+            with closing(self._open(self._path)) as old:
                 check_version(old, str(self._path))
                 self._check_tables(old)
                 (page_bytes,) = old.execute("PRAGMA page_size").fetchone()  # must be equal
@@ -152,12 +133,7 @@ class _Salvage:
                     new.execute("PRAGMA synchronous = OFF")  # it is not used before it is copied
                     with transaction(new, write=True):
                         self._copy(old, new)
-                    if self._source == self._path:
-                        replace_content(new, old)
-                    else:
-                        with closing(self._open(self._path)) as target:
-                            replace_content(new, target)
-                            self._end_log(target)
+                    replace_content(new, old)
         finally:
             self._discard()
         return self._lost
@@ -167,23 +143,14 @@ class _Salvage:
 
         SQLite does that when the last connection is closed, even if the schema is malformed.
         """
-        if has_log(self._source):
+        if has_log(self._path):
             with suppress(InstanceDamaged):
-                self._open(self._source).close()
-
-    def _end_log(self, target: sqlite3.Connection) -> None:
-        """Move the new content from the log into the database, so that the damaged log ends.
-
-        While others have the database open, SQLite takes the log for whole and appends to it. Closing the target would
-        then leave the damaged frame where it is, with the new content behind it, where the next repair finds it.
-        """
-        (is_busy, _, _) = target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        self.is_held_up = bool(is_busy) and is_corrupted(self._path)
+                self._open(self._path).close()
 
     def _check_tables(self, old: sqlite3.Connection) -> None:
         """Raise if SQLite does not know all tables: whatever is in the others would look as if it were not there."""
         if not has_all_tables(old):
-            if has_log(self._source):
+            if has_log(self._path):
                 raise InstanceLocked(
                     f"the schema of {self._path} is damaged and cannot be repaired while other programs read it: "
                     "end them and run 'imgsearch check --repair' again"
@@ -274,7 +241,7 @@ class _Salvage:
         with suppress(sqlite3.Error):
             old.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         (page_size,) = old.execute("PRAGMA page_size").fetchone()
-        rows, features = recover_rows(self._source, page_size, set(incomplete))
+        rows, features = recover_rows(self._path, page_size, set(incomplete))
         for item_id, (reached, feature) in incomplete.items():
             versions = rows.get(item_id, [])
             accepted = len(versions) == 1 and versions[0][1:3] == known.get(item_id)

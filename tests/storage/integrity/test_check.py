@@ -228,13 +228,15 @@ def _names(number: int) -> tuple[str, str]:
     return key(number).product_id, key(number).pic_name
 
 
+@pytest.mark.parametrize("now", [1_700_000_000.0, 0.0])
 def test_losses_of_a_repair_that_did_not_end_are_told_by_the_next(
-    broken: Path, monkeypatch: pytest.MonkeyPatch
+    broken: Path, monkeypatch: pytest.MonkeyPatch, now: float
 ) -> None:
-    """Its content is committed before the index is made, for which there may be no room."""
+    """Its content is committed before the index is made, for which there may be no room; by whatever clock."""
     sql(broken, "DELETE FROM features WHERE id IN (5, 6)")
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "rebuild", lambda _self: (_ for _ in ()).throw(StorageFull("no room")))
+        patch.setattr("imgsearch.storage.integrity.repair.time.time", lambda: now)
         with pytest.raises(StorageFull):
             repair(broken)
     assert check(broken, read_data=True) == []

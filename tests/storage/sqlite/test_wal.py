@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import stat
 import struct
 from contextlib import closing, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from imgsearch.errors import InstanceDamaged
+from imgsearch.errors import InstanceDamaged, InstanceLocked, StorageFull
 from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
@@ -33,6 +34,7 @@ from imgsearch.storage.sqlite.wal import (
     _Walk,
     is_corrupted,
     log_of,
+    repair_log,
     write_repaired,
 )
 from tests.storage.builders import CALIBRATION, at_work, change, child, clustered, copied, flip, query
@@ -361,48 +363,47 @@ sys.stdin.readline()
 """
 
 
-def test_an_altered_log_that_others_have_open(killed: Path, tmp_path: Path) -> None:
-    """SQLite takes it for whole then, and appends to it: a repair ends it nevertheless."""
+@pytest.mark.parametrize("statement", ["PRAGMA user_version", "BEGIN"])
+def test_an_altered_log_that_others_have_open(killed: Path, tmp_path: Path, statement: str) -> None:
+    """Idle or reading, they would go on with the old file: the repair says so and changes nothing."""
     folder = copied(killed, tmp_path / "instance")
-    with at_work(READ, folder / DATABASE_NAME, "PRAGMA user_version", told="reading") as reader:
+    with at_work(READ, folder / DATABASE_NAME, statement, told="reading"):
         flip(log(folder), 20_000, 2)
-        done = repair(folder)
-        assert (done.lost, done.problems) == ([], [])
-        assert names(folder) == EVERYBODY
-        assert reader.poll() is None
-    assert repair(folder).repaired == []
-    assert names(folder) == EVERYBODY
-
-
-def test_an_altered_log_that_others_read(killed: Path, tmp_path: Path) -> None:
-    """A reader needs it: the repair says so, and what is lost; the next one loses nothing more."""
-    folder = copied(killed, tmp_path / "instance")
-    with at_work(READ, folder / DATABASE_NAME, "BEGIN", told="reading"):
-        flip(log(folder), 20_000, 2)
-        done = repair(folder)
-        assert [(problem.damage, "end them" in problem.message) for problem in done.problems] == [(Damage.LOG, True)]
-        assert (done.lost, done.repaired) == ([], [])
-        with pytest.raises(InstanceDamaged, match="corrupted"):
-            Engine.open(folder)
-    assert repair(folder).lost == []
-    assert names(folder) == EVERYBODY
-
-
-def test_what_is_lost_is_told_while_others_read(killed: Path, tmp_path: Path) -> None:
-    """At once and again by the repair that finishes; no more after that."""
-    for place in frames(log(killed).read_bytes())[::-1]:
-        alone = copied(killed, tmp_path / f"alone-{place}")
-        flip(log(alone), place + FRAME.size + page_bytes(log(killed).read_bytes()) - 1, 7)
-        lost = repair(alone).lost
-        if lost:
-            break
-    folder = copied(killed, tmp_path / "instance")
-    with at_work(READ, folder / DATABASE_NAME, "BEGIN", told="reading"):
-        flip(log(folder), place + FRAME.size + page_bytes(log(killed).read_bytes()) - 1, 7)
-        assert repair(folder).lost == lost != []
+        before = log(folder).read_bytes()
+        with pytest.raises(InstanceLocked, match=r"instance\.db-wal .* end them"):
+            repair(folder)
+        assert log(folder).read_bytes() == before
     done = repair(folder)
-    assert (done.lost, done.problems) == (lost, [])
-    assert repair(folder).lost == []
+    assert ([problem.damage for problem in done.repaired], done.lost, done.problems) == ([Damage.LOG], [], [])
+    assert names(folder) == EVERYBODY
+
+
+@pytest.mark.parametrize("step", ["sqlite.wal.write_repaired", "integrity.repair.check", "engine.Engine.rebuild"])
+@pytest.mark.parametrize("bit", [2, 7])
+def test_a_repair_that_fails_loses_nothing_of_an_altered_log(
+    killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, bit: int
+) -> None:
+    """The log is replaced before anything else is written, which SQLite would put where the damage is."""
+    folder = copied(killed, tmp_path / "instance")
+    flip(log(folder), frames(log(folder).read_bytes())[20] + FRAME.size + 3, bit)
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise StorageFull("no room")
+
+    with monkeypatch.context() as patch, suppress(StorageFull):
+        patch.setattr(f"imgsearch.storage.{step}", fail)
+        repair(folder)
+    lost = {loss.product_id for loss in repair(folder).lost}
+    assert set(names(folder)) | lost == set(EVERYBODY)
+    assert [path.name for path in folder.iterdir() if path.name.endswith(".tmp")] == []
+
+
+def test_the_new_log_is_as_private_as_the_old(killed: Path, tmp_path: Path) -> None:
+    folder = copied(killed, tmp_path / "instance")
+    log(folder).chmod(0o600)
+    flip(log(folder), 20_000, 2)
+    repair_log(folder / DATABASE_NAME)
+    assert stat.S_IMODE(log(folder).stat().st_mode) == 0o600
 
 
 def test_a_writer_does_not_move_an_altered_log(killed: Path, tmp_path: Path) -> None:
