@@ -48,7 +48,7 @@ def openvino_version() -> str:
     """Of the installed package; it is not imported for this.
 
     The folder of its metadata says it in its name (https://packaging.python.org/specifications/recording-installed-packages).
-    ``importlib.metadata`` would read the same with fifty modules, which takes 3 % of a cold search.
+    ``importlib.metadata`` says the same, but imports dozens of modules, which every search would wait for.
     """
     package = find_spec("openvino")
     if package is not None and package.origin is not None:

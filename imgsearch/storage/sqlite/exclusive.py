@@ -2,7 +2,7 @@
 
 Every connection in WAL mode holds SQLite's shared lock on the database file for as long as it is open
 (https://sqlite.org/walformat.html). POSIX locks do not tell connections of one process apart, and closing a file ends
-all locks that its process has on it, those of SQLite included. So a process of its own takes the exclusive lock.
+all locks that its process has on it, those of SQLite included. So a separate process takes the exclusive lock.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def alone(database: Path) -> Iterator[bool]:
     """Keep all connections out of a database during a block.
 
     Args:
-        database: that this thread has not open.
+        database: its path; the caller has closed its own connections.
 
     Yields:
-        Whether that is so; False if somebody has it open.
+        Whether nobody else can open it; False if somebody has it open already.
 
     Raises:
         StorageUnwritable: it cannot be locked.
@@ -56,7 +56,7 @@ def alone(database: Path) -> Iterator[bool]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for this process, at whose end the lock goes
+        start_new_session=True,  # Ctrl-C is for this process; the lock ends with it
     ) as process:
         assert process.stdout is not None
         answer = process.stdout.read(1)
