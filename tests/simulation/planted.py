@@ -251,7 +251,7 @@ def a_repair_does_not_name_what_is_lost() -> AbstractContextManager[Any]:
 
 
 def a_repair_reads_a_damaged_log_up_to_the_damage() -> AbstractContextManager[Any]:
-    return patch.object(repair, "repair_log", _nothing)
+    return patch.object(repair, "_replace_log", _nothing)
 
 
 def a_writer_leaves_the_files_of_killed_ones() -> AbstractContextManager[Any]:

@@ -59,12 +59,15 @@ def rot_and_repair(life: Life, chance: random.Random) -> str:
 
 def _opened(folder: Path, *, reads: bool) -> sqlite3.Connection:
     """Another program's connection, which may be reading: SQLite goes by the memory that they share, not by the log."""
-    uri = f"{(folder / DATABASE_NAME).as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    connection = _connected(folder)
     if reads:
         connection.execute("BEGIN")
     connection.execute("SELECT count(*) FROM items").fetchone()
     return connection
+
+
+def _connected(folder: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{(folder / DATABASE_NAME).as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
 def _flip_and_repair(life: Life, chance: random.Random, path: Path, offset: int, others: ExitStack) -> str:
@@ -121,8 +124,7 @@ def _repaired(life: Life, offset: int, others: ExitStack) -> Repair:
 
 def _put_aside(folder: Path) -> list[Loss]:
     """All items that repairs have put aside; none if nobody can tell."""
-    uri = f"{(folder / DATABASE_NAME).as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as connection, suppress(sqlite3.Error):
+    with closing(_connected(folder)) as connection, suppress(sqlite3.Error):
         rows = connection.execute("SELECT product_id, pic_name FROM quarantine").fetchall()
         return [Loss(product_id, pic_name, "put aside") for product_id, pic_name in rows]
     return []

@@ -76,13 +76,13 @@ def test_nothing_is_lent_when_all_is_closed(readers: Readers) -> None:
 
 def test_all_are_closed_even_if_closing_one_fails(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
     with readers.reading() as first, readers.reading() as second, readers.reading() as third:
-        lent = [first, second, third]
+        pass
 
     def fail() -> None:
         raise OSError("an error of the disk")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lent[1], "close", fail)
+        patch.setattr(second, "close", fail)
         with pytest.raises(OSError, match="an error of the disk"):
             readers.close()
     for engine in (first, third):

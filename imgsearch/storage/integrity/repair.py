@@ -13,6 +13,7 @@ import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from imgsearch.durable_fs import atomic_file
 from imgsearch.errors import InstanceDamaged, InstanceLocked, OlderFormat
 from imgsearch.projection import Projection
 from imgsearch.storage.checksum import is_valid, register, row_checksum
@@ -24,13 +25,14 @@ from imgsearch.storage.integrity.quarantine import QUARANTINE_ROW, put_aside, ta
 from imgsearch.storage.integrity.readable_rows import ReadableRows, readable_row, readable_rows
 from imgsearch.storage.records import ITEM_ROW, PROJECTION, ROOT_ROW, SETTING_ROW, TUNED
 from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, sync_commits, transaction
+from imgsearch.storage.sqlite.exclusive import alone
 from imgsearch.storage.sqlite.header import has_log, repair_header
 from imgsearch.storage.sqlite.pages import recover_rows
 from imgsearch.storage.sqlite.schema import check_version
 from imgsearch.storage.sqlite.schema_repair import has_all_tables, repair_schema_pages, restore_schema
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.storage.sqlite.wal import repair_log
+from imgsearch.storage.sqlite.wal import log_of, write_repaired
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +62,7 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
     log = log_problems(path)
     if log:
         with storage_errors(folder):
-            repair_log(path)  # first of all: whatever else is written would cut it off
+            _replace_log(path)  # first of all: whatever else is written would cut it off
     try:
         found = check(folder, read_data=True, locked=True, settings=settings)
     except OlderFormat:
@@ -85,16 +87,32 @@ def repair(folder: Path, *, settings: Sequence[str] = ()) -> Repair:
     return Repair(repaired, lost + _told(folder), left)
 
 
-def _untold(path: Path) -> list[Loss]:
-    """The items that are lost, and that no repair has told: put aside by this one, or by one that did not end."""
-    with closing(Store.open(path, write=False, verify=False)) as store, storage_errors(path.parent):
-        return untold(store.connection)
+def _replace_log(database: Path) -> None:
+    """Replace a corrupted log, in one step and durably, by one with its bits corrected.
+
+    SQLite itself would end the log at the first wrong checksum: whoever opens the database for writing and closes it
+    again cuts off all commits behind it.
+
+    Raises:
+        InstanceLocked: others have the database open; they would go on with the old file.
+        StorageUnwritable, OSError
+    """
+    log = log_of(database)
+    with alone(database) as is_alone:
+        if not is_alone:
+            raise InstanceLocked(
+                f"{log} is corrupted and cannot be repaired while other programs have the instance open: end them and "
+                "run 'imgsearch check --repair' again"
+            )
+        with atomic_file(log) as temporary:
+            write_repaired(database, temporary)
 
 
 def _told(folder: Path) -> list[Loss]:
-    """The same; from now on, they are told."""
-    if not _untold(folder / DATABASE_NAME):
-        return []
+    """The lost items that no repair has told, put aside by this one or by one that did not end; now they are told."""
+    with closing(Store.open(folder / DATABASE_NAME, write=False, verify=False)) as reader, storage_errors(folder):
+        if not untold(reader.connection):
+            return []
     with closing(Engine.open(folder, write=True)) as engine, engine.committing() as store:
         return take_untold(store.connection)
 
@@ -121,9 +139,9 @@ class _Salvage:
         try:
             self._empty_log()
             repair_schema_pages(self._path)
-            with closing(self._open(self._path)) as old:
+            with closing(self._open()) as old:
                 restore_schema(old)
-            with closing(self._open(self._path)) as old:
+            with closing(self._open()) as old:
                 check_version(old, str(self._path))
                 self._check_tables(old)
                 (page_bytes,) = old.execute("PRAGMA page_size").fetchone()  # must be equal
@@ -145,7 +163,7 @@ class _Salvage:
         """
         if has_log(self._path):
             with suppress(InstanceDamaged):
-                self._open(self._path).close()
+                self._open().close()
 
     def _check_tables(self, old: sqlite3.Connection) -> None:
         """Raise if SQLite does not know all tables: whatever is in the others would look as if it were not there."""
@@ -164,10 +182,9 @@ class _Salvage:
         for leftover in self._path.parent.glob(f"{REPAIR_NAME}*"):
             leftover.unlink()
 
-    @staticmethod
-    def _open(path: Path) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
         """Open the damaged database the way SQLite's own recovery does."""
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+        connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
         connection.text_factory = readable_text
         try:
             connection.execute("PRAGMA writable_schema = ON")
@@ -177,7 +194,7 @@ class _Salvage:
             connection.close()
             if is_refusal(error):
                 raise
-            raise InstanceDamaged(f"{path} cannot be read at all ({error}): restore it from a backup") from error
+            raise InstanceDamaged(f"{self._path} cannot be read at all ({error}): restore it from a backup") from error
         return connection
 
     def _settings(self, old: sqlite3.Connection) -> dict[str, Any]:

@@ -18,9 +18,6 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 
-from imgsearch.durable_fs import atomic_file
-from imgsearch.errors import InstanceLocked
-from imgsearch.storage.sqlite.exclusive import alone
 from imgsearch.storage.sqlite.header import is_header, resembles_header
 
 if TYPE_CHECKING:
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["is_corrupted", "log_of", "repair_log", "write_repaired"]
+__all__ = ["is_corrupted", "log_of", "write_repaired"]
 
 HEADER: Final = struct.Struct(">IIII8s8s")
 """Magic number, version, size of a page in bytes, number of the checkpoint, salts, checksum of these."""
@@ -76,30 +73,6 @@ def write_repaired(database: Path, target: Path) -> None:
         data[place : place + len(patch)] = patch
     target.write_bytes(data)
     shutil.copymode(source, target)
-
-
-def repair_log(database: Path) -> bool:
-    """Replace a corrupted log by one with its bits corrected, durably and at once; whether it was corrupted.
-
-    SQLite itself would end the log at the first wrong checksum: whoever opens the database for writing and closes it
-    again cuts off all commits behind it.
-
-    Raises:
-        InstanceLocked: others have the database open; they would go on with the old file.
-        StorageUnwritable, OSError
-    """
-    if not is_corrupted(database):
-        return False
-    log = log_of(database)
-    with alone(database) as is_alone:
-        if not is_alone:
-            raise InstanceLocked(
-                f"{log} is corrupted and cannot be repaired while other programs have the instance open: end them and "
-                "run 'imgsearch check --repair' again"
-            )
-        with atomic_file(log) as temporary:
-            write_repaired(database, temporary)
-    return True
 
 
 def _patches(path: Path) -> dict[int, bytes]:

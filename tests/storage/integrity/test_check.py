@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -235,7 +236,7 @@ def test_losses_of_a_repair_that_did_not_end_are_told_by_the_next(
     """Its content is committed before the index is made, for which there may be no room; by whatever clock."""
     sql(broken, "DELETE FROM features WHERE id IN (5, 6)")
     with monkeypatch.context() as patch:
-        patch.setattr(Engine, "rebuild", lambda _self: (_ for _ in ()).throw(StorageFull("no room")))
+        patch.setattr(Engine, "rebuild", Mock(side_effect=StorageFull("no room")))
         patch.setattr("imgsearch.storage.integrity.repair.time.time", lambda: now)
         with pytest.raises(StorageFull):
             repair(broken)

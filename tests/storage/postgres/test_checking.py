@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_losses_of_a_repair_that_did_not_end_are_told_by_the_next(
     engine = opener(alone=True, timeout=PATIENCE)
     with monkeypatch.context() as patch:
         for step in ("rebuild", "drop_index_if_empty"):
-            patch.setattr(engine, step, lambda: (_ for _ in ()).throw(StorageFull("no room")))
+            patch.setattr(engine, step, Mock(side_effect=StorageFull("no room")))
         with pytest.raises(StorageFull):
             repair(engine, settings=REQUIRED)
     assert problems(engine) == []

@@ -20,7 +20,7 @@ from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import check
 from imgsearch.storage.integrity.problems import Damage
-from imgsearch.storage.integrity.repair import repair
+from imgsearch.storage.integrity.repair import _replace_log, repair
 from imgsearch.storage.sqlite.header import FIXED, FORMAT_AT, PAGE_SIZE_AT
 from imgsearch.storage.sqlite.schema import PAGE_BYTES
 from imgsearch.storage.sqlite.store import DATABASE_NAME
@@ -34,7 +34,6 @@ from imgsearch.storage.sqlite.wal import (
     _Walk,
     is_corrupted,
     log_of,
-    repair_log,
     write_repaired,
 )
 from tests.storage.builders import CALIBRATION, at_work, change, child, clustered, copied, flip, query
@@ -378,7 +377,7 @@ def test_an_altered_log_that_others_have_open(killed: Path, tmp_path: Path, stat
     assert names(folder) == EVERYBODY
 
 
-@pytest.mark.parametrize("step", ["sqlite.wal.write_repaired", "integrity.repair.check", "engine.Engine.rebuild"])
+@pytest.mark.parametrize("step", ["integrity.repair.write_repaired", "integrity.repair.check", "engine.Engine.rebuild"])
 @pytest.mark.parametrize("bit", [2, 7])
 def test_a_repair_that_fails_loses_nothing_of_an_altered_log(
     killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, bit: int
@@ -402,7 +401,7 @@ def test_the_new_log_is_as_private_as_the_old(killed: Path, tmp_path: Path) -> N
     folder = copied(killed, tmp_path / "instance")
     log(folder).chmod(0o600)
     flip(log(folder), 20_000, 2)
-    repair_log(folder / DATABASE_NAME)
+    _replace_log(folder / DATABASE_NAME)
     assert stat.S_IMODE(log(folder).stat().st_mode) == 0o600
 
 
