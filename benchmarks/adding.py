@@ -96,7 +96,7 @@ def _decoded(paths: list[Path], regions: list[Region], size: int) -> float:
 
 
 def _added(target: Path, folder: Path, product: str | None = None) -> float:
-    """Pictures per second of ``add``; a new instance where there is none, and those of a product are deleted again."""
+    """Pictures per second of ``add``, to a new instance where there is none; those of a product are deleted again."""
     if not target.exists():
         Instance.create(target)
     with Instance.open(target) as instance:
