@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
-from threading import Thread, local
+from threading import Lock, Thread, local
 from typing import TYPE_CHECKING, Any, Final
 
 from imgsearch.cores import available_cores
@@ -76,8 +76,21 @@ def _chosen(path: Path, parallel: bool, cache: Path, shared: Any) -> Any:
     return OwnGraph(path, parallel=parallel)
 
 
+_locks: dict[object, Lock] = {}
+_guard = Lock()
+
+
+def _graph(path: Path, parallel: bool, identity: object, cores: int) -> Any:
+    """One network, loaded by whoever asks first; others are loaded beside it."""
+    facts = (path, parallel, identity, cores)
+    with _guard:
+        lock = _locks.setdefault(facts, Lock())
+    with lock:
+        return _loaded(*facts)
+
+
 @cache
-def _graph(path: Path, parallel: bool, _identity: object, _cores: int) -> Any:
+def _loaded(path: Path, parallel: bool, _identity: object, _cores: int) -> Any:
     return OwnGraph(path, parallel=parallel)
 
 

@@ -5,10 +5,12 @@ NumPy and OpenVINO are not imported here: a search begins to load its networks b
 
 from __future__ import annotations
 
+import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-__all__ = ["COMPILED", "compile_settings", "done_mark"]
+__all__ = ["COMPILED", "compile_settings", "is_compiled"]
 
 COMPILED: Final = "compiled"
 """How folders begin in which OpenVINO keeps what it has compiled."""
@@ -23,9 +25,11 @@ def compile_settings(path: Path, precision: str | None, *, cores: int, parallel:
         cores: to calculate on.
         parallel: one picture on each core, or one at a time on all of them.
     """
+    # What OpenVINO writes goes by the model's path and by nothing else (2026.4.1), not even by the precision. So each
+    # precision has a folder of its own, and so has each path by which the cache is reached.
+    names = [COMPILED, *([] if precision is None else [precision]), _digest(path)]
     settings = {
-        # OpenVINO's cache does not tell precisions apart (2026.4.1): each has a folder of its own.
-        "CACHE_DIR": str(path.parent / (COMPILED if precision is None else f"{COMPILED}-{precision}")),
+        "CACHE_DIR": str(path.parent / "-".join(names)),
         "INFERENCE_NUM_THREADS": str(cores),
         "NUM_STREAMS": str(cores if parallel else 1),
         "ENABLE_CPU_PINNING": "NO",  # decoding threads want the same cores
@@ -36,7 +40,19 @@ def compile_settings(path: Path, precision: str | None, *, cores: int, parallel:
     return settings
 
 
-def done_mark(settings: dict[str, str]) -> Path:
-    """The file that says that a network has been compiled with these settings before."""
+def is_compiled(settings: dict[str, str]) -> bool:
+    """Whether what compiling with these settings gives is there, all of it.
+
+    Raises:
+        KeyError: these are no settings.
+    """
     folder = Path(settings["CACHE_DIR"])
-    return folder.with_name(f"{folder.name}.{settings['INFERENCE_NUM_THREADS']}.{settings['NUM_STREAMS']}.done")
+    try:
+        return folder.name.startswith(COMPILED) and folder.is_dir()
+    except (OSError, ValueError):  # such as a name that is too long
+        return False
+
+
+def _digest(path: Path) -> str:
+    """Of the path as it is written and of where it leads: OpenVINO goes by one or the other."""
+    return sha256(os.fsencode(path) + b"\0" + os.fsencode(os.path.realpath(path))).hexdigest()[:8]

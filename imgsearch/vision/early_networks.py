@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from imgsearch.vision.compile_settings import done_mark
+from imgsearch.vision.compile_settings import is_compiled
 from imgsearch.vision.openvino_c import CompiledNetwork, library_file
 from imgsearch.vision.openvino_compat import keeping_locale
 
@@ -46,16 +46,9 @@ def begin(folder: Path) -> None:
         return
     threads = ThreadPoolExecutor(MOST, thread_name_prefix="imgsearch-early")
     for path, settings in _named.items():
-        if _is_compiled(settings):  # otherwise, it must be compiled under a lock
+        if is_compiled(settings):  # otherwise, it must be compiled elsewhere and moved there
             _begun[path] = threads.submit(_load, path, settings)
     threads.shutdown(wait=False)
-
-
-def _is_compiled(settings: dict[str, str]) -> bool:
-    try:
-        return done_mark(settings).exists()
-    except OSError:  # such as a name that is too long
-        return False
 
 
 def _load(path: Path, settings: dict[str, str]) -> CompiledNetwork:
@@ -71,7 +64,7 @@ def _read(note: Path) -> dict[Path, dict[str, str]]:
             for network in json.loads(note.read_bytes())["networks"][:MOST]
         }
         for settings in named.values():
-            done_mark(settings)  # raises KeyError if these are no settings
+            is_compiled(settings)  # raises KeyError if these are no settings
         return named
     return {}
 

@@ -1,4 +1,4 @@
-"""When networks in the cache were last used, and the removal of those that nobody uses any more.
+"""What goes into the cache of networks whole, when it was last used, and the removal of what nobody uses any more.
 
 An entry is a folder below ``models``. Its note's time of change is the time of its last use, to within a day. Whoever
 finds that older renews it under a lock, and whoever removes an entry looks at it under the same lock: so none
@@ -12,10 +12,11 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from imgsearch.durable_fs import sync, sync_folder
 from imgsearch.vision.compile_settings import COMPILED
 from imgsearch.vision.models import GRAPH_VERSION
 from imgsearch.vision.openvino_compat import openvino_version
@@ -23,7 +24,7 @@ from imgsearch.vision.openvino_compat import openvino_version
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["RECORD_NAME", "mark_used", "models_folder", "parity_folder", "prune", "versions"]
+__all__ = ["RECORD_NAME", "mark_used", "models_folder", "parity_folder", "prune", "versions", "whole_folder"]
 
 RECORD_NAME: Final = "record.json"
 """The note of an entry."""
@@ -67,6 +68,35 @@ def mark_used(note: Path) -> bool:
         with _lock(note.parent.parent):
             os.utime(note)
     return False
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A folder for what OpenVINO compiles; at the end of the block it becomes ``target``, unless that exists by then.
+
+    OpenVINO writes where it reads, and a process that has mapped a file ends with SIGBUS if another one cuts it short.
+    So no process may find a part of it. Who may read the folder around it may read it, too.
+
+    Args:
+        target: in an entry of the cache. If it cannot be made, it is left as it is.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix=f"{target.name}.", suffix=TEMPORARY, dir=target.parent))
+    try:
+        yield temporary
+        with suppress(OSError):
+            if files := list(temporary.iterdir()):  # none if the disk is full
+                permissions = target.parent.stat().st_mode & 0o777
+                for file in files:
+                    file.chmod(permissions & 0o444)
+                    sync(file)
+                temporary.chmod(permissions)
+                temporary.rename(target)
+                sync_folder(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def prune(cache: Path) -> None:
@@ -115,9 +145,9 @@ def _is_outdated(entry: Path) -> bool:
 
 def _outdated_compiled(cache: Path) -> Iterator[Path]:
     """What OpenVINO has compiled long ago: it does so again within a second, where it is still wanted."""
-    for path in models_folder(cache).glob(f"*/{COMPILED}*/*"):
+    for path in models_folder(cache).glob(f"*/{COMPILED}*"):
         with suppress(OSError):
-            if _age(path) > KEPT_DAYS * DAY:
+            if _age(path) > (OTHERS_KEPT_DAYS if path.suffix == TEMPORARY else KEPT_DAYS) * DAY:
                 yield path
     for path in cache.glob(f"{COMPILED}*"):  # where an earlier version kept it
         with suppress(OSError):

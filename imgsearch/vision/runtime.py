@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imgsearch.cores import available_cores
 from imgsearch.quantization import quantised
 from imgsearch.vision import early_networks
-from imgsearch.vision.compile_settings import compile_settings, done_mark
+from imgsearch.vision.compile_settings import compile_settings, is_compiled
 from imgsearch.vision.devices import CPU, Device
+from imgsearch.vision.model_cache import whole_folder
 from imgsearch.vision.models import CATEGORISER, EMBEDDER, LOCATOR
 from imgsearch.vision.openvino_compat import keeping_locale, load_openvino
 from imgsearch.vision.openvino_export import converted_model
@@ -21,8 +23,7 @@ from imgsearch.vision.precision import check_precision
 from imgsearch.vision.subject_boxes import find_subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     import numpy.typing as npt
 
@@ -40,8 +41,6 @@ def normalised(feature: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return vector
 
 
-COMPILE_SECONDS: Final = 60.0
-"""Far longer than the first compilation of a network takes."""
 REQUESTS_PER_STREAM = 2
 """One runs while the next is at hand: a stream must not wait for a Python thread to get the GIL."""
 
@@ -183,27 +182,12 @@ def _settings(path: Path, *, parallel: bool) -> dict[str, str]:
 
 def _compiled(core: Any, path: Path, settings: dict[str, str]) -> Any:
     """A compiled model, kept for later processes if that is possible: OpenVINO fails where its cache is full."""
-    try:
-        with _first_compilation(done_mark(settings)):
+    with suppress(OSError, RuntimeError):
+        if is_compiled(settings):
             return core.compile_model(str(path), "CPU", settings)
-    except RuntimeError:
-        return core.compile_model(str(path), "CPU", {name: settings[name] for name in settings if name != "CACHE_DIR"})
-
-
-@contextmanager
-def _first_compilation(done: Path) -> Iterator[None]:
-    """Compile for the first time in one process only: OpenVINO's cache is not made for two that write one file."""
-    if done.exists():
-        yield
-        return
-    from filelock import FileLock, Timeout
-
-    with ExitStack() as stack:
-        with suppress(OSError, Timeout):  # where nothing can be written, or something hangs, each goes its own way
-            stack.enter_context(FileLock(done.with_suffix(".lock"), timeout=COMPILE_SECONDS))
-        yield
-        with suppress(OSError):
-            done.touch()
+        with whole_folder(Path(settings["CACHE_DIR"])) as folder:
+            return core.compile_model(str(path), "CPU", settings | {"CACHE_DIR": str(folder)})
+    return core.compile_model(str(path), "CPU", {name: settings[name] for name in settings if name != "CACHE_DIR"})
 
 
 class Graph:

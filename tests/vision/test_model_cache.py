@@ -1,20 +1,22 @@
 """The cache of networks: what was used lately stays, what nobody uses goes.
 
 Contract: an entry goes 90 days after its last use, one of other versions after 7; what another process is about to load
-stays; a cache that cannot be written is used as it is. Nothing else in the folder is touched.
+stays; a cache that cannot be written is used as it is. Nothing else in the folder is touched. What is compiled is there
+whole or not at all.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from imgsearch.vision.model_cache import RECORD_NAME, mark_used, models_folder, prune, versions
+from imgsearch.vision.model_cache import RECORD_NAME, mark_used, models_folder, prune, versions, whole_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,8 +80,11 @@ def test_leftovers_go(tmp_path: Path) -> None:
     for name, days in (("compiled", 8), ("compiled-f32", 1)):
         (tmp_path / name).mkdir()
         age(tmp_path / name, days)
-    (kept / "compiled" / "2.blob").write_bytes(b"2")
-    age(kept / "compiled" / "2.blob", 91)
+    for name, days in (("compiled-a", 91), ("compiled-b", 89), ("compiled-c.1.tmp", 8), ("compiled-d.1.tmp", 6)):
+        (kept / name).mkdir()
+        age(kept / name, days)
+    (kept / "compiled.2.1.done").touch()  # of an earlier version
+    age(kept / "compiled.2.1.done", 91)
     (tmp_path / "agreement").mkdir()
     for name, days in (("new.json", 1), ("old.json", 91)):
         (tmp_path / "agreement" / name).write_text("{}")
@@ -88,7 +93,7 @@ def test_leftovers_go(tmp_path: Path) -> None:
     age(tmp_path / "somebody's", 1000)
     prune(tmp_path)
     assert {path.name for path in models.iterdir()} - {"use.lock"} == {"kept", "good", "new.tmp"}
-    assert [path.name for path in (kept / "compiled").iterdir()] == ["1.blob"]
+    assert {path.name for path in kept.iterdir()} == {RECORD_NAME, "compiled", "compiled-b", "compiled-d.1.tmp"}
     assert {path.name for path in tmp_path.iterdir()} == {"models", "compiled-f32", "agreement", "somebody's"}
     assert [path.name for path in (tmp_path / "agreement").iterdir()] == ["new.json"]
 
@@ -128,3 +133,61 @@ def test_a_cache_that_cannot_be_written_is_used_as_it_is(tmp_path: Path) -> None
 def test_a_missing_cache_is_none_to_prune(tmp_path: Path) -> None:
     prune(tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+# What is there whole or not at all
+
+
+def test_nobody_finds_a_part(tmp_path: Path) -> None:
+    target = tmp_path / "compiled"
+    with whole_folder(target) as folder:
+        (folder / "1.blob").write_bytes(b"1")
+        assert not target.exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["compiled", "1.blob"]
+
+
+def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with whole_folder(tmp_path / "compiled") as folder:
+            (folder / "1.blob").write_bytes(b"1")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_first_one_stays(tmp_path: Path) -> None:
+    """Others may have mapped its files."""
+    target = tmp_path / "compiled"
+    with whole_folder(target) as slower:
+        with whole_folder(target) as faster:
+            (faster / "1.blob").write_bytes(b"1")
+        (slower / "1.blob").write_bytes(b"2")
+    assert (target / "1.blob").read_bytes() == b"1"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_empty_one_is_none(tmp_path: Path) -> None:
+    """OpenVINO has kept nothing."""
+    with whole_folder(tmp_path / "compiled"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("permissions", [0o755, 0o750, 0o700])
+def test_those_who_can_read_the_entry_can_read_it(tmp_path: Path, permissions: int) -> None:
+    """A cache that root has prepared is read by others."""
+    entry = tmp_path / "entry"
+    entry.mkdir(mode=permissions)
+    with whole_folder(entry / "compiled") as folder:
+        (folder / "1.blob").write_bytes(b"1")
+        (folder / "1.blob").chmod(0o440)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (entry / "compiled", entry / "compiled" / "1.blob")]
+    assert modes == [permissions, permissions & 0o444]
+
+
+def test_where_no_folder_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError), whole_folder(tmp_path / "file" / "compiled"):
+        raise AssertionError

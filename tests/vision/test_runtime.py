@@ -14,19 +14,21 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from imgsearch.vision.compile_settings import compile_settings
 from imgsearch.vision.models import DEFAULT_MODEL, find_model
 from imgsearch.vision.openvino_export import ConvertedModel, converted_model
+from imgsearch.vision.precision import BF16, F32
 from imgsearch.vision.runtime import Network, available_cores
 from tests.pictures import draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.networks
 
@@ -177,8 +179,9 @@ def test_damage_in_the_compiled_cache_changes_nothing(
 
 
 def test_works_without_a_compiled_cache(tiny: ConvertedModel, own: ConvertedModel, cache: Path) -> None:
-    for name in ("compiled", "compiled-f32", "compiled-bf16"):
-        (own.folder / name).write_text("no folder can be made here")
+    for precision in (None, F32, BF16):
+        folder = Path(compile_settings(own.path, precision, cores=2, parallel=False)["CACHE_DIR"])
+        folder.write_text("no folder can be made here")
     (picture,) = pictures(1, tiny.record.input_size)
     expected = Network(tiny, cache, parallel=False).embed(picture)[0]
     assert np.array_equal(Network(own, cache, parallel=False).embed(picture)[0], expected)
@@ -238,17 +241,24 @@ def test_counts_the_cores_that_it_may_use() -> None:
 
 @pytest.mark.extended
 def test_many_processes_compile_at_once(own: ConvertedModel, cache: Path) -> None:
-    """OpenVINO's cache is not made for processes that write the same file at the same time."""
+    """OpenVINO's cache is not made for processes that write the same file at the same time.
+
+    They are a first ``add`` and a first ``search``, each three times.
+    """
     program = (
         "import sys, json; from pathlib import Path; import numpy as np\n"
         "from imgsearch.vision.runtime import Graph\n"
-        "graph = Graph(Path(sys.argv[1]), parallel=False)\n"
+        "graph = Graph(Path(sys.argv[1]), parallel=sys.argv[3] == 'True')\n"
         "print(json.dumps(graph(np.full(json.loads(sys.argv[2]), 100, np.uint8))[0].tolist()))\n"
     )
     side = own.record.input_size
     words = [sys.executable, "-c", program, str(own.path), json.dumps([side, side, 3])]
-    processes = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(6)]
+    processes = [
+        subprocess.Popen([*words, str(number % 2 == 0)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for number in range(6)
+    ]
     answers = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0] * 6, answers
-    assert len({out for out, _ in answers}) == 1
-    assert list(own.folder.glob("compiled*.done"))
+    features = np.array([json.loads(out) for out, _ in answers], np.float32)
+    np.testing.assert_allclose(features, features[:1].repeat(6, axis=0), rtol=0, atol=1e-6)
+    assert len(compiled(own.folder)) == len(list(own.folder.glob("compiled*"))) == 1, "and nothing is left over"
