@@ -25,8 +25,8 @@ def compile_settings(path: Path, precision: str | None, *, cores: int, parallel:
         cores: to calculate on.
         parallel: one picture on each core, or one at a time on all of them.
     """
-    # What OpenVINO writes goes by the model's path and by nothing else (2026.4.1), not even by the precision. So each
-    # precision has a folder of its own, and so has each path by which the cache is reached.
+    # OpenVINO names what it compiles by the model's path alone (2026.4.1), whatever the precision. So each precision
+    # has a folder of its own, and so does each path under which the cache is accessed.
     names = [COMPILED, *([] if precision is None else [precision]), _digest(path)]
     settings = {
         "CACHE_DIR": str(path.parent / "-".join(names)),
@@ -41,12 +41,8 @@ def compile_settings(path: Path, precision: str | None, *, cores: int, parallel:
 
 
 def is_compiled(settings: dict[str, str]) -> bool:
-    """Whether what compiling with these settings gives is there, all of it.
-
-    Raises:
-        KeyError: these are no settings.
-    """
-    folder = Path(settings["CACHE_DIR"])
+    """Whether compiled code for these settings is there, all of it."""
+    folder = Path(settings.get("CACHE_DIR", ""))
     try:
         return folder.name.startswith(COMPILED) and folder.is_dir()
     except (OSError, ValueError):  # such as a name that is too long
@@ -54,5 +50,5 @@ def is_compiled(settings: dict[str, str]) -> bool:
 
 
 def _digest(path: Path) -> str:
-    """Of the path as it is written and of where it leads: OpenVINO goes by one or the other."""
+    """Of the path as given and of where it leads, as OpenVINO uses one or the other."""
     return sha256(os.fsencode(path) + b"\0" + os.fsencode(os.path.realpath(path))).hexdigest()[:8]

@@ -46,7 +46,7 @@ def begin(folder: Path) -> None:
         return
     threads = ThreadPoolExecutor(MOST, thread_name_prefix="imgsearch-early")
     for path, settings in _named.items():
-        if is_compiled(settings):  # otherwise, it must be compiled elsewhere and moved there
+        if is_compiled(settings):  # otherwise OpenVINO would compile it in place, where others look for it
             _begun[path] = threads.submit(_load, path, settings)
     threads.shutdown(wait=False)
 
@@ -59,13 +59,10 @@ def _load(path: Path, settings: dict[str, str]) -> CompiledNetwork:
 def _read(note: Path) -> dict[Path, dict[str, str]]:
     """The networks of a note; none if it cannot be read."""
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        named = {
+        return {
             Path(network["path"]): {str(name): str(value) for name, value in network["settings"].items()}
             for network in json.loads(note.read_bytes())["networks"][:MOST]
         }
-        for settings in named.values():
-            is_compiled(settings)  # raises KeyError if these are no settings
-        return named
     return {}
 
 

@@ -1,4 +1,4 @@
-"""What goes into the cache of networks whole, when it was last used, and the removal of what nobody uses any more.
+"""The cache of networks: folders that appear only when complete, their last use, and the removal of unused ones.
 
 An entry is a folder below ``models``. Its note's time of change is the time of its last use, to within a day. Whoever
 finds that older renews it under a lock, and whoever removes an entry looks at it under the same lock: so none
@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.durable_fs import sync, sync_folder
+from imgsearch.durable_fs import TEMPORARY_SUFFIX, sync, sync_folder
 from imgsearch.vision.compile_settings import COMPILED
 from imgsearch.vision.models import GRAPH_VERSION
 from imgsearch.vision.openvino_compat import openvino_version
@@ -35,7 +35,6 @@ KEPT_DAYS: Final = 90
 """After the last use."""
 OTHERS_KEPT_DAYS: Final = 7
 """Likewise, of what another version of imgsearch or OpenVINO has made: it may be in use beside this one."""
-TEMPORARY: Final = ".tmp"
 
 
 def models_folder(cache: Path) -> Path:
@@ -72,31 +71,38 @@ def mark_used(note: Path) -> bool:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder for what OpenVINO compiles; at the end of the block it becomes ``target``, unless that exists by then.
+    """A folder for compiled code, renamed to ``target`` at the end of the block unless that exists by then.
 
-    OpenVINO writes where it reads, and a process that has mapped a file ends with SIGBUS if another one cuts it short.
-    So no process may find a part of it. Who may read the folder around it may read it, too.
+    OpenVINO writes in place, and a process that has mapped a file ends with SIGBUS when another one truncates it. So no
+    process may find an incomplete folder. Whoever can read the folder around it can read it.
 
     Args:
-        target: in an entry of the cache. If it cannot be made, it is left as it is.
+        target: in an entry of the cache. If it cannot be created, nothing is left behind.
 
     Raises:
         OSError: nothing can be written there.
     """
-    temporary = Path(tempfile.mkdtemp(prefix=f"{target.name}.", suffix=TEMPORARY, dir=target.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f"{target.name}.", suffix=TEMPORARY_SUFFIX, dir=target.parent))
     try:
         yield temporary
         with suppress(OSError):
-            if files := list(temporary.iterdir()):  # none if the disk is full
-                permissions = target.parent.stat().st_mode & 0o777
-                for file in files:
-                    file.chmod(permissions & 0o444)
-                    sync(file)
-                temporary.chmod(permissions)
-                temporary.rename(target)
-                sync_folder(target.parent)
+            _put_in_place(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    files = list(temporary.iterdir())
+    if not files:  # the disk is full
+        return
+    permissions = target.parent.stat().st_mode & 0o777
+    temporary.chmod(permissions)
+    for file in files:
+        file.chmod(permissions & 0o444)
+    for path in (*files, temporary):
+        sync(path)
+    temporary.rename(target)
+    sync_folder(target.parent)
 
 
 def prune(cache: Path) -> None:
@@ -110,7 +116,7 @@ def prune(cache: Path) -> None:
         return
     with suppress(OSError):
         with _lock(models):
-            trash = Path(tempfile.mkdtemp(prefix="removed.", suffix=TEMPORARY, dir=models))
+            trash = Path(tempfile.mkdtemp(prefix="removed.", suffix=TEMPORARY_SUFFIX, dir=models))
             for path in [*_outdated_entries(models), *_outdated_compiled(cache)]:
                 with suppress(OSError):
                     path.rename(trash / f"{path.parent.name}.{path.name}")
@@ -132,7 +138,7 @@ def _outdated_entries(models: Path) -> Iterator[Path]:
 
 
 def _is_outdated(entry: Path) -> bool:
-    if entry.suffix == TEMPORARY:  # of a process that was killed: no conversion takes so long
+    if entry.suffix == TEMPORARY_SUFFIX:  # of a process that was killed: no conversion takes so long
         return _age(entry) > OTHERS_KEPT_DAYS * DAY
     note = entry / RECORD_NAME
     try:
@@ -147,7 +153,7 @@ def _outdated_compiled(cache: Path) -> Iterator[Path]:
     """What OpenVINO has compiled long ago: it does so again within a second, where it is still wanted."""
     for path in models_folder(cache).glob(f"*/{COMPILED}*"):
         with suppress(OSError):
-            if _age(path) > (OTHERS_KEPT_DAYS if path.suffix == TEMPORARY else KEPT_DAYS) * DAY:
+            if _age(path) > (OTHERS_KEPT_DAYS if path.suffix == TEMPORARY_SUFFIX else KEPT_DAYS) * DAY:
                 yield path
     for path in cache.glob(f"{COMPILED}*"):  # where an earlier version kept it
         with suppress(OSError):

@@ -259,6 +259,7 @@ def test_many_processes_compile_at_once(own: ConvertedModel, cache: Path) -> Non
     ]
     answers = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0] * 6, answers
+    assert [len({out for out, _ in answers[mode::2]}) for mode in (0, 1)] == [1, 1]
     features = np.array([json.loads(out) for out, _ in answers], np.float32)
     np.testing.assert_allclose(features, features[:1].repeat(6, axis=0), rtol=0, atol=1e-6)
     assert len(compiled(own.folder)) == len(list(own.folder.glob("compiled*"))) == 1, "and nothing is left over"
