@@ -108,6 +108,9 @@ def test_searches_of_all_kinds(shop: Reading) -> None:
     for seed in range(25):
         for search in (shop.search_by_feature, shop.search_by_picture, shop.search_by_name, shop.search_widely):
             search(random.Random(seed))
+    history = shop._history
+    assert history.judged >= 100
+    assert 20 * history.undecided <= history.judged
 
 
 @pytest.mark.parametrize("least", [0.0, 0.05, 0.3])
@@ -139,10 +142,12 @@ def test_each_of_many_queries_leaves_out_its_own_picture(shop: Reading, expressi
     stored = list(shop._instance.items())[::4]
     versions = [shop._as_known(item)[1] for item in stored]
     asked = [Asked(feature_of(one.number, one.region), one.number, one.region, (), options) for one in versions]
+    undecided = shop._history.undecided
     rankings = shop._searcher._rank([(Query.with_item(item), ()) for item in stored], options)
     for one, found in zip(asked, rankings, strict=True):
         shop._judged(shop._history.floor, partial(Expected.fault, asked=one, result=found))
     assert any(found.left_out for found in rankings)
+    assert shop._history.undecided == undecided
 
 
 def test_a_full_page_ends_the_search_for_products(shop: Reading, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,7 @@ def _simulate(seed: int, operations: int, log: Callable[[str], None]) -> tuple[R
         _say(f"FOUND after {report.operations} operations: {finding}")
     _say(
         f"seed {seed}: {report.operations} operations, {report.faults().total()} faults, {report.lives} lives, "
+        f"{report.judged} answers judged, {report.undecided} undecided, "
         f"{seconds:.1f} s of one core: {report.operations / seconds * 3600:,.0f} an hour"
     )
     return report, finding, seconds
@@ -88,6 +89,8 @@ def _record(report: Report, finding: str | None, seconds: float, commit: str | N
         "seed": report.seed,
         "operations": report.operations,
         "instances": report.lives,
+        "judged": report.judged,
+        "undecided": report.undecided,
         "seconds": round(seconds, 3),
         "faults": dict(sorted(report.faults().items())),
         "finding": finding,

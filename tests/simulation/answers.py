@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,10 @@ from tests.simulation.given import DIMENSION, RECORD, feature_of
 from tests.storage.builders import Features
 from tests.storage.known import MEANINGS, State
 
-__all__ = ["Asked", "Expected"]
+__all__ = ["UNDECIDED", "Asked", "Expected"]
 
+UNDECIDED: Final = "rounding decides"
+"""Of an answer that is not compared."""
 NEAR = 2e-5
 """Similarities that are nearer to each other than that may be rounded into another order."""
 WEIGHTS = ranking_weights(RECORD.feature_version)
@@ -125,7 +128,7 @@ class Expected:
         return same
 
     def fault(self, asked: Asked, result: SearchResult | Ranking) -> str | None:
-        """What is wrong with an answer; None: it is that of this state, or rounding decides."""
+        """What is wrong with an answer; None: nothing, it is that of this state; UNDECIDED where rounding decides."""
         if not self.keys:
             return None if not result.hits and not result.found else "found something where nothing is"
         options, same, matching = asked.options, self._same(asked), self.matching(asked)
@@ -137,13 +140,14 @@ class Expected:
         left_out = same if options.exclude_self else np.zeros(len(same), bool)
         for found in self._layers(asked, same, matching):
             if found is None:
-                return None
+                return UNDECIDED
             layer, alone = found
             near, ties = self._nearness(asked, same, layer, alone, left_out)
             rivals = rivals or self._rivals(near, layer & ~same)
             of_layer = self._scores(near, same, rivals)
-            if np.any(np.abs(of_layer[layer] - options.min_score) < 1e-4):
-                return None
+            # Without a least Score nothing is left out, however low Scores are.
+            if options.min_score and np.any(np.abs(of_layer[layer] - options.min_score) < 1e-4):
+                return UNDECIDED
             nearness[layer], scores[layer] = near[layer], of_layer[layer]
             counting = layer & ~left_out & (of_layer >= options.min_score)
             order = [place for place in np.lexsort((self.ids, -ties, -near, ~same)).tolist() if counting[place]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from tests.simulation.answers import Expected
+from tests.simulation.answers import UNDECIDED, Expected
 from tests.storage.known import State
 
 __all__ = ["Finding", "History"]
@@ -29,6 +29,8 @@ class History:
     def __init__(self) -> None:
         self._line = [State()]
         self.floor = 0
+        self.judged, self.undecided = 0, 0
+        """How many answers were judged, and how many of them could be of a state only because rounding decides."""
         self._answers: dict[int, Expected] = {}
 
     @property
@@ -91,14 +93,16 @@ class History:
 
         Args:
             positions: of the states that it may be of so far.
-            fault: what speaks against one; None: nothing does.
+            fault: what speaks against one; None: nothing does; UNDECIDED: nobody can say.
 
         Raises:
             Finding
         """
         tried = list(positions)
         faults = [fault(self.expected(position)) for position in tried]
-        left = [position for position, found in zip(tried, faults, strict=True) if found is None]
+        left = [position for position, found in zip(tried, faults, strict=True) if found in (None, UNDECIDED)]
+        self.judged += 1
+        self.undecided += UNDECIDED in faults and None not in faults
         if not left:
             raise Finding(f"an answer is that of none of {len(tried)} states: {faults[0]}")
         return left

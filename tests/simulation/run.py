@@ -60,6 +60,10 @@ class Report:
     """What has happened to the machines, by kind and step."""
     kinds: Counter[str] = field(default_factory=Counter)
     """Operations, by name."""
+    judged: int = 0
+    """Answers that were held against the states that they may be of."""
+    undecided: int = 0
+    """Those of them that were not compared, as rounding decides what they are."""
 
     def faults(self) -> Counter[str]:
         """How many there were of each kind."""
@@ -155,6 +159,8 @@ def _live(
     finally:
         if life is not None:
             report.seen += life.machine.seen
+            report.judged += life.history.judged
+            report.undecided += life.history.undecided
             life.close()
         shutil.rmtree(home, ignore_errors=True)
 

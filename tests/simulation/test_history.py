@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from tests.simulation.answers import Expected
+from tests.simulation.answers import UNDECIDED, Expected
 from tests.simulation.history import Finding, History
 from tests.storage.known import State
 
@@ -29,6 +29,19 @@ def test_an_answer_is_of_a_state_in_its_time() -> None:
     history.saw(left)
     with pytest.raises(Finding):
         history.judge(history.window(history.floor), partial(answered, 2))
+
+
+def test_an_answer_that_rounding_decides_is_let_through_and_counted() -> None:
+    """Unless it certainly is that of another state; nobody can say of which states it is not."""
+    history = History()
+    history.begin(STATES)
+    history.acknowledge(2)
+    faults: dict[int, str | None] = {2: UNDECIDED, 3: "another"}
+    assert history.judge(history.window(2), lambda expected: faults[expected.state.last_id]) == [2]
+    assert (history.judged, history.undecided) == (1, 1)
+    faults[3] = None
+    assert history.judge(history.window(2), lambda expected: faults[expected.state.last_id]) == [2, 3]
+    assert (history.judged, history.undecided) == (2, 1)
 
 
 def test_what_is_found_after_a_crash_is_a_state_in_its_time() -> None:

@@ -42,6 +42,8 @@ def test_a_few_thousand_operations(logged: tuple[Report, list[str]]) -> None:
     for name in ("power lost", "ENOSPC", "EIO"):
         assert any(one.startswith(name) for one in seen), name
     assert sum(report.operations for report in reports) >= 3_000
+    # A judge that abstains would find nothing.
+    assert 100 * sum(report.undecided for report in reports) <= sum(report.judged for report in reports)
 
 
 def test_the_same_seed_gives_the_same_log(logged: tuple[Report, list[str]]) -> None:
@@ -72,6 +74,7 @@ def test_the_command_keeps_a_log(tmp_path: Path) -> None:
         assert line["finding"] is None or "Finding: an answer is that of none" in line["finding"]
         assert (line["operations"] >= 300) is (line["finding"] is None)
         assert line["seconds"] > 0
+        assert line["judged"] > line["undecided"]
         assert sum(line["kinds"].values()) > 0
         assert sum(line["faults"].values()) == sum(
             count for place, count in line["places"].items() if ": " in place
