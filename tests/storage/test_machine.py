@@ -453,8 +453,11 @@ class InstanceMachine(RuleBasedStateMachine):
             if not same[key]:
                 rivals[key.product_id] = max(nearness[key], rivals.get(key.product_id, -1.0))
         scores = {key: 1.0 if same[key] else score_of(nearness[key], rivals.values()) for key in matching}
-        if any(abs(score - asked.min_score) < NEAR for score in scores.values()):
-            return  # rounding would decide
+        self.seen["judged"] += 1
+        # Without a least Score nothing is left out, however low Scores are.
+        if asked.min_score and any(abs(score - asked.min_score) < NEAR for score in scores.values()):
+            self.seen["undecided"] += 1  # by anything but rounding
+            return
         ranked = sorted(
             (key for key in matching if scores[key] >= asked.min_score and not (asked.exclude_self and same[key])),
             key=lambda key: (not same[key], -nearness[key], items[key].id),
@@ -503,9 +506,12 @@ def score_of(similarity: float, rivals: Iterable[float]) -> float:
 
 @pytest.mark.extended
 def test_any_sequence() -> None:
+    InstanceMachine.seen.clear()
     run_state_machine_as_test(
         InstanceMachine, settings=settings(deadline=None, max_examples=12, stateful_step_count=20)
     )
+    assert InstanceMachine.seen["judged"] >= 100
+    assert 100 * InstanceMachine.seen["undecided"] <= InstanceMachine.seen["judged"]
 
 
 @pytest.mark.long
@@ -519,5 +525,6 @@ def test_thousands_of_steps() -> None:
         ),
     )
     assert InstanceMachine.seen["steps"] >= 2000
+    assert 100 * InstanceMachine.seen["undecided"] <= InstanceMachine.seen["judged"]
     for moment in ("killed before", "killed between", "killed after", "left something behind"):
         assert InstanceMachine.seen[moment] >= 20, InstanceMachine.seen
