@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from imgsearch import durable_fs
 from imgsearch.filters.tree import EVERYTHING, And, Compare
-from imgsearch.search import candidates, ranking, searcher
+from imgsearch.search import candidates, family, ranking, searcher
 from imgsearch.storage import engine, lock, records
 from imgsearch.storage.faiss import index_reader, index_writer
 from imgsearch.storage.integrity import check, repair
@@ -63,6 +63,14 @@ def damage_of_the_log_is_taken_for_its_end() -> AbstractContextManager[Any]:
     for module in (store, check):
         stack.enter_context(patch.object(module, "is_corrupted", lambda _path: False))
     return stack
+
+
+def the_last_siblings_of_many_have_no_say() -> AbstractContextManager[Any]:
+    def siblings(self: Any, *arguments: Any) -> list[Any]:
+        return original(self, *arguments)[:1]
+
+    original = family.Family.siblings
+    return patch.object(family.Family, "siblings", siblings)
 
 
 def removed_items_stay_in_the_shortlist() -> AbstractContextManager[Any]:
@@ -268,6 +276,7 @@ PLANTED: Final[dict[str, Patch]] = {
         checksums_of_features_are_not_verified,
         checksums_of_rows_are_not_verified,
         damage_of_the_log_is_taken_for_its_end,
+        the_last_siblings_of_many_have_no_say,
         removed_items_stay_in_the_shortlist,
         items_newer_than_the_index_are_not_searched,
         an_index_forgets_what_was_removed_before_it,
