@@ -65,6 +65,15 @@ def damage_of_the_log_is_taken_for_its_end() -> AbstractContextManager[Any]:
     return stack
 
 
+def a_batch_gives_the_answers_of_its_neighbours() -> AbstractContextManager[Any]:
+    def rank(self: Any, *arguments: Any) -> list[Any]:
+        rankings = original(self, *arguments)
+        return rankings[1:] + rankings[:1]
+
+    original = searcher.Searcher._rank
+    return patch.object(searcher.Searcher, "_rank", rank)
+
+
 def the_last_siblings_of_many_have_no_say() -> AbstractContextManager[Any]:
     def siblings(self: Any, *arguments: Any) -> list[Any]:
         return original(self, *arguments)[:1]
@@ -276,6 +285,7 @@ PLANTED: Final[dict[str, Patch]] = {
         checksums_of_features_are_not_verified,
         checksums_of_rows_are_not_verified,
         damage_of_the_log_is_taken_for_its_end,
+        a_batch_gives_the_answers_of_its_neighbours,
         the_last_siblings_of_many_have_no_say,
         removed_items_stay_in_the_shortlist,
         items_newer_than_the_index_are_not_searched,

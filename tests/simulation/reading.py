@@ -57,6 +57,7 @@ class Reading:
             (30, "search by feature", self.search_by_feature),
             (12, "search by name", self.search_by_name),
             (8, "search by picture", self.search_by_picture),
+            (6, "searches at once", self.search_at_once),
             (4, "pages of a search", self.pages),
             (12, "list", self.list_page),
             (4, "pages of the list", self.list_pages),
@@ -113,7 +114,8 @@ class Reading:
         Raises:
             InstanceDamaged: of the last one that it hindered.
         """
-        asked = [self._asked_with_feature(chance, SearchOptions(num=100, any_category=True))[0] for _ in range(count)]
+        options = SearchOptions(num=100, any_category=True)
+        asked = self._many_asked(chance, options, count)
         try:
             self._answer(asked)
         except InstanceDamaged:
@@ -126,9 +128,16 @@ class Reading:
             if damage is not None:
                 raise damage from None
 
+    def search_at_once(self, chance: random.Random) -> None:
+        """With a few features, each within its own categories, in one snapshot."""
+        self._answer(self._many_asked(chance, self._options(chance), chance.randint(2, 4)))
+
+    def _many_asked(self, chance: random.Random, options: SearchOptions, count: int) -> list[Asked]:
+        return [self._asked_with_feature(chance, options)[0] for _ in range(count)]
+
     def _answer(self, asked: Sequence[Asked]) -> None:
         start = self._history.floor
-        rankings = self._searcher._rank([(Query(one.feature, b""), ()) for one in asked], asked[0].options)
+        rankings = self._searcher._rank([(Query(one.feature, b""), one.categories) for one in asked], asked[0].options)
         for one, ranking in zip(asked, rankings, strict=True):
             self._judged(start, partial(Expected.fault, asked=one, result=ranking))
 
