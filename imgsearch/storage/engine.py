@@ -277,7 +277,9 @@ class Engine:
         number = old.number + 1 if old else 1
 
         def chunks() -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
-            return ((ids, converted(features)) for ids, features in store.features(chunk=REBUILD_CHUNK))
+            return (
+                (some, converted(features)) for some, features in store.features_held_against(ids, chunk=REBUILD_CHUNK)
+            )
 
         def picked(places: npt.NDArray[np.int64]) -> Features:
             found, features = store.features_of(ids[places].tolist())
@@ -312,9 +314,9 @@ class Engine:
         if old is None:
             return None
         with storage_errors(self.folder), store.reading(), suppress(FileNotFoundError, InstanceDamaged):
-            removed, (_, categories) = store.removed_ids(), store.categories(above=old.max_id)
+            removed, (ids, categories) = store.removed_ids(), store.categories(above=old.max_id)
             if can_extend(old, len(removed), categories):
-                chunks = partial(store.features, above=old.max_id, chunk=REBUILD_CHUNK)
+                chunks = partial(store.features_held_against, ids, above=old.max_id, chunk=REBUILD_CHUNK)
                 return extend(self.folder, old.number + 1, old, removed, categories, chunks)
         return None
 

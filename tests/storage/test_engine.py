@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import random
 import shutil
+import sqlite3
 import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -607,6 +608,26 @@ def test_an_emptied_instance_finds_nothing(engine: Engine, limit: int) -> None:
         engine.rebuild()
     fill(engine, scattered(1))
     assert found_ids(Ranker(engine).search(query(scattered(1)[0]), CALIBRATION, num=10)) == [101]
+
+
+@pytest.mark.parametrize("is_newer", [False, True])
+@pytest.mark.parametrize("limit", [0, 1000])
+@pytest.mark.parametrize("lost", ["items", "features"])
+def test_an_index_of_items_and_features_that_do_not_match(
+    engine: Engine, lost: str, limit: int, is_newer: bool
+) -> None:
+    """It is not built, and FAISS, which would end the process, is not asked to."""
+    fill(engine, scattered(100))
+    if is_newer:
+        engine.rebuild(flat_limit=limit)
+        fill(engine, scattered(40, 1), first=100)
+    before = engine.store.generation()
+    with closing(sqlite3.connect(engine.folder / DATABASE_NAME, isolation_level=None)) as connection:
+        connection.execute(f"DELETE FROM {lost} WHERE id = {120 if is_newer else 50}")
+    made = engine.refresh if is_newer else partial(engine.rebuild, flat_limit=limit)
+    with pytest.raises(InstanceDamaged, match=r"an item or its feature in .* is corrupted"):
+        made()
+    assert engine.store.generation() == before
 
 
 def test_each_rebuild_has_the_next_number_and_leaves_one_file(engine: Engine) -> None:

@@ -240,6 +240,23 @@ class Reader(Ranked):
             yield ids, self._unpacked(b"".join(row[1] for row in rows), len(rows))
 
     @translated
+    def features_held_against(
+        self, ids: npt.NDArray[np.int64], *, above: int = 0, chunk: int = CHUNK
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]:
+        """Yield what ``features`` yields of all items above ``above``, whose ids are given, ascending.
+
+        Raises:
+            InstanceDamaged: there are features without items, or items without features.
+        """
+        position = 0
+        for found, features in self.features(above=above, chunk=chunk):
+            if not np.array_equal(found, ids[position : position + len(found)]):
+                raise self.damage("an item or its feature")
+            yield found, features
+            position += len(found)
+        if position != len(ids):
+            raise self.damage("an item or its feature")
+
     def products_with_several(self) -> list[tuple[str, int]]:
         """ProductIds with more than one picture, and their number of pictures, sorted by ProductId."""
         return self._connection.execute(
