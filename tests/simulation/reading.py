@@ -23,7 +23,7 @@ from imgsearch.transfer.file_format import STAMP_NAME
 from imgsearch.transfer.importing import read_export
 from imgsearch.types import Item
 from imgsearch.values import Key, PictureOptions
-from tests.simulation.answers import Asked, Expected
+from tests.simulation.answers import UNDECIDED, Asked, Expected
 from tests.simulation.given import DIMENSION, SIGHTS, GivenInstance, feature_of
 from tests.simulation.history import Finding, History
 from tests.simulation.writing import CORNER, FILTERS, Export, draw_key
@@ -180,14 +180,12 @@ class Reading:
             raise Finding(f"a search with {key} was answered, which is not there")
 
         def fault(expected: Expected) -> str | None:
-            told = None
+            told = []
             for known in dict.fromkeys(versions):
                 categories = () if options.any_category else (known.category,)
                 feature = feature_of(known.number, known.region)
-                told = expected.fault(Asked(feature, known.number, known.region, categories, options), result)
-                if told is None:
-                    return None
-            return told
+                told.append(expected.fault(Asked(feature, known.number, known.region, categories, options), result))
+            return next((one for one in (None, UNDECIDED) if one in told), told[-1])
 
         self._judged(start, fault)
 
