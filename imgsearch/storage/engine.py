@@ -224,6 +224,7 @@ class Engine:
 
         Raises:
             InstanceEmpty: there is nothing to index.
+            InstanceDamaged: items and features do not match, or a checksum is wrong.
             StorageFull, StorageUnwritable: the old generation stays published.
         """
         self.count_to_index()
@@ -278,7 +279,8 @@ class Engine:
 
         def chunks() -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
             return (
-                (some, converted(features)) for some, features in store.features_held_against(ids, chunk=REBUILD_CHUNK)
+                (some, converted(features))
+                for some, features in store.features_checked_against(ids, chunk=REBUILD_CHUNK)
             )
 
         def picked(places: npt.NDArray[np.int64]) -> Features:
@@ -316,7 +318,7 @@ class Engine:
         with storage_errors(self.folder), store.reading(), suppress(FileNotFoundError, InstanceDamaged):
             removed, (ids, categories) = store.removed_ids(), store.categories(above=old.max_id)
             if can_extend(old, len(removed), categories):
-                chunks = partial(store.features_held_against, ids, above=old.max_id, chunk=REBUILD_CHUNK)
+                chunks = partial(store.features_checked_against, ids, above=old.max_id, chunk=REBUILD_CHUNK)
                 return extend(self.folder, old.number + 1, old, removed, categories, chunks)
         return None
 

@@ -30,7 +30,7 @@ class History:
         self._line = [State()]
         self.floor = 0
         self.judged, self.undecided = 0, 0
-        """How many answers were judged, and how many of them could be of a state only because rounding decides."""
+        """How many answers were judged, and how many of them were accepted only because they depend on rounding."""
         self._answers: dict[int, Expected] = {}
 
     @property

@@ -61,9 +61,9 @@ class Report:
     kinds: Counter[str] = field(default_factory=Counter)
     """Operations, by name."""
     judged: int = 0
-    """Answers that were held against the states that they may be of."""
+    """Answers that were checked against the states that they may be of."""
     undecided: int = 0
-    """Those of them that were not compared, as rounding decides what they are."""
+    """Those of them that depend on rounding and were accepted without a comparison."""
 
     def faults(self) -> Counter[str]:
         """How many there were of each kind."""

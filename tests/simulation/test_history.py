@@ -31,8 +31,8 @@ def test_an_answer_is_of_a_state_in_its_time() -> None:
         history.judge(history.window(history.floor), partial(answered, 2))
 
 
-def test_an_answer_that_rounding_decides_is_let_through_and_counted() -> None:
-    """Unless it certainly is that of another state; nobody can say of which states it is not."""
+def test_an_answer_that_depends_on_rounding_is_accepted_and_counted() -> None:
+    """It is not counted if it certainly matches one of the states."""
     history = History()
     history.begin(STATES)
     history.acknowledge(2)

@@ -616,7 +616,7 @@ def test_an_emptied_instance_finds_nothing(engine: Engine, limit: int) -> None:
 def test_an_index_of_items_and_features_that_do_not_match(
     engine: Engine, lost: str, limit: int, is_newer: bool
 ) -> None:
-    """It is not built, and FAISS, which would end the process, is not asked to."""
+    """It is not built: FAISS would abort the process."""
     fill(engine, scattered(100))
     if is_newer:
         engine.rebuild(flat_limit=limit)

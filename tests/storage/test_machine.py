@@ -456,8 +456,8 @@ class InstanceMachine(RuleBasedStateMachine):
         self.seen["judged"] += 1
         # Without a least Score nothing is left out, however low Scores are.
         if asked.min_score and any(abs(score - asked.min_score) < NEAR for score in scores.values()):
-            self.seen["undecided"] += 1  # by anything but rounding
-            return
+            self.seen["undecided"] += 1
+            return  # rounding would decide
         ranked = sorted(
             (key for key in matching if scores[key] >= asked.min_score and not (asked.exclude_self and same[key])),
             key=lambda key: (not same[key], -nearness[key], items[key].id),

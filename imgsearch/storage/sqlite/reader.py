@@ -240,7 +240,7 @@ class Reader(Ranked):
             yield ids, self._unpacked(b"".join(row[1] for row in rows), len(rows))
 
     @translated
-    def features_held_against(
+    def features_checked_against(
         self, ids: npt.NDArray[np.int64], *, above: int = 0, chunk: int = CHUNK
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]:
         """Yield what ``features`` yields of all items above ``above``, whose ids are given, ascending.
