@@ -239,7 +239,6 @@ class Reader(Ranked):
             ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
             yield ids, self._unpacked(b"".join(row[1] for row in rows), len(rows))
 
-    @translated
     def features_checked_against(
         self, ids: npt.NDArray[np.int64], *, above: int = 0, chunk: int = CHUNK
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]:
@@ -257,6 +256,7 @@ class Reader(Ranked):
         if position != len(ids):
             raise self.damage("an item or its feature")
 
+    @translated
     def products_with_several(self) -> list[tuple[str, int]]:
         """ProductIds with more than one picture, and their number of pictures, sorted by ProductId."""
         return self._connection.execute(

@@ -20,14 +20,14 @@ from imgsearch.storage.integrity.check import check
 from imgsearch.storage.sqlite import store as store_module
 from imgsearch.storage.sqlite.database import BUSY_TIMEOUT_S, connect
 from imgsearch.storage.sqlite.generations import Generation
-from imgsearch.storage.sqlite.schema import PACKED_VERSION
+from imgsearch.storage.sqlite.schema import PACKED_VERSION, PAGE_BYTES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
 from imgsearch.types import Upsert
 from imgsearch.values import Attributes, Key, Location, Region, RegionMode
 from tests.storage.builders import DIMENSION, change, scattered, stored, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -576,3 +576,28 @@ def test_unit_vectors_of_the_builders_are_stored_exactly() -> None:
     assert (features == features.astype(np.float16)).all()
     assert np.abs(np.linalg.norm(features, axis=1) - 1).max() < 1e-3
     assert stored(features).shape == features.shape
+
+
+READS: dict[str, Callable[[Store], object]] = {
+    "counts": Store.counts,
+    "item": lambda store: store.item(Key("p", "1.jpg")),
+    "feature": lambda store: store.feature(1),
+    "keys": lambda store: store.keys(EVERYTHING),
+    "products with several": Store.products_with_several,
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_reads_outside_of_a_block_report_damage(home: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As our own error, not as one of SQLite."""
+    monkeypatch.setattr(store_module, "VERIFY_BELOW_BYTES", 0)
+    path = home / DATABASE_NAME
+    with closing(Store.open(path, write=True)) as opened:
+        write(opened, [change("p", f"{number}.jpg") for number in range(100)])
+        opened.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with closing(Store.open(path, write=False)) as opened:
+        with path.open("r+b") as file:
+            file.seek(PAGE_BYTES)
+            file.write(b"\xff" * (path.stat().st_size - PAGE_BYTES))
+        with pytest.raises(InstanceDamaged):
+            READS[name](opened)
