@@ -71,6 +71,10 @@ class History:
         missing = difference(self._line[self.floor], now)
         raise Finding(f"none of {len(self._line) - self.floor} states that may be there is: {missing}")
 
+    def possible(self) -> Sequence[State]:
+        """The states of which one is there."""
+        return self._line[self.floor :]
+
     def replace(self, now: State) -> None:
         """What is there is known to be something else, after damage."""
         self._line.append(now)

@@ -21,7 +21,7 @@ from tests.simulation.given import GivenInstance, feature_of
 from tests.simulation.history import Finding
 from tests.simulation.machine import Cut, Event, PowerLoss
 from tests.storage.arithmetic import Sight
-from tests.storage.known import State
+from tests.storage.known import State, Told
 
 if TYPE_CHECKING:
     from tests.simulation.life import Life
@@ -38,6 +38,9 @@ ALONE = 3
 AT_ONCE = 54
 """Wide searches more, if it is an index: it only chooses candidates, so that one wrong number in it seldom changes an
 answer."""
+WRITTEN, REBUILT = 0.4, 0.3
+"""Shares of the damaged instances that somebody writes before anybody repairs them, and of these writes that are new
+indexes."""
 FORMAT_BYTES = range(60, 64)
 """Where the header of a database says its format, which no checksum covers."""
 HIGH_BIT = 64
@@ -46,7 +49,7 @@ NO_DATA = (LOCK_NAME, HOLDER_NAME, "-shm")
 
 
 def rot_and_repair(life: Life, chance: random.Random) -> str:
-    """Flip a bit of an instance, read it as it is, and repair it; what was done, in words."""
+    """Flip a bit of an instance, read and write it as it is, and repair it; what was done, in words."""
     if chance.random() < 0.4:
         life.die_with_a_log()
     life.close()
@@ -77,6 +80,8 @@ def _flip_and_repair(life: Life, chance: random.Random, path: Path, offset: int,
     told = f"{path.name} at {offset}, bit {bit}"
     is_format = path.suffix == ".db" and offset in FORMAT_BYTES
     seen = _read(life, chance, AT_ONCE if path.suffix == ".faiss" else 0)
+    if chance.random() < WRITTEN and _write(life, chance):
+        seen = ""  # it may have replaced what was damaged
     try:
         problems = [one for one in GivenInstance.check(life.folder, read_data=True) if not one.damage.is_harmless]
     except (NewerFormat, OlderFormat):
@@ -189,19 +194,53 @@ def _read(life: Life, chance: random.Random, at_once: int) -> str:
     return said
 
 
+def _write(life: Life, chance: random.Random) -> bool:
+    """Change what is damaged before anybody repairs it; whether this was done."""
+    try:
+        life.open()
+    except (InstanceDamaged, NewerFormat, OlderFormat):
+        return False
+    write = life._drawn(rebuilds=chance.random() < REBUILT)
+    if write.name == "repair":  # which is to find nothing
+        life.close()
+        return False
+    before, told, outcome = life.history.begin(write.states), list[Told](), "done"
+    try:
+        for one in write.perform(life.instance):
+            told.append(one)
+            life._acknowledge(write, told, before)
+    except InstanceDamaged:
+        outcome = "given up"
+    else:
+        if told != write.told:
+            raise Finding(f"{write.name} told {told} instead of {write.told}")
+        life.history.finish()
+    life._log(f"on damage: {write.name}", outcome)
+    with suppress(InstanceDamaged):
+        life.close()
+    return outcome == "done"
+
+
 def _account(life: Life, repair: Repair, told: str) -> None:
     """All that is not there any more is named, and nothing else has changed."""
-    before, now = life.history.present, life.observed()
+    now = life.observed()
+    found = [_unaccounted(before, now, repair) for before in life.history.possible()]
+    if None not in found:
+        raise Finding(f"{told}: after a repair, {found[0]}")
+    life.history.replace(State(now.items, now.last_id))
+
+
+def _unaccounted(before: State, now: State, repair: Repair) -> str | None:
+    """What a repair has changed, if this was there before, without saying so."""
     named = {(loss.product_id, loss.pic_name) for loss in repair.lost}
+    loses_names = any(loss.product_id is None for loss in repair.lost)
     for key, known in before.items.items():
         found = now.items.get(key)
-        if found != known and (found is not None or ((key.product_id, key.pic_name) not in named)):
-            unnamed = sum(loss.product_id is None for loss in repair.lost)
-            if found is None and unnamed:
-                continue  # its name is lost, too
-            raise Finding(f"{told}: after a repair {key} is {found} instead of {known}")
+        is_told = found is None and (loses_names or (key.product_id, key.pic_name) in named)
+        if found != known and not is_told:
+            return f"{key} is {found} instead of {known}"
     if new := now.items.keys() - before.items.keys():
-        raise Finding(f"{told}: a repair has brought {min(new)}")
+        return f"there is {min(new)}, which was not there before"
     if now.last_id < before.last_id:
-        raise Finding(f"{told}: after a repair, ids are given again from {now.last_id} on, not from {before.last_id}")
-    life.history.replace(State(now.items, now.last_id))
+        return f"ids are given again from {now.last_id} on, not from {before.last_id}"
+    return None
