@@ -63,11 +63,20 @@ def parameters(tmp_path: Path) -> Path:
 
 @pytest.mark.extended
 @pytest.mark.networks
-def test_each_source_is_measured_with_its_own_parameters(labelled: Path, parameters: Path, cache: Path) -> None:
+@pytest.mark.parametrize("model", [DEFAULT_MODEL, "efficientnet-lite0"])
+def test_each_source_is_measured_with_its_own_parameters(
+    labelled: Path, parameters: Path, cache: Path, model: str
+) -> None:
     """Ranks are those of the plain figure, as the features are; Scores are those of the other curve."""
     told: list[str] = []
     result = evaluate(
-        labelled, [Part.RETRIEVAL], kind=Kind.GENERIC, left_out=parameters, cache=cache, announce=told.append
+        labelled,
+        [Part.RETRIEVAL],
+        kind=Kind.GENERIC,
+        model=model,
+        left_out=parameters,
+        cache=cache,
+        announce=told.append,
     )
     assert result.retrieval is not None
     assert result.left_out is not None
@@ -92,11 +101,15 @@ def test_queries_of_one_source(run: Run, labelled: Path) -> None:
 
 
 def test_what_cannot_be_left_out(labelled: Path, parameters: Path, tmp_path: Path) -> None:
-    """A folder without its table, with folders missing, another model, no source that is known: each in words."""
+    """A folder without its table, with folders missing, no queries, no source that is known: each in words."""
     with pytest.raises(UsageError, match=r"sources\.json"):
         evaluate(labelled, [Part.RETRIEVAL], left_out=tmp_path)
-    with pytest.raises(UsageError, match="default model"):
-        evaluate(labelled, [Part.RETRIEVAL], left_out=parameters, model="efficientnet-lite0")
+    boxes = tmp_path / "boxes"
+    boxes.mkdir()
+    shutil.copy(ROOT / "sample_data" / "queries" / "backpack-navy.jpg", boxes / "1.jpg")
+    (boxes / "boxes.csv").write_text("file,x1,y1,x2,y2\n1.jpg,1,1,50,50\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="folder with queries"):
+        evaluate(boxes, [Part.SUBJECTS], left_out=parameters)
     (parameters / "sources.json").write_text('{"one": "second"}', encoding="utf-8")
     with pytest.raises(UsageError, match="second"):
         evaluate(labelled, [Part.RETRIEVAL], left_out=parameters)

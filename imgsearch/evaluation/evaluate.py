@@ -112,7 +112,7 @@ def evaluate(
         cache: of converted models; by default the user's.
         sources: use only queries of these sources; empty: all.
         left_out: folder of parameters, each trained without one source (``left_out.py``): also measure retrieval
-            with these, with the default model.
+            with these.
         engine: measure in a database, at an address where no instance is; None: in a folder.
         index: with such a database, the address of the server of its index; None: the database.
         details: collects the result of each picture, if given.
@@ -133,8 +133,8 @@ def evaluate(
         if truth.retrieval is None:
             raise UsageError("sources select queries: measure retrieval too, or leave out the sources")
         truth = replace(truth, retrieval=truth.retrieval.asked_by(sources))
-    if left_out is not None and (alike is not None or model != DEFAULT_MODEL or truth.retrieval is None):
-        raise UsageError("sources can be left out only with the default model and a folder with queries")
+    if left_out is not None and (alike is not None or truth.retrieval is None):
+        raise UsageError("sources can be left out only of a folder with queries, and with no instance's settings")
     backend_for(Path(), engine, index)  # refuses what is no engine
     if index is not None and alike is not None:
         raise UsageError("an index on a server of its own cannot be had with another instance's settings")
@@ -164,8 +164,8 @@ def evaluate(
         )
     if not parameters:
         return result
-    settings = {"kind": kind, "crop": crop, "any_category": any_category, "workers": workers, "cache": cache}
-    figures = measure_left_out(folder, parameters, announce=announce, **settings)
+    settings = {"kind": kind, "model": model, "weights": weights, "crop": crop, "any_category": any_category}
+    figures = measure_left_out(folder, parameters, announce=announce, workers=workers, cache=cache, **settings)
     return replace(result, left_out=figures, seconds=time.perf_counter() - begun)
 
 

@@ -60,7 +60,7 @@ def measure_left_out(
         folder: with a retrieval table that names sources.
         parameters: by source, as returned by ``parameters_of``.
         announce: called with a line about each slow step.
-        settings: of ``evaluate``: kind, crop, any_category, workers, cache.
+        settings: of ``evaluate``: kind, model, weights, crop, any_category, workers, cache.
     """
     singles = []
     for source, own in parameters.items():
@@ -111,13 +111,15 @@ def main() -> None:
     from imgsearch.service.categories import Kind
 
     request = json.load(sys.stdin)
-    folder, source, kind, cache = (request.pop(name) for name in ("folder", "source", "kind", "cache"))
+    folder, source, kind = (request.pop(name) for name in ("folder", "source", "kind"))
+    weights, cache = (None if path is None else Path(path) for path in (request.pop("weights"), request.pop("cache")))
     details = Details()
     evaluate(
         Path(folder),
         [Part.RETRIEVAL],
         kind=Kind(kind),
-        cache=None if cache is None else Path(cache),
+        weights=weights,
+        cache=cache,
         sources=[source],
         details=details,
         **request,
