@@ -96,7 +96,7 @@ def _print_table(listed: list[tuple[KnownModel, AtHand]]) -> None:
         where.print(table)
         return
     table.caption = text(
-        "Measured on 435 photos of products, features of version 2 alone; speed of the networks, the default's is 1. "
-        "'imgsearch eval FOLDER --model NAME' measures on yours."
+        "Measured on whole photos, 435 queries, with nothing learned from their sources; speed is that of the "
+        "networks, the default's is 1. 'imgsearch eval FOLDER --model NAME' measures on yours."
     )
     where.print(table)
