@@ -140,14 +140,10 @@ class Engine:
 
     def _remove_leftovers(self) -> None:
         """Remove files of killed writers, and generations that are no longer published."""
-        from imgsearch.storage.integrity.problems import leftovers  # only writers need it: searches start faster
+        from imgsearch.storage.integrity.problems import remove_leftovers  # only writers need it: searches start faster
 
         with storage_errors(self.folder):
-            for path in leftovers(self.folder, own=self.store):
-                if path.is_dir():
-                    successor.remove(path)
-                else:
-                    path.unlink(missing_ok=True)
+            remove_leftovers(self.folder, self.store)
 
     def errors(self) -> AbstractContextManager[None]:
         """Translate errors of SQLite and the system into those of ``imgsearch.errors``."""

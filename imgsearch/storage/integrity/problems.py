@@ -9,16 +9,16 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
-from imgsearch.durable_fs import TEMPORARY_SUFFIX
+from imgsearch.durable_fs import TEMPORARY_SUFFIX, sync_folder
 from imgsearch.errors import ImgsearchError
+from imgsearch.storage import successor
 from imgsearch.storage.lock import HOLDER_NAME, writer_at_work
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.storage.successor import home, is_leftover
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["REPAIR_NAME", "Damage", "Loss", "Problem", "Repair", "leftovers"]
+__all__ = ["REPAIR_NAME", "Damage", "Loss", "Problem", "Repair", "leftovers", "remove_leftovers"]
 
 REPAIR_NAME: Final = f"{DATABASE_NAME}.repair{TEMPORARY_SUFFIX}"
 """The new database that a repair builds before it replaces the damaged one."""
@@ -141,8 +141,31 @@ def leftovers(folder: Path, *, locked: bool = False, own: Store | None = None) -
         )
         with opened as store:
             published = {f"index-{row[0]}.faiss" for row in store.connection.execute("SELECT number FROM generations")}
-            if is_leftover(home(folder), store):
-                found.append(home(folder))
+            if successor.is_leftover(successor.home(folder), store):
+                found.append(successor.home(folder))
     except (ImgsearchError, sqlite3.Error):
         return []  # unknown what is published
     return [path for path in found if path.name not in published and path.exists()]
+
+
+def remove_leftovers(folder: Path, own: Store) -> None:
+    """Remove what killed writers left, once all names in the folder are on the disk.
+
+    Whoever was killed, or met an error, between a renaming and its sync has left a name that everybody sees and that a
+    power loss takes back, with whatever was written under it since.
+
+    Args:
+        folder: with an instance in it.
+        own: the connection of the writer at work, who holds the lock; it is in no transaction.
+
+    Raises:
+        OSError
+    """
+    left = leftovers(folder, own=own)
+    if left:
+        sync_folder(folder)
+    for path in left:
+        if path.is_dir():
+            successor.remove(path)
+        else:
+            path.unlink(missing_ok=True)

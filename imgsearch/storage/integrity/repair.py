@@ -13,7 +13,7 @@ import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.durable_fs import atomic_file
+from imgsearch.durable_fs import TEMPORARY_SUFFIX, atomic_file
 from imgsearch.errors import InstanceDamaged, InstanceLocked, OlderFormat
 from imgsearch.projection import Projection
 from imgsearch.storage.checksum import is_valid, register, row_checksum
@@ -104,8 +104,12 @@ def _replace_log(database: Path) -> None:
                 f"{log} is corrupted and cannot be repaired while other programs have the instance open: end them and "
                 "run 'imgsearch check --repair' again"
             )
+        # If this ends midway, the next writer finds a leftover, and syncs names before it removes it.
+        unsynced = log.with_name(f"{log.name}.unsynced{TEMPORARY_SUFFIX}")
+        unsynced.touch(0o600)
         with atomic_file(log) as temporary:
             write_repaired(database, temporary)
+        unsynced.unlink()
 
 
 def _told(folder: Path) -> list[Loss]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import sqlite3
@@ -14,12 +15,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from imgsearch.errors import InstanceDamaged, InstanceLocked, StorageFull
+from imgsearch.errors import InstanceDamaged, InstanceLocked, StorageFull, StorageUnwritable
 from imgsearch.filters.tree import EVERYTHING, product_condition
 from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.check import check
-from imgsearch.storage.integrity.problems import Damage
+from imgsearch.storage.integrity.problems import Damage, remove_leftovers
 from imgsearch.storage.integrity.repair import _replace_log, repair
 from imgsearch.storage.sqlite.header import FIXED, FORMAT_AT, PAGE_SIZE_AT
 from imgsearch.storage.sqlite.schema import PAGE_BYTES
@@ -394,6 +395,33 @@ def test_a_repair_that_fails_loses_nothing_of_an_altered_log(
         repair(folder)
     lost = {loss.product_id for loss in repair(folder).lost}
     assert set(names(folder)) | lost == set(EVERYBODY)
+    assert [path.name for path in folder.iterdir() if path.name.endswith(".tmp")] == []
+
+
+def test_a_log_whose_name_may_not_be_on_the_disk_is_synced_by_the_next_writer(
+    killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power loss takes back the name, and what was committed under it."""
+    folder = copied(killed, tmp_path / "instance")
+    flip(log(folder), 20_000, 2)
+
+    def fail(_folder: Path) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("imgsearch.durable_fs.sync_folder", fail)
+        with pytest.raises(StorageUnwritable):
+            repair(folder)
+    assert check(folder)[0].damage is Damage.LEFTOVER, "the repaired log is there"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{remove_leftovers.__module__}.sync_folder", fail)
+        with pytest.raises(StorageUnwritable):
+            Engine.open(folder, write=True)
+    synced: list[Path] = []
+    monkeypatch.setattr(f"{remove_leftovers.__module__}.sync_folder", synced.append)
+    for _ in range(2):
+        Engine.open(folder, write=True).close()
+    assert synced == [folder]
     assert [path.name for path in folder.iterdir() if path.name.endswith(".tmp")] == []
 
 
