@@ -134,7 +134,7 @@ def evaluate(
             raise UsageError("sources select queries: measure retrieval too, or leave out the sources")
         truth = replace(truth, retrieval=truth.retrieval.asked_by(sources))
     if left_out is not None and (alike is not None or truth.retrieval is None):
-        raise UsageError("sources can be left out only of a folder with queries, and with no instance's settings")
+        raise UsageError("leaving out sources requires a folder with queries, and cannot be combined with an instance")
     backend_for(Path(), engine, index)  # refuses what is no engine
     if index is not None and alike is not None:
         raise UsageError("an index on a server of its own cannot be had with another instance's settings")

@@ -149,10 +149,10 @@ def leftovers(folder: Path, *, locked: bool = False, own: Store | None = None) -
 
 
 def remove_leftovers(folder: Path, own: Store) -> None:
-    """Remove what killed writers left, once all names in the folder are on the disk.
+    """Remove what killed writers left, after syncing the folder.
 
-    Whoever was killed, or met an error, between a renaming and its sync has left a name that everybody sees and that a
-    power loss takes back, with whatever was written under it since.
+    A writer that was killed, or failed, between a rename and its sync leaves a name that a power loss would take back,
+    with everything written to the file since.
 
     Args:
         folder: with an instance in it.

@@ -104,7 +104,7 @@ def _replace_log(database: Path) -> None:
                 f"{log} is corrupted and cannot be repaired while other programs have the instance open: end them and "
                 "run 'imgsearch check --repair' again"
             )
-        # If this ends midway, the next writer finds a leftover, and syncs names before it removes it.
+        # If this fails midway, the next writer finds this leftover, and syncs the folder before removing it.
         unsynced = log.with_name(f"{log.name}.unsynced{TEMPORARY_SUFFIX}")
         unsynced.touch(0o600)
         with atomic_file(log) as temporary:

@@ -401,7 +401,7 @@ def test_a_repair_that_fails_loses_nothing_of_an_altered_log(
 def test_a_log_whose_name_may_not_be_on_the_disk_is_synced_by_the_next_writer(
     killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a power loss takes back the name, and what was committed under it."""
+    """Otherwise a power loss would bring the old log back, without the commits since."""
     folder = copied(killed, tmp_path / "instance")
     flip(log(folder), 20_000, 2)
 
