@@ -149,7 +149,7 @@ def leftovers(folder: Path, *, locked: bool = False, own: Store | None = None) -
 
 
 def remove_leftovers(folder: Path, own: Store) -> None:
-    """Remove what killed writers left, after syncing the folder.
+    """Remove what killed writers left and indexes that were replaced; sync the folder first if a write was interrupted.
 
     A writer that was killed, or failed, between a rename and its sync leaves a name that a power loss would take back,
     with everything written to the file since.
@@ -162,7 +162,7 @@ def remove_leftovers(folder: Path, own: Store) -> None:
         OSError
     """
     left = leftovers(folder, own=own)
-    if left:
+    if any(path.suffix == TEMPORARY_SUFFIX for path in left):  # the others are indexes that were replaced
         sync_folder(folder)
     for path in left:
         if path.is_dir():
