@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from imgsearch.search.searcher import Searcher
 
 
-def measure(folder: Path, model: str = DEFAULT_MODEL) -> Breakdown[RetrievalFigures]:
+def measure(folder: Path) -> Breakdown[RetrievalFigures]:
     """The features alone: whole pictures, searched without categories."""
-    result = evaluate(folder, [Part.RETRIEVAL], kind=Kind.GENERIC, model=model, crop=False)
+    result = evaluate(folder, [Part.RETRIEVAL], kind=Kind.GENERIC, crop=False)
     if result.failures or result.retrieval is None:
         raise RuntimeError(f"not every picture was measured: {result.failures[:3]}")
     return result.retrieval
