@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -40,10 +41,13 @@ def make_private_folder(folder: Path) -> None:
 
     Existing folders are not changed.
     """
-    for missing in reversed([folder, *folder.parents]):
-        if not missing.exists():
-            missing.mkdir(mode=0o700, exist_ok=True)
-            sync_folder(missing.parent)
+    path = folder.absolute()
+    missing = list(takewhile(lambda one: not one.exists(), [path, *path.parents]))
+    # An interrupted call may have made the nearest existing folder without syncing its name.
+    sync_folder((missing[-1].parent if missing else path).parent)
+    for one in reversed(missing):
+        one.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(one.parent)
     folder.mkdir(exist_ok=True)  # raises if it exists and is not a folder
 
 
@@ -85,12 +89,16 @@ def sync(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync the entries of a folder to disk; does nothing where folders cannot be opened."""
+    """Sync the entries of a folder to disk; does nothing where folders cannot be opened or synced."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except (PermissionError, FileNotFoundError):
         return
-    _sync(descriptor)
+    try:
+        _sync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # how Linux says that a file system has no such call
+            raise
 
 
 def _sync(descriptor: int) -> None:
