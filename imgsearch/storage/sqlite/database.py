@@ -29,6 +29,7 @@ __all__ = [
     "storage_errors",
     "sync_commits",
     "transaction",
+    "use_wal",
 ]
 
 BUSY_TIMEOUT_S: Final = 30.0
@@ -178,6 +179,25 @@ def sync_commits(connection: sqlite3.Connection) -> None:
     # On macOS, fsync leaves data in the disk's cache. Elsewhere these have no effect.
     connection.execute("PRAGMA fullfsync = ON")
     connection.execute("PRAGMA checkpoint_fullfsync = ON")
+
+
+def use_wal(connection: sqlite3.Connection, folder: Path) -> None:
+    """Put a database into WAL mode, where readers and a writer do not wait for each other.
+
+    SQLite keeps the mode in the file. So this changes a new database, and one that another tool has put into another
+    mode.
+
+    Raises:
+        sqlite3.OperationalError: it could not be changed.
+        StorageUnwritable: the file system does not permit it.
+    """
+    # SQLite commits the change with the step after the row, so that a failure shows only there.
+    ((mode,),) = connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    if mode != "wal":
+        raise StorageUnwritable(
+            f"SQLite cannot keep its log in {folder}, as the file system does not share memory between programs: "
+            "choose a folder on a local disk"
+        )
 
 
 def _has_wal(path: Path) -> bool:

@@ -27,6 +27,7 @@ from imgsearch.storage.sqlite.database import (
     storage_errors,
     sync_commits,
     transaction,
+    use_wal,
 )
 from imgsearch.storage.sqlite.reader import Reader
 from imgsearch.storage.sqlite.rows import MAX_PARAMETERS
@@ -80,8 +81,8 @@ class Store(Reader):
             connection = sqlite3.connect(path, isolation_level=None)
             try:
                 connection.execute(f"PRAGMA page_size = {page_bytes}")
-                connection.execute("PRAGMA journal_mode = WAL")
                 sync_commits(connection)
+                use_wal(connection, path.parent)
                 migrate(connection)
                 if Coding.of(settings.get("model")).bits != HALF:
                     connection.execute(f"PRAGMA user_version = {PACKED_VERSION}")
@@ -375,6 +376,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool, verify:
     register(connection)
     version = check_version(connection, str(path))
     if write:
+        use_wal(connection, path.parent)
         migrate(connection)
     elif version < FORMAT_VERSION:
         raise OlderFormat(

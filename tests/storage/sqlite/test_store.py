@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
@@ -48,6 +49,8 @@ FULL = Upsert(
     ATTRIBUTES,
     Location("/photos", "x/1.jpg"),
 )
+LEGACY, WAL = bytes([1, 1]), bytes([2, 2])
+"""What a database's header says at bytes 18 and 19 about its journal (https://sqlite.org/fileformat2.html)."""
 NAMES = [
     "a",
     " ",
@@ -534,6 +537,30 @@ def test_a_reader_that_needs_the_log_keeps_no_writer_waiting(home: Path) -> None
     Store.open(home / DATABASE_NAME, write=True).close()
     with closing(Store.open(home / DATABASE_NAME, write=False)) as reader:
         assert (reader.count(), log.stat().st_size) == (1, 0)
+
+
+def test_a_database_that_has_lost_wal_mode_gets_it_from_its_next_writer(home: Path) -> None:
+    """Else its readers and writers would keep each other waiting, and refuse after a while."""
+    path = home / DATABASE_NAME
+    with closing(connect(path, write=True)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+    assert path.read_bytes()[18:20] == LEGACY
+    with closing(Store.open(path, write=False)) as reader, reader.reading():
+        assert reader.count() == 0
+    with closing(Store.open(path, write=True)) as store, closing(Store.open(path, write=False)) as reader:
+        assert path.read_bytes()[18:20] == WAL
+        with reader.reading():
+            assert reader.count() == 0
+            write(store, [change()])
+        assert reader.count() == 1
+
+
+def test_where_wal_mode_is_not_to_be_had_nothing_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite then returns the old mode, without an error; a database in memory stands for such a file system."""
+    connect_to = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda _path, **options: connect_to(":memory:", **options))
+    with pytest.raises(StorageUnwritable, match="choose a folder on a local disk"):
+        Store.create(tmp_path / DATABASE_NAME, {})
 
 
 def test_a_database_that_is_refused_is_closed(home: Path) -> None:
