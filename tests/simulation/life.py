@@ -39,6 +39,7 @@ FAULT, POWER, BESIDE = 0.05, 0.04, 0.12
 """Shares of the operations with an error, with a loss of power, with something done beside."""
 MOST_STEPS = 70
 """Steps that most operations do not exceed."""
+MOST_CREATING_STEPS = 60
 MOST_EXPORTS = 2
 LOG_NOT_SYNCED = f"{errno.errorcode[errno.EIO]}: sync instance/{DATABASE_NAME}-wal"
 """If the commit cannot be overwritten either, it is in doubt until a restart."""
@@ -86,15 +87,23 @@ class Life:
         return self.machine.home / "instance"
 
     def _create(self) -> None:
-        """Creating it may be cut off, and is then done anew."""
+        """Creating it may be cut off or fail, and is then done anew."""
         while not GivenInstance.exists(self.folder):
-            events = [Event(self._chance.randrange(60), Cut.POWER)] if self._chance.random() < 0.5 else []
+            what = self._chance.choice((None, Cut.POWER, errno.ENOSPC, errno.EIO))
+            events = [] if what is None else [Event(int(MOST_CREATING_STEPS * self._chance.random() ** 2), what)]
+            seen = self.machine.seen.total()
             try:
                 with self.machine.plan(events), self._stoppable():
                     create(self.folder)
             except PowerLoss:
                 self._log("create", "power lost")
                 self._restart()
+            except StorageError as error:
+                if self.machine.seen.total() == seen:
+                    raise Finding(f"create failed without a fault: {error}") from error
+                self._log("create", type(error).__name__)
+                if GivenInstance.exists(self.folder):
+                    self._restart()  # it was not acknowledged, and may be gone
         self._log("create", "")
         self.open()
 
