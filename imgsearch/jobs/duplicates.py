@@ -90,7 +90,7 @@ def duplicates(
     counting = _member(Products, products)
     if not 0 <= min_score <= 1:
         raise InvalidValue(f"min_score {min_score} is not between 0 and 1")
-    with opened.reading() as engine, engine.errors():
+    with opened.reading() as engine:
         while True:
             with engine.store.reading():
                 opened.refresh(engine.store)

@@ -136,7 +136,7 @@ def selection(expression: str | None, category: int | str | None, product_id: st
 
 def items(opened: Opened, condition: Condition) -> Iterator[Item]:
     """Yield items that meet a condition, in the order of addition; see ``Instance.items``."""
-    with opened.reading() as engine, engine.errors(), engine.store.reading():
+    with opened.reading() as engine, engine.store.reading():
         yield from engine.store.items(condition)
 
 
@@ -150,7 +150,7 @@ def listing(opened: Opened, condition: Condition, *, start: int = 0, num: int | 
     for name, value in (("start", start), ("num", num)):
         if value is not None and (whole_number(value) is None or value < 0):
             raise InvalidPaging(f"{name} {value!r} is no whole number", code=f"Invalid{name.capitalize()}Parameter")
-    with opened.reading() as engine, engine.errors(), engine.store.reading():
+    with opened.reading() as engine, engine.store.reading():
         found = engine.store.items_by_key(condition, start=start, limit=num)
         yield Listing(engine.store.count(condition), found)
 
@@ -163,7 +163,7 @@ def misplaced(opened: Opened, shard: Shard, *, at_most: int | None = None) -> It
         shard: which one it is.
         at_most: how many items are looked at; None: all.
     """
-    with opened.reading() as engine, engine.errors(), engine.store.reading():
+    with opened.reading() as engine, engine.store.reading():
         for item in engine.store.items_by_key(EVERYTHING, limit=at_most):
             if not shard.owns(item.key.product_id):
                 yield item.key

@@ -57,7 +57,7 @@ def reindex_stream(opened: Opened, *, workers: int | None, device: str, lock_tim
 
 def lacks_hashes(opened: Opened) -> bool:
     """Whether items have no perceptual hash."""
-    with opened.reading() as engine, engine.errors(), engine.store.reading():
+    with opened.reading() as engine, engine.store.reading():
         return any(None in piece.hashes for piece in engine.store.fingerprints(EVERYTHING))
 
 

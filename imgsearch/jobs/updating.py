@@ -106,7 +106,7 @@ def update_items(
         InstanceLocked, InstanceDamaged, StorageFull, StorageUnwritable
     """
     if dry_run:
-        with opened.reading() as engine, engine.errors(), engine.store.reading():
+        with opened.reading() as engine, engine.store.reading():
             return [item.key for item in engine.store.items(condition) if changes.changes(item)]
     with opened.writing(lock_timeout) as engine:
         return updated(engine, condition, changes)

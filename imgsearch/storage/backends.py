@@ -180,7 +180,8 @@ class LocalBackend:
         with self.writing(folder, timeout):
             engine = self.open(folder, write=True)
             try:
-                yield engine
+                with engine.errors():
+                    yield engine
             finally:
                 engine.close()
 

@@ -38,7 +38,7 @@ class Readers:
 
     @contextmanager
     def reading(self) -> Iterator[Storage]:
-        """Provide an engine for exclusive use inside the block.
+        """Provide an engine for exclusive use inside the block, whose storage errors are translated.
 
         Raises:
             UsageError: the instance has been closed.
@@ -51,7 +51,8 @@ class Readers:
         if engine is None:
             engine = backend_of(self._folder).open(self._folder)
         try:
-            yield engine
+            with engine.errors():
+                yield engine
         finally:
             with self._lock:
                 keep = not self._closed and len(self._idle) < MAX_IDLE

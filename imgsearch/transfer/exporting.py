@@ -33,7 +33,7 @@ __all__ = ["export", "export_stream"]
 
 def export_stream(opened: Opened, folder: Path) -> Iterator[Key]:
     """Write all items of an instance; see ``Instance.export_stream``."""
-    with opened.reading() as engine, engine.errors(), engine.store.reading():
+    with opened.reading() as engine, engine.store.reading():
         opened.refresh(engine.store)
         yield from export(engine.store, folder, own_stamp(opened.kind, opened.model))
 

@@ -155,7 +155,8 @@ class PostgresBackend:
         """
         engine = self._open(folder, write=True, timeout=timeout, alone=alone)
         try:
-            yield engine
+            with engine.errors():
+                yield engine
         finally:
             engine.close()
 
