@@ -174,6 +174,9 @@ class InstanceFolder:
     def repair(folder: StrPath, *, lock_timeout: float = 0.0) -> Repair:
         """Repair an instance: rebuild derived data, quarantine damaged items, and list what was lost.
 
+        This process must not have the instance open: the repair reads the file of the database itself, and closing a
+        file ends all locks that its process holds on it, those of SQLite included (POSIX).
+
         Raises:
             InstanceDamaged: too little of the database is left.
             InstanceNotFound, InstanceLocked, NewerFormat, StorageFull, StorageUnwritable

@@ -32,7 +32,7 @@ from imgsearch.storage.sqlite.schema import check_version
 from imgsearch.storage.sqlite.schema_repair import has_all_tables, repair_schema_pages, restore_schema
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
-from imgsearch.storage.sqlite.wal import log_of, write_repaired
+from imgsearch.storage.sqlite.wal import committed_pages, log_of, write_repaired
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,7 +139,7 @@ class _Salvage:
     def run(self) -> list[Loss]:
         """Replace the damaged database by a valid one; return what was lost but items, which are in the quarantine."""
         self._discard()
-        repair_header(self._path)
+        repair_header(self._path, committed_pages(self._path))
         try:
             self._empty_log()
             repair_schema_pages(self._path)

@@ -64,10 +64,15 @@ def _matches(page: bytes) -> int:
     return sum(page.startswith(value, at) for at, value in FIXED.items())
 
 
-def repair_header(path: Path) -> None:
+def repair_header(path: Path, committed_pages: int | None) -> None:
     """Restore the known bytes of a database's header; the caller holds the writer lock.
 
     Leaves other kinds of files alone. If the first page is in the log as well, SQLite reads it there.
+
+    Args:
+        path: of the database.
+        committed_pages: its size after the last commit in the log, if there is one. The file may still be shorter, if
+            a checkpoint has moved the first page and, for a reader's sake, not the last ones.
     """
     with path.open("r+b") as file:
         header = bytearray(file.read(HEADER_BYTES))
@@ -80,13 +85,14 @@ def repair_header(path: Path) -> None:
             return
         if page_size_of(header) is None:
             # Derive it from the number of pages if that is intact; the first formats had smaller pages.
-            (pages,) = struct.unpack_from(">I", header, PAGE_COUNT_AT)
-            derived, rest = divmod(path.stat().st_size, max(1, pages))
+            (counted,) = struct.unpack_from(">I", header, PAGE_COUNT_AT)
+            derived, rest = divmod(path.stat().st_size, max(1, counted))
             size = derived if not rest and _is_page_size(derived) else PAGE_BYTES
             struct.pack_into(">H", header, PAGE_SIZE_AT, size)
         page_size = page_size_of(header)
         assert page_size is not None
-        struct.pack_into(">I", header, PAGE_COUNT_AT, path.stat().st_size // page_size)
+        pages = path.stat().st_size // page_size if committed_pages is None else committed_pages
+        struct.pack_into(">I", header, PAGE_COUNT_AT, pages)
         if header != before:
             file.seek(0)
             file.write(header)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["is_corrupted", "log_of", "write_repaired"]
+__all__ = ["committed_pages", "is_corrupted", "log_of", "write_repaired"]
 
 HEADER: Final = struct.Struct(">IIII8s8s")
 """Magic number, version, size of a page in bytes, number of the checkpoint, salts, checksum of these."""
@@ -55,6 +55,16 @@ def is_corrupted(database: Path) -> bool:
     return bool(_patches(log_of(database)))
 
 
+def committed_pages(database: Path) -> int | None:
+    """The size of a database in pages after the last commit in its log; None if there is no commit.
+
+    Raises:
+        OSError
+    """
+    walk = _walked(log_of(database))
+    return None if walk is None else walk.pages
+
+
 def write_repaired(database: Path, target: Path) -> None:
     """Copy the log of a database with corrupted bits corrected.
 
@@ -77,11 +87,19 @@ def write_repaired(database: Path, target: Path) -> None:
 
 def _patches(path: Path) -> dict[int, bytes]:
     """Corrections by offset; empty if nothing is corrupted."""
+    walk = _walked(path)
+    return {} if walk is None else walk.patches
+
+
+def _walked(path: Path) -> _Walk | None:
+    """A pass over a log, to its end; None if there is none."""
     try:
         with path.open("rb") as file:
-            return _Walk(file).patches()
+            walk = _Walk(file)
+            walk.walk()
+            return walk
     except FileNotFoundError:
-        return {}
+        return None
 
 
 @dataclass
@@ -90,21 +108,23 @@ class _Walk:
 
     file: BinaryIO
     """Read in pieces, not mapped: another process may truncate it at any time, which then simply ends the log."""
+    pages: int | None = None
+    """The size of the database after the last commit."""
+    patches: dict[int, bytes] = field(default_factory=dict)
+    """See ``_patches``."""
     _found: dict[int, bytes] = field(default_factory=dict)
     """Corrections in frames without a commit frame after them so far."""
-    _sure: dict[int, bytes] = field(default_factory=dict)
 
-    def patches(self) -> dict[int, bytes]:
-        """See ``_patches``."""
+    def walk(self) -> None:
+        """Find out all of it."""
         header = self._header()
         if header is None:
-            return {}
+            return
         order, page_bytes, salts, checksum = header
         place, goes_on = HEADER.size, True
         while goes_on:
             place, checksum, goes_on = self._commits(place, order, page_bytes, salts, checksum)
             self._found.clear()
-        return self._sure
 
     def _commits(self, place: int, order: str, page_bytes: int, salts: bytes, checksum: Sum) -> tuple[int, Sum, bool]:
         """Walk to the end of the log, frame by frame.
@@ -127,10 +147,11 @@ class _Walk:
             after = self._frame(place, order, page_bytes, salts, claimed, actual)
             if after is None:
                 return behind, corrected, is_other
-            claimed, actual, ends_commit = after
+            claimed, actual, pages = after
             place += FRAME.size + page_bytes
-            if ends_commit:
-                self._sure |= self._found
+            if pages:
+                self.pages = pages
+                self.patches |= self._found
                 behind, corrected, is_other = place, actual, actual != claimed
 
     def _header(self) -> tuple[str, int, bytes, Sum] | None:
@@ -165,8 +186,10 @@ class _Walk:
 
     def _frame(
         self, place: int, order: str, page_bytes: int, salts: bytes, claimed: Sum, actual: Sum
-    ) -> tuple[Sum, Sum, bool] | None:
-        """The checksums after the frame at an offset, and whether it ends a commit; None at the end of the log.
+    ) -> tuple[Sum, Sum, int] | None:
+        """The checksums after the frame at an offset, and the size of the database; None at the end of the log.
+
+        The size is in pages, and 0 unless the frame ends a commit.
 
         Args:
             place: the offset in bytes.
@@ -204,7 +227,7 @@ class _Walk:
         actual = _checksum(checked, order, actual)
         if actual != _sum_of(raw[16:]):
             self._found[place + 16] = struct.pack(">II", *actual)
-        return stored, actual, bool(int.from_bytes(checked[4:8]))
+        return stored, actual, int.from_bytes(checked[4:8])
 
     def _goes_on(self, place: int, order: str, page_bytes: int, salts: bytes, claimed: Sum) -> bool:
         """Whether the frame at this offset continues the checksum ``claimed``."""

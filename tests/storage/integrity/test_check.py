@@ -28,8 +28,10 @@ from imgsearch.storage.integrity.problems import REPAIR_NAME, Damage
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.lock import HOLDER_NAME, writer_lock
 from imgsearch.storage.sqlite import store as store_module
+from imgsearch.storage.sqlite.header import PAGE_COUNT_AT, repair_header
 from imgsearch.storage.sqlite.schema import FORMAT_VERSION, MIGRATIONS, PACKED_VERSION, PAGE_BYTES, check_version
-from imgsearch.storage.sqlite.store import DATABASE_NAME
+from imgsearch.storage.sqlite.store import DATABASE_NAME, Store
+from imgsearch.storage.sqlite.wal import committed_pages
 from imgsearch.values import Attributes, Key, Location
 from tests.storage.builders import (
     CALIBRATION,
@@ -404,6 +406,26 @@ def test_an_altered_header_is_mended(sound: Home, tmp_path: Path) -> None:
         assert answers(folder) == before, place
 
 
+def test_the_header_keeps_a_page_count_that_the_log_confirms(broken: Path) -> None:
+    """A checkpoint moves the first page, but no page that a reader needs as it was: then the file is shorter than its
+    header says, and whoever corrects that loses all items on the pages that are missing."""
+    path = broken / DATABASE_NAME
+    with closing(Store.open(path, write=True)) as writer:
+        with writer.writing():
+            writer.insert([change("more", f"{n}.jpg", FEATURES[n]) for n in range(200)])
+        (pages,) = writer.connection.execute("PRAGMA page_count").fetchone()
+        assert path.stat().st_size < pages * PAGE_BYTES
+        copy = broken.with_name("copy")
+        shutil.copytree(broken, copy)
+    path = copy / DATABASE_NAME
+    moved = bytearray(path.read_bytes())
+    moved[PAGE_COUNT_AT : PAGE_COUNT_AT + 4] = pages.to_bytes(4, "big")
+    for damaged in (moved, [*moved[: PAGE_COUNT_AT + 3], moved[PAGE_COUNT_AT + 3] ^ 4, *moved[PAGE_COUNT_AT + 4 :]]):
+        path.write_bytes(bytes(damaged))
+        repair_header(path, committed_pages(path))
+        assert path.read_bytes() == moved
+
+
 @pytest.mark.extended
 @pytest.mark.parametrize("table", ["items", "features", "settings", "settings_copy", "counts"])
 def test_what_a_destroyed_page_held_is_brought_back(sound: Home, tmp_path: Path, table: str) -> None:
@@ -596,8 +618,8 @@ from pathlib import Path
 from imgsearch.storage.integrity import repair
 from imgsearch.errors import StorageUnwritable
 repair_header = repair.repair_header
-def hinder(path):
-    repair_header(path)
+def hinder(*arguments):
+    repair_header(*arguments)
     resource.setrlimit(resource.RLIMIT_NOFILE, (4, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 repair.repair_header = hinder  # the database can be opened after it, and nothing beside it
 try:
