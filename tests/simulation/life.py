@@ -12,11 +12,11 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from imgsearch.errors import ImgsearchError, InstanceLocked, StorageError
+from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceLocked, InvalidExport, StorageError
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.search.searcher import Searcher
 from imgsearch.storage.lock import LOCK_NAME
@@ -37,6 +37,11 @@ __all__ = ["Life"]
 
 FAULT, POWER, BESIDE = 0.05, 0.04, 0.12
 """Shares of the operations with an error, with a loss of power, with something done beside."""
+FAILING_READ = 0.03
+"""Share of the operations in which the disk fails to read once."""
+MOST_READS = {"write": 50, "read": 8, "open": 28, "check": 75, "export": 60}
+"""How many reads an operation of each kind takes, roughly."""
+ERRORS: tuple[int | Cut, ...] = (errno.ENOSPC, errno.ENOSPC, errno.EIO, errno.EIO, errno.EMFILE, Cut.SHORT)
 MOST_STEPS = 70
 """Steps that most operations do not exceed."""
 MOST_CREATING_STEPS = 60
@@ -186,6 +191,23 @@ class Life:
         self.operations += count
         self._log(name, told)
 
+    def _failing_read(self, kind: str) -> int | None:
+        """Which read of an operation fails."""
+        return self._chance.randrange(MOST_READS[kind]) if self._chance.random() < FAILING_READ else None
+
+    @contextmanager
+    def _reading(self, kind: str) -> Iterator[list[str]]:
+        """A read may fail; what was then said, if anything was."""
+        said: list[str] = []
+        seen = self.machine.seen.total()
+        try:
+            with self.machine.plan([], self._failing_read(kind)):
+                yield said
+        except (StorageError, InstanceDamaged) as error:
+            if self.machine.seen.total() == seen:
+                raise
+            said.append(type(error).__name__)
+
     # Writing
 
     def _events(self) -> list[Event]:
@@ -194,8 +216,7 @@ class Life:
         if kind < POWER:
             return [Event(at, Cut.POWER)]
         if kind < POWER + FAULT:
-            what = self._chance.choice((errno.ENOSPC, errno.ENOSPC, errno.EIO, errno.EIO, errno.EMFILE, Cut.SHORT))
-            return [Event(at, what, lasting=self._chance.random() < 0.3)]
+            return [Event(at, self._chance.choice(ERRORS), lasting=self._chance.random() < 0.3)]
         if kind < POWER + FAULT + BESIDE:
             steps = sorted(self._chance.randrange(MOST_STEPS) for _ in range(self._chance.randint(1, 4)))
             events = [Event(step, self._beside) for step in steps]
@@ -243,7 +264,7 @@ class Life:
         seen, unsynced = self.machine.seen.total(), self.machine.seen[LOG_NOT_SYNCED]
         outcome, events = "done", self._events()
         try:
-            with self.machine.plan(events), self._stoppable():
+            with self.machine.plan(events, self._failing_read("write")), self._stoppable():
                 for one in write.perform(self.instance):
                     if self.machine.is_off:
                         break
@@ -253,7 +274,7 @@ class Life:
             loss = self._restart()
             outcome = f"power lost, {loss.name}"
             self._recover()
-        except StorageError as error:
+        except (StorageError, InstanceDamaged, InvalidExport) as error:
             if self.machine.seen.total() == seen:
                 raise Finding(f"{write.name} failed without a fault: {error}") from error
             outcome = type(error).__name__
@@ -341,8 +362,9 @@ class Life:
 
         if beside:
             Watched.before = staticmethod(before)
+        said: list[str] = []
         try:
-            with self._stoppable():
+            with self._stoppable(), nullcontext(said) if beside else self._reading("read") as said:
                 read()
         except (Exception, PowerLoss):
             if failed:
@@ -352,7 +374,7 @@ class Life:
             beside, left, name = False, 0, f"{name} given up"  # its computer is gone
         finally:
             Watched.before = staticmethod(lambda: None)
-        self._count(name, "beside a writer" if beside and left < 0 else "")
+        self._count(name, *(["beside a writer"] if beside and left < 0 else said))
 
     def _go_on_with_a_session(self) -> None:
         one = self._chance.choice(self._sessions)
@@ -371,15 +393,21 @@ class Life:
             self._recover()
 
     def _check(self) -> None:
+        with self._reading("check") as said:
+            GivenInstance.check(self.folder, read_data=True)  # which may take an unreadable page for damage
         self.check_whole()
         if not self.machine.is_off and self.history.settle(self.observed()):
             raise Finding("a state is lost")
-        self._count("check")
+        self._count("check", *said)
 
     def _reopen(self) -> None:
         self.close()
-        self.open()
-        self._count("close and open")
+        with self._reading("open") as said:
+            self.open()
+        if said:
+            self.close()
+            self.open()
+        self._count("close and open", *said)
 
     def _export(self) -> None:
         while len(self._exports) >= MOST_EXPORTS:
@@ -387,14 +415,16 @@ class Life:
         name = f"export-{self.operations}"
         machine, finished, outcome = self.machine, None, "done"
         kind = self._chance.random()
-        events = [Event(self._chance.randrange(25), Cut.POWER)] if kind < 0.1 else []
+        what = Cut.POWER if kind < 0.1 else self._chance.choice(ERRORS) if kind < 0.2 else None
+        events = [] if what is None else [Event(self._chance.randrange(25), what)]
         seen = self.machine.seen.total()
         try:
-            with machine.plan(events), self._stoppable():
+            with machine.plan(events, self._failing_read("export")), self._stoppable():
                 stream = export(self.reading, self._chance, machine.home / name)
                 for finished in stream:
                     if finished is None and self._chance.random() < 0.3:
-                        self._write(draw_write(self._chance, self.history.present, ()))
+                        with machine.plan([]):
+                            self._write(draw_write(self._chance, self.history.present, ()))
                         if self.machine is not machine:
                             outcome = "given up"
                             break
@@ -403,12 +433,16 @@ class Life:
         except PowerLoss:
             outcome = f"power lost, {self._restart().name}"
             self._recover()
-        if self.machine is not machine:
-            check_export(self.machine.home / name)
-        elif finished is not None:
+        except (StorageError, InstanceDamaged) as error:
+            if machine.seen.total() == seen:
+                raise
+            outcome = type(error).__name__
+        if self.machine is machine and finished is not None:
             self._exports.append(finished)
-        elif self.machine.seen.total() == seen:
-            outcome = "of one of several states"
+        else:
+            check_export(self.machine.home / name)
+            if self.machine.seen.total() == seen:
+                outcome = "of one of several states"
         self._count("export", outcome)
 
     def _rot(self) -> None:

@@ -84,6 +84,8 @@ class _Plan:
     """What is to happen during one operation."""
 
     events: list[Event]
+    failing_read: int | None = None
+    """How many reads pass before the one that fails."""
     lasting: int | None = None
     steps: int = 0
 
@@ -112,13 +114,31 @@ class Machine:
     # What happens
 
     @contextmanager
-    def plan(self, events: list[Event]) -> Iterator[None]:
-        """What is to happen during a block; what has not happened at its end does not."""
-        before, self._plan = self._plan, _Plan(sorted(events, key=lambda event: event.at))
+    def plan(self, events: list[Event], failing_read: int | None = None) -> Iterator[None]:
+        """What is to happen during a block; what has not happened at its end does not.
+
+        Args:
+            events: what happens at which steps.
+            failing_read: one read fails, after so many that pass. Reads are no steps.
+        """
+        before, self._plan = self._plan, _Plan(sorted(events, key=lambda event: event.at), failing_read)
+        sqlite.watch_reads(watched=failing_read is not None)
         try:
             yield
         finally:
             self._plan = before
+            sqlite.watch_reads(watched=before.failing_read is not None)
+
+    def fails_to_read(self, path: Path) -> bool:
+        """Whether the read that is about to happen fails."""
+        plan = self._plan
+        if plan.failing_read is None:
+            return False
+        plan.failing_read -= 1
+        if plan.failing_read != -1:
+            return False
+        self.seen[f"{errno.errorcode[errno.EIO]}: {self._told('read', path)}"] += 1
+        return True
 
     def is_below(self, path: str | os.PathLike[str] | int) -> bool:
         """Whether a call is about what is watched."""
@@ -232,6 +252,11 @@ class Machine:
         if written:
             known.file.pending.append((offset, written))
         return decision, written
+
+    def reading(self, handle: int) -> int:
+        """May it be read?"""
+        known = self._open.get(handle)
+        return sqlite.IOERR_READ if known is not None and self.fails_to_read(known.path) else sqlite.OK
 
     def truncating(self, handle: int, length: int) -> int:
         """May it be cut?"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import io
 import os
 import threading
@@ -99,10 +100,13 @@ class _Python:
         self, file: StrPath | int, mode: str = "r", buffering: int = -1, encoding: str | None = None, *rest: Any,
         **options: Any,
     ) -> IO[Any]:  # fmt: skip
-        """``open``; what is opened for writing is watched."""
-        if not self.machine.is_below(file) or not set(mode) & set("wxa+"):
+        """``open``; what is opened for writing is watched. To open a file for reading counts as reading it."""
+        if isinstance(file, int) or not self.machine.is_below(file):
             return self._open(file, mode, buffering, encoding, *rest, **options)
-        assert not isinstance(file, int)
+        if not set(mode) & set("wxa+"):
+            if self.machine.fails_to_read(Path(file)):
+                raise OSError(errno.EIO, os.strerror(errno.EIO), os.fspath(file))
+            return self._open(file, mode, buffering, encoding, *rest, **options)
         opener = options.get("opener") or self.open_descriptor
         raw = _Recorded(self, file, mode, opener)
         buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)

@@ -32,6 +32,8 @@ __all__ = ["rot_and_repair"]
 READS, WIDE_SEARCHES = 6, 6
 FAULTY, MOST_STEPS = 5, 200
 """One in so many repairs meets a fault at one of its first steps."""
+UNREADABLE, MOST_READS = 7, 300
+"""In one of so many repairs, one of the first reads fails."""
 FAULTS: tuple[int | Cut, ...] = errno.ENOSPC, errno.EIO, Cut.POWER
 ALONE = 3
 """One in so many bits flips while another program has the instance open."""
@@ -108,21 +110,26 @@ def _flip_and_repair(life: Life, chance: random.Random, path: Path, offset: int,
 def _repaired(life: Life, offset: int, others: ExitStack) -> Repair:
     """What a repair does; if it fails, loses its power, or others hold it up and end, another one does the rest."""
     events = [Event(offset % MOST_STEPS, FAULTS[offset // FAULTY % len(FAULTS)])] if offset % FAULTY == 0 else []
+    failing_read = offset % MOST_READS if offset % UNREADABLE == 0 else None
     seen = life.machine.seen.total()
     lost: list[Loss] = []
     try:
-        with life.machine.plan(events), life._stoppable():
-            return GivenInstance.repair(life.folder)
+        with life.machine.plan(events, failing_read), life._stoppable():
+            first = GivenInstance.repair(life.folder)
+        if life.machine.seen.total() == seen or not first.problems:
+            return first
+        lost = first.lost  # what it could not read, it could not repair
     except PowerLoss:
         others.close()
         life._restart()
         lost = _put_aside(life.folder)  # it may have been about to tell
     except InstanceLocked:
         others.close()
-    except StorageError:
+    except (StorageError, InstanceDamaged):
         if life.machine.seen.total() == seen:
             raise
         others.close()
+        lost = _put_aside(life.folder)
     second = GivenInstance.repair(life.folder)
     return Repair(second.repaired, lost + second.lost, second.problems)
 

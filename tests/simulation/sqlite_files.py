@@ -1,6 +1,7 @@
 """SQLite's own way to files, with a say in each call that changes one: a VFS of which a few functions are ours.
 
-All else is SQLite's VFS for Unix, whose functions are called as they are: locks, shared memory, reading. A VFS is
+All else is SQLite's VFS for Unix, whose functions are called as they are: locks, shared memory, and reading, unless a
+read is to fail (``watch_reads``). A VFS is
 chosen per process by being the default one (https://sqlite.org/vfs.html), so nothing in imgsearch knows of it. What is
 written through shared memory (``-shm``, which means nothing after a crash) is not seen.
 """
@@ -53,7 +54,7 @@ DELETE = ctypes.CFUNCTYPE(_c, Pointer, ctypes.c_char_p, _c)
 RANDOMNESS = ctypes.CFUNCTYPE(_c, Pointer, _c, Pointer)
 SLEEP = ctypes.CFUNCTYPE(_c, Pointer, _c)
 CLOSE = ctypes.CFUNCTYPE(_c, Pointer)
-WRITE = ctypes.CFUNCTYPE(_c, Pointer, Pointer, _c, _i64)
+READ = WRITE = ctypes.CFUNCTYPE(_c, Pointer, Pointer, _c, _i64)
 TRUNCATE = ctypes.CFUNCTYPE(_c, Pointer, _i64)
 SYNC = ctypes.CFUNCTYPE(_c, Pointer, _c)
 
@@ -69,6 +70,9 @@ class Files(Protocol):
 
     def writing(self, handle: int, offset: int, data: bytes) -> tuple[int, bytes]:
         """Bytes are about to be written; also returns how much of them is."""
+
+    def reading(self, handle: int) -> int:
+        """A file is about to be read, while reads are watched."""
 
     def truncating(self, handle: int, length: int) -> int:
         """A file is about to get this length."""
@@ -133,6 +137,8 @@ class _Originals:
     delete: Callable[..., int]
     methods: dict[int, tuple[_Methods, Any, Any, Any, Any]]
     """Our tables of methods, by the address of the table that each stands for; with that one's own functions."""
+    reads: dict[int, tuple[int, Any]]
+    """The function for reading, as its address and as a function, by the address of the table of methods."""
 
 
 class _Watched:
@@ -146,12 +152,14 @@ class _Watched:
         original = _Vfs.from_address(self.unix)
         self.vfs = _Vfs.from_buffer_copy(original)
         self.vfs.name, self.vfs.next = b"simulated", None
-        self._of_unix = _Originals(OPEN(original.open), DELETE(original.delete), {})
+        self._of_unix = _Originals(OPEN(original.open), DELETE(original.delete), {}, {})
         self._own = (OPEN(self._open), DELETE(self._delete), RANDOMNESS(self._random), SLEEP(self._sleep))
         self._of_file = (WRITE(self._write), TRUNCATE(self._truncate), SYNC(self._sync), CLOSE(self._close))
         for name, function in zip(("open", "delete", "randomness", "sleep"), self._own, strict=True):
             setattr(self.vfs, name, ctypes.cast(function, Pointer).value)
         self._calls: dict[int, tuple[Any, Any, Any, Any]] = {}
+        self._reads: dict[int, Any] = {}
+        self._read_function = READ(self._read)
 
     def _open(self, vfs: int, name: int | None, file: int, flags: int, out: int) -> int:
         path = None if name is None else _path(ctypes.string_at(name))
@@ -167,6 +175,7 @@ class _Watched:
             assert table.value is not None
             ours, *functions = self._methods(table.value)
             self._calls[file] = (functions[0], functions[1], functions[2], functions[3])
+            self._reads[file] = self._of_unix.reads[table.value][1]
             table.value = ctypes.addressof(ours)
             self._files.opened(path, file, flags)
         return code
@@ -180,7 +189,17 @@ class _Watched:
                 setattr(ours, name, ctypes.cast(function, Pointer).value)
             functions = (WRITE(original.write), TRUNCATE(original.truncate), SYNC(original.sync), CLOSE(original.close))
             known[address] = (ours, *functions)
+            self._of_unix.reads[address] = (original.read, READ(original.read))
         return known[address]
+
+    def watch_reads(self, *, watched: bool) -> None:
+        """Let ``files`` decide on reads as well, or not any more; each read then takes several times as long."""
+        ours = ctypes.cast(self._read_function, Pointer).value
+        for address, (methods, *_) in self._of_unix.methods.items():
+            methods.read = ours if watched else self._of_unix.reads[address][0]
+
+    def _read(self, file: int, target: int, amount: int, offset: int) -> int:
+        return self._files.reading(file) or int(self._reads[file](file, target, amount, offset))
 
     def _write(self, file: int, data: int, amount: int, offset: int) -> int:
         code, written = self._files.writing(file, offset, ctypes.string_at(data, amount))
@@ -197,6 +216,7 @@ class _Watched:
 
     def _close(self, file: int) -> int:
         close = self._calls.pop(file)[3]
+        del self._reads[file]
         self._files.closed(file)
         return int(close(file))
 
@@ -215,6 +235,12 @@ class _Watched:
 
 _LAST: Final[list[_Watched]] = []
 """SQLite keeps the address of the last one, which must not be freed while a connection is open."""
+
+
+def watch_reads(*, watched: bool) -> None:
+    """From now on, ``Files.reading`` is asked; or not any more. For files that are opened first after this, too."""
+    if _LAST:
+        _LAST[-1].watch_reads(watched=watched)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from imgsearch.errors import InstanceEmpty
+from imgsearch.errors import InstanceDamaged, InstanceEmpty
 from imgsearch.filters.tree import product_condition
 from imgsearch.storage.engine import Engine
 from imgsearch.transfer import importing
@@ -208,8 +208,10 @@ def draw_rebuild(chance: random.Random, state: State) -> Write:
 def _repair(instance: GivenInstance) -> None:
     repair = GivenInstance.repair(instance.folder)
     harmful = [problem for problem in repair.repaired + repair.problems if not problem.damage.is_harmless]
-    if repair.lost or harmful:
+    if repair.lost:
         raise Finding(f"a repair of what is whole found {harmful} and lost {repair.lost}")
+    if harmful:
+        raise InstanceDamaged(f"a repair of what is whole found {harmful}")  # right if a read has failed
 
 
 class _Change(Exception):
