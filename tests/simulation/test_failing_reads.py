@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from imgsearch.errors import InstanceDamaged, StorageError
+from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.types import AddPicture
 from imgsearch.values import Key
 from tests.simulation.given import GivenInstance, create, feature_of
@@ -78,3 +81,27 @@ def test_a_read_that_fails_costs_nothing_but_the_answer(machine: Machine, name: 
         with GivenInstance.open(folder) as instance:
             assert {item.key for item in instance.items()} >= set(KEYS)
     assert failed > 10
+
+
+def test_a_repair_loses_no_more_than_what_is_damaged(machine: Machine) -> None:
+    """Not for a read that fails once: no other items, and not which ids have been in use. One read in four is tried."""
+    folder = machine.home / "instance"
+    damaged, last_id = KEYS[0], 0
+    for number in count(1, 4):
+        machine.seen.clear()
+        with GivenInstance.open(folder) as instance:
+            instance.apply([AddPicture("here", key, Sight(8)) for key in (damaged, Key("q", "1.jpg"))])
+            assert instance.item(damaged).id > last_id
+            last_id = instance.item(Key("q", "1.jpg")).id
+            instance.delete("q")
+            damaged_id = instance.item(damaged).id
+        with closing(sqlite3.connect(folder / DATABASE_NAME, isolation_level=None)) as connection:
+            connection.execute("DELETE FROM features WHERE id = ?", (damaged_id,))
+        with suppress(StorageError, InstanceDamaged), machine.plan([], number):
+            GivenInstance.repair(folder)
+        assert GivenInstance.repair(folder).problems == []
+        with GivenInstance.open(folder) as instance:
+            assert {item.key for item in instance.items()} == {*KEYS} - {damaged}
+        if not machine.seen:
+            break
+    assert number > 100

@@ -44,5 +44,13 @@ def readable_rows(connection: sqlite3.Connection, sql: str) -> list[tuple[Any, .
 
 
 def readable_row(connection: sqlite3.Connection, sql: str, parameter: object) -> tuple[Any, ...] | None:
-    """The first row of a statement, if there is one and it can be read."""
-    return next(iter(ReadableRows(connection, sql, parameter)), None)
+    """The first row of a statement, if there is one and it can be read.
+
+    A disk may read at the second attempt what it could not read at the first.
+    """
+    for _attempt in range(2):
+        rows = ReadableRows(connection, sql, parameter)
+        row = next(iter(rows), None)
+        if row is not None or rows.complete:
+            return row
+    return None
