@@ -124,7 +124,8 @@ def the_lock_is_released_early() -> AbstractContextManager[Any]:
     def released(folder: Path, timeout: float = 0.0) -> Iterator[None]:
         with original(folder, timeout):
             pass
-        (folder / lock.HOLDER_NAME).write_text("{}")
+        with database.storage_errors(folder):
+            (folder / lock.HOLDER_NAME).write_text("{}")
         yield
         (folder / lock.HOLDER_NAME).unlink(missing_ok=True)
 
@@ -271,6 +272,17 @@ def a_repair_reads_a_damaged_log_up_to_the_damage() -> AbstractContextManager[An
     return patch.object(repair, "_replace_log", _nothing)
 
 
+def a_read_that_fails_is_taken_for_an_empty_list() -> AbstractContextManager[Any]:
+    def ids(self: Any, *arguments: Any) -> Any:
+        try:
+            return original(self, *arguments)
+        except sqlite3.OperationalError:
+            return rows.numbers(None)
+
+    original = rows.Rows._ids
+    return patch.object(rows.Rows, "_ids", ids)
+
+
 def a_writer_leaves_the_files_of_killed_ones() -> AbstractContextManager[Any]:
     return patch.object(engine.Engine, "_remove_leftovers", _nothing)
 
@@ -306,6 +318,7 @@ PLANTED: Final[dict[str, Patch]] = {
         a_replaced_picture_keeps_its_old_row,
         a_repair_does_not_name_what_is_lost,
         a_repair_reads_a_damaged_log_up_to_the_damage,
+        a_read_that_fails_is_taken_for_an_empty_list,
         a_writer_leaves_the_files_of_killed_ones,
     )
 }
