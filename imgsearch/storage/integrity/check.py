@@ -19,7 +19,7 @@ from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.integrity.features import feature_fault, stored_coding
 from imgsearch.storage.integrity.problems import Damage, Problem, leftovers
 from imgsearch.storage.records import ITEM_ROW, ROOT_ROW, SETTING_ROW
-from imgsearch.storage.sqlite.database import FrozenConnection, is_refusal, storage_errors
+from imgsearch.storage.sqlite.database import FrozenConnection, inconsistencies, is_refusal, storage_errors
 from imgsearch.storage.sqlite.generations import Generation
 from imgsearch.storage.sqlite.schema import GENERATION_ROW, REORDERED, has_everything, missing_entries, schema_of
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
@@ -150,8 +150,8 @@ class _Check:
 
     def _check_structure(self) -> None:
         pragma = "integrity_check" if self._read_data else "quick_check"
-        findings = [row[0] for row in self._connection.execute(f"PRAGMA {pragma}({MAX_FINDINGS})")]
-        if findings != ["ok"]:
+        findings = inconsistencies(self._connection, pragma, MAX_FINDINGS)
+        if findings:
             more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
             self._report(Damage.DATABASE, f"{self._store.path} is inconsistent ({findings[0]}{more}): {REPAIR_ADVICE}")
 

@@ -24,6 +24,7 @@ __all__ = [
     "FrozenConnection",
     "check_release",
     "connect",
+    "inconsistencies",
     "is_refusal",
     "replace_content",
     "storage_errors",
@@ -211,6 +212,22 @@ def _state(path: Path) -> tuple[int, ...]:
     """File attributes that change when the database is written or replaced."""
     status = path.stat()
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def inconsistencies(connection: sqlite3.Connection, check: str, at_most: int) -> list[str]:
+    """What SQLite finds wrong in the structure of a database, in a line each.
+
+    Args:
+        connection: to the database.
+        check: ``integrity_check`` or ``quick_check``.
+        at_most: how many findings end the search.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    rows = connection.execute(f"PRAGMA {check}({at_most})").fetchall()
+    lines = [line for (text,) in rows for line in text.splitlines() if not line.startswith("*** in database")]
+    return [] if lines == ["ok"] else lines
 
 
 @contextmanager

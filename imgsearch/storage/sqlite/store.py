@@ -23,6 +23,7 @@ from imgsearch.storage.sqlite.database import (
     FrozenConnection,
     check_release,
     connect,
+    inconsistencies,
     replace_content,
     storage_errors,
     sync_commits,
@@ -385,16 +386,6 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool, verify:
         )
     if verify:
         check_schema(connection, str(path))
-        if path.stat().st_size < VERIFY_BELOW_BYTES:
-            _check_structure(connection, path)
-
-
-def _check_structure(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise if pages or index entries of a database are inconsistent.
-
-    Raises:
-        InstanceDamaged
-    """
-    (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    if verdict != "ok":
-        raise InstanceDamaged(f"{path} is damaged ({verdict}): run 'imgsearch check --repair'")
+        small = path.stat().st_size < VERIFY_BELOW_BYTES
+        if small and (found := inconsistencies(connection, "integrity_check", 1)):
+            raise InstanceDamaged(f"{path} is damaged ({found[0]}): run 'imgsearch check --repair'")

@@ -31,7 +31,8 @@ from imgsearch.search.ranking import Ranker
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.integrity.repair import repair
 from imgsearch.storage.sqlite import database
-from imgsearch.storage.sqlite.database import connect, storage_errors, transaction
+from imgsearch.storage.sqlite.database import connect, inconsistencies, storage_errors, transaction
+from imgsearch.storage.sqlite.schema import PAGE_BYTES
 from imgsearch.storage.sqlite.store import DATABASE_NAME, OPEN_ATTEMPTS, Store
 from imgsearch.types import AddPicture
 from imgsearch.values import Key
@@ -550,6 +551,26 @@ def test_damage_anywhere_has_its_name(engine: Engine, monkeypatch: pytest.Monkey
                 assert "imgsearch check --repair" in error.message  # noqa: PT017
         opened.close()
     assert damaged == {"open", *ways}
+
+
+def test_what_is_inconsistent_is_told_in_a_line_each(engine: Engine) -> None:
+    """SQLite puts a headline above, which would break messages into two."""
+    path = engine.store.path
+    write(engine.store, [change("p", f"{n}.jpg") for n in range(50)])
+    engine.close()
+    with closing(connect(path, write=False)) as connection:
+        assert inconsistencies(connection, "integrity_check", 9) == []
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'items_content'").fetchone()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * PAGE_BYTES + 7)  # how many bytes of the page are fragments
+        file.write(bytes([77]))
+    with closing(connect(path, write=False)) as connection:
+        found = inconsistencies(connection, "integrity_check", 9)
+    assert found
+    assert all(str(root) in line or "items_content" in line for line in found)
+    with pytest.raises(InstanceDamaged) as refused:
+        Store.open(path, write=False)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_truncated_database_is_damage(engine: Engine) -> None:
