@@ -27,7 +27,7 @@ from imgsearch.storage.records import ITEM_ROW, PROJECTION, ROOT_ROW, SETTING_RO
 from imgsearch.storage.sqlite.database import is_refusal, replace_content, storage_errors, sync_commits, transaction
 from imgsearch.storage.sqlite.exclusive import alone
 from imgsearch.storage.sqlite.header import has_log, repair_header
-from imgsearch.storage.sqlite.pages import recover_rows
+from imgsearch.storage.sqlite.pages import overwrite_unreadable, recover_rows
 from imgsearch.storage.sqlite.schema import check_version
 from imgsearch.storage.sqlite.schema_repair import has_all_tables, repair_schema_pages, restore_schema
 from imgsearch.storage.sqlite.settings import SETTING_TABLES
@@ -155,10 +155,20 @@ class _Salvage:
                     new.execute("PRAGMA synchronous = OFF")  # it is not used before it is copied
                     with transaction(new, write=True):
                         self._copy(old, new)
-                    replace_content(new, old)
+                    self._replace(old, new)
         finally:
             self._discard()
         return self._lost
+
+    def _replace(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+        """Put the new content into the old database; SQLite reads each page before it writes it."""
+        try:
+            replace_content(new, old)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_IOERR_READ":
+                raise
+            overwrite_unreadable(self._path)
+            replace_content(new, old)
 
     def _empty_log(self) -> None:
         """Move commits from the log into the database, as the schema's pages can be corrected only there.

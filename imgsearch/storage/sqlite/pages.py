@@ -7,9 +7,12 @@ and accepts rows whose checksum matches. It skips pages on the free list, which 
 
 from __future__ import annotations
 
+import errno
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from imgsearch.durable_fs import sync
 from imgsearch.storage.checksum import feature_checksum, is_valid
 from imgsearch.storage.records import ITEM_ROW
 from imgsearch.storage.sqlite.header import HEADER_BYTES
@@ -17,9 +20,13 @@ from imgsearch.storage.sqlite.schema import STORED_ITEM_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
+    from io import FileIO
     from pathlib import Path
 
-__all__ = ["LEAF", "Pages", "recover_rows"]
+__all__ = ["LEAF", "Pages", "overwrite_unreadable", "readable_content", "recover_rows"]
+
+SECTOR_BYTES: Final = 4096
+"""What a disk reads as a whole, or not at all; older disks have smaller sectors."""
 
 LEAF: Final = 0x0D
 INTEGER_BYTES: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
@@ -27,6 +34,46 @@ INTEGER_BYTES: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 SEAL_LAST: Final = [STORED_ITEM_ROW.index(name) for name in (*ITEM_ROW, "seal")]
 """The places in an item's row as it is stored, in the order in which rows are checked."""
+
+
+def readable_content(path: Path) -> bytes:
+    """The content of a file, with zeros where the disk cannot read it.
+
+    Raises:
+        OSError: the file cannot be opened, or for another reason than the disk.
+    """
+    with path.open("rb", buffering=0) as file:
+        try:
+            return file.readall()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+        return b"".join(sector or bytes(SECTOR_BYTES) for _, sector in _sectors(file, path.stat().st_size))
+
+
+def overwrite_unreadable(path: Path) -> None:
+    """Write zeros where the disk cannot read a file, so that it takes other sectors in place of broken ones.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with path.open("rb", buffering=0) as file:
+        broken = [start for start, sector in _sectors(file, path.stat().st_size) if sector is None]
+    with path.open("r+b", buffering=0) as file:
+        for start in broken:
+            file.seek(start)
+            file.write(bytes(SECTOR_BYTES))
+    sync(path)
+
+
+def _sectors(file: FileIO, size: int) -> Iterator[tuple[int, bytes | None]]:
+    """The sectors of a file with their offsets; None for one that cannot be read."""
+    for start in range(0, size, SECTOR_BYTES):
+        file.seek(start)
+        sector = None
+        with suppress(OSError):
+            sector = file.read(SECTOR_BYTES)
+        yield start, sector
 
 
 def recover_rows(
@@ -44,7 +91,7 @@ def recover_rows(
     """
     items: dict[int, list[tuple[Any, ...]]] = {}
     features: dict[int, tuple[bytes, int]] = {}
-    pages = Pages(path.read_bytes(), page_size)
+    pages = Pages(readable_content(path), page_size)
     for row_id, values in pages.rows(wanted):
         row = (row_id, *values[1:])
         item = tuple(row[place] for place in SEAL_LAST) if len(row) == len(SEAL_LAST) else None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from imgsearch.durable_fs import sync
 from imgsearch.storage.sqlite.database import is_refusal, transaction
 from imgsearch.storage.sqlite.header import HEADER_BYTES, has_log, page_size_of
-from imgsearch.storage.sqlite.pages import LEAF, Pages
+from imgsearch.storage.sqlite.pages import LEAF, Pages, readable_content
 from imgsearch.storage.sqlite.schema import SchemaEntry, expected_schema, has_everything, missing_entries, schema_of
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def repair_schema_pages(path: Path) -> bool:
     """
     if has_log(path):
         return False
-    data = bytearray(path.read_bytes())
+    data = bytearray(readable_content(path))
     page_size = page_size_of(data) if len(data) >= HEADER_BYTES else None
     if page_size is None:
         return False
