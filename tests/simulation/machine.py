@@ -49,6 +49,7 @@ class Event:
     """An error comes again with every further call that it can come with."""
 
 
+DISK_SECTOR = 4096
 TAKES_SPACE = frozenset({"write", "create", "mkdir", "rename"})
 CAN_FAIL = {
     errno.ENOSPC: TAKES_SPACE,
@@ -109,6 +110,7 @@ class Machine:
         """How often what happened, and at which step."""
         self._plan = _Plan([])
         self._open: dict[int, _Open] = {}
+        self._unreadable: dict[Path, range] = {}
         self._prefix = f"{home}/"
 
     # What happens
@@ -122,12 +124,15 @@ class Machine:
             failing_read: one read fails, after so many that pass. Reads are no steps.
         """
         before, self._plan = self._plan, _Plan(sorted(events, key=lambda event: event.at), failing_read)
-        sqlite.watch_reads(watched=failing_read is not None)
+        self._watch_reads()
         try:
             yield
         finally:
             self._plan = before
-            sqlite.watch_reads(watched=before.failing_read is not None)
+            self._watch_reads()
+
+    def _watch_reads(self) -> None:
+        sqlite.watch_reads(watched=self._plan.failing_read is not None or bool(self._unreadable))
 
     def fails_to_read(self, path: Path) -> bool:
         """Whether the read that is about to happen fails."""
@@ -199,6 +204,31 @@ class Machine:
         if file is not None:
             file.fail_to_sync(self.chance)
 
+    def spoil(self, path: Path, offset: int) -> None:
+        """The disk cannot read the sector at an offset any more, until it is written as a whole."""
+        self._unreadable[path] = range(offset - offset % DISK_SECTOR, offset - offset % DISK_SECTOR + DISK_SECTOR)
+        self._watch_reads()
+
+    def heal(self) -> None:
+        """All can be read again."""
+        self._unreadable.clear()
+        self._watch_reads()
+
+    def has_unreadable(self, path: Path) -> bool:
+        """Whether there is such a sector in a file."""
+        return path in self._unreadable
+
+    def is_unreadable(self, path: Path, offset: int, amount: int) -> bool:
+        """Whether bytes of a file are in a sector that cannot be read."""
+        sector = self._unreadable.get(path)
+        return sector is not None and offset < sector.stop and sector.start < offset + amount
+
+    def written(self, path: Path, offset: int, amount: int) -> None:
+        """A file has been written: a sector that is written as a whole can be read again."""
+        sector = self._unreadable.get(path)
+        if sector is not None and offset <= sector.start and sector.stop <= offset + amount:
+            self.heal()
+
     def overwrite(self, path: Path, offset: int, data: bytes) -> None:
         """The disk itself changes what lies on it."""
         file = self.disk.file(path)
@@ -251,12 +281,16 @@ class Machine:
         written = data if not decision else data[: len(data) // 2] if decision == sqlite.FULL else b""
         if written:
             known.file.pending.append((offset, written))
+            self.written(known.path, offset, len(written))
         return decision, written
 
-    def reading(self, handle: int) -> int:
+    def reading(self, handle: int, offset: int, amount: int) -> int:
         """May it be read?"""
         known = self._open.get(handle)
-        return sqlite.IOERR_READ if known is not None and self.fails_to_read(known.path) else sqlite.OK
+        if known is None:
+            return sqlite.OK
+        fails = self.fails_to_read(known.path) or self.is_unreadable(known.path, offset, amount)
+        return sqlite.IOERR_READ if fails else sqlite.OK
 
     def truncating(self, handle: int, length: int) -> int:
         """May it be cut?"""
@@ -316,6 +350,8 @@ class Machine:
         self.disk.restore(target, loss, self.chance)
         after = Machine(target, self.chance)
         after.seen = self.seen
+        after._unreadable = {target / path.relative_to(self.home): at for path, at in self._unreadable.items()}
+        after._watch_reads()
         return after
 
 

@@ -106,11 +106,41 @@ class _Python:
         if not set(mode) & set("wxa+"):
             if self.machine.fails_to_read(Path(file)):
                 raise OSError(errno.EIO, os.strerror(errno.EIO), os.fspath(file))
+            if self.machine.has_unreadable(Path(file)):
+                raw = _Spoilt(self, file)
+                return raw if buffering == 0 else io.BufferedReader(raw, 1)
             return self._open(file, mode, buffering, encoding, *rest, **options)
         opener = options.get("opener") or self.open_descriptor
         raw = _Recorded(self, file, mode, opener)
         buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
         return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding or "utf-8")
+
+
+class _Spoilt(io.FileIO):
+    """A file with a sector that cannot be read."""
+
+    def __init__(self, python: _Python, path: StrPath) -> None:
+        super().__init__(os.fspath(path), "rb")
+        self._machine, self._path = python.machine, Path(path)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read, or fail."""
+        self._check(len(buffer))
+        return super().readinto(buffer)
+
+    def read(self, amount: int = -1) -> bytes:
+        """Read some, or fail."""
+        self._check(amount if amount >= 0 else os.fstat(self.fileno()).st_size)
+        return super().read(amount)
+
+    def readall(self) -> bytes:
+        """Read to the end, or fail."""
+        self._check(os.fstat(self.fileno()).st_size)
+        return super().readall()
+
+    def _check(self, amount: int) -> None:
+        if self._machine.is_unreadable(self._path, self.tell(), amount):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(self._path))
 
 
 class _Recorded(io.FileIO):
@@ -128,6 +158,7 @@ class _Recorded(io.FileIO):
         is_cut = self._python.machine.check("write", self._path)
         offset = self.tell()
         written = super().write(given[: len(given) // 2] if is_cut and len(given) > 1 else given)
+        self._python.machine.written(self._path, offset, written)
         if self._file is not None:
             self._file.pending.append((offset, given[:written]))
         return written

@@ -11,10 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgsearch.errors import ImgsearchError, InstanceDamaged, InstanceLocked, NewerFormat, OlderFormat, StorageError
+from imgsearch.errors import (
+    ImgsearchError,
+    InstanceDamaged,
+    InstanceLocked,
+    NewerFormat,
+    OlderFormat,
+    StorageError,
+    StorageUnwritable,
+)
 from imgsearch.storage.integrity.problems import Loss, Repair
 from imgsearch.storage.lock import HOLDER_NAME, LOCK_NAME
 from imgsearch.storage.records import FEATURE_TYPE
+from imgsearch.storage.sqlite.schema import PAGE_BYTES
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.vision.pipeline import content_hash
 from tests.simulation.given import GivenInstance, feature_of
@@ -43,11 +52,19 @@ answer."""
 WRITTEN, REBUILT = 0.4, 0.3
 """Shares of the damaged instances that somebody writes before anybody repairs them, and of these writes that are new
 indexes."""
+SPOILT = 0.2
+"""Share of the places in a database and its log where no bit flips, but a sector cannot be read any more."""
+SEQUENCE_PAGE = 6
+"""Where SQLite keeps the last id, once."""
 FORMAT_BYTES = range(60, 64)
 """Where the header of a database says its format, which no checksum covers."""
 HIGH_BIT = 64
 """In the exponents of features, where one bit makes another answer."""
 NO_DATA = (LOCK_NAME, HOLDER_NAME, "-shm")
+
+
+_DAMAGED = (InstanceDamaged, StorageUnwritable)
+"""What is said of bits that have flipped, and of sectors that cannot be read."""
 
 
 def rot_and_repair(life: Life, chance: random.Random) -> str:
@@ -59,6 +76,8 @@ def rot_and_repair(life: Life, chance: random.Random) -> str:
     with ExitStack() as others:
         if offset % ALONE == 0:
             others.enter_context(closing(_opened(life.folder, reads=bool(offset % (2 * ALONE)))))
+        if path.name.startswith(DATABASE_NAME) and chance.random() < SPOILT:
+            return _spoil_and_repair(life, chance, path, offset)
         return _flip_and_repair(life, chance, path, offset, others)
 
 
@@ -105,6 +124,32 @@ def _flip_and_repair(life: Life, chance: random.Random, path: Path, offset: int,
     life.open()
     _account(life, repair, told)
     return f"{told}: {problems[0].damage.name}, {len(repair.lost)} lost"
+
+
+def _spoil_and_repair(life: Life, chance: random.Random, path: Path, offset: int) -> str:
+    """The same with a sector that cannot be read; what it held is lost, and all else is brought back."""
+    life.machine.spoil(path, offset)
+    told = f"{path.name} unreadable at {offset}"
+    said = _read(life, chance, 0)
+    try:
+        problems = [one for one in GivenInstance.check(life.folder, read_data=True) if not one.damage.is_harmless]
+        repair = GivenInstance.repair(life.folder)
+    except (StorageError, InstanceDamaged) as error:
+        if path.suffix == ".db" and offset >= PAGE_BYTES:
+            raise Finding(f"{told}: a repair gives up: {error}") from error
+        life.machine.heal()  # the first page, or the log: a backup, or another attempt of the disk
+        life.open()
+        life.history.settle(life.observed())
+        return f"{told}: beyond repair"
+    if said and not problems:
+        raise Finding(f"{told}: a check finds nothing, and reading says {said}")
+    left = [one for one in repair.problems if not one.damage.is_harmless]
+    if left:
+        raise Finding(f"{told}: a repair leaves {left[0].message}")
+    life.open()
+    _account(life, repair, told, keeps_ids=offset // PAGE_BYTES + 1 != SEQUENCE_PAGE)
+    life.machine.heal()  # nothing is stored there
+    return f"{told}: {problems[0].damage.name if problems else 'of no use'}, {len(repair.lost)} lost"
 
 
 def _repaired(life: Life, offset: int, others: ExitStack) -> Repair:
@@ -180,7 +225,7 @@ def _read(life: Life, chance: random.Random, at_once: int) -> str:
     try:
         life.open()
     except ImgsearchError as error:
-        if not isinstance(error, InstanceDamaged | NewerFormat | OlderFormat):
+        if not isinstance(error, (*_DAMAGED, NewerFormat, OlderFormat)):
             raise
         return str(error)
     everything: list[tuple[str, Callable[[], object]]] = [
@@ -194,7 +239,7 @@ def _read(life: Life, chance: random.Random, at_once: int) -> str:
         name, read = everything[number - READS] if number >= READS else life.reading.draw(chance)
         try:
             read()
-        except InstanceDamaged as error:
+        except _DAMAGED as error:
             said = f"{name}: {error}"
     with suppress(InstanceDamaged):
         life.close()
@@ -228,16 +273,23 @@ def _write(life: Life, chance: random.Random) -> bool:
     return outcome == "done"
 
 
-def _account(life: Life, repair: Repair, told: str) -> None:
-    """All that is not there any more is named, and nothing else has changed."""
+def _account(life: Life, repair: Repair, told: str, *, keeps_ids: bool = True) -> None:
+    """All that is not there any more is named, and nothing else has changed.
+
+    Args:
+        life: of the instance.
+        repair: what it told.
+        told: what was done before.
+        keeps_ids: ids are not given again.
+    """
     now = life.observed()
-    found = [_unaccounted(before, now, repair) for before in life.history.possible()]
+    found = [_unaccounted(before, now, repair, keeps_ids=keeps_ids) for before in life.history.possible()]
     if None not in found:
         raise Finding(f"{told}: after a repair, {found[0]}")
     life.history.replace(State(now.items, now.last_id))
 
 
-def _unaccounted(before: State, now: State, repair: Repair) -> str | None:
+def _unaccounted(before: State, now: State, repair: Repair, *, keeps_ids: bool) -> str | None:
     """What a repair has changed, if this was there before, without saying so."""
     named = {(loss.product_id, loss.pic_name) for loss in repair.lost}
     loses_names = any(loss.product_id is None for loss in repair.lost)
@@ -248,6 +300,6 @@ def _unaccounted(before: State, now: State, repair: Repair) -> str | None:
             return f"{key} is {found} instead of {known}"
     if new := now.items.keys() - before.items.keys():
         return f"there is {min(new)}, which was not there before"
-    if now.last_id < before.last_id:
+    if keeps_ids and now.last_id < before.last_id:
         return f"ids are given again from {now.last_id} on, not from {before.last_id}"
     return None

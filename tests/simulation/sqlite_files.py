@@ -71,8 +71,8 @@ class Files(Protocol):
     def writing(self, handle: int, offset: int, data: bytes) -> tuple[int, bytes]:
         """Bytes are about to be written; also returns how much of them is."""
 
-    def reading(self, handle: int) -> int:
-        """A file is about to be read, while reads are watched."""
+    def reading(self, handle: int, offset: int, amount: int) -> int:
+        """So many bytes of a file are about to be read, while reads are watched."""
 
     def truncating(self, handle: int, length: int) -> int:
         """A file is about to get this length."""
@@ -199,7 +199,7 @@ class _Watched:
             methods.read = ours if watched else self._of_unix.reads[address][0]
 
     def _read(self, file: int, target: int, amount: int, offset: int) -> int:
-        return self._files.reading(file) or int(self._reads[file](file, target, amount, offset))
+        return self._files.reading(file, offset, amount) or int(self._reads[file](file, target, amount, offset))
 
     def _write(self, file: int, data: int, amount: int, offset: int) -> int:
         code, written = self._files.writing(file, offset, ctypes.string_at(data, amount))

@@ -14,6 +14,7 @@ import pytest
 
 from imgsearch.errors import InstanceDamaged, InvalidExport, StorageError
 from imgsearch.search.options import SearchOptions
+from imgsearch.storage.sqlite.schema import PAGE_BYTES
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.types import AddPicture
 from imgsearch.values import Key
@@ -143,3 +144,30 @@ def test_a_repair_loses_no_more_than_what_is_damaged(machine: Machine) -> None:
         if not machine.seen:
             break
     assert number > 100
+
+
+def test_a_repair_brings_back_all_but_what_an_unreadable_sector_held(machine: Machine) -> None:
+    """Wherever it is behind the first page. What cannot be read is told as an error of the storage."""
+    folder = machine.home / "instance"
+    path = folder / DATABASE_NAME
+    lost = 0
+    for offset in range(PAGE_BYTES, path.stat().st_size, PAGE_BYTES):
+        with GivenInstance.open(folder) as instance:
+            instance.apply([AddPicture("here", key, Sight(number)) for number, key in enumerate(KEYS)])
+        machine.spoil(path, offset)
+        with suppress(StorageError, InstanceDamaged), GivenInstance.open(folder) as instance:
+            list(instance.items())
+            _search(instance)
+        repair = GivenInstance.repair(folder)
+        assert GivenInstance.repair(folder).problems == []
+        with GivenInstance.open(folder) as instance:
+            left = {item.key for item in instance.items()}
+            gone = {*KEYS} - left
+            assert {(loss.product_id, loss.pic_name) for loss in repair.lost} >= {
+                (key.product_id, key.pic_name) for key in gone
+            }
+            with instance.searching() as searcher:
+                assert searcher.by_feature(feature_of(2, SUBJECT)).found == len(left)
+        lost += len(gone)
+        machine.heal()
+    assert lost > 0
