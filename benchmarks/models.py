@@ -10,12 +10,9 @@ from __future__ import annotations
 import statistics
 
 from benchmarks.indexing import bare_speed
-from benchmarks.quality import LEFT_OUT
+from benchmarks.quality import LEFT_OUT, measure
 from benchmarks.setting import EVALUATION_DATA, show
-from imgsearch.evaluation.evaluate import evaluate
-from imgsearch.evaluation.ground_truth import Part
 from imgsearch.locations import cache_folder
-from imgsearch.service.categories import Kind
 from imgsearch.vision.known_models import KNOWN_MODELS, AtHand, at_hand
 from imgsearch.vision.models import DEFAULT_MODEL, find_model
 from imgsearch.vision.openvino_export import converted_model
@@ -38,14 +35,11 @@ def main() -> None:
     speeds = relative_speeds(networks)
     rows = []
     for name in names:
-        found = evaluate(
-            folder, [Part.RETRIEVAL], kind=Kind.GENERIC, model=name, crop=False, left_out=LEFT_OUT, announce=print
-        )
-        if found.failures or found.retrieval is None or found.left_out is None:
-            raise RuntimeError(f"not every picture was measured: {found.failures[:3]}")
-        whole, groups = found.left_out.overall, found.left_out.groups
+        shipped, left_out = measure(folder, name, LEFT_OUT)
+        assert left_out is not None
+        whole, groups = left_out.overall, left_out.groups
         grocery, magento = (next(one for source, one in groups.items() if word in source) for word in SOURCES)
-        figures = (whole.hit1, whole.mean_average_precision, grocery.hit1, magento.hit1, found.retrieval.overall.hit1)
+        figures = (whole.hit1, whole.mean_average_precision, grocery.hit1, magento.hit1, shipped.overall.hit1)
         rows.append((name, *figures, speeds[name]))
     show("Known models", ("model", "hit@1", "mAP", "hit@1 grocery", "hit@1 magento", "learned", "speed"), rows)
 

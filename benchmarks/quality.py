@@ -29,12 +29,25 @@ if TYPE_CHECKING:
     from imgsearch.search.searcher import Searcher
 
 
-def measure(folder: Path) -> Breakdown[RetrievalFigures]:
-    """The features alone: whole pictures, searched without categories."""
-    result = evaluate(folder, [Part.RETRIEVAL], kind=Kind.GENERIC, crop=False)
-    if result.failures or result.retrieval is None:
+def measure(
+    folder: Path, model: str = DEFAULT_MODEL, left_out: Path | None = None
+) -> tuple[Breakdown[RetrievalFigures], Breakdown[RetrievalFigures] | None]:
+    """The features alone: whole pictures, searched without categories.
+
+    Args:
+        folder: with pictures and ground truth.
+        model: that makes the features.
+        left_out: folder of parameters, each trained without one source.
+
+    Returns:
+        The figures with the parameters that are shipped, and those with nothing learned from each source.
+    """
+    result = evaluate(
+        folder, [Part.RETRIEVAL], kind=Kind.GENERIC, model=model, crop=False, left_out=left_out, announce=print
+    )
+    if result.failures or result.retrieval is None or (left_out is not None and result.left_out is None):
         raise RuntimeError(f"not every picture was measured: {result.failures[:3]}")
-    return result.retrieval
+    return result.retrieval, result.left_out
 
 
 LEFT_OUT = ROOT / "training" / "left_out"
@@ -99,7 +112,7 @@ def main() -> None:
             continue
         for precision in usable:
             with calculating_in(precision):
-                figures = measure(folder)
+                figures, _ = measure(folder)
             show(f"Whole pictures, {folder.name}, {DEFAULT_MODEL}, {precision}", COLUMNS, rows(figures))
     if not (EVALUATION_DATA / "retrieval" / "groundtruth.csv").exists():
         return
