@@ -265,11 +265,7 @@ class Life:
         outcome, events = "done", self._events()
         try:
             with self.machine.plan(events, self._failing_read("write")), self._stoppable():
-                for one in write.perform(self.instance):
-                    if self.machine.is_off:
-                        break
-                    told.append(one)
-                    self._acknowledge(write, told, before)
+                self.perform(write, told, before)
         except PowerLoss:
             loss = self._restart()
             outcome = f"power lost, {loss.name}"
@@ -284,12 +280,32 @@ class Life:
             else:
                 outcome += f", {self.history.settle(self.observed())} states lost"
         else:
-            if told != write.told:
-                raise Finding(f"{write.name} told {told} instead of {write.told}")
-            self.history.finish()
+            self.finish(write, told)
             if self.machine.seen.total() == seen and not self._nested:
                 self._check_files()
         self._count(write.name, f"{len(told)}/{len(write.told)} {outcome}", write.counts)
+
+    def perform(self, write: Write, told: list[Told], before: int) -> None:
+        """Do a write as far as it comes.
+
+        Args:
+            write: what to do.
+            told: gets what is acknowledged.
+            before: what ``History.begin`` returned for it.
+        """
+        for one in write.perform(self.instance):
+            if self.machine.is_off:
+                return
+            told.append(one)
+            if told != write.told[: len(told)]:
+                raise Finding(f"{write.name} told {one} instead of {write.told[len(told) - 1 : len(told)]}")
+            self.history.acknowledge(before + write.known_after[len(told)])
+
+    def finish(self, write: Write, told: list[Told]) -> None:
+        """It has ended well."""
+        if told != write.told:
+            raise Finding(f"{write.name} told {told} instead of {write.told}")
+        self.history.finish()
 
     def _check_files(self) -> None:
         """When a writer has ended well, nothing lies about: what was left by those before is cleared away."""
@@ -299,11 +315,6 @@ class Life:
         beside = {path.name for path in self.folder.iterdir() if not path.name.startswith(DATABASE_NAME)}
         if beside - {LOCK_NAME} != wanted:
             raise Finding(f"beside the database lie {sorted(beside)}")
-
-    def _acknowledge(self, write: Write, told: list[Told], before: int) -> None:
-        if told != write.told[: len(told)]:
-            raise Finding(f"{write.name} told {told[-1]} instead of {write.told[len(told) - 1 : len(told)]}")
-        self.history.acknowledge(before + write.known_after[len(told)])
 
     def _recover(self) -> None:
         """After a loss of power: nothing is damaged, and what is there is one of the states that may be."""

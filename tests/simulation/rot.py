@@ -131,6 +131,8 @@ def _spoil_and_repair(life: Life, chance: random.Random, path: Path, offset: int
     life.machine.spoil(path, offset)
     told = f"{path.name} unreadable at {offset}"
     said = _read(life, chance, 0)
+    if chance.random() < WRITTEN and _write(life, chance, _DAMAGED):
+        said = ""
     try:
         problems = [one for one in GivenInstance.check(life.folder, read_data=True) if not one.damage.is_harmless]
         repair = GivenInstance.repair(life.folder)
@@ -246,11 +248,11 @@ def _read(life: Life, chance: random.Random, at_once: int) -> str:
     return said
 
 
-def _write(life: Life, chance: random.Random) -> bool:
-    """Change what is damaged before anybody repairs it; whether this was done."""
+def _write(life: Life, chance: random.Random, excuses: tuple[type[ImgsearchError], ...] = (InstanceDamaged,)) -> bool:
+    """Change what is damaged before anybody repairs it; whether this was done, and not given up for these errors."""
     try:
         life.open()
-    except (InstanceDamaged, NewerFormat, OlderFormat):
+    except (*excuses, NewerFormat, OlderFormat):
         return False
     write = life._drawn(rebuilds=chance.random() < REBUILT)
     if write.name == "repair":  # which is to find nothing
@@ -258,17 +260,13 @@ def _write(life: Life, chance: random.Random) -> bool:
         return False
     before, told, outcome = life.history.begin(write.states), list[Told](), "done"
     try:
-        for one in write.perform(life.instance):
-            told.append(one)
-            life._acknowledge(write, told, before)
-    except InstanceDamaged:
+        life.perform(write, told, before)
+    except excuses:
         outcome = "given up"
     else:
-        if told != write.told:
-            raise Finding(f"{write.name} told {told} instead of {write.told}")
-        life.history.finish()
+        life.finish(write, told)
     life._log(f"on damage: {write.name}", outcome)
-    with suppress(InstanceDamaged):
+    with suppress(*excuses):
         life.close()
     return outcome == "done"
 
