@@ -160,6 +160,7 @@ class _Watched:
         self._calls: dict[int, tuple[Any, Any, Any, Any]] = {}
         self._reads: dict[int, Any] = {}
         self._read_function = READ(self._read)
+        self._watches_reads = False
 
     def _open(self, vfs: int, name: int | None, file: int, flags: int, out: int) -> int:
         path = None if name is None else _path(ctypes.string_at(name))
@@ -190,10 +191,12 @@ class _Watched:
             functions = (WRITE(original.write), TRUNCATE(original.truncate), SYNC(original.sync), CLOSE(original.close))
             known[address] = (ours, *functions)
             self._of_unix.reads[address] = (original.read, READ(original.read))
+            self.watch_reads(watched=self._watches_reads)
         return known[address]
 
     def watch_reads(self, *, watched: bool) -> None:
         """Let ``files`` decide on reads as well, or not any more; each read then takes several times as long."""
+        self._watches_reads = watched
         ours = ctypes.cast(self._read_function, Pointer).value
         for address, (methods, *_) in self._of_unix.methods.items():
             methods.read = ours if watched else self._of_unix.reads[address][0]
