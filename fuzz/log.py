@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fuzz.files import folder, replaced
-from imgsearch.storage.sqlite.wal import is_corrupted, log_of, write_repaired
+from imgsearch.storage.sqlite.wal import committed_pages, is_corrupted, log_of, write_repaired
 
 FOLDER = folder()
 
@@ -16,3 +16,4 @@ def target(data: bytes) -> None:
     assert log_of(repaired).stat().st_size == len(data)
     assert (log_of(repaired).read_bytes() == data) is not was_corrupted
     assert not is_corrupted(repaired)
+    assert committed_pages(repaired) != 0

@@ -33,6 +33,7 @@ from imgsearch.storage.sqlite.wal import (
     VERSION,
     _checksum,
     _Walk,
+    committed_pages,
     is_corrupted,
     log_of,
     write_repaired,
@@ -117,6 +118,29 @@ def mended(log: bytes, folder: Path) -> tuple[bytes, bool]:
     log_of(folder / "damaged").write_bytes(log)
     write_repaired(folder / "damaged", log_of(folder / "mended"))
     return log_of(folder / "mended").read_bytes(), is_corrupted(folder / "damaged")
+
+
+def test_the_size_of_the_database_is_that_of_the_last_commit(tmp_path: Path) -> None:
+    """As SQLite tells it of the same log, wherever that ends: a commit that is not whole is none."""
+    home = tmp_path / "instance"
+    home.mkdir()
+    Engine.create(home, {"kind": "product", "model": {"dimension": 32}})
+    with closing(Engine.open(home, write=True)) as engine:
+        for number in range(5):
+            with engine.committing() as store:
+                store.set_setting(f"grown {number}", "x" * 5 * PAGE_BYTES)
+        folder = copied(home, tmp_path / "cut")
+    data, empty = log(folder).read_bytes(), (folder / DATABASE_NAME).stat().st_size // PAGE_BYTES
+    seen = []
+    for place in [0, HEADER.size, *frames(data)[1:], len(data) - 1, len(data)]:
+        log(folder).write_bytes(data[:place])
+        seen.append(committed_pages(folder / DATABASE_NAME))
+        with closing(sqlite3.connect(copied(folder, tmp_path / "read") / DATABASE_NAME)) as connection:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        assert (seen[-1] or empty) == pages, place
+    assert len({*seen}) == 6
+    log(folder).unlink()
+    assert committed_pages(folder / DATABASE_NAME) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, len(SMALL_LOG) - 1), st.integers(0, 7)), min_size=1, max_size=6, unique=True))
