@@ -53,7 +53,7 @@ WRITTEN, REBUILT = 0.4, 0.3
 """Shares of the damaged instances that somebody writes before anybody repairs them, and of these writes that are new
 indexes."""
 SPOILT = 0.2
-"""Share of the places in a database and its log where no bit flips, but a sector cannot be read any more."""
+"""Share of the places where no bit flips, but a sector cannot be read any more. FAISS maps files, and reads on."""
 SEQUENCE_PAGE = 6
 """Where SQLite keeps the last id, once."""
 FORMAT_BYTES = range(60, 64)
@@ -76,7 +76,7 @@ def rot_and_repair(life: Life, chance: random.Random) -> str:
     with ExitStack() as others:
         if offset % ALONE == 0:
             others.enter_context(closing(_opened(life.folder, reads=bool(offset % (2 * ALONE)))))
-        if path.name.startswith(DATABASE_NAME) and chance.random() < SPOILT:
+        if chance.random() < SPOILT:
             return _spoil_and_repair(life, chance, path, offset)
         return _flip_and_repair(life, chance, path, offset, others)
 
@@ -137,7 +137,7 @@ def _spoil_and_repair(life: Life, chance: random.Random, path: Path, offset: int
         problems = [one for one in GivenInstance.check(life.folder, read_data=True) if not one.damage.is_harmless]
         repair = GivenInstance.repair(life.folder)
     except (StorageError, InstanceDamaged) as error:
-        if path.suffix == ".db" and offset >= PAGE_BYTES:
+        if path.suffix == ".faiss" or (path.suffix == ".db" and offset >= PAGE_BYTES):
             raise Finding(f"{told}: a repair gives up: {error}") from error
         life.machine.heal()  # the first page, or the log: a backup, or another attempt of the disk
         life.open()
@@ -149,7 +149,7 @@ def _spoil_and_repair(life: Life, chance: random.Random, path: Path, offset: int
     if left:
         raise Finding(f"{told}: a repair leaves {left[0].message}")
     life.open()
-    _account(life, repair, told, keeps_ids=offset // PAGE_BYTES + 1 != SEQUENCE_PAGE)
+    _account(life, repair, told, keeps_ids=path.suffix != ".db" or offset // PAGE_BYTES + 1 != SEQUENCE_PAGE)
     life.machine.heal()  # nothing is stored there
     return f"{told}: {problems[0].damage.name if problems else 'of no use'}, {len(repair.lost)} lost"
 

@@ -14,6 +14,7 @@ import pytest
 
 from imgsearch.errors import InstanceDamaged, InvalidExport, StorageError
 from imgsearch.search.options import SearchOptions
+from imgsearch.storage.integrity.problems import Damage
 from imgsearch.storage.sqlite.schema import PAGE_BYTES
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.types import AddPicture
@@ -171,3 +172,25 @@ def test_a_repair_brings_back_all_but_what_an_unreadable_sector_held(machine: Ma
         lost += len(gone)
         machine.heal()
     assert lost > 0
+
+
+def test_an_index_with_an_unreadable_sector_is_rebuilt(machine: Machine) -> None:
+    """By a repair, and by a writer that would extend it; a search that needs the sector says so."""
+    folder = machine.home / "instance"
+    for mend in (lambda: GivenInstance.repair(folder), lambda: _add_and_index(folder)):
+        (path,) = folder.glob("*.faiss")
+        machine.spoil(path, 0)
+        with GivenInstance.open(folder) as instance, pytest.raises(InstanceDamaged, match="run 'imgsearch rebuild'"):
+            _search(instance)
+        assert [one.damage for one in GivenInstance.check(folder, read_data=True)] == [Damage.INDEX]
+        mend()
+        assert [one for one in GivenInstance.check(folder, read_data=True) if not one.damage.is_harmless] == []
+        with GivenInstance.open(folder) as instance:
+            _search(instance)
+
+
+def _add_and_index(folder: Path) -> None:
+    with GivenInstance.open(folder) as instance:
+        instance.apply([AddPicture("here", Key("r", "1.jpg"), Sight(9))])
+        with instance._opened.writing(0) as engine:
+            engine.refresh()

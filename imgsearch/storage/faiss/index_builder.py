@@ -29,6 +29,7 @@ from imgsearch.storage.faiss.index_file import (
     read_index,
     read_parts,
     serialised_parts,
+    unreadable_is_damage,
 )
 from imgsearch.storage.faiss.index_writer import empty_index, write_flat, write_lists
 from imgsearch.storage.faiss.recall import Neighbours, query_positions, tune
@@ -167,7 +168,8 @@ def extend(
 
     assert old.lists is not None
     path = folder / old.file_name
-    present = read_index(path, old, verify=True, flags=faiss.IO_FLAG_MMAP_IFC)
+    with unreadable_is_damage(path):
+        present = read_index(path, old, verify=True, flags=faiss.IO_FLAG_MMAP_IFC)
     parts, index, gone = read_parts(old.lists), empty_index(centroids_of(present)), np.sort(removed)
 
     def settled(opened: Callable[[], Any]) -> Generation:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +23,7 @@ from imgsearch.errors import InstanceDamaged
 from imgsearch.storage.faiss.index_header import check_header, corrupted_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -44,6 +45,7 @@ __all__ = [
     "read_index",
     "read_parts",
     "serialised_parts",
+    "unreadable_is_damage",
 ]
 
 FLOAT: Final = np.dtype("<f4")
@@ -233,6 +235,23 @@ class Checks:
             if checksum() != self._expected[number]:
                 raise corrupted_error(self._path)
             self._verified[number] = True
+
+
+@contextmanager
+def unreadable_is_damage(path: Path) -> Iterator[None]:
+    """Take what the disk cannot read of an index for damage, as a rebuild needs nothing of it.
+
+    Raises:
+        InstanceDamaged
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise InstanceDamaged(
+            f"{path} cannot be read ({error.strerror}); the items are safe in the database: run 'imgsearch rebuild'"
+        ) from error
 
 
 def _raise_system_error(error: RuntimeError, path: Path) -> None:

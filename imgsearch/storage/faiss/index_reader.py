@@ -19,6 +19,7 @@ from imgsearch.storage.faiss.index_file import (
     centroids_of,
     read_index,
     read_parts,
+    unreadable_is_damage,
 )
 from imgsearch.storage.faiss.shortlist import shortlist_of, size_of
 
@@ -63,17 +64,18 @@ class IndexReader:
 
         Raises:
             FileNotFoundError: a rebuild has replaced it meanwhile, or it is missing.
-            InstanceDamaged: it is corrupted.
+            InstanceDamaged: it is corrupted, or the disk cannot read it.
         """
         import faiss
 
         path = folder / generation.file_name
-        index = read_index(path, generation, verify=generation.lists is None, flags=faiss.IO_FLAG_MMAP_IFC)
-        if generation.lists is None:
-            return cls(generation, index)
-        parts = read_parts(generation.lists)
-        centroids = centroids_of(index)
-        return cls(generation, index, parts, centroids, Checks(path, index, parts, centroids))
+        with unreadable_is_damage(path):
+            index = read_index(path, generation, verify=generation.lists is None, flags=faiss.IO_FLAG_MMAP_IFC)
+            if generation.lists is None:
+                return cls(generation, index)
+            parts = read_parts(generation.lists)
+            centroids = centroids_of(index)
+            return cls(generation, index, parts, centroids, Checks(path, index, parts, centroids))
 
     @property
     def dimension(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from imgsearch.errors import ImgsearchError, InstanceDamaged
 from imgsearch.storage.checksum import is_valid
-from imgsearch.storage.faiss.index_file import checksum_of
+from imgsearch.storage.faiss.index_file import checksum_of, unreadable_is_damage
 from imgsearch.storage.faiss.index_reader import IndexReader
 from imgsearch.storage.integrity.features import feature_fault, stored_coding
 from imgsearch.storage.integrity.problems import Damage, Problem, leftovers
@@ -302,10 +302,12 @@ class _Check:
                 Damage.INDEX_LENGTH, f"{path} has {size} bytes instead of {generation.bytes}: {REBUILD_ADVICE}", path
             )
         elif self._read_data:
-            if checksum_of(path) != generation.checksum:
-                self._report(Damage.INDEX, f"{path} is corrupted: {REBUILD_ADVICE}", path)
-                return
             try:
+                with unreadable_is_damage(path):
+                    checksum = checksum_of(path)
+                if checksum != generation.checksum:
+                    self._report(Damage.INDEX, f"{path} is corrupted: {REBUILD_ADVICE}", path)
+                    return
                 reader = IndexReader.open(self._folder, generation)
             except InstanceDamaged:
                 self._report(Damage.INDEX, f"{path} cannot be read: {REBUILD_ADVICE}", path)
