@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from imgsearch.durable_fs import file_errors, make_private_folder, private_opener
+from imgsearch.durable_fs import file_errors, make_private_folder, private_opener, storage_full
 from imgsearch.errors import StorageUnwritable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["Task", "TaskKind", "TaskStatus", "TaskStore"]
+
+log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "tasks.db"
 COLUMNS: Final = "id, kind, instance, bucket, path, callback, status, code, message, file, created, modified"
@@ -88,7 +92,10 @@ class TaskStore:
         with file_errors(folder):
             make_private_folder(folder)
             open(folder / FILE_NAME, "ab", opener=private_opener).close()
+        self._folder = folder
         self._lock = Lock()
+        self._ended: dict[int, dict[str, Any]] = {}
+        """What tasks came to, as long as the disk does not take it."""
         self._database = sqlite3.connect(folder / FILE_NAME, check_same_thread=False, isolation_level=None, timeout=1)
         try:
             # Held until the end: a second server would take the tasks of this one for unfinished.
@@ -108,11 +115,15 @@ class TaskStore:
     def create(
         self, kind: TaskKind, instance: str, *, bucket: str = "", path: str = "", callback: str = ""
     ) -> int | None:
-        """Begin a task; its id, or None while another one of this kind works on the instance."""
+        """Begin a task; its id, or None while another one of this kind works on the instance.
+
+        Raises:
+            StorageFull, StorageUnwritable
+        """
         now = _now()
         try:
             with (
-                self._lock,
+                self._using(),
                 closing(
                     self._database.execute(
                         "INSERT INTO tasks (kind, instance, bucket, path, callback, status, created, modified) "
@@ -128,12 +139,50 @@ class TaskStore:
     def finish(
         self, task_id: int, status: TaskStatus, *, code: str = "", message: str = "", file: str | None = None
     ) -> None:
-        """Record what became of a task."""
+        """Record what became of a task; if the disk does not take it, again before each later use."""
         with self._lock:
-            self._database.execute(
-                "UPDATE tasks SET status = ?, code = ?, message = ?, file = ?, modified = ? WHERE id = ?",
-                (status, code, message, file, _now(), task_id),
-            )
+            self._ended[task_id] = {
+                "status": status,
+                "code": code,
+                "message": message,
+                "file": file,
+                "modified": _now(),
+            }
+            self._record()
+
+    def _record(self) -> None:
+        for task_id, ending in list(self._ended.items()):
+            try:
+                self._database.execute(
+                    "UPDATE tasks SET status = :status, code = :code, message = :message, file = :file, "
+                    "modified = :modified WHERE id = :id",
+                    ending | {"id": task_id},
+                )
+            except sqlite3.Error as error:
+                log.warning("the end of task %d cannot be recorded yet: %s", task_id, error)
+                return
+            del self._ended[task_id]
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        """Use the file alone, after recording what could not be recorded before.
+
+        Raises:
+            StorageFull, StorageUnwritable
+        """
+        with self._lock:
+            self._record()
+            try:
+                yield
+            except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+                raise
+            except sqlite3.Error as error:
+                if error.sqlite_errorname == "SQLITE_FULL":
+                    raise storage_full(self._folder) from None
+                file = self._folder / FILE_NAME
+                raise StorageUnwritable(
+                    f"{file} cannot be written or read ({error}): check the disk and the permissions"
+                ) from None
 
     def find(
         self,
@@ -146,24 +195,30 @@ class TaskStore:
         start: int = 0,
         num: int = 10,
     ) -> tuple[list[Task], int]:
-        """A page of tasks, the newest first, and how many there are on all pages."""
+        """A page of tasks, the newest first, and how many there are on all pages.
+
+        Raises:
+            StorageUnwritable
+        """
         wanted = {"kind": kind, "instance": instance, "id": task_id, "bucket": bucket, "path": path}
         given = {name: value for name, value in wanted.items() if value is not None}
         where = " AND ".join(f"{name} = :{name}" for name in given)
-        with self._lock:
+        with self._using():
             rows = self._database.execute(
                 f"SELECT {COLUMNS} FROM tasks WHERE {where} ORDER BY id DESC LIMIT :num OFFSET :start",
                 given | {"num": num, "start": start},
             ).fetchall()
             (total,) = self._database.execute(f"SELECT count(*) FROM tasks WHERE {where}", given).fetchone()
-        return [
-            Task(number, TaskKind(kind), of, bucket, path, callback, TaskStatus(status), *rest)
-            for number, kind, of, bucket, path, callback, status, *rest in rows
-        ], total
+            tasks = [
+                Task(number, TaskKind(kind), of, bucket, path, callback, TaskStatus(status), *rest)
+                for number, kind, of, bucket, path, callback, status, *rest in rows
+            ]
+            return [replace(task, **self._ended.get(task.id, {})) for task in tasks], total
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
+            self._record()
             self._database.close()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.errors import StorageUnwritable
+from imgsearch.errors import StorageFull, StorageUnwritable
 from imgsearch.server.task_store import FILE_NAME, TaskKind, TaskStatus, TaskStore
 
 IMPORT, EXPORT = TaskKind.IMPORT, TaskKind.EXPORT
@@ -111,3 +111,39 @@ def test_nobody_else_reads_it(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(sqlite3.ProgrammingError):
         store.find(IMPORT, "shop")
+
+
+def test_what_a_full_disk_does_not_take_is_kept_and_recorded_later(tmp_path: Path) -> None:
+    """The task has ended for whoever asks, and another one may begin; a new one is refused as long as it is full."""
+    store = TaskStore(tmp_path)
+    number = made(store)
+    (pages,) = store._database.execute("PRAGMA page_count").fetchone()
+    store._database.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+    store.finish(number, TaskStatus.FAIL, code="C", message="m" * 100_000)
+    (task,), total = store.find(IMPORT, "shop")
+    assert (task.status, task.code, len(task.message), total) == (TaskStatus.FAIL, "C", 100_000, 1)
+    with pytest.raises(StorageFull, match="free some space"):
+        store.create(EXPORT, "other", path="/" * 100_000)
+    store._database.execute("PRAGMA max_page_count = 1000000").fetchall()
+    second = made(store)
+    store.close()
+    reopened = TaskStore(tmp_path)
+    found, _ = reopened.find(IMPORT, "shop")
+    assert [(task.id, task.code, len(task.message)) for task in found][1:] == [(number, "C", 100_000)]
+    assert found[0].id == second
+    reopened.close()
+
+
+def test_a_file_that_cannot_be_read_is_told_as_such(tmp_path: Path) -> None:
+    store = TaskStore(tmp_path)
+    for _ in range(100):
+        store.finish(made(store, path="/" * 2_000), TaskStatus.SUCCESS)
+    store.close()
+    store = TaskStore(tmp_path)
+    with (tmp_path / FILE_NAME).open("r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(size // 4)
+        file.write(bytes(size // 2))
+    with pytest.raises(StorageUnwritable, match=f"{FILE_NAME} cannot be written or read"):
+        store.find(IMPORT, "shop", num=100)
+    store.close()
