@@ -13,6 +13,7 @@ from imgsearch.durable_fs import file_errors, make_private_folder, private_opene
 from imgsearch.server.errors import RequestRefused
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import BinaryIO
 
@@ -50,6 +51,14 @@ class ResultFiles:
         assert NAME.fullmatch(complete), complete
         with file_errors(self._folder):
             return complete, open(self._folder / complete, "xb", opener=private_opener)
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Translate errors of writing the files.
+
+        Raises:
+            StorageFull, StorageUnwritable
+        """
+        return file_errors(self._folder)
 
     def remove_expired(self) -> None:
         """Remove what is older than two hours."""

@@ -165,7 +165,9 @@ class Tasks:
 
     def _run(self, task_id: int, work: Callable[[int], str | None]) -> None:
         try:
-            self._store.finish(task_id, TaskStatus.SUCCESS, message="success", file=work(task_id))
+            with self._files.errors():
+                file = work(task_id)
+            self._store.finish(task_id, TaskStatus.SUCCESS, message="success", file=file)
         except ImgsearchError as error:
             self._store.finish(task_id, TaskStatus.FAIL, code=error.code, message=error.message)
         except Exception:

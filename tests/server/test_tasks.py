@@ -22,6 +22,7 @@ import pytest
 
 from imgsearch import Instance
 from imgsearch.server import tasks
+from imgsearch.server.result_files import ResultFiles
 from imgsearch.server.running import Address
 from imgsearch.server.start import Settings
 from imgsearch.server.tasks import OssAccess
@@ -288,6 +289,20 @@ def test_an_export_has_all_items_and_no_features(place: Place, service: Service)
         assert (answer.status_code, answer.json()["Code"]) == (403, "AccessDenied")
     bare = urlsplit(found["MetaUrl"])
     assert service.http.get(f"{service.open_url}{bare.path}").status_code == 403
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_an_export_that_a_full_disk_ends_says_so(
+    place: Place, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.bucket.write([line(name) for name in copy_samples(place.bucket.folder, 1)])
+    imported(service)
+    full = open("/dev/full", "wb")  # noqa: SIM115  # the task closes it
+    monkeypatch.setattr(ResultFiles, "create", lambda _self, name: (name, full))
+    service.call("DumpMeta")
+    found = ended(service, lambda: service.call("DumpMetaList")["Data"]["DumpMetaList"])
+    assert (found["Status"], found["Code"], found["MetaUrl"]) == ("FAIL", "InstanceOverQuota", "")
+    assert "no space left" in found["Msg"]
 
 
 @pytest.mark.extended
