@@ -135,7 +135,7 @@ def faulty_feed(web: WebServer, folder: Path) -> tuple[Path, dict[str, str]]:
 def test_a_product_feed_with_faults(run: Run, web: WebServer, tmp_path: Path) -> None:
     """Each is told with its line, a code and words; the rest is done; a second run downloads only what failed."""
     path, expected = faulty_feed(web, tmp_path)
-    result = add(run, path, "--timeout", "2", "--format", "jsonl")
+    result = add(run, path, "--timeout", "5", "--format", "jsonl")
     assert result.returncode == 1, result.stderr
     summary = result.lines[-1]
     assert {failure["ProductId"]: failure["Code"] for failure in summary["Failures"]} == expected
