@@ -40,7 +40,8 @@ def measure(
         left_out: folder of parameters, each trained without one source.
 
     Returns:
-        The figures with the parameters that are shipped, and those with nothing learned from each source.
+        The figures with the parameters that are shipped, and those with nothing learned from each source (None without
+        ``left_out``).
     """
     result = evaluate(
         folder, [Part.RETRIEVAL], kind=Kind.GENERIC, model=model, crop=False, left_out=left_out, announce=print

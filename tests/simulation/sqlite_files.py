@@ -241,7 +241,7 @@ _LAST: Final[list[_Watched]] = []
 
 
 def watch_reads(*, watched: bool) -> None:
-    """From now on, ``Files.reading`` is asked; or not any more. For files that are opened first after this, too."""
+    """Ask ``Files.reading`` before each read, or stop asking; this includes files that are opened later."""
     if _LAST:
         _LAST[-1].watch_reads(watched=watched)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
@@ -20,8 +19,7 @@ from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.types import AddPicture
 from imgsearch.values import Key
 from tests.simulation.given import GivenInstance, create, feature_of
-from tests.simulation.machine import Clock, Machine
-from tests.simulation.run import world
+from tests.simulation.machine import Machine
 from tests.simulation.sqlite_files import unavailable
 from tests.storage.arithmetic import SUBJECT, Sight
 
@@ -31,19 +29,14 @@ KEYS = [Key("p", f"{number}.jpg") for number in range(6)]
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    """A computer with an indexed instance of a few items."""
-    home = tmp_path / "disk"
-    home.mkdir()
-    one = Machine(home, random.Random(1))
-    with world(Clock()) as boot:
-        boot(one)
-        create(home / "instance")
-        with GivenInstance.open(home / "instance") as instance:
-            instance.apply([AddPicture("here", key, Sight(number)) for number, key in enumerate(KEYS)])
-            instance.update(product_id="p", attributes={"int_attr": 3})
-            instance.rebuild()
-        yield one
+def machine(machine: Machine) -> Machine:
+    """With an indexed instance of a few items."""
+    create(machine.home / "instance")
+    with GivenInstance.open(machine.home / "instance") as instance:
+        instance.apply([AddPicture("here", key, Sight(number)) for number, key in enumerate(KEYS)])
+        instance.update(product_id="p", attributes={"int_attr": 3})
+        instance.rebuild()
+    return machine
 
 
 def _add_again(instance: GivenInstance) -> None:

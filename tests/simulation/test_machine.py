@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import random
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
@@ -30,17 +28,6 @@ REASON = unavailable()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 SAME = {"pwrite": "write", "fsync": "sync", "fdatasync": "sync", "ftruncate": "truncate"}
 COMPARED = ("write", "sync", "unlink", "rename", "truncate")
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    """A computer with an empty disk, whose steps are those of this process."""
-    home = tmp_path / "disk"
-    home.mkdir()
-    one = Machine(home, random.Random(1))
-    with world(Clock()) as boot:
-        boot(one)
-        yield one
 
 
 def test_other_threads_keep_the_real_time() -> None:
