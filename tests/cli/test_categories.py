@@ -7,18 +7,16 @@ has one category. ``--all-subjects`` answers for each subject by itself.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from imgsearch.cli.app import app
 from imgsearch.instance import Instance
 from imgsearch.service.categories import CATEGORIES, OTHER, Kind
 from imgsearch.types import SURE
 from imgsearch.values import Key
+from tests.cli.in_process import invoke
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.networks
@@ -27,9 +25,9 @@ SAMPLE = ROOT / "sample_data"
 
 
 def run(instance: Path, *arguments: object) -> list[dict]:
-    result = CliRunner().invoke(app, [*map(str, arguments), "-i", str(instance), "--format", "jsonl"])
-    assert result.exit_code == 0, result.output
-    return [json.loads(line) for line in result.stdout.splitlines()]
+    result = invoke(*arguments, "-i", instance, "--format", "jsonl")
+    assert result.returncode == 0, result.stderr
+    return result.lines
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +147,9 @@ def test_a_given_region_is_the_only_subject(shop: Path, table: Path, options: li
     """So to ask for all of them contradicts it."""
     (document,) = run(shop, "search", table, *options)
     assert len(document["PicInfo"]["MultiRegion"]) == 1
-    words = ["search", str(table), "--all-subjects", *options, "-i", str(shop)]
-    assert CliRunner().invoke(app, words).exit_code == 2
+    assert invoke("search", table, "--all-subjects", *options, "-i", shop).returncode == 2
 
 
 def test_all_subjects_needs_a_picture(shop: Path) -> None:
-    words = ["search", "--product-id", "p", "--pic-name", "n", "--all-subjects", "-i", str(shop)]
-    result = CliRunner().invoke(app, words)
-    assert result.exit_code == 2
+    result = invoke("search", "--product-id", "p", "--pic-name", "n", "--all-subjects", "-i", shop)
+    assert result.returncode == 2

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from typer.testing import CliRunner
 
-from imgsearch.cli.app import COMMANDS, app_for
+from imgsearch.cli.app import COMMANDS
+from tests.cli.in_process import invoke
 from tests.conftest import command
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ def test_a_working_directory_that_was_deleted(name: str, tmp_path: Path, monkeyp
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    words = [name, *ARGUMENTS.get(name, []), "--format", "json"]
-    result = CliRunner().invoke(app_for(words), words)
-    assert result.exit_code == 2, result.output
+    result = invoke(name, *ARGUMENTS.get(name, []), "--format", "json")
+    assert result.returncode == 2, result.stdout + result.stderr
     assert "the working directory cannot be determined" in result.stderr
     assert "change to another one" in result.stderr
     assert '"Code": "BadRequest"' in result.stdout

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner, Result
 
 from imgsearch.cli.app import app
 from imgsearch.storage.sqlite.schema import FORMAT_VERSION
-from tests.conftest import ROOT
+from tests.cli.in_process import invoke as in_process
+from tests.conftest import ROOT, Result
 from tests.storage.builders import at_work, child, finished, started_together
 
 SAMPLE = ROOT / "tests" / "formats" / str(FORMAT_VERSION) / "instance"
@@ -75,14 +75,14 @@ def writer(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def invoke(folder: Path, *words: str) -> Result:
-    return CliRunner().invoke(app, [*words, "--instance", str(folder), "--format", "json"])
+    return in_process(*words, "--instance", folder, "--format", "json")
 
 
 @pytest.mark.parametrize("command", WRITING[1:], ids=" ".join)
 def test_a_second_writer_is_told_of_the_first(folder: Path, writer: subprocess.Popen[str], command: list[str]) -> None:
     """Exit code 5, and pid, command and start of whoever writes."""
     result = invoke(folder, *command)
-    assert (result.exit_code, json.loads(result.stdout)["Code"]) == (5, "InstanceStatusError")
+    assert (result.returncode, result.document["Code"]) == (5, "InstanceStatusError")
     note = json.loads((folder / "writer.json").read_text())
     assert note["pid"] == writer.pid
     for part in (f"process {writer.pid}", f"imgsearch {folder} its command", note["start"], "--lock-timeout"):
@@ -100,10 +100,10 @@ def test_one_that_is_being_made_is_told_too(tmp_path: Path) -> None:
     assert maker.stdout.readline() == "held\n"
     for command in WRITING[:2]:
         result = invoke(empty, *command)
-        assert (result.exit_code, json.loads(result.stdout)["Code"]) == (5, "InstanceStatusError")
+        assert (result.returncode, result.document["Code"]) == (5, "InstanceStatusError")
         assert f"process {maker.pid}" in result.stderr
     maker.communicate("\n", timeout=30)
-    assert invoke(empty, "init", "--lock-timeout", "30").exit_code == 0
+    assert invoke(empty, "init", "--lock-timeout", "30").returncode == 0
 
 
 @pytest.mark.parametrize("command", READING, ids=" ".join)
@@ -112,13 +112,13 @@ def test_readers_never_wait(folder: Path, writer: subprocess.Popen[str], command
     during = invoke(folder, *command)
     writer.communicate("\n", timeout=30)
     after = invoke(folder, *command)
-    assert during.exit_code == after.exit_code == 0
+    assert during.returncode == after.returncode == 0
     assert steady(during) == steady(after)
 
 
 def steady(result: Result) -> dict[str, object]:
     """A document without what differs between two answers."""
-    document: dict[str, object] = json.loads(result.stdout)
+    document: dict[str, object] = result.document
     return {name: value for name, value in document.items() if name not in {"RequestId", "Head", "DiskBytes"}}
 
 
@@ -146,14 +146,14 @@ def test_a_killed_writer_is_in_nobodys_way(folder: Path, writer: subprocess.Pope
     assert (folder / "writer.json").exists()
     assert steady(invoke(folder, "info")) == steady(before)
     check = invoke(folder, "check")
-    told = json.loads(check.stdout)
-    assert (check.exit_code, told["Problems"], [one["Code"] for one in told["Leftovers"]]) == (0, [], ["Leftover"])
+    told = check.document
+    assert (check.returncode, told["Problems"], [one["Code"] for one in told["Leftovers"]]) == (0, [], ["Leftover"])
     assert "writer.json" in check.stderr
     result = invoke(folder, "delete", "p1")
-    assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["Deleted"] > 0
+    assert result.returncode == 0, result.stderr
+    assert result.document["Deleted"] > 0
     assert not (folder / "writer.json").exists()
-    assert invoke(folder, "check", "--read-data").exit_code == 0
+    assert invoke(folder, "check", "--read-data").returncode == 0
 
 
 MAKE = """

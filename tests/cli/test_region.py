@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from imgsearch.cli.app import app
 from imgsearch.values import Region
+from tests.cli.in_process import invoke
 from tests.conftest import Result, Run
 from tests.pictures import AS_STORED, TURNED_FORMATS, draw, encode, turned, write_catalogue
 
@@ -44,8 +43,7 @@ class Cli:
 
     def __call__(self, command: str, *arguments: object) -> Result:
         """Run it in this process."""
-        result = CliRunner().invoke(app, [command, "-i", str(self.instance), *map(str, arguments)])
-        return Result(result.exit_code, result.stdout, result.stderr)
+        return invoke(command, "-i", self.instance, *arguments)
 
     def add_manifest(self, folder: Path, lines: list[dict[str, Any]]) -> Result:
         """``add --manifest`` of these lines, with pictures in that folder."""

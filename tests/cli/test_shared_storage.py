@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import psutil
 import pytest
-from typer.testing import CliRunner
 
-from imgsearch.cli.app import app
 from imgsearch.storage.sqlite.schema import FORMAT_VERSION
+from tests.cli.in_process import invoke
 from tests.conftest import ROOT
 from tests.oss_server import KEY_ID, SECRET
 from tests.oss_shop import ADDRESS, Shop
@@ -51,9 +49,9 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ids=" ".join,
 )
 def test_writing_there_warns_once(shared: Path, command: list[str]) -> None:
-    result = CliRunner().invoke(app, [*command, "--instance", str(shared), "--format", "json"])
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["Success"] is True
+    result = invoke(*command, "--instance", shared, "--format", "json")
+    assert result.returncode == 0, result.stderr
+    assert result.document["Success"] is True
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"imgsearch: {shared} is on a file system of type nfs4")
     assert "keep it on a local disk" in line
@@ -61,21 +59,21 @@ def test_writing_there_warns_once(shared: Path, command: list[str]) -> None:
 
 def test_making_one_there_warns(shared: Path) -> None:
     """Also quietly, as not all is well."""
-    result = CliRunner().invoke(app, ["init", "--instance", str(shared.parent / "new"), "--format", "json"])
-    assert (result.exit_code, result.stderr.count("nfs4")) == (0, 1)
-    result = CliRunner().invoke(app, ["add", "-", "-q", "--instance", str(shared.parent / "newer"), "--format", "json"])
-    assert (result.exit_code, result.stderr.count("nfs4")) == (0, 1)
+    result = invoke("init", "--instance", shared.parent / "new", "--format", "json")
+    assert (result.returncode, result.stderr.count("nfs4")) == (0, 1)
+    result = invoke("add", "-", "-q", "--instance", shared.parent / "newer", "--format", "json")
+    assert (result.returncode, result.stderr.count("nfs4")) == (0, 1)
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=str)
 def test_an_import_there_warns_once(shared: Path, shop: Shop, options: list[str]) -> None:
     """Unless it only says what it would do."""
     shop.write([{"OperationType": "DELETE", "ProductId": "p1"}])
-    words = ["oss-import", ADDRESS, "--instance", str(shared), "--format", "json", *options]
+    words = ["oss-import", ADDRESS, "--instance", shared, "--format", "json", *options]
     keys = {"OSS_ACCESS_KEY_ID": KEY_ID, "OSS_ACCESS_KEY_SECRET": SECRET}  # the vendor's own are read at its import
     environment = {**shop.server.environment(), **shop.environment, **keys}
-    result = CliRunner().invoke(app, words, env=environment)
-    assert result.exit_code == 0, result.output
+    result = invoke(*words, env=environment)
+    assert result.returncode == 0, result.stderr
     assert result.stderr.count("nfs4") == (0 if options else 1)
 
 
@@ -90,11 +88,11 @@ def test_an_import_there_warns_once(shared: Path, shop: Shop, options: list[str]
     ids=" ".join,
 )
 def test_reading_there_does_not(shared: Path, command: list[str]) -> None:
-    result = CliRunner().invoke(app, [*command, "--instance", str(shared), "--format", "json"])
-    assert (result.exit_code, result.stderr) == (0, "")
+    result = invoke(*command, "--instance", shared, "--format", "json")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_writing_elsewhere_does_not(shared: Path, tmp_path: Path) -> None:
     local = private_copy(tmp_path / "local")
-    result = CliRunner().invoke(app, ["rebuild", "--instance", str(local), "--format", "json"])
-    assert (result.exit_code, result.stderr) == (0, "")
+    result = invoke("rebuild", "--instance", local, "--format", "json")
+    assert (result.returncode, result.stderr) == (0, "")
