@@ -163,6 +163,11 @@ OF_THE_START = ("PYTHON", "LC_", "LANG", "LD_", "OMP_")
 @pytest.fixture
 def run(folder: Path) -> Run:
     """Run the command line in a process of its own, forked, on the instance in ``folder``; its result comes back."""
+    return run_on(folder)
+
+
+def run_on(folder: Path) -> Run:
+    """What runs the command line in a process of its own, forked, on the instance in that folder."""
 
     def start(*arguments: object, stdin: bytes = b"", env: dict[str, str] | None = None) -> Result:
         environment = {**os.environ, "IMGSEARCH_INSTANCE": str(folder), **(env or {})}

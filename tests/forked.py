@@ -10,6 +10,7 @@ that holds the number of the process, then with one that holds its exit code.
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -100,6 +101,7 @@ def _read(file: BinaryIO) -> bytes:
 def _serve() -> None:
     import tests.preloaded  # noqa: F401
 
+    gc.freeze()  # a collection in a fork would copy every page that holds an object
     for line in sys.stdin:
         process = os.fork()
         if not process:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -11,13 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Result, Run
+from tests.conftest import Result, Run, run_on
+
+
+@pytest.fixture(scope="module")
+def made(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``filled`` copies."""
+    folder = tmp_path_factory.mktemp("made") / "instance"
+    assert run_on(folder)("add", catalogue).returncode == 0
+    return folder
 
 
 @pytest.fixture
-def filled(run: Run, catalogue: Path) -> None:
+def filled(made: Path, folder: Path) -> None:
     """An instance with the catalogue in it."""
-    assert run("add", catalogue).returncode == 0
+    shutil.copytree(made, folder)
 
 
 def sql(folder: Path, statement: str) -> None:

@@ -6,17 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from tests.conftest import Run, run_on
 from tests.pictures import write_catalogue
 
 
-@pytest.fixture
-def shop(run: Run, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the one instance that all these tests read and none changes."""
+    return tmp_path_factory.mktemp("shop") / "instance"
+
+
+@pytest.fixture(scope="module")
+def shop(folder: Path) -> Path:
     """Products b (2 pictures, int_attr 1) and a (3 pictures, int_attr 2), added in this order."""
+    run, pictures = run_on(folder), folder.parent
     for number, (name, count) in enumerate([("b", 2), ("a", 3)], 1):
-        write_catalogue(tmp_path / name, count)
-        run("add", tmp_path / name, "--product-id", name, "--category", "Bag", "--int-attr", number)
-    return tmp_path
+        write_catalogue(pictures / name, count)
+        run("add", pictures / name, "--product-id", name, "--category", "Bag", "--int-attr", number)
+    return pictures
 
 
 def keys(document: dict[str, list[dict[str, str]]]) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ import pytest
 from imgsearch.service.categories import CATEGORIES
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.lock import writer_lock
-from tests.conftest import Run, command
+from tests.conftest import Run, command, run_on
 from tests.killing_decoder import environment, killing
 from tests.pictures import jpeg
 
@@ -28,10 +28,11 @@ AUCTION = {"ProductId", "PicName", "CategoryId", "CustomContent", "Score", "Sort
 AUCTION |= {f"{kind}Attr{number}" for kind in ("Int", "Str") for number in ("", 2, 3, 4)}
 
 
-@pytest.fixture
-def indexed(run: Run, catalogue: Path, tmp_path: Path) -> Path:
-    """The catalogue, indexed: even numbers are bags, odd ones shoes."""
-    copy = Path(shutil.copytree(catalogue, tmp_path / "catalogue"))
+@pytest.fixture(scope="module")
+def made(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the instance that ``indexed`` copies, and with its pictures and their manifest."""
+    folder = tmp_path_factory.mktemp("made")
+    copy = Path(shutil.copytree(catalogue, folder / "catalogue"))
     lines = [
         {
             "OperationType": "ADD",
@@ -44,8 +45,15 @@ def indexed(run: Run, catalogue: Path, tmp_path: Path) -> Path:
     ]
     manifest = copy / "increment.meta"
     manifest.write_text("\n".join(map(json.dumps, lines)))
-    assert run("add", "--manifest", manifest).returncode == 0
-    return copy
+    assert run_on(folder / "instance")("add", "--manifest", manifest).returncode == 0
+    return folder
+
+
+@pytest.fixture
+def indexed(made: Path, folder: Path) -> Path:
+    """The catalogue, which no test changes, indexed: even numbers are bags, odd ones shoes."""
+    shutil.copytree(made / "instance", folder)
+    return made / "catalogue"
 
 
 def names(document: dict[str, list[dict[str, str]]]) -> list[str]:
@@ -125,9 +133,9 @@ def test_distinct_product(run: Run, indexed: Path) -> None:
 
 @pytest.mark.extended
 @pytest.mark.parametrize("version", [2, 3, 4])
-def test_no_lift(run: Run, indexed: Path, folder: Path, version: int) -> None:
+def test_no_lift(run: Run, indexed: Path, folder: Path, tmp_path: Path, version: int) -> None:
     """Each product's other picture is no longer raised by its best; instances of older features never raised any."""
-    manifest = indexed / "increment.meta"
+    manifest = Path(shutil.copytree(indexed, tmp_path / "catalogue"), "increment.meta")
     manifest.write_text(manifest.read_text().replace('"CategoryId": 4', '"CategoryId": 3'))
     assert run("add", "--manifest", manifest).returncode == 0
     with writer_lock(folder), closing(Engine.open(folder, write=True)) as engine, engine.committing() as store:

@@ -8,25 +8,34 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Run
+from tests.conftest import Run, run_on
 from tests.pictures import write_catalogue
 
 
-@pytest.fixture
-def shop(run: Run, tmp_path: Path) -> Path:
-    """Product p of three pictures in category Bag, with attributes; the pictures are gone."""
-    write_catalogue(tmp_path / "p", 3)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``shop`` copies."""
+    pictures = tmp_path_factory.mktemp("made") / "p"
+    write_catalogue(pictures, 3)
     attributes = ["--int-attr", 5, "--str-attr", "red", "--custom-content", "text"]
-    run("add", tmp_path / "p", "--product-id", "p", "--category", "Bag", *attributes)
-    shutil.rmtree(tmp_path / "p")
-    return tmp_path
+    folder = pictures.with_name("instance")
+    run_on(folder)("add", pictures, "--product-id", "p", "--category", "Bag", *attributes)
+    shutil.rmtree(pictures)
+    return folder
+
+
+@pytest.fixture
+def shop(made: Path, folder: Path) -> None:
+    """Product p of three pictures in category Bag, with attributes; the pictures are gone."""
+    shutil.copytree(made, folder)
 
 
 def facts(run: Run, *fields: str) -> list[tuple[Any, ...]]:
     return [tuple(item[field] for field in fields) for item in run("list").document["Auctions"]]
 
 
-def test_one_picture(run: Run, shop: Path) -> None:
+@pytest.mark.usefixtures("shop")
+def test_one_picture(run: Run) -> None:
     """What is not named stays; filters see it at once."""
     document = run("update", "p", "0001.jpg", "--int-attr", 6, "--str-attr2", "new", "--unset", "str-attr").document
     assert document == {"Success": True, "Updated": 1, "PicNames": ["0001.jpg"]}
@@ -39,7 +48,8 @@ def test_one_picture(run: Run, shop: Path) -> None:
     assert run("check", "--read-data").document == {"Success": True, "Problems": []}
 
 
-def test_a_product_and_a_filter(run: Run, shop: Path) -> None:
+@pytest.mark.usefixtures("shop")
+def test_a_product_and_a_filter(run: Run) -> None:
     """Only items that differ afterwards count."""
     assert run("update", "p", "--int-attr", 7).document["Updated"] == 3
     assert run("update", "p", "--int-attr", 7).document["Updated"] == 0
@@ -48,7 +58,8 @@ def test_a_product_and_a_filter(run: Run, shop: Path) -> None:
     assert facts(run, "IntAttr", "StrAttr") == [(7, None)] * 3
 
 
-def test_category(run: Run, shop: Path) -> None:
+@pytest.mark.usefixtures("shop")
+def test_category(run: Run) -> None:
     """Searches find the items in their new category only."""
     assert run("update", "p", "0000.jpg", "--category", "Shoes", "--int-attr", 9).document["Updated"] == 1
     assert facts(run, "CategoryId", "IntAttr") == [(4, 9), (3, 5), (3, 5)]
@@ -56,7 +67,8 @@ def test_category(run: Run, shop: Path) -> None:
     assert [hit["PicName"] for hit in found["Auctions"]] == ["0000.jpg"]
 
 
-def test_dry_run_and_formats(run: Run, shop: Path) -> None:
+@pytest.mark.usefixtures("shop")
+def test_dry_run_and_formats(run: Run) -> None:
     document = run("update", "p", "--int-attr", 8, "--dry-run").document
     assert (document["Updated"], document["DryRun"], len(document["PicNames"])) == (0, True, 3)
     assert facts(run, "IntAttr") == [(5,)] * 3
@@ -86,7 +98,8 @@ def test_dry_run_and_formats(run: Run, shop: Path) -> None:
     ],
     ids=str,
 )
-def test_bad_requests(run: Run, shop: Path, arguments: list[object], code: int, word: str) -> None:
+@pytest.mark.usefixtures("shop")
+def test_bad_requests(run: Run, arguments: list[object], code: int, word: str) -> None:
     """They change nothing, and say what is wrong."""
     result = run("update", *arguments)
     assert (result.returncode, word in result.stderr) == (code, True), result.stderr
