@@ -27,7 +27,10 @@ IN_WAL_MODE = bytes([2, 2])
 """Bytes 18 and 19 of a database's header."""
 
 
-@pytest.mark.parametrize(("what", "pace"), [(errno.EIO, 1), (errno.EMFILE, 3), (Cut.POWER, 3)])
+EACH_STEP = [pytest.param(what, 1, marks=pytest.mark.extended) for what in (errno.EIO, Cut.POWER)]
+
+
+@pytest.mark.parametrize(("what", "pace"), [(errno.EIO, 3), (errno.EMFILE, 5), (Cut.POWER, 4), *EACH_STEP])
 def test_an_instance_whose_creation_failed_is_created_by_the_next_command(
     tmp_path: Path, what: int | Cut, pace: int
 ) -> None:
