@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from tests.conftest import Run, run_on
 from tests.pictures import write_catalogue
 
 
-@pytest.fixture
-def shop(run: Run, tmp_path: Path) -> Path:
-    """Products p (3 pictures) and q (2)."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pictures of ``shop``, and with the instance that it copies."""
+    folder = tmp_path_factory.mktemp("made")
     for name, count in (("p", 3), ("q", 2)):
-        write_catalogue(tmp_path / name, count)
-        run("add", tmp_path / name, "--product-id", name)
-    return tmp_path
+        write_catalogue(folder / name, count)
+        run_on(folder / "instance")("add", folder / name, "--product-id", name)
+    (folder / "p" / "0000.jpg").unlink()
+    return folder
+
+
+@pytest.fixture
+def shop(made: Path, folder: Path) -> Path:
+    """Products p (3 pictures) and q (2); the folder of their pictures, of which p's first is gone."""
+    shutil.copytree(made / "instance", folder)
+    return made
 
 
 def left(run: Run) -> list[str]:
@@ -50,7 +60,7 @@ def test_dry_run_of_a_list(run: Run, shop: Path) -> None:
 
 def test_by_file(run: Run, shop: Path) -> None:
     """What was added from a file, whichever folder was given and whether the file still exists."""
-    (shop / "p" / "0000.jpg").unlink()
+    assert not (shop / "p" / "0000.jpg").exists()
     result = run("delete", "--file", shop / "p" / "0000.jpg", "--file", f"{shop}/q/../q/0001.jpg")
     assert (result.document["Deleted"], left(run)) == (2, ["p/0001.jpg", "p/0002.jpg", "q/0000.jpg"])
     nothing = run("delete", "--file", shop / "p" / "0000.jpg")

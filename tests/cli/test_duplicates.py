@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from imgsearch import Instance, Key
+from tests.conftest import run_on
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,10 +38,9 @@ def saved(image: Image.Image, **options: int) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Two scenes, each with copies, and the first one in other colours."""
-    pictures = tmp_path / "pictures"
+def written(folder: Path) -> Path:
+    """A folder of two scenes, each with copies, and of the first one in other colours."""
+    pictures = folder / "pictures"
     pictures.mkdir()
     for number in range(2):
         image = scene(number)
@@ -53,14 +53,29 @@ def pictures(tmp_path: Path) -> Path:
     return pictures
 
 
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An instance that no test changes."""
+    home = tmp_path_factory.mktemp("unchanged")
+    assert run_on(home / "instance")("add", written(home), "--kind", "generic").returncode == 0
+    return home / "instance"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """For tests that change them."""
+    return written(tmp_path)
+
+
 @pytest.fixture
 def shop(run: Run, pictures: Path, folder: Path) -> Path:
+    """An instance of them."""
     assert run("add", pictures, "-i", folder, "--kind", "generic").returncode == 0
     return folder
 
 
-def test_json_lists_the_groups(run: Run, shop: Path) -> None:
-    document = json.loads(run("duplicates", "-i", shop, "--format", "json").stdout)
+def test_json_lists_the_groups(run: Run, unchanged: Path) -> None:
+    document = json.loads(run("duplicates", "-i", unchanged, "--format", "json").stdout)
     assert document["Success"] is True
     assert (document["TotalGroups"], document["TotalPictures"], document["Compared"]) == (2, 8, 9)
     assert document["Unhashed"] == 0
@@ -75,21 +90,21 @@ def test_json_lists_the_groups(run: Run, shop: Path) -> None:
         assert all(one["File"].endswith(one["PicName"]) for one in group["Pictures"])
 
 
-def test_the_python_api_gives_the_same(shop: Path) -> None:
-    with Instance.open(shop) as instance, instance.duplicates() as found:
+def test_the_python_api_gives_the_same(unchanged: Path) -> None:
+    with Instance.open(unchanged) as instance, instance.duplicates() as found:
         assert (found.same, found.similar, found.compared) == (2, 0, 9)
         assert [len(group.pictures) for group in found.groups] == [4, 4]
 
 
 @pytest.mark.extended
-def test_jsonl_is_a_group_a_line(run: Run, shop: Path) -> None:
-    lines = run("duplicates", "-i", shop, "--format", "jsonl", "-n", 1).stdout.splitlines()
+def test_jsonl_is_a_group_a_line(run: Run, unchanged: Path) -> None:
+    lines = run("duplicates", "-i", unchanged, "--format", "jsonl", "-n", 1).stdout.splitlines()
     assert len(lines) == 1
     assert json.loads(lines[0])["Level"] == "same"
 
 
-def test_a_table_is_for_people(run: Run, shop: Path) -> None:
-    out = run("duplicates", "-i", shop, "--format", "table").stdout
+def test_a_table_is_for_people(run: Run, unchanged: Path) -> None:
+    out = run("duplicates", "-i", unchanged, "--format", "table").stdout
     assert "2 of 2 groups (2 same, 0 similar) with 8 pictures, of 9 compared" in out
     assert "same bytes" in out
 
@@ -134,15 +149,15 @@ def test_another_name_of_what_stays_is_not_listed(run: Run, folder: Path, pictur
 
 
 @pytest.mark.extended
-def test_the_sheet_shows_the_groups(run: Run, shop: Path, tmp_path: Path) -> None:
+def test_the_sheet_shows_the_groups(run: Run, unchanged: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.html"
-    assert run("duplicates", "-i", shop, "--html", sheet, "--format", "json").returncode == 0
+    assert run("duplicates", "-i", unchanged, "--html", sheet, "--format", "json").returncode == 0
     assert sheet.read_text().count("<img") == 8
 
 
-def test_similar_comes_on_request(run: Run, shop: Path) -> None:
+def test_similar_comes_on_request(run: Run, unchanged: Path) -> None:
     document = json.loads(
-        run("duplicates", "-i", shop, "--format", "json", "--level", "similar", "--min-score", 0).stdout
+        run("duplicates", "-i", unchanged, "--format", "json", "--level", "similar", "--min-score", 0).stdout
     )
     levels = [group["Level"] for group in document["Groups"]]
     assert levels[:2] == ["same", "same"]
@@ -159,8 +174,8 @@ def test_similar_comes_on_request(run: Run, shop: Path) -> None:
         (["--category", "nonsense"], 3),
     ],
 )
-def test_wrong_options_are_refused(run: Run, shop: Path, options: list[str], code: int) -> None:
-    assert run("duplicates", "-i", shop, *options).returncode == code
+def test_wrong_options_are_refused(run: Run, unchanged: Path, options: list[str], code: int) -> None:
+    assert run("duplicates", "-i", unchanged, *options).returncode == code
 
 
 def test_no_instance_is_said(run: Run, folder: Path) -> None:

@@ -572,7 +572,9 @@ def test_a_region_of_the_stored_pixels_is_refused(
         assert f"region {region} {OUTSIDE}" in failure["Message"]
 
 
-@pytest.mark.parametrize("region", TILES)
+@pytest.mark.parametrize(
+    "region", [pytest.param(name, marks=pytest.mark.extended if 0 < n < 5 else ()) for n, name in enumerate(TILES)]
+)
 def test_a_region_of_a_turned_picture_shows_what_lies_there(
     mosaics: Cli, turned_copies: list[Path], region: str
 ) -> None:

