@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from imgsearch.durable_fs import file_errors, storage_full
 from imgsearch.errors import InstanceDamaged, InstanceLocked, StorageUnwritable, UsageError
+from imgsearch.storage.filesystem import has_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +53,14 @@ _UNREADABLE: Final = ("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_IO
 """Data that the medium no longer returns counts as damaged."""
 
 
+_NO_ROOM: Final = ("SQLITE_CANTOPEN", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN")
+"""A full disk is among the reasons."""
+_NOTHING_BESIDE: Final = (*_NO_ROOM, "SQLITE_READONLY")
+"""A reader's files beside the database, its shared memory above all, cannot be made or written."""
+SHARED_MEMORY_BYTES: Final = 32 * 1024
+"""SQLite's smallest file of shared memory; a reader writes no other file."""
+
+
 MINIMUM_RELEASE: Final = (3, 37, 0)
 """The first SQLite with STRICT tables, which the schema uses."""
 JSON_SINCE: Final = (3, 38, 0)
@@ -86,7 +95,7 @@ def _has_json() -> bool:
 
 
 class FrozenConnection(sqlite3.Connection):
-    """A connection to a database in a folder that this process may not write, opened while it was idle.
+    """A connection to a database beside which this process cannot write, opened while it was idle.
 
     SQLite then takes no lock and ignores the log and changes, so reads are correct only while the files stay
     unchanged.
@@ -108,21 +117,22 @@ class FrozenConnection(sqlite3.Connection):
         """
         if self.is_outdated:
             raise InstanceLocked(
-                f"{self.path.parent} was written by its owner during the read, which this process cannot follow "
-                "without write permission: run the command again"
+                f"{self.path.parent} was written by another process during the read, which this one cannot follow "
+                "without write permission, or on a full disk: run the command again"
             )
 
 
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """Open an existing database.
 
-    Reading needs no write permission. If the log's shared memory exists, as it does while the owner has the database
-    open, new commits are visible. If it cannot be created, the database is opened as immutable, unless there is a log
-    with commits, which SQLite would then ignore.
+    Reading needs neither write permission nor space. If the log's shared memory exists, as it does while the owner has
+    the database open, new commits are visible. If there is no permission or no space to create it, the database is
+    opened as immutable, unless there is a log with commits, which SQLite would then ignore.
 
     Raises:
         InstanceDamaged: the file is not a database.
         InstanceLocked: another program keeps it locked.
+        StorageFull: it has commits that cannot be read on a full disk.
         StorageUnwritable: it cannot be opened for writing, or has commits that cannot be read without write permission.
         UsageError: this Python's SQLite is too old.
     """
@@ -131,11 +141,16 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         try:
             return _connected(path, "mode=rw" if write else "mode=ro", write=write)
         except sqlite3.OperationalError as error:
-            name = error.sqlite_errorname
-            if write or not name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")) or not os.access(path, os.R_OK):
+            if write or not error.sqlite_errorname.startswith(_NOTHING_BESIDE) or not os.access(path, os.R_OK):
+                raise
+            is_full = not has_room(path.parent, SHARED_MEMORY_BYTES)
+            # Anything else passes, and a process that others do not lock out would be refused answers ever after.
+            if not is_full and _may_write_beside(path):
                 raise
         seen = _state(path)
         if _has_wal(path):
+            if is_full:
+                raise storage_full(path.parent)
             raise StorageUnwritable(
                 f"{path.parent} has commits in its log that cannot be read without write permission: have its owner "
                 "run 'imgsearch check' on it, or copy the folder"
@@ -201,10 +216,18 @@ def use_wal(connection: sqlite3.Connection, folder: Path) -> None:
         )
 
 
+def _may_write_beside(path: Path) -> bool:
+    """Whether this process has the permission to write the files that SQLite keeps beside a database."""
+    if not os.access(path.parent, os.W_OK):
+        return False
+    beside = [path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm")]
+    return all(os.access(one, os.W_OK) for one in beside if one.exists())
+
+
 def _has_wal(path: Path) -> bool:
     try:
         return path.with_name(f"{path.name}-wal").stat().st_size > 0
-    except OSError:
+    except FileNotFoundError:
         return False
 
 
@@ -323,7 +346,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
 
 def _translate(error: sqlite3.Error, folder: Path) -> Exception:
     name = _name(error)
-    if name.startswith("SQLITE_FULL"):
+    if name.startswith("SQLITE_FULL") or (name.startswith(_NO_ROOM) and not has_room(folder, SHARED_MEMORY_BYTES)):
         return storage_full(folder)
     if name.startswith(_BUSY):
         return InstanceLocked(

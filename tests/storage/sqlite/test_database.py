@@ -322,7 +322,7 @@ def test_a_snapshot_that_the_owner_writes_over_is_told_as_that(still: Path, clos
         if said[0].isdecimal():
             said.append(reader.stdout.readline())
         assert said[-1].startswith("InstanceLocked 5"), said
-        assert "was written by its owner during the read" in said[-1]
+        assert "was written by another process during the read" in said[-1]
         assert "run the command again" in said[-1]
         assert _asked(reader, "search") == "320 {0: 107, 1: 107, 2: 106}"
         owner.close()
@@ -356,6 +356,83 @@ except Exception as error:
     print(type(error).__name__)
 """
     assert in_mount(home, code, "mount --bind {0} {0} && mount -o remount,bind,ro {0}") == ["7", "StorageUnwritable"]
+
+
+ON_A_FULL_DISK = """
+import sys
+from contextlib import closing
+from pathlib import Path
+from imgsearch.errors import StorageError
+from imgsearch.search.ranking import Ranker
+from imgsearch.storage.integrity.check import check
+from tests.storage.builders import CALIBRATION, Engine, change, finished, child, query, scattered
+folder, filling = Path(sys.argv[1]), Path(sys.argv[1], "filling")
+WRITE = '''
+import sys
+from contextlib import closing
+from pathlib import Path
+from tests.storage.builders import Engine, change, write
+with closing(Engine.open(Path(sys.argv[1]), write=True)) as engine:
+    write(engine.store, [change("new")])
+'''
+with filling.open("wb", buffering=0) as file:
+    try:
+        while file.write(bytes(1 << 16)):
+            pass
+        while file.write(bytes(1)):
+            pass
+    except OSError:
+        pass
+try:
+    Engine.open(folder, write=True)
+except StorageError as error:
+    print(type(error).__name__, error.exit_code)
+print(check(folder, read_data=True))
+with closing(Engine.open(folder)) as engine:
+    print(len(Ranker(engine).search(query(scattered(1)[0]), CALIBRATION, num=7).hits), engine.store.count())
+    filling.unlink()
+    finished(child(WRITE, folder))
+    print(engine.store.count())
+    with engine.store.reading():
+        print(engine.store.count())
+"""
+
+
+@needs_root
+def test_a_full_disk_can_be_read(home: Path) -> None:
+    """SQLite has no room for its shared memory then. What is committed once there is room again is seen."""
+    with closing(Engine.open(home, write=True)) as engine:
+        fill(engine, scattered(30))
+        engine.rebuild()
+    mount = "cp -r {0} {0}.kept && mount -t tmpfs -o size=2m,mode=700 tmpfs {0} && cp -r {0}.kept/. {0}"
+    assert in_mount(home, ON_A_FULL_DISK, mount) == ["StorageFull 8", "[]", "7 30", "31", "31"]
+
+
+LACKS_DESCRIPTORS = """
+import os, resource, sys
+from pathlib import Path
+from imgsearch.errors import ImgsearchError
+from imgsearch.storage.sqlite.database import connect
+free = os.open(os.devnull, os.O_RDONLY)
+os.close(free)
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+for spare in range(6):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + spare, hard))
+    try:
+        connection = connect(Path(sys.argv[1]), write=False)
+    except ImgsearchError as error:
+        print(type(error).__name__)
+    else:
+        print(type(connection).__name__)
+        connection.close()
+"""
+
+
+def test_what_passes_is_no_lack_of_permission(home: Path) -> None:
+    """Whichever file cannot be opened, a process that may write never reads in a way that no writer respects."""
+    said = finished(child(LACKS_DESCRIPTORS, home / DATABASE_NAME)).split()
+    assert sorted(set(said)) == ["Connection", "StorageUnwritable"]
+    assert said.count("StorageUnwritable") == 3
 
 
 def in_mount(folder: Path, code: str, mount: str) -> list[str]:
