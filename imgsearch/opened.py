@@ -77,23 +77,26 @@ class Opened:
         """The engine that it was opened with; whoever reads asks ``reading`` for one."""
         self.cache = cache
         self.announce = announce
-        self._readers = Readers(engine)
+        self._readers = Readers(engine, self._know)
+        self._lock = RLock()
+        self.made_by: dict[str, Any] = {}
+        """The model of the features, as stored; a reindex changes it."""
+        self._know(engine)
+        self._kept = ExitStack()
+        self._shared: tuple[dict[str, Any], Pipeline] | None = None
+
+    def _know(self, engine: Storage) -> None:
+        """Take in the settings, which are those of another instance once the folder was exchanged."""
         settings = engine.store.settings()
         for name in SETTINGS:
             if name not in settings:
                 raise engine.store.damage(f"the setting {name!r}")
-        self.kind = Kind(settings["kind"])
-        self.limits = Limits(**settings["limits"])
-        self.region_id: str | None = settings["region_id"]
-        self.created: int = settings["created"]
-        self.made_by: dict[str, Any] = settings["model"]
-        """The model of the features, as stored; a reindex changes it."""
-        self.model = ModelRecord.from_dict(self.made_by)
-        self._converted: ConvertedModel | None = None
-        self._text_encoder: TextEncoder | None = None
-        self._lock = RLock()
-        self._kept = ExitStack()
-        self._shared: tuple[dict[str, Any], Pipeline] | None = None
+        with self._lock:
+            self.kind = Kind(settings["kind"])
+            self.limits = Limits(**settings["limits"])
+            self.region_id: str | None = settings["region_id"]
+            self.created: int = settings["created"]
+        self._use(settings["model"])
 
     def close(self) -> None:
         """Release open resources."""
@@ -124,11 +127,15 @@ class Opened:
             yield engine
 
     def refresh(self, store: Truth) -> None:
-        """Update the model after a reindex; all other settings are fixed."""
-        made_by = store.made_by()
+        """Update the model after a reindex; all other settings of an instance are fixed."""
+        self._use(store.made_by())
+
+    def _use(self, made_by: dict[str, Any]) -> None:
         with self._lock:
-            if made_by != self.made_by:
-                self.made_by, self.model, self._converted = made_by, ModelRecord.from_dict(made_by), None
+            if not self.made_by or made_by != self.made_by:
+                self.made_by, self.model = made_by, ModelRecord.from_dict(made_by)
+                self._converted: ConvertedModel | None = None
+                self._text_encoder: TextEncoder | None = None
 
     def ranker(self, storage: Storage) -> Ranker:
         """What answers queries on a storage that ``reading`` has given."""

@@ -42,6 +42,7 @@ from imgsearch.jobs.reading import IndexState
 from imgsearch.service.categories import OTHER
 from imgsearch.sources.files import FileRequest, operations
 from imgsearch.types import Content, Refused
+from imgsearch.vision.limits import LIMIT_PROFILES
 from imgsearch.vision.models import DEFAULT_MODEL
 from tests.pictures import jpeg, write_catalogue
 from tests.storage.arithmetic import ArithmeticInstance, Sight
@@ -604,3 +605,22 @@ def test_the_state_of_the_index(folder: Path) -> None:
         instance.rebuild()
         assert instance.index_state().unindexed == 0
         assert instance.index_state().generation > 0
+
+
+# Another instance in its place
+
+
+def test_an_instance_that_takes_the_place_is_used_as_it_is(folder: Path, instance: Instance, tmp_path: Path) -> None:
+    """As when a backup is restored while a server runs: what is written is read, by the settings of the new one."""
+    one, two = (AddPicture(name, Key(name, "1.jpg"), Bytes(jpeg(n))) for n, name in enumerate("ab"))
+    assert instance.info().kind is Kind.PRODUCT
+    assert [outcome.status for outcome in instance.apply([one])] == [Status.ADDED]
+    Instance.create(tmp_path / "other", Kind.GENERIC, limits=LIMIT_PROFILES["service"])
+    folder.rename(tmp_path / "before")
+    (tmp_path / "other").rename(folder)
+    assert instance.count() == 0
+    assert (instance.info().kind, instance.info().limits) == (Kind.GENERIC, LIMIT_PROFILES["service"])
+    assert [outcome.status for outcome in instance.apply([two])] == [Status.ADDED]
+    assert [item.key.product_id for item in instance.items()] == ["b"]
+    with Instance.open(tmp_path / "before") as before:
+        assert [item.key.product_id for item in before.items()] == ["a"]

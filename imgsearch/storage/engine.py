@@ -121,6 +121,11 @@ class Engine:
             raise
         return engine
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the folder was exchanged or removed."""
+        return self.store.is_replaced
+
     def close(self) -> None:
         """Release the database."""
         self.store.close()

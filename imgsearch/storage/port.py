@@ -333,6 +333,10 @@ class Storage(Protocol):
     def is_shared(self) -> bool:
         """Whether others may write at the same time: what was read before a commit may be outdated in it."""
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether its place holds another instance by now, or none: what is read here is of the past."""
+
     def close(self) -> None:
         """Release open resources."""
 

@@ -6,11 +6,11 @@ from contextlib import ExitStack, contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from imgsearch.errors import UsageError
+from imgsearch.errors import InstanceDamaged, InstanceLocked, UsageError
 from imgsearch.storage.backends import backend_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from imgsearch.storage.port import Storage
 
@@ -28,10 +28,12 @@ class Readers:
 
     Args:
         engine: the first engine; the pool takes ownership.
+        know: called with each later engine before it is lent, as the folder may hold another instance by then.
     """
 
-    def __init__(self, engine: Storage) -> None:
+    def __init__(self, engine: Storage, know: Callable[[Storage], None] = lambda _engine: None) -> None:
         self._folder = engine.folder
+        self._know = know
         self._idle = [engine]
         self._lock = Lock()
         self._closed = False
@@ -42,17 +44,20 @@ class Readers:
 
         Raises:
             UsageError: the instance has been closed.
+            InstanceLocked: its folder was exchanged during the read.
             InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable
         """
-        with self._lock:
-            if self._closed:
-                raise UsageError(f"the instance {self._folder} has been closed: open it again")
-            engine = self._idle.pop() if self._idle else None
-        if engine is None:
-            engine = backend_of(self._folder).open(self._folder)
+        engine = self._lent()
         try:
             with engine.errors():
-                yield engine
+                try:
+                    yield engine
+                except InstanceDamaged as error:  # the database of one and the index of the other do not match
+                    if not engine.is_replaced:
+                        raise
+                    raise InstanceLocked(
+                        f"{self._folder} was exchanged for another instance during the read: run the command again"
+                    ) from error
         finally:
             with self._lock:
                 keep = not self._closed and len(self._idle) < MAX_IDLE
@@ -60,6 +65,30 @@ class Readers:
                     self._idle.append(engine)
             if not keep:
                 engine.close()
+
+    def _lent(self) -> Storage:
+        with self._lock:
+            if self._closed:
+                raise UsageError(f"the instance {self._folder} has been closed: open it again")
+            engine = self._idle.pop() if self._idle else None
+        if engine is not None:
+            is_good = False
+            try:
+                with engine.errors():
+                    is_good = not engine.is_replaced
+            finally:
+                if not is_good:
+                    engine.close()
+            if is_good:
+                return engine
+        engine = backend_of(self._folder).open(self._folder)
+        try:
+            with engine.errors():
+                self._know(engine)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
 
     def close(self) -> None:
         """Close idle engines now, each even if closing another fails, and the others when they are returned."""

@@ -124,3 +124,28 @@ def test_memory_refused_by_the_system(folder: Path, run: Run, error: str) -> Non
         [sys.executable, "-c", probe, "info", "-i", folder], capture_output=True, text=True, check=False
     )
     assert (result.returncode, "memory" in result.stderr) == (8, True), result
+
+
+@pytest.mark.extended
+def test_a_folder_whose_name_is_no_utf_8(run: Run, catalogue: Path, tmp_path: Path) -> None:
+    """Names are bytes; all commands take the same."""
+    name = os.fsdecode(b"a\xff\n%3f?b=1#")
+    folder, exported = tmp_path / name, tmp_path / f"to {name}"
+    commands: list[tuple[object, ...]] = [
+        ("init",),
+        ("add", catalogue),
+        ("rebuild",),
+        ("search", catalogue / "0003.jpg", "-n", 1),
+        ("check", "--read-data"),
+        ("check", "--repair"),
+        ("add", "--reindex"),
+        ("export", exported),
+        ("delete", "0003"),
+        ("import", exported),
+        ("info",),
+    ]
+    results = [(words, run(words[0], "-i", folder, *words[1:])) for words in commands]
+    assert [(words, result.stderr) for words, result in results if result.returncode] == []
+    by_name = {words[0]: result.document for words, result in results}
+    assert by_name["search"]["Auctions"][0]["PicName"] == "0003.jpg"
+    assert by_name["info"]["TotalCount"] == 12

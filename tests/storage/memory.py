@@ -422,6 +422,7 @@ class MemoryStorage:
     """One instance, for as long as it is open."""
 
     is_shared = False
+    is_replaced = False
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.folder = Path("in memory")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from imgsearch.errors import UsageError
+from imgsearch.errors import InstanceDamaged, InstanceLocked, InstanceNotFound, UsageError
 from imgsearch.storage.engine import Engine
 from imgsearch.storage.readers import MAX_IDLE, Readers
+from tests.storage.builders import fill, scattered
 
 
 @pytest.fixture
@@ -89,3 +90,58 @@ def test_all_are_closed_even_if_closing_one_fails(readers: Readers, monkeypatch:
         with pytest.raises(Exception, match="closed"):
             engine.store.count()
     second.close()
+
+
+def exchange(home: Path, count: int) -> None:
+    """Put another instance with so many items in its place, as whoever restores a backup does."""
+    other = home.with_name("other")
+    other.mkdir(mode=0o700)
+    Engine.create(other, {"kind": "product", "created": count})
+    with closing(Engine.open(other, write=True)) as engine:
+        fill(engine, scattered(count))
+    home.rename(home.with_name(f"before {count}"))
+    other.rename(home)
+
+
+def test_an_instance_that_takes_the_place_is_read(home: Path) -> None:
+    """From the next read on, in each thread; who opens the first engine of it knows its settings before it is lent."""
+    known: list[int] = []
+    readers = Readers(Engine.open(home), lambda engine: known.append(engine.store.settings()["created"]))
+    with closing(readers):
+        with readers.reading() as first, readers.reading() as second:
+            assert (first.store.count(), second.store.count(), known) == (0, 0, [1])
+        exchange(home, 7)
+        with readers.reading() as first, readers.reading() as second:
+            assert (first.store.count(), second.store.count(), known) == (7, 7, [1, 7, 7])
+        with readers.reading() as again:
+            assert again in (first, second)
+        assert known == [1, 7, 7]
+
+
+def test_one_that_has_gone_is_not_found_until_it_is_back(home: Path, readers: Readers) -> None:
+    """A folder that was removed, or not mounted."""
+    away = home.with_name("away")
+    home.rename(away)
+    for _ in range(2):
+        with pytest.raises(InstanceNotFound), readers.reading():
+            pass
+    away.rename(home)
+    with readers.reading() as engine:
+        assert engine.store.count() == 0
+
+
+def test_what_is_exchanged_during_a_read_is_not_damaged(home: Path, readers: Readers) -> None:
+    """The index of the one does not match the database of the other; the next read is of one alone."""
+
+    def read(meanwhile: Callable[[], None]) -> None:
+        with readers.reading() as engine:
+            meanwhile()
+            raise engine.store.damage("a feature")
+
+    with pytest.raises(InstanceDamaged):
+        read(lambda: None)
+    with pytest.raises(InstanceLocked, match="exchanged for another instance") as told:
+        read(lambda: exchange(home, 5))
+    assert told.value.exit_code == 5
+    with readers.reading() as engine:
+        assert engine.store.count() == 5

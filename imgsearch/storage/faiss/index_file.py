@@ -189,12 +189,26 @@ def open_index(path: Path, flags: int) -> Any:
     import faiss
 
     try:
-        return faiss.read_index(str(path), flags)
+        with _known_to_faiss(path) as name:
+            return faiss.read_index(name, flags)
     except RuntimeError as error:
         if not path.exists():
             raise FileNotFoundError(path) from None
         _raise_system_error(error, path)
         raise
+
+
+@contextmanager
+def _known_to_faiss(path: Path) -> Iterator[str]:
+    """A name by which FAISS can open a file: it takes UTF-8 only."""
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield f"/dev/fd/{file.fileno()}"
+    else:
+        yield name
 
 
 class Checks:

@@ -56,6 +56,7 @@ class PostgresEngine:
     """
 
     is_shared: Final = True
+    is_replaced: Final = False
 
     def __init__(
         self, folder: Path, address: Address, *, write: bool = False, timeout: float = 0.0, alone: bool = False

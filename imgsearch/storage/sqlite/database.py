@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import quote
 
 from imgsearch.durable_fs import file_errors, storage_full
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FrozenConnection",
+    "Place",
     "check_release",
     "connect",
     "inconsistencies",
     "is_refusal",
+    "place_of",
     "replace_content",
     "storage_errors",
     "sync_commits",
@@ -34,6 +36,8 @@ __all__ = [
     "use_wal",
 ]
 
+Place: TypeAlias = tuple[int, int] | None
+"""Device and inode of a file."""
 BUSY_TIMEOUT_S: Final = 30.0
 WRITER_CACHE_KIB: Final = 65_536
 """A transaction updates index pages in random order; with a million items, SQLite's default 2 MiB is too small."""
@@ -165,7 +169,7 @@ def _connected(
     path: Path, options: str, *, write: bool, factory: type[sqlite3.Connection] = sqlite3.Connection
 ) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?{options}",
+        f"file:{quote(os.fsencode(path))}?{options}",
         uri=True,
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
@@ -229,6 +233,15 @@ def _has_wal(path: Path) -> bool:
         return path.with_name(f"{path.name}-wal").stat().st_size > 0
     except FileNotFoundError:
         return False
+
+
+def place_of(path: Path) -> Place:
+    """What tells a file from all others of this machine; None where there is none."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _state(path: Path) -> tuple[int, ...]:

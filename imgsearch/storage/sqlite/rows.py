@@ -10,7 +10,7 @@ import numpy as np
 
 from imgsearch.errors import InstanceDamaged
 from imgsearch.storage.records import Records
-from imgsearch.storage.sqlite.database import FrozenConnection, connect, storage_errors, transaction
+from imgsearch.storage.sqlite.database import FrozenConnection, Place, connect, place_of, storage_errors, transaction
 from imgsearch.storage.sqlite.remembered import Remembered
 
 if TYPE_CHECKING:
@@ -53,15 +53,21 @@ def translated(read: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[R, 
 class Rows(Records):
     """A connection, and the conversion of its rows to records."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, place: Place) -> None:
         self._connection = connection
         self.path = path
+        self._place = place
         self._remembered = Remembered()
 
     @property
     def connection(self) -> sqlite3.Connection:
         """For checks and repairs, which inspect the database itself."""
         return self._connection
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another file, or none, is where this one was opened."""
+        return place_of(self.path) != self._place
 
     def reading(self) -> AbstractContextManager[None]:
         """Return a context manager; reads inside it see one snapshot."""

@@ -21,9 +21,11 @@ from imgsearch.storage.records import CHECKED_ITEM, ITEM_ROW, ITEM_WIDTH, ROOT_R
 from imgsearch.storage.sqlite.conditions import compiled
 from imgsearch.storage.sqlite.database import (
     FrozenConnection,
+    Place,
     check_release,
     connect,
     inconsistencies,
+    place_of,
     replace_content,
     storage_errors,
     sync_commits,
@@ -69,8 +71,8 @@ class Store(Reader):
     Call writing methods inside ``with store.writing():``; the caller decides what makes up a commit.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
-        super().__init__(connection, path)
+    def __init__(self, connection: sqlite3.Connection, path: Path, place: Place, *, write: bool) -> None:
+        super().__init__(connection, path, place)
         self._write = write
 
     @classmethod
@@ -113,6 +115,7 @@ class Store(Reader):
         """
         for attempt in range(OPEN_ATTEMPTS):
             with storage_errors(path.parent):
+                place = place_of(path)  # before it is opened: one that takes its place meanwhile differs
                 if verify and is_corrupted(path):
                     raise InstanceDamaged(f"{log_of(path)} is corrupted: run 'imgsearch check --repair'")
             connection = connect(path, write=write)
@@ -130,7 +133,7 @@ class Store(Reader):
                 raise
             else:
                 break
-        return cls(connection, path, write=write)
+        return cls(connection, path, place, write=write)
 
     def close(self) -> None:
         """Close the connection; the store cannot be used afterwards."""
