@@ -5,9 +5,8 @@ acknowledgement. The index is derived from the truth and only proposes candidate
 and miss new ones, so callers check every id against the truth. Ranking, paging and scoring (``imgsearch.search``)
 depend on these interfaces only.
 
-Ids are integers that are never reused, so a stale index is harmless.
-
-``tests/storage/test_contract.py`` tests the contract and accepts any implementation.
+Ids are integers that are never reused, so a stale index is harmless. ``tests/storage/test_contract.py`` tests the
+contract and accepts any implementation.
 """
 
 from __future__ import annotations
