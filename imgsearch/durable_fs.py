@@ -164,12 +164,16 @@ def storage_full(place: Path | str) -> StorageFull:
     )
 
 
+_PERMISSIONS: Final = ("EROFS", "EACCES", "EPERM")
+_LIMITS: Final = ("EMFILE", "ENFILE", "ENOMEM", "ENOLCK")
+_NAMES: Final = ("ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP")
+_DEVICES: Final = ("EIO", "ENXIO", "ENODEV", "ENOMEDIUM", "EBUSY", "EUCLEAN", "EBADMSG", "EREMOTEIO", "EOPNOTSUPP")
+_DISTANT: Final = ("ESTALE", "ETIMEDOUT", "ENOTCONN", "ECONNABORTED", "EHOSTDOWN", "EHOSTUNREACH", "ENETUNREACH")
+"""Of network file systems, and of those that a program serves which has ended."""
 _REFUSALS: Final = frozenset(
-    {
-        *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE),
-        *(errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
-    }
+    getattr(errno, name) for name in _PERMISSIONS + _LIMITS + _NAMES + _DEVICES + _DISTANT if hasattr(errno, name)
 )
+"""What is no fault of ours; not every system knows each."""
 
 
 def _translate(error: OSError, place: Path | str) -> StorageError | None:

@@ -138,6 +138,11 @@ def test_concurrent_writers_and_a_kill_never_leave_a_mix(target: Path) -> None:
         (errno.EPERM, StorageUnwritable, "not permitted"),
         (errno.EIO, StorageUnwritable, "Input/output error"),
         (errno.EMFILE, StorageUnwritable, "Too many open files"),
+        (errno.EISDIR, StorageUnwritable, "Is a directory"),
+        (errno.ENXIO, StorageUnwritable, "No such device"),
+        (errno.ENOLCK, StorageUnwritable, "No locks available"),
+        (errno.ESTALE, StorageUnwritable, "Stale file handle"),
+        (errno.ENOTCONN, StorageUnwritable, "Transport endpoint is not connected"),
     ],
 )
 def test_refusals_of_the_system_have_names(
@@ -178,7 +183,7 @@ def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
     "error",
     [
         FileNotFoundError(errno.ENOENT, "x"),
-        IsADirectoryError(errno.EISDIR, "x"),
+        OSError(errno.EBADF, "x"),
         BrokenPipeError(errno.EPIPE, "x"),
         OSError("without a number"),
         ValueError("x"),

@@ -93,6 +93,8 @@ def _patches(path: Path) -> dict[int, bytes]:
 
 def _walked(path: Path) -> _Walk | None:
     """A pass over a log, to its end; None if there is none."""
+    if not path.is_file():  # to open a FIFO would wait for whoever writes it; SQLite says what is wrong
+        return None
     try:
         with path.open("rb") as file:
             walk = _Walk(file)

@@ -8,6 +8,7 @@ import random
 import sqlite3
 import stat
 import struct
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from imgsearch.storage.sqlite.wal import (
     log_of,
     write_repaired,
 )
-from tests.storage.builders import CALIBRATION, at_work, change, child, clustered, copied, flip, query
+from tests.storage.builders import CALIBRATION, at_work, change, child, clustered, copied, flip, query, write
 
 COUNT = 90
 FEATURES = clustered(COUNT)
@@ -183,6 +184,15 @@ def test_an_altered_head_before_an_altered_frame(tmp_path: Path) -> None:
     altered[CHECKED_OF_HEADER + 4] ^= 1 << 7
     altered[HEADER.size + FRAME.size] ^= 1
     assert mended(bytes(altered), tmp_path) == (SMALL_LOG, True)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_no_log(make: Callable[[Path], None], home: Path) -> None:
+    """It is not waited for, as a FIFO would be; SQLite says that it cannot be used."""
+    make(log_of(home / DATABASE_NAME))
+    assert not is_corrupted(home / DATABASE_NAME)
+    with pytest.raises(StorageUnwritable), closing(Engine.open(home, write=True)) as engine, engine.errors():
+        write(engine.store, [change()])
 
 
 def test_a_whole_log_is_whole(killed: Path, tmp_path: Path) -> None:
