@@ -42,8 +42,11 @@ def disk_bytes(folder: Path) -> int:
 
 
 def has_room(folder: Path, size: int) -> bool:
-    """Whether a new file of ``size`` bytes fits on the file system of a folder; a quota is not considered."""
-    room = os.statvfs(folder)
+    """Whether a new file of ``size`` bytes fits on the file system of a folder; True if nobody knows, as of quotas."""
+    try:
+        room = os.statvfs(folder)
+    except OSError:
+        return True
     has_files = room.f_favail > 0 or room.f_files == 0  # some file systems do not count files
     return has_files and room.f_bavail * room.f_frsize >= size
 

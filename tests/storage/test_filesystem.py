@@ -47,6 +47,7 @@ def test_room_is_of_blocks_and_of_files(
 ) -> None:
     """For users, not for root; a file system that does not count files has room for one more."""
     assert has_room(tmp_path, 1)
+    assert has_room(tmp_path / "gone", 1)
     told = os.statvfs_result((4_096, 4_096, 100, 90, blocks, files, 99, free_files, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda _path: told)
     assert has_room(tmp_path, size) is expected

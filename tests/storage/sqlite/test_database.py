@@ -435,6 +435,13 @@ def test_what_passes_is_no_lack_of_permission(home: Path) -> None:
     assert said.count("StorageUnwritable") == 3
 
 
+@pytest.mark.parametrize("write", [False, True])
+def test_a_folder_that_has_just_gone(tmp_path: Path, write: bool) -> None:
+    """Between a look at it and its opening."""
+    with pytest.raises(StorageUnwritable, match="unable to open"):
+        connect(tmp_path / "gone" / DATABASE_NAME, write=write)
+
+
 def in_mount(folder: Path, code: str, mount: str) -> list[str]:
     """Lines printed by Python code that runs where ``folder`` is mounted like that, seen by its process only."""
     import subprocess
