@@ -164,16 +164,26 @@ def storage_full(place: Path | str) -> StorageFull:
     )
 
 
+def has_room(folder: Path, size: int) -> bool:
+    """Whether a new file of ``size`` bytes fits on the file system of a folder; True if unknown. Ignores quotas."""
+    try:
+        room = os.statvfs(folder)
+    except OSError:
+        return True
+    has_files = room.f_favail > 0 or room.f_files == 0  # some file systems do not count files
+    return has_files and room.f_bavail * room.f_frsize >= size
+
+
 _PERMISSIONS: Final = ("EROFS", "EACCES", "EPERM")
 _LIMITS: Final = ("EMFILE", "ENFILE", "ENOMEM", "ENOLCK")
 _NAMES: Final = ("ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP")
 _DEVICES: Final = ("EIO", "ENXIO", "ENODEV", "ENOMEDIUM", "EBUSY", "EUCLEAN", "EBADMSG", "EREMOTEIO", "EOPNOTSUPP")
 _DISTANT: Final = ("ESTALE", "ETIMEDOUT", "ENOTCONN", "ECONNABORTED", "EHOSTDOWN", "EHOSTUNREACH", "ENETUNREACH")
-"""Of network file systems, and of those that a program serves which has ended."""
+"""From network file systems, and from FUSE when its program has ended."""
 _REFUSALS: Final = frozenset(
     getattr(errno, name) for name in _PERMISSIONS + _LIMITS + _NAMES + _DEVICES + _DISTANT if hasattr(errno, name)
 )
-"""What is no fault of ours; not every system knows each."""
+"""Conditions of the system, not bugs; not every system defines all of them."""
 
 
 def _translate(error: OSError, place: Path | str) -> StorageError | None:

@@ -77,16 +77,16 @@ class Opened:
         """The engine that it was opened with; whoever reads asks ``reading`` for one."""
         self.cache = cache
         self.announce = announce
-        self._readers = Readers(engine, self._know)
+        self._readers = Readers(engine, self._take_settings)
         self._lock = RLock()
         self.made_by: dict[str, Any] = {}
         """The model of the features, as stored; a reindex changes it."""
-        self._know(engine)
+        self._take_settings(engine)
         self._kept = ExitStack()
         self._shared: tuple[dict[str, Any], Pipeline] | None = None
 
-    def _know(self, engine: Storage) -> None:
-        """Take in the settings, which are those of another instance once the folder was exchanged."""
+    def _take_settings(self, engine: Storage) -> None:
+        """Use the settings of this engine: those of another instance, if the folder was replaced."""
         settings = engine.store.settings()
         for name in SETTINGS:
             if name not in settings:

@@ -19,6 +19,7 @@ from imgsearch.durable_fs import (
     TEMPORARY_SUFFIX,
     atomic_file,
     file_errors,
+    has_room,
     make_private_folder,
     sync_folder,
     temporary_folder,
@@ -169,6 +170,21 @@ def test_what_the_system_names_is_what_is_told(
     with pytest.raises(StorageError, match=f"(^| in ){named}(;| cannot)") as translated, file_errors(tmp_path):
         raise OSError(number, os.strerror(number), kind("elsewhere/file"))
     assert str(tmp_path) not in translated.value.message
+
+
+@pytest.mark.parametrize(
+    ("blocks", "files", "free_files", "size", "expected"),
+    [(2, 10, 1, 8_192, True), (2, 10, 1, 8_193, False), (2, 10, 0, 1, False), (2, 0, 0, 1, True), (0, 10, 1, 1, False)],
+)
+def test_room_is_of_blocks_and_of_files(
+    blocks: int, files: int, free_files: int, size: int, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For users, not for root; a file system that does not count files has room for one more."""
+    assert has_room(tmp_path, 1)
+    assert has_room(tmp_path / "gone", 1)
+    told = os.statvfs_result((4_096, 4_096, 100, 90, blocks, files, 99, free_files, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _path: told)
+    assert has_room(tmp_path, size) is expected
 
 
 def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ class MergedStorage:
 
     is_shared: Final = False
     is_replaced: Final = False
-    """Who lends the shards sees to it."""
+    """Whoever lends the shards checks it."""
 
     def __init__(self, parts: Sequence[Storage], folder: Path) -> None:
         self.parts = parts

@@ -123,7 +123,7 @@ class Engine:
 
     @property
     def is_replaced(self) -> bool:
-        """Whether the folder was exchanged or removed."""
+        """Whether the folder was replaced or removed."""
         return self.store.is_replaced
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The file system of an instance: whether other machines share it, how much space the instance takes, and is left.
+"""The file system of an instance: whether other machines share it, and how much space the instance takes.
 
 Two guarantees need a single machine. Locks exclude a second writer, and network file systems may not pass them between
 machines; SQLite's write-ahead log needs memory that all processes share (https://sqlite.org/wal.html, "All
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["disk_bytes", "has_room", "shared_file_system"]
+__all__ = ["disk_bytes", "shared_file_system"]
 
 SHARED_TYPES: Final = frozenset(
     {
@@ -39,16 +39,6 @@ def disk_bytes(folder: Path) -> int:
             return sum(map(_length, entries))
     except (FileNotFoundError, NotADirectoryError):
         return 0
-
-
-def has_room(folder: Path, size: int) -> bool:
-    """Whether a new file of ``size`` bytes fits on the file system of a folder; True if nobody knows, as of quotas."""
-    try:
-        room = os.statvfs(folder)
-    except OSError:
-        return True
-    has_files = room.f_favail > 0 or room.f_files == 0  # some file systems do not count files
-    return has_files and room.f_bavail * room.f_frsize >= size
 
 
 def _length(entry: os.DirEntry[str]) -> int:

@@ -334,7 +334,7 @@ class Storage(Protocol):
 
     @property
     def is_replaced(self) -> bool:
-        """Whether its place holds another instance by now, or none: what is read here is of the past."""
+        """Whether another instance has taken its place, or it was removed: reads give an old state."""
 
     def close(self) -> None:
         """Release open resources."""

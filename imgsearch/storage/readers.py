@@ -28,12 +28,12 @@ class Readers:
 
     Args:
         engine: the first engine; the pool takes ownership.
-        know: called with each later engine before it is lent, as the folder may hold another instance by then.
+        on_open: called with each later engine before it is lent, as the folder may hold another instance by then.
     """
 
-    def __init__(self, engine: Storage, know: Callable[[Storage], None] = lambda _engine: None) -> None:
+    def __init__(self, engine: Storage, on_open: Callable[[Storage], None] = lambda _engine: None) -> None:
         self._folder = engine.folder
-        self._know = know
+        self._on_open = on_open
         self._idle = [engine]
         self._lock = Lock()
         self._closed = False
@@ -44,7 +44,7 @@ class Readers:
 
         Raises:
             UsageError: the instance has been closed.
-            InstanceLocked: its folder was exchanged during the read.
+            InstanceLocked: its folder was replaced during the read.
             InstanceNotFound, InstanceDamaged, NewerFormat, StorageUnwritable
         """
         engine = self._lent()
@@ -52,11 +52,11 @@ class Readers:
             with engine.errors():
                 try:
                     yield engine
-                except InstanceDamaged as error:  # the database of one and the index of the other do not match
+                except InstanceDamaged as error:  # the old database does not match the new index
                     if not engine.is_replaced:
                         raise
                     raise InstanceLocked(
-                        f"{self._folder} was exchanged for another instance during the read: run the command again"
+                        f"{self._folder} was replaced by another instance during the read: run the command again"
                     ) from error
         finally:
             with self._lock:
@@ -72,22 +72,18 @@ class Readers:
                 raise UsageError(f"the instance {self._folder} has been closed: open it again")
             engine = self._idle.pop() if self._idle else None
         if engine is not None:
-            is_good = False
-            try:
+            with ExitStack() as stack:
+                stack.callback(engine.close)
                 with engine.errors():
-                    is_good = not engine.is_replaced
-            finally:
-                if not is_good:
-                    engine.close()
-            if is_good:
-                return engine
+                    if not engine.is_replaced:
+                        stack.pop_all()
+                        return engine
         engine = backend_of(self._folder).open(self._folder)
-        try:
+        with ExitStack() as stack:
+            stack.callback(engine.close)
             with engine.errors():
-                self._know(engine)
-        except BaseException:
-            engine.close()
-            raise
+                self._on_open(engine)
+            stack.pop_all()
         return engine
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from imgsearch.storage.filesystem import disk_bytes, has_room, shared_file_system
+from imgsearch.storage.filesystem import disk_bytes, shared_file_system
 from tests.storage.builders import child, finished
 
 LOCAL = "/dev/sda1 / ext4 rw,relatime 0 0"
@@ -36,21 +36,6 @@ def test_disk_bytes_of_what_writers_remove_meanwhile(tmp_path: Path, monkeypatch
     assert disk_bytes(tmp_path) == 103
     monkeypatch.undo()
     assert disk_bytes(tmp_path / "reindexed" / "gone") == disk_bytes(tmp_path / "instance.db") == 0
-
-
-@pytest.mark.parametrize(
-    ("blocks", "files", "free_files", "size", "expected"),
-    [(2, 10, 1, 8_192, True), (2, 10, 1, 8_193, False), (2, 10, 0, 1, False), (2, 0, 0, 1, True), (0, 10, 1, 1, False)],
-)
-def test_room_is_of_blocks_and_of_files(
-    blocks: int, files: int, free_files: int, size: int, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For users, not for root; a file system that does not count files has room for one more."""
-    assert has_room(tmp_path, 1)
-    assert has_room(tmp_path / "gone", 1)
-    told = os.statvfs_result((4_096, 4_096, 100, 90, blocks, files, 99, free_files, 0, 255))
-    monkeypatch.setattr(os, "statvfs", lambda _path: told)
-    assert has_room(tmp_path, size) is expected
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def exchange(home: Path, count: int) -> None:
 
 
 def test_an_instance_that_takes_the_place_is_read(home: Path) -> None:
-    """From the next read on, in each thread; who opens the first engine of it knows its settings before it is lent."""
+    """From the next read on, in each thread; the settings of each engine that is opened are told before it is lent."""
     known: list[int] = []
     readers = Readers(Engine.open(home), lambda engine: known.append(engine.store.settings()["created"]))
     with closing(readers):
@@ -130,7 +130,7 @@ def test_one_that_has_gone_is_not_found_until_it_is_back(home: Path, readers: Re
         assert engine.store.count() == 0
 
 
-def test_what_is_exchanged_during_a_read_is_not_damaged(home: Path, readers: Readers) -> None:
+def test_what_is_replaced_during_a_read_is_not_damaged(home: Path, readers: Readers) -> None:
     """The index of the one does not match the database of the other; the next read is of one alone."""
 
     def read(meanwhile: Callable[[], None]) -> None:
@@ -140,7 +140,7 @@ def test_what_is_exchanged_during_a_read_is_not_damaged(home: Path, readers: Rea
 
     with pytest.raises(InstanceDamaged):
         read(lambda: None)
-    with pytest.raises(InstanceLocked, match="exchanged for another instance") as told:
+    with pytest.raises(InstanceLocked, match="replaced by another instance") as told:
         read(lambda: exchange(home, 5))
     assert told.value.exit_code == 5
     with readers.reading() as engine:

@@ -13,9 +13,10 @@ from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import quote
 
-from imgsearch.durable_fs import file_errors, storage_full
+from imgsearch.durable_fs import file_errors, has_room, storage_full
 from imgsearch.errors import InstanceDamaged, InstanceLocked, StorageUnwritable, UsageError
-from imgsearch.storage.filesystem import has_room
+from imgsearch.storage.sqlite.header import has_log
+from imgsearch.storage.sqlite.wal import log_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +112,7 @@ class FrozenConnection(sqlite3.Connection):
     @property
     def is_outdated(self) -> bool:
         """Whether the database was written since it was opened."""
-        return _has_wal(self.path) or _state(self.path) != self.seen
+        return has_log(self.path) or _state(self.path) != self.seen
 
     def check(self) -> None:
         """Raise if the database was written since, as reads may then be wrong.
@@ -121,8 +122,8 @@ class FrozenConnection(sqlite3.Connection):
         """
         if self.is_outdated:
             raise InstanceLocked(
-                f"{self.path.parent} was written by another process during the read, which this one cannot follow "
-                "without write permission, or on a full disk: run the command again"
+                f"{self.path.parent} was written by another process during the read, and this one holds no lock, as it "
+                "cannot write there (no permission, or a full disk): run the command again"
             )
 
 
@@ -148,11 +149,11 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
             if write or not error.sqlite_errorname.startswith(_NOTHING_BESIDE) or not os.access(path, os.R_OK):
                 raise
             is_full = not has_room(path.parent, SHARED_MEMORY_BYTES)
-            # Anything else passes, and a process that others do not lock out would be refused answers ever after.
+            # Any other cause may pass. Opened as immutable, the database would stay without a lock.
             if not is_full and _may_write_beside(path):
                 raise
         seen = _state(path)
-        if _has_wal(path):
+        if has_log(path):
             if is_full:
                 raise storage_full(path.parent)
             raise StorageUnwritable(
@@ -224,15 +225,8 @@ def _may_write_beside(path: Path) -> bool:
     """Whether this process has the permission to write the files that SQLite keeps beside a database."""
     if not os.access(path.parent, os.W_OK):
         return False
-    beside = [path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm")]
+    beside = (log_of(path), path.with_name(f"{path.name}-shm"))
     return all(os.access(one, os.W_OK) for one in beside if one.exists())
-
-
-def _has_wal(path: Path) -> bool:
-    try:
-        return path.with_name(f"{path.name}-wal").stat().st_size > 0
-    except FileNotFoundError:
-        return False
 
 
 def place_of(path: Path) -> Place:

@@ -33,8 +33,10 @@ MAX_CHANGED_BYTES: Final = 8
 
 def has_log(path: Path) -> bool:
     """Whether a database has a non-empty WAL, which may hold any of its pages."""
-    wal = path.with_name(f"{path.name}-wal")
-    return wal.exists() and wal.stat().st_size > 0
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def page_size_of(header: bytes | bytearray) -> int | None:
