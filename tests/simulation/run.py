@@ -17,7 +17,7 @@ import faiss
 from imgsearch.jobs import deleting, indexing
 from imgsearch.search import candidates, layers, ranking
 from imgsearch.storage import engine
-from imgsearch.storage.faiss import index_builder
+from imgsearch.storage.faiss import index_builder, recall
 from imgsearch.storage.sqlite import database, places, reader, rows, store
 from imgsearch.transfer import importing
 from tests.simulation.life import Life, Log
@@ -37,6 +37,7 @@ SMALL = (
     (importing, "COMMIT_ITEMS", 16),
     (candidates, "EXACT_SCAN_LIMIT", 6),
     (index_builder, "MIN_POINTS_PER_LIST", 5),
+    (recall, "STEP", 200),
     (layers, "PRODUCTS", 4),
     (layers, "TRIED", 9),
     (ranking, "CANDIDATES", 20),
@@ -46,7 +47,8 @@ SMALL = (
     (places, "KEYS_PER_STATEMENT", 20),
 )
 """Limits that a few dozen items reach as a million does: several commits and statements, indexes of several lists,
-filters in FAISS, more items than candidates."""
+filters in FAISS, more items than candidates. Only the shortlist of an index is as long as there are items: a shorter
+one may lack near items, and the history checker would take that for a fault."""
 
 
 @dataclass
