@@ -47,8 +47,8 @@ SMALL = (
     (places, "KEYS_PER_STATEMENT", 20),
 )
 """Limits that a few dozen items reach as a million does: several commits and statements, indexes of several lists,
-filters in FAISS, more items than candidates. Only the shortlist of an index is as long as there are items: a shorter
-one may lack near items, and the history checker would take that for a fault."""
+filters in FAISS, more items than candidates. STEP makes shortlists longer than any instance here: a shorter one may
+lack a near item, which the history checker would take for a fault."""
 
 
 @dataclass
