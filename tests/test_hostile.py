@@ -280,6 +280,7 @@ def test_ids_and_filters_are_values_to_sql(instance: Instance, tmp_path: Path) -
     assert len(instance.delete_matching(f'str_attr="{trick}"').keys) == len(NAMES) - 1
 
 
+@pytest.mark.extended
 def test_a_manifest_with_tricks(run: Run, tmp_path: Path) -> None:
     """NUL, paths that lead out, SQL, half surrogates, and lines that are no JSON: each is refused with its line."""
     write_catalogue(tmp_path / "shop", 2)

@@ -178,6 +178,7 @@ def test_16_compare_two_pictures(agent: Agent) -> None:
     assert agent.ask("compare", first=red, second=ball)["Score"] < 0.5
 
 
+@pytest.mark.extended
 def test_17_measure(agent: Agent, tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> None:
     for name in ("mug-red", "sneaker-white"):
         shutil.copytree(SAMPLES / "catalogue" / name, pictures / "labelled" / name)
@@ -240,6 +241,7 @@ def test_19_what_is_wrong_is_said(agent: Agent, name: str, arguments: dict[str, 
     assert "\n" not in message
 
 
+@pytest.mark.extended
 def test_20_several_instances_that_only_answer(shop: Path, folder: Path, tmp_path: Path) -> None:
     """Each call names one of them; nothing can be read from the machine nor changed, and no picture is shown."""
     Instance.create(folder, "generic")
@@ -268,6 +270,7 @@ def test_20_several_instances_that_only_answer(shop: Path, folder: Path, tmp_pat
         assert instance.has_item(Key("mug-red", "catalogue/mug-red/front.jpg"))
 
 
+@pytest.mark.extended
 def test_answers_are_those_of_the_command_line(agent: Agent, shop: Path, run: Run) -> None:
     """Field by field, but for the id and the time of a request; figures to what one core and several have in common."""
     query = SAMPLES / "queries" / "watch-steel.jpg"
@@ -289,6 +292,7 @@ def test_answers_are_those_of_the_command_line(agent: Agent, shop: Path, run: Ru
     assert told == pytest.approx(run("compare", first, second).document, abs=1e-4)
 
 
+@pytest.mark.extended
 def test_progress_rises(agent: Agent, pictures: Path) -> None:
     """Over all steps of a call, each report is higher than the one before and says what is done."""
     shutil.copytree(SAMPLES / "catalogue" / "mug-red", pictures / "measured" / "mug-red")

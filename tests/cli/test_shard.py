@@ -152,6 +152,7 @@ def test_an_export_is_split(run: Run, folder: Path, tmp_path: Path) -> None:
     assert sorted(found) == sorted(f"p{number}" for number in range(12))
 
 
+@pytest.mark.extended
 def test_what_cannot_be_served_as_shards(run: Run, tmp_path: Path) -> None:
     """Told before anything is listened to."""
     first, second = make(tmp_path / "0"), make(tmp_path / "1")

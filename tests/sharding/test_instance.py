@@ -130,6 +130,7 @@ def test_lists_and_counts(twice: Twice) -> None:
     assert state.generation == (0 if other.generation is None else other.generation.number)
 
 
+@pytest.mark.extended
 def test_duplicates_across_shards(twice: Twice) -> None:
     """Copies of a picture are one group wherever they are."""
     for level, products in product(("same", "similar"), ("any", "within", "across")):

@@ -116,6 +116,7 @@ def test_a_read_that_fails_costs_nothing_but_the_answer(machine: Machine, name: 
     assert failed > 3
 
 
+@pytest.mark.extended
 def test_a_repair_loses_no_more_than_what_is_damaged(machine: Machine) -> None:
     """Not for a read that fails once: no other items, and not which ids were in use. One read of eight is tried."""
     folder = machine.home / "instance"

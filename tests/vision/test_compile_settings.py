@@ -40,6 +40,7 @@ def test_cores_and_streams_share_what_is_compiled() -> None:
     assert len(folders) == 1
 
 
+@pytest.mark.extended
 @pytest.mark.networks
 def test_a_path_has_a_folder_as_openvino_has_a_name_for_it(
     tiny: ConvertedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

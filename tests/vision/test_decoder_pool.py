@@ -175,7 +175,7 @@ def test_a_region_outside_is_refused_before_anything_is_decoded(decoders: Decode
         ("crash", DecoderFailed, r"it crashes its decoder \(SIGSEGV\): open it in an editor"),
         ("crash early", DecoderFailed, "SIGSEGV"),
         ("abort", DecoderFailed, "SIGABRT"),
-        ("loop", DecoderFailed, "more than 1 seconds of processor time"),
+        pytest.param("loop", DecoderFailed, "more than 1 seconds of processor time", marks=pytest.mark.extended),
         pytest.param("eat", MemoryExceeded, "160 x 120 pixels takes too much memory", marks=on_linux),
         ("killed", DecoderFailed, "the system ended the process .* when memory is short"),
         ("exit", DecoderFailed, "the process that decoded it has ended"),
