@@ -90,7 +90,9 @@ def test_the_search_finds_what_is_there(engine: Engine) -> None:
     assert found["index-1.faiss", "feature"] == 1
 
 
-@pytest.mark.parametrize("share", [0.5, *(pytest.param(each, marks=pytest.mark.extended) for each in (0.01, 0.99))])
+@pytest.mark.parametrize(
+    "share", [pytest.param(0.01, marks=pytest.mark.extended), 0.5, pytest.param(0.99, marks=pytest.mark.extended)]
+)
 def test_deleted_is_deleted(home: Path, share: float) -> None:
     """When a writer has ended, only the index holds features of what it deleted; after a rebuild, nothing does.
 

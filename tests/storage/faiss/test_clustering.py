@@ -32,7 +32,6 @@ def test_each_vector_gets_the_nearest_centroid(count: int, monkeypatch: pytest.M
     assert prepared.nearest(vectors[:0]).shape == (0,)
 
 
-@pytest.mark.extended
 def test_of_many_centroids_nearly_every_vector_gets_the_nearest() -> None:
     """The others get one that is about as near."""
     points = clustered(12_000, 5, clusters=6_000)
@@ -61,7 +60,6 @@ def test_many_copies_of_few_centroids_are_found(monkeypatch: pytest.MonkeyPatch)
     assert np.array_equal(centroids[Centroids(centroids).nearest(few)], few)
 
 
-@pytest.mark.extended
 def test_many_clusters_are_as_tight_as_with_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     points = clustered(12_000, 3, clusters=6_000)
     coded = spherical_kmeans(points, MANY, seed=5)
