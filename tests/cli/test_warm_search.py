@@ -261,6 +261,7 @@ def test_ctrl_c_ends_the_search(warm: Warm, shop: Path) -> None:
     """With the message and exit code of a search without a server; the copy is gone."""
     process, copy = waiting(warm, shop)
     process.send_signal(signal.SIGINT)
+    process.wait(60)  # communicate() would close stdin, which the copy may see first
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b'"Code": "Interrupted"' in out
