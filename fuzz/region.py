@@ -1,6 +1,8 @@
-"""``Region.parse`` and ``Key``: text becomes a region that it names again, and an id; or is refused as such."""
+"""``Region.parse``, ``Region`` and ``Key``: text becomes a region that it names again, and an id; or is refused."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from fuzz.checks import check_error
 from imgsearch.errors import InvalidRegion, InvalidValue
@@ -23,6 +25,7 @@ def target(data: bytes) -> None:
     assert Region.parse(str(region)) == region
     assert region.check_within(region.x2, region.y2) == region
     assert Region(*region.bounds) == region
+    _check_types(region)
     assert PictureOptions(region=region).region_mode is RegionMode.GIVEN
     try:
         region.check_within(region.x2 - 1, region.y2)
@@ -30,6 +33,19 @@ def target(data: bytes) -> None:
         check_error(error)
     else:
         raise AssertionError("a region outside was let through")
+
+
+def _check_types(region: Region) -> None:
+    """NumPy's integers are whole numbers; text, truth values and arrays are none."""
+    assert Region(*map(np.int64, region.bounds)) == region
+    assert PictureOptions(category_id=np.int64(region.x1)).category_id == region.x1
+    for wrong in (str, bool, lambda number: np.array([number, number])):
+        try:
+            Region(*map(wrong, region.bounds))
+        except InvalidRegion as error:
+            check_error(error)
+        else:
+            raise AssertionError("bounds that are no whole numbers were let through")
 
 
 def _check_key(text: str) -> None:
