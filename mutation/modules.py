@@ -18,7 +18,10 @@ TESTS: Final = {
     "storage/sqlite/store.py": SQLITE,
     "storage/sqlite/generations.py": SQLITE,
     "storage/faiss/clustering.py": ("tests/storage/faiss/test_clustering.py",),
-    "storage/faiss/index_header.py": ("tests/storage/faiss/test_index_header.py",),
+    "storage/faiss/index_header.py": (
+        "tests/storage/faiss/test_index_header.py",
+        "tests/storage/faiss/test_index_file.py",
+    ),
     "storage/sqlite/wal.py": ("tests/storage/sqlite/test_wal.py",),
     "storage/faiss/shortlist.py": ("tests/storage/faiss", "tests/storage/test_engine.py"),
     "storage/faiss/index_reader.py": ("tests/storage/faiss", "tests/storage/test_engine.py"),
