@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -89,6 +90,13 @@ def instance(folder: Path) -> Iterator[Instance]:
 def _one_thread() -> None:
     """Threads of FAISS that wait for each other on busy cores would cost a thousand times what a search does."""
     faiss.omp_set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """A script's background jobs ignore SIGINT, and what they start inherits that; tests send it all the same."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
