@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "begin_quick_start",
     "claim",
+    "collect_rarely",
     "command_line",
     "end_quick_start",
     "exit_code",
@@ -32,6 +33,8 @@ THREADS_OF_BLAS = "OPENBLAS_NUM_THREADS"
 M_TOP_PAD = -2
 """An option of glibc's ``mallopt``: how many bytes to request beyond those needed."""
 TAKEN_AT_ONCE = 32 * 2**20
+MANY_OBJECTS = 50_000
+"""New objects that make a collection of garbage worthwhile where many stay for a while; Python's default is 700."""
 
 _words: list[str] | None = None
 _is_starting = False
@@ -72,6 +75,16 @@ def end_quick_start() -> None:
         _is_starting = False
         gc.freeze()
         gc.enable()
+
+
+def collect_rarely() -> None:
+    """Collect garbage once per ``MANY_OBJECTS`` new objects, and exempt all present ones.
+
+    For a command that holds batches of many small objects: by default, they are examined over and over, in vain. Not
+    for decoders, whose garbage may hold pictures.
+    """
+    gc.freeze()
+    gc.set_threshold(MANY_OBJECTS, *gc.get_threshold()[1:])
 
 
 def open_standard_streams() -> None:

@@ -59,3 +59,19 @@ def test_a_quick_start_collects_no_garbage_until_it_ends() -> None:
     """Afterwards, garbage is collected again, except among earlier objects. Without one, nothing changes."""
     done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, check=True)
     assert done.stdout == "[(True, 0), (False, 0), (True, True)]\n"
+
+
+COLLECTED = """
+import gc
+from imgsearch import own_process
+before = gc.get_threshold()
+own_process.collect_rarely()
+after = gc.get_threshold()
+print(after[0] == own_process.MANY_OBJECTS > 10 * before[0], after[1:] == before[1:])
+print(gc.isenabled(), gc.get_freeze_count() > 1000)
+"""
+
+
+def test_garbage_is_collected_rarely_but_collected() -> None:
+    done = subprocess.run([sys.executable, "-c", COLLECTED], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\nTrue True\n"

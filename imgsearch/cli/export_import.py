@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imgsearch import own_process
 from imgsearch.cli.opening import open_instance
 from imgsearch.cli.options import FormatOption, InstanceOption, LockTimeout, LogFile, Quiet, ShardOption
 from imgsearch.cli.output import Format, console, print_document, print_line, resolve_format, safe
@@ -72,6 +73,7 @@ def import_(
     begun = perf_counter()
     summary = Summary(is_batch=True, shard=shard)
     with open_instance(instance, quiet=quiet) as target:
+        own_process.collect_rarely()
         outcomes = target.import_stream(folder, rebuild=rebuild, shard=shard, lock_timeout=lock_timeout)
         for outcome in _with_progress(outcomes, None, quiet=quiet):
             summary.count(outcome)

@@ -13,7 +13,6 @@ from imgsearch.errors import ImgsearchError, InputError, StampMismatch
 from imgsearch.jobs.upkeep import refresh_if_due
 from imgsearch.ordered_futures import until_it_fails
 from imgsearch.quantization import HALF, quantised
-from imgsearch.shards import Shard
 from imgsearch.transfer.file_format import item_document, own_stamp
 from imgsearch.transfer.reading import Line, check_stamp, read_export, read_tuning
 from imgsearch.types import Outcome, Refused, Status
@@ -24,13 +23,19 @@ if TYPE_CHECKING:
 
     from imgsearch.opened import Opened
     from imgsearch.projection import Projection
+    from imgsearch.shards import Shard
     from imgsearch.storage.port import Storage
     from imgsearch.types import Upsert
     from imgsearch.values import Key
 
 __all__ = ["import_items", "import_stream"]
 
-COMMIT_ITEMS: Final = 4096
+COMMIT_ITEMS: Final = 16_384
+"""Lines of a commit. Hashes and attributes are in no order, so each commit writes most pages of their indexes anew."""
+SHARED_COMMIT_ITEMS: Final = 4096
+"""The same where other writers wait for the commit."""
+COMMIT_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of lines that end a commit earlier, so that long ones take no more memory; far more than items usually have."""
 
 
 def import_stream(
@@ -43,7 +48,9 @@ def import_stream(
     with opened.writing(lock_timeout, alone=tuning is not None) as engine:
         check_stamp(folder, own_stamp(opened.kind, opened.model))
         model = opened.model
-        lines = _of_shard(read_export(folder, opened.kind, model.dimension, model.bits), shard or Shard())
+        lines = read_export(folder, opened.kind, model.dimension, model.bits)
+        if shard is not None:
+            lines = _of_shard(lines, shard)
         yield from import_items(engine, lines, tuning, model.bits)
         if rebuild:
             refresh_if_due(engine)
@@ -84,9 +91,16 @@ def import_items(
         lines = (_tuned(own, line, bits) for line in lines)
     end: list[ImgsearchError] = []
     source = until_it_fails(lines, end)
+    at_most = SHARED_COMMIT_ITEMS if engine.is_shared else COMMIT_ITEMS
 
     def read() -> list[Line | Refused]:
-        return [_storable(engine, line) for line in itertools.islice(source, COMMIT_ITEMS)]
+        batch, size = [], 0
+        for line in itertools.islice(source, at_most):
+            batch.append(_storable(engine, line))
+            size += line.size if isinstance(line, Line) else 0
+            if size >= COMMIT_BYTES:
+                break
+        return batch
 
     with ThreadPoolExecutor(1, "imgsearch-import") as reader:
         batch = read()

@@ -53,6 +53,8 @@ class Line:
 
     source: str
     item: Upsert
+    size: int
+    """Bytes of its text."""
 
 
 def check_stamp(folder: Path, own: dict[str, Any]) -> None:
@@ -148,7 +150,7 @@ def _parse(line: bytes | InvalidManifest, source: str, row: Row, kind: Kind) -> 
         feature, length = row
         if not abs(length - 1) <= LENGTH_TOLERANCE:  # also true for NaN
             raise InvalidManifest(f"the feature of this line has length {length:.4g} instead of 1")
-        return Line(source, parse_item(document, feature, kind))
+        return Line(source, parse_item(document, feature, kind), len(line))
     except InputError as error:
         return Refused(source, error, readable_id(document, "ProductId"), readable_id(document, "PicName"))
 

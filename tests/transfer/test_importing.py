@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BATCH = 3
 ITEMS = 11
+SIZE = 200
 
 
 class Source:
@@ -34,7 +35,7 @@ class Source:
     def __iter__(self) -> Iterator[Line]:
         for number, feature in enumerate(scattered(ITEMS)):
             self.read += 1
-            yield Line(f"items.jsonl:{number + 1}", change(f"p{number}", feature=feature))
+            yield Line(f"items.jsonl:{number + 1}", change(f"p{number}", feature=feature), SIZE)
         if self.error is not None:
             raise self.error
 
@@ -54,6 +55,19 @@ def test_one_batch_is_read_ahead(engine: Engine) -> None:
         assert engine.store.count() == min(committed, ITEMS)
         assert source.read <= committed + BATCH
     assert source.read == engine.store.count() == ITEMS
+
+
+def test_long_lines_end_a_batch_earlier(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "COMMIT_BYTES", 2 * SIZE)
+    told = [(outcome.product_id, engine.store.count()) for outcome in import_items(engine, iter(Source()))]
+    assert told == [(f"p{number}", min(number // 2 * 2 + 2, ITEMS)) for number in range(ITEMS)]
+
+
+def test_other_writers_wait_for_smaller_batches(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "SHARED_COMMIT_ITEMS", 2)
+    monkeypatch.setattr(type(engine), "is_shared", True)
+    told = [engine.store.count() for _ in import_items(engine, iter(Source()))]
+    assert told == [min(number // 2 * 2 + 2, ITEMS) for number in range(ITEMS)]
 
 
 @pytest.mark.parametrize(
