@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imgsearch.cli.output import safe
 from imgsearch.errors import ImgsearchError
+from imgsearch.service.categories import check_category
 from imgsearch.types import AddPicture, DeletePictures, Operation, Refused
 
 __all__ = ["check_error", "check_operation"]
@@ -37,8 +38,9 @@ def check_operation(operation: Operation) -> None:
         case Refused(error=error):
             check_error(error)
             texts = (operation.product_id, operation.pic_name)
-        case AddPicture(key=key):
+        case AddPicture(key=key, options=options):
             texts = (key.product_id, key.pic_name)
+            check_category(options.category_id)
         case DeletePictures(product_id=product_id):
             texts = (product_id, None)
     for text in texts:

@@ -67,6 +67,9 @@ def _manifests() -> Iterator[bytes]:
         {"OperationType": "DELETE", "ProductId": "p", "PicName": "a.jpg"},
         {"operator": "ADD", "item_id": "p", "pic_list": ["a.jpg"], "cat_id": 0, "cust_content": "x", "int_attr": 1},
         add | {"PicName": "../a.jpg"},
+        add | {"CategoryId": " 88888888"},
+        add | {"CategoryId": "Bottle_Drink"},
+        add | {"CategoryId": "12345"},
         add | {"ProductId": "\ud800"},
     ]
     documents = [json.dumps(line).encode() for line in lines]
