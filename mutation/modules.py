@@ -12,10 +12,10 @@ SQLITE: Final = ("tests/storage/sqlite", "tests/storage/integrity/test_check.py"
 SEARCH: Final = ("tests/search/test_layers.py", "tests/search", "tests/storage/test_engine.py")
 
 TESTS: Final = {
-    "storage/engine.py": (*STORAGE, SUCCESSOR, "tests/storage/test_formats.py"),
+    "storage/engine.py": (*STORAGE, SUCCESSOR, "tests/storage/test_formats.py", "tests/storage/test_readers.py"),
     "storage/successor.py": (SUCCESSOR, "tests/jobs/test_reindexing.py", "tests/storage/test_engine.py"),
     "storage/sqlite/rows.py": SQLITE,
-    "storage/sqlite/store.py": SQLITE,
+    "storage/sqlite/store.py": (*SQLITE, "tests/test_quantization.py"),
     "storage/sqlite/generations.py": SQLITE,
     "storage/faiss/clustering.py": ("tests/storage/faiss/test_clustering.py",),
     "storage/faiss/index_header.py": (
