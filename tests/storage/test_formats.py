@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgsearch.errors import NewerFormat, OlderFormat
+from imgsearch.errors import NewerFormat, OlderFormat, StorageUnwritable
 from imgsearch.filters.tree import EVERYTHING
 from imgsearch.instance import Instance
 from imgsearch.quantization import HALF, quantised
@@ -156,9 +156,11 @@ def texts(entries: list[SchemaEntry]) -> set[tuple[str, str | None]]:
 
 
 def test_it_is_migrated_when_it_is_opened(old: Old) -> None:
-    """For reading: the format is today's, nothing of it is wrong, and the index is the one that was there."""
+    """For reading only: the format is today's, nothing of it is wrong, and the index is the one that was there."""
     index = (old.folder / "index-1.faiss").read_bytes()
     with Instance.open(old.folder) as instance:
+        with pytest.raises(StorageUnwritable), instance._opened.engine.committing() as store:
+            store.set_setting("written", "by a reader")
         assert instance.info().generation is not None
         assert schema_of(instance._opened.engine.store.connection) == expected_schema()
     assert old.stored_version() == max(old.version, FORMAT_VERSION)

@@ -155,6 +155,16 @@ def test_copies_of_few_points_make_clusters_that_share_them(points: np.ndarray) 
     assert len(np.unique(centroids, axis=0)) > len(np.unique(points, axis=0))
 
 
+def test_empty_clusters_halve_whichever_is_largest_by_then() -> None:
+    centroids, sizes = scattered(5, 2), np.array([9, 0, 12, 0, 0])
+    before = centroids.copy()
+    clustering._split(centroids, sizes)
+    assert sizes.tolist() == [5, 3, 6, 4, 3]
+    assert (np.abs(centroids - before).max(axis=1) > 0).all()
+    for half, of in ((1, 2), (3, 0), (4, 2)):
+        assert centroids[half] @ before[of] > 0.99
+
+
 def test_points_that_cancel_out_have_some_centroid() -> None:
     points = np.concatenate([scattered(1, 1), -scattered(1, 1)])
     assert np.isfinite(spherical_kmeans(points, 1, seed=0)).all()

@@ -27,7 +27,6 @@ from imgsearch.storage.sqlite.header import FIXED, FORMAT_AT, PAGE_SIZE_AT
 from imgsearch.storage.sqlite.schema import PAGE_BYTES
 from imgsearch.storage.sqlite.store import DATABASE_NAME
 from imgsearch.storage.sqlite.wal import (
-    BYTE_ORDERS,
     CHECKED_OF_HEADER,
     FRAME,
     HEADER,
@@ -41,6 +40,8 @@ from imgsearch.storage.sqlite.wal import (
 )
 from tests.storage.builders import CALIBRATION, at_work, change, child, clustered, copied, flip, query, write
 
+BYTE_ORDERS = {0x377F0682: "<", 0x377F0683: ">"}
+"""By magic number, as SQLite's file format has them."""
 COUNT = 90
 FEATURES = clustered(COUNT)
 EVERYBODY = [f"p{n}" for n in range(COUNT)]
