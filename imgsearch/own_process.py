@@ -34,7 +34,7 @@ M_TOP_PAD = -2
 """An option of glibc's ``mallopt``: how many bytes to request beyond those needed."""
 TAKEN_AT_ONCE = 32 * 2**20
 MANY_OBJECTS = 50_000
-"""New objects that make a collection of garbage worthwhile where many stay for a while; Python's default is 700."""
+"""New objects per garbage collection where many objects stay for a while; Python 3.11 to 3.13 collect every 700."""
 
 _words: list[str] | None = None
 _is_starting = False
@@ -80,8 +80,8 @@ def end_quick_start() -> None:
 def collect_rarely() -> None:
     """Collect garbage once per ``MANY_OBJECTS`` new objects, and exempt all present ones.
 
-    For a command that holds batches of many small objects: by default, they are examined over and over, in vain. Not
-    for decoders, whose garbage may hold pictures.
+    For a command that holds batches of many small objects, which Python would otherwise examine over and over in vain.
+    Not for decoders, whose garbage may hold pictures.
     """
     gc.freeze()
     gc.set_threshold(MANY_OBJECTS, *gc.get_threshold()[1:])

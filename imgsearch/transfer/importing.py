@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["import_items", "import_stream"]
 
 COMMIT_ITEMS: Final = 16_384
-"""Lines of a commit. Hashes and attributes are in no order, so each commit writes most pages of their indexes anew."""
+"""Lines per commit. Hashes and attributes come in random order, so each commit rewrites most pages of their indexes."""
 SHARED_COMMIT_ITEMS: Final = 4096
-"""The same where other writers wait for the commit."""
+"""Lines per commit where other writers wait for it."""
 COMMIT_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of lines that end a commit earlier, so that long ones take no more memory; far more than items usually have."""
+"""A commit ends early once its lines have so many bytes, to bound memory; lines of the usual length never do."""
 
 
 def import_stream(

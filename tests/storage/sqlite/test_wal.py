@@ -41,7 +41,7 @@ from imgsearch.storage.sqlite.wal import (
 from tests.storage.builders import CALIBRATION, at_work, change, child, clustered, copied, flip, query, write
 
 BYTE_ORDERS = {0x377F0682: "<", 0x377F0683: ">"}
-"""By magic number, as SQLite's file format has them."""
+"""By magic number, from the description of SQLite's file format, not from the code under test."""
 COUNT = 90
 FEATURES = clustered(COUNT)
 EVERYBODY = [f"p{n}" for n in range(COUNT)]
